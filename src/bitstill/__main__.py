@@ -1,0 +1,5 @@
+"""``python -m bitstill``."""
+
+from bitstill.cli import main
+
+main()

@@ -1,0 +1,167 @@
+"""``bitstill train``: the Hydra application, and its errors in one line."""
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bitstill.config import check, conf_directory, nearest, settings
+from bitstill.errors import SweepFailedError, UserError
+from bitstill.runs import directory_name, identity
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 130  # what a shell reports of Ctrl-C
+
+
+def _run_directory(*, _root_: DictConfig) -> str:
+    config = check(_root_)
+    return directory_name(config, identity(config, config.data.identity()))
+
+
+def register_resolvers() -> None:
+    """Make ``${square:x}`` and ``${run_directory:}`` known to OmegaConf, in this process."""
+    OmegaConf.register_new_resolver("square", lambda value: value * value, replace=True)
+    OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
+
+
+# Here, not in a function: a worker process imports this module to find `job`.
+register_resolvers()
+
+
+def job(composed: DictConfig) -> None:
+    """Do one run: Hydra's task function, for a run alone and in a sweep."""
+    context = HydraConfig.get()
+    alone = context.mode == RunMode.RUN
+    if not alone:  # the sweep shows progress; a job's log goes to its file
+        for handler in logging.getLogger().handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(logging.CRITICAL)
+    try:
+        _train(composed, Path(context.runtime.output_dir), alone=alone)
+    except Exception as error:
+        if alone:  # not raised: Hydra would print a line of its own before ours
+            raise SystemExit(report(error)) from error
+        log.exception("failed")
+        raise
+
+
+def _train(composed: DictConfig, directory: Path, *, alone: bool) -> None:
+    config = check(composed)
+    from bitstill.train import run
+
+    with warnings.catch_warnings():
+        # Lightning's own use of torch, and its advice on data loaders, of which there are none.
+        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", ".*does not have many workers")
+        record = run(config, directory, progress=alone and sys.stderr.isatty())
+    last = record.selections[config.evaluation.batch_norm[-1]]["last"]
+    assert last is not None  # noqa: S101  # only best_val may be
+    log.info("%s: test accuracy %.2f %%, in %s", record.cell, 100 * last["test/accuracy"], directory)
+
+
+def train(arguments: list[str]) -> int:
+    """Run the Hydra application with command-line arguments; return the exit code."""
+    full_error = "HYDRA_FULL_ERROR"
+    detailed = os.environ.get(full_error) == "1"
+    os.environ[full_error] = "1"  # let Hydra raise its errors, to be explained here
+    sys.argv = ["bitstill train", *arguments]
+    application = hydra.main(
+        version_base="1.3", config_path=str(conf_directory()), config_name="train"
+    )(job)
+    try:
+        application()
+    except KeyboardInterrupt:
+        _say("interrupted; the same command goes on from the last finished epoch")
+        return INTERRUPTED
+    except Exception as error:
+        if detailed:
+            raise
+        return report(error, arguments)
+    return 0
+
+
+def _say(line: str) -> None:
+    print(f"bitstill: {line}", file=sys.stderr)  # noqa: T201  # the command line's voice
+
+
+def report(error: Exception, arguments: list[str] | None = None) -> int:
+    """Print an error, in one line where the user can mend it; return the exit code."""
+    line = explain(error, arguments or [])
+    if line is None:
+        traceback.print_exception(error)
+        return 1
+    _say(line)
+    return 1 if isinstance(error, SweepFailedError) else 2
+
+
+def explain(error: Exception, arguments: list[str]) -> str | None:
+    """Return one line for an error that the user can mend, or None for a defect of ours."""
+    for link in _chain(error):
+        if isinstance(link, UserError | SweepFailedError):
+            return str(link)
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        choices = ", ".join(error.options)
+        return f"{group}={choice} is no choice: give one of {choices}" + nearest(
+            choice, list(error.options)
+        )
+    if isinstance(error, OverrideParseException):
+        reason = str(error.message).splitlines()[0]
+        return f"{error.override!r} cannot be read ({reason}): give KEY=VALUE"
+    if isinstance(error, ValueError) and "Config group override must be" in str(error):
+        return _not_a_choice(arguments)
+    if isinstance(error, ConfigCompositionException):
+        return _unknown_setting(str(error))
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return str(error).splitlines()[0]
+    return None
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    links: list[BaseException] = []
+    while error is not None and error not in links:
+        links.append(error)
+        error = error.__cause__ or error.__context__
+    return links
+
+
+def _not_a_choice(arguments: list[str]) -> str:
+    """Explain ``temperature=20``, which Hydra reads as a number and not as a choice."""
+    groups = {
+        path.name: sorted(option.stem for option in path.glob("*.yaml"))
+        for path in conf_directory().iterdir()
+        if path.is_dir()
+    }
+    for argument in arguments:
+        key, _, value = argument.lstrip("+~").partition("=")
+        for choice in value.split(","):
+            if key in groups and choice not in groups[key]:
+                other = f", or {key}.value={choice}" if key == "temperature" else ""
+                return f"{key}={choice} is no choice: give one of {', '.join(groups[key])}{other}"
+    return "a choice must be a word: see bitstill train --help"
+
+
+def _unknown_setting(message: str) -> str:
+    """Explain a key that Hydra does not find in the composed configuration."""
+    first = message.splitlines()[0]
+    if not first.startswith("Could not override '"):
+        return first
+    key = first.split("'")[1]
+    known = settings()
+    return f"{key} is no setting: see bitstill train --cfg job" + nearest(key, known)

@@ -1,0 +1,78 @@
+"""Batches from tensors in memory: one index operation each, in an order that can be had again."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitstill.data import Split
+from bitstill.errors import UserError
+
+
+class Batch(NamedTuple):
+    """What one training step sees.
+
+    Attributes:
+        images: uint8, (batch, 32, 32, 3).
+        labels: int64, (batch,).
+        teacher_logits: float32, (batch, classes); None where the loss does not read them.
+    """
+
+    images: Tensor
+    labels: Tensor
+    teacher_logits: Tensor | None
+
+
+class EpochOrder:
+    """A fresh permutation of the images for every epoch, decided by seed and epoch alone.
+
+    So a resumed run sees the order that it would have seen. What does not fill a last batch is
+    dropped: another few images each epoch. (The published code carried them into the next one.)
+    """
+
+    def __init__(self, total: int, *, batch_size: int, seed: int) -> None:
+        if batch_size > total:
+            raise UserError(
+                f"schedule.batch_size = {batch_size} is more than the {total} training images: "
+                f"give at most {total}"
+            )
+        self.total, self.batch_size, self.seed = total, batch_size, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, counted from 0; Lightning calls this before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.total // self.batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.from_numpy(
+            np.random.default_rng([self.seed, self.epoch]).permutation(self.total)
+        )
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield order[start : start + self.batch_size]
+
+
+class Batches:
+    """The training batches of one epoch after another, for a Lightning Trainer.
+
+    Attributes:
+        sampler: where Lightning looks for ``set_epoch``.
+    """
+
+    def __init__(
+        self, split: Split, teacher_logits: Tensor | None, *, batch_size: int, seed: int
+    ) -> None:
+        self.split, self.teacher_logits = split, teacher_logits
+        self.sampler = EpochOrder(len(split), batch_size=batch_size, seed=seed)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for index in self.sampler:
+            logits = None if self.teacher_logits is None else self.teacher_logits[index]
+            yield Batch(self.split.images[index], self.split.labels[index], logits)

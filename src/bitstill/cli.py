@@ -1,0 +1,51 @@
+"""The command line."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from bitstill import __version__
+
+app = typer.Typer(
+    name="bitstill",
+    help="Distil a full-precision CNN into one with 2-bit weights and 1-bit features.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bitstill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """Take the options in front of a command."""
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def train(context: typer.Context) -> None:
+    """Train a teacher or a student, or sweep over many (-m): a Hydra application."""
+    from bitstill.application import train as run_application
+
+    raise typer.Exit(run_application(context.args))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""Where the configuration lies, and the one place where it is checked.
+
+Hydra composes plain YAML; :func:`check` turns the result into :mod:`bitstill.schema`, or refuses it
+in one line.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
+
+from bitstill.errors import UserError
+from bitstill.schema import TARGETS, Range, TrainConfig
+
+
+def conf_directory() -> Path:
+    """Return the folder of the shipped configuration: in the wheel, else in the checkout."""
+    package = Path(__file__).parent
+    packaged = package / "conf"
+    return packaged if packaged.is_dir() else package.parents[1] / "conf"
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return a hint at the known word that is most like a given one, or an empty text."""
+    match = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {match[0]}?" if match else ""
+
+
+def settings(schema: type = TrainConfig, prefix: str = "") -> list[str]:
+    """Return the full names of all settings, for hints."""
+    names = []
+    for key, annotation in get_type_hints(schema).items():
+        name = prefix + key
+        nodes = set(TARGETS.get(name, {"": annotation}).values())
+        names.append(name)
+        for node in nodes:
+            if is_dataclass(node):
+                names += settings(node, f"{name}.")  # type: ignore[arg-type]  # a class
+    return [name for name in dict.fromkeys(names) if "._" not in name]
+
+
+def check(composed: DictConfig) -> TrainConfig:
+    """Turn what Hydra composed into a typed configuration.
+
+    Args:
+        composed: the job's configuration, with or without the ``hydra`` node.
+
+    Raises:
+        UserError: a key is unknown or missing, or a value has a wrong type or is out of range.
+    """
+    config = _built(TrainConfig, _resolved(composed), "")
+    assert isinstance(config, TrainConfig)  # noqa: S101  # what was asked for
+    _check_together(config)
+    return config
+
+
+def _resolved(composed: DictConfig) -> dict[str, Any]:
+    try:
+        node = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+        plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = str(error.full_key or str(error).rpartition(" ")[2])
+        raise UserError(f"{key} is not set: give {key}=VALUE on the command line") from error
+    except InterpolationResolutionError as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(plain, dict)  # noqa: S101  # a DictConfig's container
+    return {str(key): value for key, value in plain.items()}
+
+
+def _built(schema: type, plain: Mapping[str, Any], prefix: str) -> object:
+    """Build a dataclass from plain values, each checked, nested ones too."""
+    hints = get_type_hints(schema, include_extras=True)
+    for key in plain:
+        if key not in hints:
+            known = [name for name in hints if not name.startswith("_")]
+            where = prefix.rstrip(".") or "a run"
+            raise UserError(
+                f"{prefix}{key} is no setting: {where} has {', '.join(known) or 'none'}"
+                + nearest(key, [*known, *get_type_hints(TrainConfig)])
+            )
+    for name in hints:
+        if name not in plain:
+            raise UserError(f"{prefix}{name} is not set: give {prefix}{name}=VALUE")
+    values = {name: _value(prefix + name, plain[name], hint) for name, hint in hints.items()}
+    return schema(**values)
+
+
+_NOUNS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    dict: "a mapping",
+    list: "a list",
+}
+
+
+def _value(name: str, value: Any, annotation: Any) -> Any:
+    """Return a value of the annotated type; a whole number will do for a float."""
+    if get_origin(annotation) is Annotated:
+        return _allowed(name, value, *get_args(annotation))
+    options = [option for option in get_args(annotation) if option is not NoneType]
+    if isinstance(annotation, UnionType):
+        return None if value is None else _value(name, value, options[0])
+    if is_dataclass(annotation):
+        if not isinstance(value, Mapping):
+            raise UserError(f"{name} = {value} is not allowed: give its settings, {name}.KEY=VALUE")
+        schema = annotation
+        if name in TARGETS:
+            schema = _schema(name, value)
+            if "_target_" not in get_type_hints(schema):  # it is itself what the target names
+                value = {key: item for key, item in value.items() if key != "_target_"}
+        return _built(schema, value, f"{name}.")  # type: ignore[arg-type]  # a class, not an instance
+    kind = get_origin(annotation) or annotation
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        null = " (null is not allowed)" if value is None else ""
+        raise UserError(f"{name} = {value!r} is not allowed: give {_NOUNS[kind]}{null}")
+    if kind is list:
+        return [_value(f"{name}[{index}]", item, options[0]) for index, item in enumerate(value)]
+    return value
+
+
+def _allowed(name: str, value: Any, annotation: Any, allowed: Range) -> Any:
+    converted = _value(name, value, annotation)
+    if not allowed.allows(converted):
+        hint = nearest(str(value), list(allowed.words))
+        raise UserError(f"{name} = {value} is not allowed: give {allowed}{hint}")
+    return converted
+
+
+def _schema(name: str, value: Mapping[str, Any]) -> type:
+    """Return the dataclass for a node, by its ``_target_``."""
+    target, known = str(value.get("_target_")), TARGETS[name]
+    if target not in known:
+        raise UserError(
+            f"{name}._target_ = {target} is not allowed: choose one of {', '.join(known)}"
+            + nearest(target, list(known))
+        )
+    return known[target]
+
+
+def _check_together(config: TrainConfig) -> None:
+    """Check what no field can know alone."""
+    for name, schedule in (
+        ("schedule", config.schedule),
+        ("teacher.schedule", config.teacher.schedule),
+    ):
+        rates, milestones = len(schedule.learning_rates), schedule.milestones
+        if rates != len(milestones) + 1 or milestones != sorted(set(milestones)):
+            raise UserError(
+                f"{name}.milestones = {milestones} does not fit {rates} learning rates: give one "
+                "rising fraction of the epochs between each two rates"
+            )
+    statistics = config.evaluation.batch_norm
+    if not statistics or len(set(statistics)) != len(statistics):
+        raise UserError(
+            f"evaluation.batch_norm = {statistics} is not allowed: give a list of one or two of "
+            "running, precise"
+        )
+    if not config.name or "/" in config.name or config.name.startswith("."):
+        raise UserError(f"name = {config.name!r} is not allowed: give the plain name of a folder")

@@ -1,0 +1,13 @@
+"""Images in memory: sources, fixed splits, identity by checksum.
+
+Importing this package imports neither torch nor any decoder, so that a process which only needs
+`source.identity()` stays light.
+"""
+
+from bitstill.data.digits import Digits
+from bitstill.data.parquet import Parquet
+from bitstill.data.source import ImageSource
+from bitstill.data.splits import ImageData, Split
+from bitstill.data.svhn import Svhn
+
+__all__ = ["Digits", "ImageData", "ImageSource", "Parquet", "Split", "Svhn"]

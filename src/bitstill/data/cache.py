@@ -1,0 +1,132 @@
+"""Named arrays on disk: made once, memory-mapped by every process afterwards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstill.errors import UserError
+
+_META = "meta.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """What one cache folder holds.
+
+    Attributes:
+        arrays: each is a file `<name>.npy`.
+        facts: whatever else is to be known without reading the arrays; JSON values.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    facts: Mapping[str, Any]
+
+
+def cached(root: str | Path, key: str, make: Callable[[], Entry]) -> Entry:
+    """Open the entry `key` in the folder `root`, after making it if it is missing or damaged.
+
+    Of several processes that ask at the same time one makes the entry and the others wait for it.
+    Damage means an unreadable `meta.json`, or an array that is missing, truncated or of another
+    type or shape than noted there. The arrays' contents are not read again: that would cost every
+    process the whole data set.
+
+    Args:
+        root: the cache folder; may begin with `~`; created if need be.
+        key: a file name that stands for everything that decides what `make` returns.
+        make: called with no lock but the entry's own.
+
+    Returns:
+        The entry with its arrays memory-mapped copy-on-write: pages are shared between processes,
+        torch accepts the memory as writable, and no write reaches the file.
+
+    Raises:
+        UserError: the cache folder cannot be written, or what `make` raises.
+    """
+    folder = Path(root).expanduser() / key
+    # A complete entry is used without its lock, so that a cache that is shared read-only works.
+    entry = _open_if_sound(folder)
+    if entry is not None:
+        return entry
+    with _locked(folder):
+        entry = _open_if_sound(folder)
+        if entry is not None:
+            return entry
+        made = make()
+        try:
+            _write(folder, made)
+            return _open(folder)
+        except OSError as error:
+            raise _unwritable(folder.parent, error) from error
+
+
+def _open_if_sound(folder: Path) -> Entry | None:
+    try:
+        return _open(folder)
+    # TypeError, KeyError and AttributeError: JSON of another form than `_write` gives it.
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _open(folder: Path) -> Entry:
+    meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+    arrays = {}
+    for name, (dtype, shape) in meta["arrays"].items():
+        array = np.lib.format.open_memmap(folder / f"{name}.npy", mode="c")
+        if [array.dtype.str, list(array.shape)] != [dtype, shape]:
+            raise ValueError(f"{name}.npy is not the array that {_META} describes")
+        arrays[name] = array
+    return Entry(arrays, dict(meta["facts"]))
+
+
+def _write(folder: Path, entry: Entry) -> None:
+    # The name is fixed, and safe since the lock is held: what a killed process left is found here
+    # and removed. The rename at the end makes a half-written entry impossible.
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        for name, array in entry.arrays.items():
+            np.save(partial / f"{name}.npy", array, allow_pickle=False)
+        described = {
+            name: [array.dtype.str, list(array.shape)] for name, array in entry.arrays.items()
+        }
+        meta = {"facts": dict(entry.facts), "arrays": described}
+        (partial / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged entry
+        partial.rename(folder)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk stays no fuller than it was
+        raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    from filelock import FileLock
+
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise _unwritable(folder.parent, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _unwritable(root: Path, error: OSError) -> UserError:
+    reason = error.strerror or str(error)
+    return UserError(
+        f"paths.cache={root} cannot be written ({reason}): "
+        f"set paths.cache to a folder that you can write to and that has room for the images"
+    )

@@ -1,0 +1,55 @@
+"""One encoded image (PNG, JPEG, ...) as 32x32 RGB."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+SIDE = 32
+
+
+def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
+    """Decode an image of any size and mode.
+
+    An alpha channel is dropped; 16-bit grey keeps its upper byte; other sizes are resized
+    (bilinear, both sides on their own). A 32x32 RGB image stays as it is, bit for bit.
+
+    Returns:
+        uint8, shape (32, 32, 3).
+
+    Raises:
+        ValueError: the bytes are no image that Pillow can decode, or its white is not known.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(image_bytes)) as image:
+            rgb = _rgb(image)
+    # What Pillow's decoders raise on damaged data: PNG's a SyntaxError, for one.
+    except (OSError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        raise ValueError(str(error)) from error
+    if rgb.size != (SIDE, SIDE):
+        rgb = rgb.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return np.asarray(rgb)
+
+
+def _rgb(image: Image) -> Image:
+    from PIL.Image import fromarray
+
+    if image.mode == "F":
+        raise ValueError("mode F, floating point, does not say which value is white")
+    if image.mode.startswith("I"):  # Pillow would clip 16-bit grey at 255, to all white
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 0xFFFF:
+            raise ValueError("mode I beyond 16 bits does not say which value is white")
+        return fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info:  # Pillow warns when a palette's alpha is dropped in one step
+        image = image.convert("RGBA")
+    return image.convert("RGB")

@@ -1,0 +1,223 @@
+"""Any folder of Parquet files in the form that the Hugging Face hub gives to images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bitstill.data.images import SIDE, decode_image
+from bitstill.data.source import Decoded, ImageSource, Part
+from bitstill.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BATCH_ROWS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parquet(ImageSource):
+    """`train-*.parquet` and `test-*.parquet`, with encoded images and integer labels.
+
+    Images are found in the struct column that has a field `bytes`, labels in the column `label`,
+    `fine_label` or the only integer one. Images of any size and mode become 32x32 RGB (see
+    `decode_image`). There are as many classes as the largest label in either split says.
+
+    Attributes:
+        path: the folder of the files, or the one above with a `data` in it; may begin with `~`.
+    """
+
+    path: str
+
+    def _locate(self) -> Sequence[Path]:
+        root = Path(self.path).expanduser()
+        if not root.is_dir():
+            raise UserError(
+                f"data.path={self.path} is no folder: set it to the one with train-*.parquet and "
+                f"test-*.parquet in it"
+            )
+        for folder in (root, root / "data"):
+            if any(folder.glob("*.parquet")):
+                return [*_shards(folder, "train"), *_shards(folder, "test")]
+        raise UserError(
+            f"data.path={self.path} has no Parquet files in it (nor in data/): set it to the "
+            f"folder with train-*.parquet and test-*.parquet"
+        )
+
+    def _decode(self, files: Sequence[Path]) -> Decoded:
+        train = _decode_split([file for file in files if file.name.startswith("train-")], "train")
+        test = _decode_split([file for file in files if file.name.startswith("test-")], "test")
+        classes = 1 + max(int(part.labels.max()) for part in (train, test))
+        return Decoded(train=train, test=test, classes=classes)
+
+
+def _shards(folder: Path, split: str) -> list[Path]:
+    """The files of a split in order; incomplete downloads are refused by what their names say."""
+    files = sorted(folder.glob(f"{split}-*.parquet"))
+    if not files:
+        raise UserError(
+            f"data.path: {folder} has no {split}-*.parquet, only "
+            f"{_listed(sorted(file.name for file in folder.glob('*.parquet')))}: "
+            f"both train-*.parquet and test-*.parquet are needed"
+        )
+    matches = [re.search(r"-\d+-of-(\d+)", file.name) for file in files]
+    totals = {int(match[1]) for match in matches if match}
+    if totals and totals != {len(files)}:
+        raise UserError(
+            f"data.path: {folder} has {len(files)} {split} files, but their names say "
+            f"{' and '.join(str(total) for total in sorted(totals))}: "
+            f"put all files of one version there, and no others"
+        )
+    return files
+
+
+def _decode_split(files: Sequence[Path], split: str) -> Part:
+    from tqdm import tqdm
+
+    counts = [_row_count(file) for file in files]
+    if sum(counts) == 0:
+        raise UserError(
+            f"data.path: {_listed([str(file) for file in files])} has no rows: a {split} split "
+            f"needs images; get the files again"
+        )
+    part = Part(np.empty((sum(counts), SIDE, SIDE, 3), np.uint8), np.empty(sum(counts), np.int64))
+    start = 0
+    # disable=None: no bar unless stderr is a terminal.
+    with tqdm(total=sum(counts), desc=f"decoding {split}", unit=" images", disable=None) as bar:
+        for file, count in zip(files, counts, strict=True):
+            rows = slice(start, start + count)
+            for decoded in _decode_file(file, Part(part.images[rows], part.labels[rows])):
+                bar.update(decoded)
+            start += count
+    return part
+
+
+def _decode_file(file: Path, into: Part) -> Iterator[int]:
+    """Fill `into`, and yield after some rows how many they were."""
+    row = 0
+    for encoded, labels in _batches(file):
+        into.labels[row : row + len(labels)] = labels
+        for image_bytes in encoded:
+            into.images[row] = _decode(image_bytes, file=file, row=row)
+            row += 1
+        yield len(encoded)
+    if row != len(into.labels):  # or the rest would be whatever was in memory
+        raise _unreadable(file, ValueError(f"{row} rows, not {len(into.labels)} as its end says"))
+
+
+def _row_count(file: Path) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(file)
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise _unreadable(file, error) from error
+    groups = sum(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+    if groups != metadata.num_rows:  # memory is taken by this number: it must not be a wild one
+        raise _unreadable(file, ValueError(f"{metadata.num_rows} rows in all, {groups} in groups"))
+    return int(groups)
+
+
+def _batches(file: Path) -> Iterator[tuple[list[bytes | None], NDArray[np.int64]]]:
+    """Encoded images and labels, some rows at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True) as table:
+            image, label = _columns(file, table.schema_arrow)
+            start = 0
+            for batch in table.iter_batches(_BATCH_ROWS, columns=[image, label]):
+                labels = _checked_labels(batch.column(label), file=file, label=label, start=start)
+                yield batch.column(image).field("bytes").to_pylist(), labels
+                start += len(batch)
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise _unreadable(file, error) from error
+
+
+def _columns(file: Path, schema: Any) -> tuple[str, str]:
+    """The names of the image column and of the label column."""
+    import pyarrow as pa
+
+    images = [
+        field.name for field in schema if pa.types.is_struct(field.type) and _has_bytes(field.type)
+    ]
+    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
+    chosen = _choose(images, ("image", "img")), _choose(integers, ("label", "fine_label"))
+    wanted = ("image column (a struct with a field `bytes`)", "label column (integers, `label`)")
+    for name, what in zip(chosen, wanted, strict=True):
+        if name is None:
+            columns = _listed([f"{field.name} ({field.type})" for field in schema])
+            raise UserError(
+                f"data.path: {file} has no {what}, its columns are {columns}: "
+                f"rename or convert a column, or use other files"
+            )
+    return str(chosen[0]), str(chosen[1])
+
+
+def _has_bytes(struct: Any) -> bool:
+    import pyarrow as pa
+
+    index = struct.get_field_index("bytes")  # -1 also when there are two of that name
+    return index >= 0 and struct.field(index).type in (pa.binary(), pa.large_binary())
+
+
+def _choose(names: Sequence[str], preferred: Sequence[str]) -> str | None:
+    """The first preferred name that is there, or else the only one there is."""
+    for name in preferred:
+        if name in names:
+            return name
+    return names[0] if len(names) == 1 else None
+
+
+def _checked_labels(column: Any, *, file: Path, label: str, start: int) -> NDArray[np.int64]:
+    import pyarrow as pa
+
+    if column.null_count:
+        row = start + column.is_null().to_pylist().index(True)
+        raise UserError(
+            f"data.path: {file}, row {row}: {label} is empty; every image needs a label of 0 or "
+            f"more: remove the row"
+        )
+    labels: NDArray[np.int64] = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    if (labels < 0).any():
+        row = int(np.argmax(labels < 0))
+        raise UserError(
+            f"data.path: {file}, row {start + row}: {label} is {labels[row]}; labels are 0 or more "
+            f"(a negative one often means that the split is unlabelled): use a labelled split"
+        )
+    return labels
+
+
+def _decode(image_bytes: bytes | None, *, file: Path, row: int) -> NDArray[np.uint8]:
+    """One image as uint8, shape (32, 32, 3); `row` is counted from 0 in its file."""
+    try:
+        if not image_bytes:
+            raise ValueError("it has no bytes, only a path or nothing")
+        return decode_image(image_bytes)
+    except ValueError as error:
+        raise UserError(
+            f"data.path: {file}, row {row}: the image cannot be decoded ({_one_line(error)}): "
+            f"get the file again, or remove the row"
+        ) from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
+
+
+def _unreadable(file: Path, error: Exception) -> UserError:
+    return UserError(
+        f"data.path: {file} cannot be read as Parquet ({_one_line(error)}): get the file again"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,180 @@
+"""What every image source has in common: decode once, know it by checksum, split, map."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstill.data.cache import Entry, cached
+from bitstill.data.splits import (
+    ImageData,
+    Split,
+    check_split,
+    train_and_val_indices,
+    validation_count,
+)
+from bitstill.errors import UserError
+
+CACHE_FORMAT = 1
+"""Raised whenever a decoder or the split makes other arrays from the same files."""
+
+
+class Part(NamedTuple):
+    """Decoded images: uint8, shape (N, 32, 32, 3); and labels: int64, shape (N,)."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+class Decoded(NamedTuple):
+    """Everything that a source holds, before a validation split is taken from `train`."""
+
+    train: Part
+    test: Part
+    classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSource(ABC):
+    """Images from somewhere, known by their content.
+
+    Nothing is checked or read before `identity` or `load` is called: Hydra would wrap an error of
+    the constructor in one of its own.
+
+    Attributes:
+        val_fraction: the part of the training images, in [0, 1), that becomes the validation split.
+        split_seed: seeds the choice of that part, and nothing else; 0 or more.
+        cache: a folder for decoded images; may begin with `~`.
+        checksum: SHA-256 (hex) that the decoded images must have; None accepts any.
+    """
+
+    val_fraction: float
+    split_seed: int
+    cache: str
+    checksum: str | None = None
+
+    def identity(self) -> str:
+        """SHA-256 (hex) of the images and their split; the same wherever the files lie.
+
+        Does not import torch. The first call for some files decodes them into the cache.
+
+        Raises:
+            UserError: files, options or cache cannot be used; the message says what to do.
+        """
+        return self._identity(self._content())
+
+    def load(self) -> ImageData:
+        """The three splits as tensors on memory-mapped files; nothing is copied into memory.
+
+        Raises:
+            UserError: as `identity` does.
+        """
+        content = self._content()
+        identity = self._identity(content)
+        training = self._training_arrays(content, identity)
+        return ImageData(
+            train=_tensors(training, "train"),
+            val=_tensors(training, "val"),
+            test=_tensors(content.arrays, "test"),
+            classes=content.facts["classes"],
+            identity=identity,
+        )
+
+    @abstractmethod
+    def _locate(self) -> Sequence[Path]:
+        """The files to decode, all of them there; a source that downloads does it here."""
+
+    @abstractmethod
+    def _decode(self, files: Sequence[Path]) -> Decoded:
+        """Read what `_locate` found."""
+
+    def _content(self) -> Entry:
+        # Before the files are decoded, not after.
+        check_split(val_fraction=self.val_fraction, split_seed=self.split_seed)
+        files = self._locate()
+        name = type(self).__name__.lower()
+        # Resolved names, so that a link and its target share an entry; size and time of change,
+        # so that a replaced file does not. Options that matter show in the list of files.
+        stamps = [
+            (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files
+        ]
+        key = f"{name}-{_digest([CACHE_FORMAT, name, stamps])[:16]}"
+        entry = cached(self.cache, key, lambda: _as_entry(self._decode(files)))
+        found = entry.facts["checksum"]
+        if self.checksum is not None and self.checksum.lower() != found:
+            raise UserError(
+                f"data.checksum: the {name} images have SHA-256 {found}, expected "
+                f"{self.checksum}: use the files that it was taken from, or set "
+                f"data.checksum={found} (null accepts any)"
+            )
+        return entry
+
+    def _identity(self, content: Entry) -> str:
+        validation_count(len(content.arrays["train_labels"]), val_fraction=self.val_fraction)
+        return _digest([content.facts["checksum"], float(self.val_fraction), int(self.split_seed)])
+
+    def _training_arrays(self, content: Entry, identity: str) -> Mapping[str, NDArray[Any]]:
+        images, labels = content.arrays["train_images"], content.arrays["train_labels"]
+        if self.val_fraction == 0:
+            nothing = {"val_images": images[:0], "val_labels": labels[:0]}
+            return {**content.arrays, **nothing}
+
+        # Indexing a mapped array copies the result into this process's own memory: 200 MB for each
+        # of many parallel runs. So the two parts are written to the cache as well, where all
+        # processes share them. It costs the training set once more on disk for every split in use.
+        def make() -> Entry:
+            parts = train_and_val_indices(
+                len(labels), val_fraction=self.val_fraction, split_seed=self.split_seed
+            )
+            arrays = {}
+            for name, indices in zip(("train", "val"), parts, strict=True):
+                arrays[f"{name}_images"] = images[indices]
+                arrays[f"{name}_labels"] = labels[indices]
+            return Entry(arrays, {})
+
+        return cached(self.cache, f"split-{_digest([CACHE_FORMAT, identity])[:16]}", make).arrays
+
+
+def _as_entry(decoded: Decoded) -> Entry:
+    arrays: dict[str, NDArray[Any]] = {
+        "train_images": decoded.train.images,
+        "train_labels": decoded.train.labels,
+        "test_images": decoded.test.images,
+        "test_labels": decoded.test.labels,
+    }
+    facts = {
+        "checksum": _checksum(arrays),
+        "classes": decoded.classes,
+        "train": len(decoded.train.labels),
+        "test": len(decoded.test.labels),
+    }
+    return Entry(arrays, facts)
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 (hex) over names, types, shapes and contents."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _tensors(arrays: Mapping[str, NDArray[Any]], name: str) -> Split:
+    import torch
+
+    return Split(
+        torch.from_numpy(arrays[f"{name}_images"]), torch.from_numpy(arrays[f"{name}_labels"])
+    )

@@ -1,0 +1,158 @@
+"""Street View House Numbers, format 2: the published study's images, in their official split."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bitstill.data.source import Decoded, ImageSource, Part
+from bitstill.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TRAIN, TEST, EXTRA = "train_32x32.mat", "test_32x32.mat", "extra_32x32.mat"
+MD5 = {
+    TRAIN: "e26dedcc434d2e4c54c9b2d4a06d8373",
+    TEST: "eb5a983be6a315427106f1b164d9cef3",
+    EXTRA: "a93ce644f1a588dc4d68dda5feec44a7",
+}
+_CHUNK_BYTES = 1 << 16
+_TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Svhn(ImageSource):
+    """The official `.mat` files of 32x32 crops: 73,257 to train on, 26,032 to test on.
+
+    The files are checked against their MD5 when they are decoded, and never overwritten.
+
+    Source: Y. Netzer et al., Reading Digits in Natural Images with Unsupervised Feature Learning,
+    2011. For non-commercial use only.
+
+    Attributes:
+        path: the folder of the files; may begin with `~`.
+        url: where they are downloaded from, without the file name.
+        extra: whether to train on the 531,131 easier digits of `extra_32x32.mat` as well.
+        download: whether missing files may be downloaded.
+    """
+
+    path: str
+    url: str
+    extra: bool
+    download: bool
+
+    def _locate(self) -> Sequence[Path]:
+        names = [TRAIN, *([EXTRA] if self.extra else []), TEST]
+        files = [Path(self.path).expanduser() / name for name in names]
+        missing = [file for file in files if not file.is_file()]
+        if missing and not self.download:
+            listed = ", ".join(f"{file.name} (MD5 {MD5[file.name]})" for file in missing)
+            raise UserError(
+                f"data.path={self.path} lacks {listed}: set data.download=true, or put there what "
+                f"{self.url} offers under that name"
+            )
+        for file in missing:
+            _download(file, url=f"{self.url.rstrip('/')}/{file.name}")
+        return files
+
+    def _decode(self, files: Sequence[Path]) -> Decoded:
+        *train, test = [_read(file, url=self.url) for file in files]
+        # Written straight to its final layout: an intermediate copy of `extra` is 1.6 GB.
+        images = np.empty((sum(len(part.labels) for part in train), 32, 32, 3), np.uint8)
+        np.concatenate([part.images for part in train], out=images)
+        labels = np.concatenate([part.labels for part in train])
+        return Decoded(train=Part(images, labels), test=test, classes=10)
+
+
+def _download(file: Path, *, url: str) -> None:
+    """Fetch one file; nothing is left under its name unless it is whole and has its MD5."""
+    import pooch
+    from filelock import FileLock
+
+    # A bar only for someone who watches: in a log file it is a thousand lines.
+    downloader = pooch.HTTPDownloader(
+        progressbar=sys.stderr.isatty(), chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_SECONDS
+    )
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_name(f".{file.name}.lock")):
+            if file.is_file():  # another process was quicker
+                return
+            pooch.retrieve(
+                url,
+                known_hash=f"md5:{MD5[file.name]}",
+                fname=file.name,
+                path=file.parent,
+                downloader=downloader,
+            )
+    except (OSError, ValueError) as error:  # no network, an HTTP status, no right to write; MD5
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"data.download=true: {url} could not be downloaded ({reason}): try again later, or "
+            f"put the file at {file} by other means (MD5 {MD5[file.name]})"
+        ) from error
+
+
+def _read(file: Path, *, url: str) -> Part:
+    """One `.mat` file; its images are a view, channels last, with scattered strides."""
+    import zlib
+
+    import scipy.io
+
+    try:
+        with file.open("rb") as stream:
+            found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
+        if found.hexdigest() != MD5[file.name]:
+            raise UserError(
+                f"data.path: {file} has MD5 {found.hexdigest()}, expected {MD5[file.name]}: move "
+                f"it away (it is never overwritten) and set data.download=true, or get it from "
+                f"{url}"
+            )
+        content = scipy.io.loadmat(file, variable_names=["X", "y"])
+    # NotImplementedError: a MATLAB 7.3 file; MatReadError and zlib.error: damage.
+    except (
+        OSError,
+        ValueError,
+        NotImplementedError,
+        scipy.io.matlab.MatReadError,
+        zlib.error,
+    ) as e:
+        raise UserError(
+            f"data.path: {file} cannot be read ({' '.join(str(e).split())}): get it from {url}"
+        ) from e
+    return _part(file, *(_array(file, content, name) for name in ("X", "y")))
+
+
+def _array(file: Path, content: Mapping[str, object], name: str) -> NDArray[Any]:
+    array = content.get(name)
+    if not isinstance(array, np.ndarray):
+        raise UserError(
+            f"data.path: {file} has no array {name}: an SVHN file of format 2 (cropped digits) "
+            f"has X and y; use that one"
+        )
+    return array
+
+
+def _part(file: Path, images: NDArray[Any], labels: NDArray[Any]) -> Part:
+    """Check the layout of X, (32, 32, 3, N), and y, (N, 1) with 10 for the digit 0."""
+    count = images.shape[-1] if images.ndim else 0
+    fits = images.shape == (32, 32, 3, count) and labels.shape == (count, 1) and count > 0
+    if not fits or images.dtype != np.uint8:
+        raise UserError(
+            f"data.path: {file} has X of shape {images.shape}, type {images.dtype}, and y of "
+            f"shape {labels.shape}: expected (32, 32, 3, N), uint8, and (N, 1); use SVHN's format "
+            f"2 (cropped digits)"
+        )
+    if not np.isin(labels, np.arange(1, 11)).all():
+        raise UserError(
+            f"data.path: {file} has labels from {labels.min()} to {labels.max()}: expected 1..10 "
+            f"(10 for the digit 0); use SVHN's format 2 (cropped digits)"
+        )
+    return Part(images.transpose(3, 0, 1, 2), labels[:, 0].astype(np.int64) % 10)

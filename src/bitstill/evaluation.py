@@ -1,0 +1,123 @@
+"""Accuracy, image by image, under running or exact batch norm statistics; always in float32."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from bitstill.data import Split
+from bitstill.models import Network, to_input
+
+EVALUATED_SPLITS = ("val", "test")
+
+
+def metric_name(split: str, statistics: str) -> str:
+    """Return the name of an accuracy: the published statistics' is the plain one."""
+    return f"{split}/accuracy" + ("" if statistics == "running" else f"_{statistics}")
+
+
+@torch.no_grad()
+def predictions(network: nn.Module, images: Tensor, *, batch_size: int) -> Tensor:
+    """Return the predicted class of each image.
+
+    Args:
+        network: in evaluation mode.
+        images: uint8, (N, 32, 32, 3).
+        batch_size: images at a time; the result does not depend on it.
+    """
+    parts = [network(to_input(part)).argmax(dim=1) for part in images.split(batch_size)]
+    return torch.cat(parts)
+
+
+def _spread(total: int, count: int) -> Tensor:
+    """Return up to ``count`` indices spread evenly over ``total``: data may be sorted by class."""
+    count = min(count, total)
+    return torch.arange(count) * total // count
+
+
+@contextmanager
+def precise_batch_norm(network: Network, images: Tensor, *, batch_size: int) -> Iterator[None]:
+    """Evaluate with exact batch norm statistics, layer by layer, over some training images.
+
+    PreciseBN (Wu & Johnson 2021, arXiv 2105.07576, section 3). A 1-bit feature flips when its
+    threshold moves a little, and running statistics always lag behind the weights: with exact ones
+    the same weights score higher, and steadily. A layer's statistics depend on what the layers
+    below it let through, so each layer is finished before the next one begins. The running
+    statistics come back at the end.
+
+    Args:
+        network: in evaluation mode.
+        images: uint8, (N, 32, 32, 3); all N take part.
+        batch_size: images at a time, for the memory's sake.
+    """
+    norms = [block.norm for block in network.blocks.values()]
+    running = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
+    try:
+        with torch.no_grad():
+            features = [to_input(part) for part in images.split(batch_size)]
+            for block in network.blocks.values():
+                convolved = [block.convolve(part) for part in features]
+                mean, variance = _moments(convolved)
+                block.norm.running_mean.copy_(mean)
+                block.norm.running_var.copy_(variance)
+                features = [block.activate(part) for part in convolved]
+        yield
+    finally:
+        for norm, (mean, variance) in zip(norms, running, strict=True):
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
+
+
+def _moments(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return each channel's mean and population variance over parts (N, C, H, W), in float64."""
+    sizes = torch.tensor([part.numel() // part.shape[1] for part in parts], dtype=torch.float64)
+    share = (sizes / sizes.sum()).to(parts[0].device)[:, None]
+    pairs = [torch.var_mean(part, dim=(0, 2, 3), correction=0) for part in parts]
+    variances = torch.stack([variance for variance, _ in pairs]).double()
+    means = torch.stack([mean for _, mean in pairs]).double()
+    mean = (share * means).sum(dim=0)
+    variance = (share * (variances + (means - mean).square())).sum(dim=0)
+    return mean, variance
+
+
+def correctness(
+    network: Network,
+    splits: Mapping[str, Split],
+    *,
+    statistics: Sequence[str],
+    calibration: Tensor,
+    calibration_images: int,
+    batch_size: int,
+) -> dict[str, Tensor]:
+    """Say of every image of every split whether it is classified correctly.
+
+    Args:
+        network: any mode; it is evaluated in evaluation mode, and left as it was.
+        splits: what to evaluate on, by name; empty ones are left out.
+        statistics: ``running``, ``precise`` or both.
+        calibration: images that exact statistics may be taken over, uint8, (N, 32, 32, 3).
+        calibration_images: how many of them, spread evenly.
+        batch_size: images at a time.
+
+    Returns:
+        A bool vector for each split and kind of statistics, under :func:`metric_name`.
+    """
+    training = network.training
+    network.eval()
+    found = {}
+
+    def measure(kind: str) -> None:
+        for name, split in splits.items():
+            if len(split):
+                predicted = predictions(network, split.images, batch_size=batch_size)
+                found[metric_name(name, kind)] = predicted == split.labels
+
+    if "running" in statistics:
+        measure("running")
+    if "precise" in statistics:
+        chosen = calibration[_spread(len(calibration), calibration_images)]
+        with precise_batch_norm(network, chosen, batch_size=batch_size):
+            measure("precise")
+    network.train(training)
+    return found

@@ -1,0 +1,237 @@
+"""One topology; a teacher block and a student block.
+
+Seven 3x3 convolutions, a 4x4 average pool and a fully connected layer, 293,418 trainable numbers
+in either model. Normalization and initialization are those of TensorFlow 1, which the published
+code ran on.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bitstill.quantizers import Quantizer, quantize_activation
+
+
+class Layer(NamedTuple):
+    """One convolution of the topology: its name, channels in and out, and a pool behind it."""
+
+    name: str
+    channels_in: int
+    channels_out: int
+    pool: bool
+
+
+TOPOLOGY = (
+    Layer("conv1", 3, 16, pool=True),
+    Layer("conv21", 16, 32, pool=False),
+    Layer("conv22", 32, 32, pool=True),
+    Layer("conv31", 32, 64, pool=False),
+    Layer("conv32", 64, 64, pool=True),
+    Layer("conv41", 64, 128, pool=False),
+    Layer("conv42", 128, 128, pool=False),
+)
+FEATURES = TOPOLOGY[-1].channels_out
+
+# The standard deviation of a normal distribution truncated at two standard deviations.
+_TRUNCATED_STD = 0.87962566103423978
+
+
+def to_input(images: Tensor) -> Tensor:
+    """Turn stored images into network input.
+
+    The published code fed 0..255; dividing by 255 is the usual setting today. No mean is
+    subtracted. The result lies channels-last in memory, as the images do, so nothing is moved.
+
+    Args:
+        images: uint8, (N, 32, 32, 3).
+
+    Returns:
+        float32, (N, 3, 32, 32), in [0, 1].
+    """
+    return images.permute(0, 3, 1, 2).float() / 255
+
+
+def initialize(weight: Tensor, generator: torch.Generator | None = None) -> None:
+    """Fill with a normal truncated at two standard deviations, rescaled to variance 1/fan_in."""
+    fan_in = weight[0].numel()
+    std = fan_in**-0.5 / _TRUNCATED_STD
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+
+
+class Block(nn.Module, ABC):
+    """Convolution, batch norm and what follows it, then the pool where the topology has one.
+
+    ``forward`` is ``activate(convolve(x))``: the two halves are apart so that exact statistics can
+    be taken between them (:mod:`bitstill.evaluation`).
+    """
+
+    def __init__(self, layer: Layer, *, affine: bool, momentum: float, epsilon: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(layer.channels_in, layer.channels_out, kernel_size=3, padding=1)
+        self.norm = nn.BatchNorm2d(
+            layer.channels_out, eps=epsilon, momentum=momentum, affine=affine
+        )
+        self.pool = layer.pool
+        initialize(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]  # built with a bias
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Return the convolution, (N, channels_in, H, W) -> (N, channels_out, H, W)."""
+        result: Tensor = self.conv(x)
+        return result
+
+    @abstractmethod
+    def activate(self, convolved: Tensor) -> Tensor:
+        """Normalize, activate and pool what ``convolve`` returned."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output for (N, channels_in, H, W)."""
+        return self.activate(self.convolve(x))
+
+    def _pooled(self, features: Tensor) -> Tensor:
+        return F.max_pool2d(features, 2) if self.pool else features
+
+
+class TeacherBlock(Block):
+    """Convolution, batch norm with scale and shift, ReLU."""
+
+    def __init__(self, layer: Layer, *, momentum: float, epsilon: float) -> None:
+        super().__init__(layer, affine=True, momentum=momentum, epsilon=epsilon)
+
+    def activate(self, convolved: Tensor) -> Tensor:
+        """Normalize, rectify and pool."""
+        return self._pooled(F.relu(self.norm(convolved)))
+
+
+class StudentBlock(Block):
+    """Convolution with quantized weights, batch norm, affine (|k| + 1) x + b, quantized features.
+
+    The affine layer and the quantizer's multiplier are one scale and shift, so they ride in batch
+    norm's own: clip(s ((|k| + 1) n + b)) = clip((s (|k| + 1)) n + s b). The pool comes last; of
+    1-bit features the max pool is an OR.
+    """
+
+    def __init__(
+        self, layer: Layer, *, quantizer: Quantizer, momentum: float, epsilon: float
+    ) -> None:
+        super().__init__(layer, affine=False, momentum=momentum, epsilon=epsilon)
+        self.quantizer = quantizer
+        self.gain = nn.Parameter(torch.ones(layer.channels_out))  # k
+        self.offset = nn.Parameter(torch.zeros(layer.channels_out))  # b
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Return the convolution with quantized weights."""
+        weight = self.quantizer.quantize_weight(self.conv.weight)
+        return F.conv2d(x, weight, self.conv.bias, padding=1)
+
+    def activate(self, convolved: Tensor) -> Tensor:
+        """Normalize, scale and shift, quantize and pool."""
+        scale = self.quantizer.activation_scale
+        normalized = F.batch_norm(
+            convolved,
+            self.norm.running_mean,
+            self.norm.running_var,
+            weight=scale * (self.gain.abs() + 1),
+            bias=scale * self.offset,
+            training=self.norm.training,
+            momentum=self.norm.momentum,  # type: ignore[arg-type]  # given as a float
+            eps=self.norm.eps,
+        )
+        bits = self.quantizer.activation_bits
+        return self._pooled(quantize_activation(normalized, bits=bits, scale=1))
+
+
+class Network(nn.Module):
+    """The topology around one kind of block: images (N, 3, 32, 32) in [0, 1] -> logits."""
+
+    def __init__(self, blocks: Sequence[Block], *, classes: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleDict(
+            {layer.name: block for layer, block in zip(TOPOLOGY, blocks, strict=True)}
+        )
+        self.classifier = nn.Linear(FEATURES, classes)
+        initialize(self.classifier.weight)
+        nn.init.zeros_(self.classifier.bias)
+        # Most of the time goes into convolutions, which run faster on channels-last memory.
+        for parameter in self.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Average pool over what is left of the image (4x4), then the fully connected layer."""
+        logits: Tensor = self.classifier(features.mean(dim=(2, 3)))
+        return logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, classes) for images (N, 3, 32, 32) in [0, 1]."""
+        features = images
+        for block in self.blocks.values():
+            features = block(features)
+        return self.classify(features)
+
+
+class Teacher(Network):
+    """The full-precision network, the published *baseline*.
+
+    Args:
+        classes: number of classes.
+        batch_norm_momentum: weight of a batch in the running statistics (TensorFlow's 0.99 is
+            0.01 here).
+        batch_norm_epsilon: added to the variance.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int = 10,
+        batch_norm_momentum: float = 0.01,
+        batch_norm_epsilon: float = 1e-3,
+    ) -> None:
+        super().__init__(
+            [
+                TeacherBlock(layer, momentum=batch_norm_momentum, epsilon=batch_norm_epsilon)
+                for layer in TOPOLOGY
+            ],
+            classes=classes,
+        )
+
+
+class Student(Network):
+    """The quantized network, the published *q1*: 2-bit weights and 1-bit features by default.
+
+    Only the input image and the last layer are not quantized.
+
+    Args:
+        quantizer: what the blocks quantize with; None is the published one.
+        classes: number of classes.
+        batch_norm_momentum: weight of a batch in the running statistics (TensorFlow's 0.99 is
+            0.01 here).
+        batch_norm_epsilon: added to the variance.
+    """
+
+    def __init__(
+        self,
+        *,
+        quantizer: Quantizer | None = None,
+        classes: int = 10,
+        batch_norm_momentum: float = 0.01,
+        batch_norm_epsilon: float = 1e-3,
+    ) -> None:
+        quantizer = quantizer or Quantizer()
+        super().__init__(
+            [
+                StudentBlock(
+                    layer,
+                    quantizer=quantizer,
+                    momentum=batch_norm_momentum,
+                    epsilon=batch_norm_epsilon,
+                )
+                for layer in TOPOLOGY
+            ],
+            classes=classes,
+        )
+        self.quantizer = quantizer

@@ -1,0 +1,304 @@
+"""Quantizers of weights and features: pure functions on tensors, and their gradients.
+
+DoReFa-Net is Zhou et al. 2016, arXiv 1606.06160; its equations are cited by number. Two weight
+quantizers are here: ``dorefa``, the paper's, and ``mean_scaled``, from the code that produced the
+published tables. Each is a chain of the five steps of :class:`WeightSteps`, and each step is a
+function of its own.
+
+Rounding is half up everywhere, floor(x + 1/2), never half to even.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+MAX_BITS = 8
+
+
+def check_bits(name: str, bits: int | None) -> None:
+    """Refuse a number of bits that no quantizer here knows.
+
+    Args:
+        name: what the bits belong to, for the message.
+        bits: 1 to 8, or None for full precision.
+
+    Raises:
+        ValueError: ``bits`` is neither.
+    """
+    if bits is not None and not 1 <= bits <= MAX_BITS:
+        raise ValueError(
+            f"{name} = {bits} is not allowed: give 1 to {MAX_BITS} bits, or null for full precision"
+        )
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Quantized values forward, the identity backward (Bengio et al. 2013, arXiv 1308.3432).
+
+    ``value + (quantized - value).detach()`` has the same gradient, but rounds: its results are
+    only near the levels, and codes could not be read back from them.
+    """
+
+    @staticmethod
+    def forward(ctx: object, value: Tensor, quantized: Tensor) -> Tensor:
+        return quantized.view_as(quantized)
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return gradient, None
+
+
+def straight_through(value: Tensor, quantized: Tensor) -> Tensor:
+    """Return ``quantized``, bit for bit, with the gradient of ``value``.
+
+    Args:
+        value: the tensor that gets the gradient, any shape.
+        quantized: what it is replaced with, the same shape, itself without gradient.
+    """
+    result: Tensor = _StraightThrough.apply(value, quantized)
+    return result
+
+
+def round_half_up(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Round to the nearest integer, halves up; NaN stays NaN.
+
+    Not ``floor(x + 0.5)``: that sum itself rounds, and takes the float below 0.5 to 1. Here
+    ``x - floor(x)`` is exact for every x >= 0.
+    """
+    whole = x.floor()
+    return whole + (x - whole >= 0.5)
+
+
+def quantize_unit(r: Float[Tensor, "*shape"], *, bits: int) -> Float[Tensor, "*shape"]:
+    """quantize_k of DoReFa-Net (eq. 5): round to the ``2^bits`` evenly spaced levels of [0, 1].
+
+    ``round((2^k - 1) r) / (2^k - 1)``. No gradient is defined here; the callers pass theirs.
+
+    Args:
+        r: values in [0, 1], any shape.
+        bits: k, 1 to 8.
+    """
+    steps = 2**bits - 1
+    return round_half_up(r * steps) / steps
+
+
+def squash(weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Step 2 of a weight's quantization: tanh, into (-1, 1)."""
+    return torch.tanh(weight)
+
+
+def scale_by_mean(
+    squashed: Float[Tensor, "*shape"],
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, ""]]:
+    """Step 3 of ``mean_scaled``: clip(w / m, -1/2, 1/2) + 1/2 with m = 2 mean|w| over the layer.
+
+    Returns:
+        The scaled weights in [0, 1], and m. A layer of zeros has m = 0 and is scaled to 1/2.
+    """
+    span = 2 * squashed.abs().mean()
+    divisor = torch.where(span == 0, torch.ones_like(span), span)
+    return (squashed / divisor).clamp(-0.5, 0.5) + 0.5, span
+
+
+def scale_by_max(squashed: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Step 3 of ``dorefa`` (inside eq. 9): w / (2 max|w|) + 1/2, in [0, 1].
+
+    The maximum is over the whole layer. A layer of zeros is scaled to 1/2.
+    """
+    largest = squashed.abs().max()
+    divisor = torch.where(largest == 0, torch.ones_like(largest), largest)
+    return squashed / (2 * divisor) + 0.5
+
+
+def stretch_by_mean(
+    rounded: Float[Tensor, "*shape"], span: Float[Tensor, ""]
+) -> Float[Tensor, "*shape"]:
+    """Step 5 of ``mean_scaled``: from [0, 1] back to [-mean|w|, mean|w|]."""
+    return span * (rounded - 0.5)
+
+
+def stretch_by_max(rounded: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Step 5 of ``dorefa``: from [0, 1] back to [-1, 1]."""
+    return 2 * rounded - 1
+
+
+@dataclass(frozen=True)
+class WeightSteps:
+    """What a layer's weights go through, each of the weights' shape (the report's Figure 4).
+
+    Attributes:
+        raw: the trained weights.
+        squashed: their tanh.
+        scaled: in [0, 1].
+        rounded: on ``2^bits`` levels of [0, 1].
+        stretched: the quantized weights.
+    """
+
+    raw: Tensor
+    squashed: Tensor
+    scaled: Tensor
+    rounded: Tensor
+    stretched: Tensor
+
+
+def weight_steps_mean_scaled(weight: Float[Tensor, "*shape"], *, bits: int) -> WeightSteps:
+    """Return the five steps of :func:`quantize_weight_mean_scaled`, without gradients."""
+    with torch.no_grad():
+        squashed = squash(weight)
+        scaled, span = scale_by_mean(squashed)
+        rounded = quantize_unit(scaled, bits=bits)
+        return WeightSteps(weight, squashed, scaled, rounded, stretch_by_mean(rounded, span))
+
+
+def weight_steps_dorefa(weight: Float[Tensor, "*shape"], *, bits: int) -> WeightSteps:
+    """Return the five steps of :func:`quantize_weight_dorefa`, without gradients.
+
+    One bit has its own formula in the paper, with neither tanh nor maximum: there, ``squashed``
+    is the raw weight, ``scaled`` and ``rounded`` its sign as 0 or 1.
+    """
+    with torch.no_grad():
+        if bits == 1:
+            positive = (weight >= 0).to(weight.dtype)
+            quantized = quantize_weight_dorefa(weight, bits=1)
+            return WeightSteps(weight, weight, positive, positive, quantized)
+        squashed = squash(weight)
+        scaled = scale_by_max(squashed)
+        rounded = quantize_unit(scaled, bits=bits)
+        return WeightSteps(weight, squashed, scaled, rounded, stretch_by_max(rounded))
+
+
+def quantize_weight_mean_scaled(
+    weight: Float[Tensor, "*shape"], *, bits: int | None
+) -> Float[Tensor, "*shape"]:
+    """Quantize a layer's weights to ``2^bits`` levels between -mean|w| and mean|w|, w = tanh(r).
+
+    The formula of the code behind the published tables (not the paper's)::
+
+        w = tanh(r);  m = 2 mean|w|;  w_q = m (quantize_k(clip(w / m, -1/2, 1/2) + 1/2) - 1/2)
+
+    Gradient: straight through the whole map from w_q back to w, so that of tanh alone remains,
+    ``1 - tanh(r)^2``; neither the clip nor m takes part.
+
+    Args:
+        weight: r, all weights of one layer, any shape.
+        bits: k, 1 to 8; None returns ``weight`` itself.
+
+    Returns:
+        w_q of the same shape; at two bits its levels are mean|w| * {-1, -1/3, 1/3, 1}. A layer of
+        zeros stays zero; infinities quantize to the outer levels; one NaN makes the layer NaN.
+
+    Raises:
+        ValueError: ``bits`` is not 1 to 8 or None.
+    """
+    check_bits("weight_bits", bits)
+    if bits is None:
+        return weight
+    squashed = squash(weight)
+    with torch.no_grad():
+        scaled, span = scale_by_mean(squashed)
+        quantized = stretch_by_mean(quantize_unit(scaled, bits=bits), span)
+    return straight_through(squashed, quantized)
+
+
+def quantize_weight_dorefa(
+    weight: Float[Tensor, "*shape"], *, bits: int | None
+) -> Float[Tensor, "*shape"]:
+    """Quantize a layer's weights to ``2^bits`` levels of [-1, 1], as the paper does (eq. 9).
+
+    For more than one bit::
+
+        w = tanh(r);  w_q = 2 quantize_k(w / (2 max|w|) + 1/2) - 1
+
+    Gradient: straight through quantize_k alone; the rest, the maximum included, is differentiated.
+
+    For one bit (eq. 8): ``sign(r) * mean|r|`` with sign(0) = 1, straight through to r.
+
+    Args:
+        weight: r, all weights of one layer, any shape.
+        bits: k, 1 to 8; None returns ``weight`` itself.
+
+    Returns:
+        w_q of the same shape. In a layer of zeros, w / max|w| counts as 0, which rounds up; one
+        NaN makes the layer NaN.
+
+    Raises:
+        ValueError: ``bits`` is not 1 to 8 or None.
+    """
+    check_bits("weight_bits", bits)
+    if bits is None:
+        return weight
+    if bits == 1:
+        size = weight.detach().abs().mean()
+        return straight_through(weight, torch.where(weight.detach() >= 0, size, -size))
+    scaled = scale_by_max(squash(weight))
+    return stretch_by_max(straight_through(scaled, quantize_unit(scaled.detach(), bits=bits)))
+
+
+def quantize_activation(
+    x: Float[Tensor, "*shape"], *, bits: int | None, scale: float
+) -> Float[Tensor, "*shape"]:
+    """Quantize features: clip(scale x, 0, 1) to ``2^bits`` levels (eq. 11, where scale is 1).
+
+    Gradient: that of the clip, ``scale`` where 0 <= scale x <= 1 and zero elsewhere.
+
+    Args:
+        x: features, any shape.
+        bits: k, 1 to 8; None clips without rounding.
+        scale: the multiplier; 0.1 in the code behind the published tables.
+
+    Returns:
+        Features of the same shape in [0, 1]; NaN stays NaN.
+
+    Raises:
+        ValueError: ``bits`` is not 1 to 8 or None.
+    """
+    check_bits("activation_bits", bits)
+    clipped = (scale * x).clamp(0, 1)
+    if bits is None:
+        return clipped
+    return straight_through(clipped, quantize_unit(clipped.detach(), bits=bits))
+
+
+WEIGHT_QUANTIZERS: dict[str, Callable[..., Tensor]] = {
+    "mean_scaled": quantize_weight_mean_scaled,
+    "dorefa": quantize_weight_dorefa,
+}
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """What one student's layers are quantized with.
+
+    Attributes:
+        method: ``mean_scaled`` or ``dorefa``.
+        weight_bits: 1 to 8, or None for full precision.
+        activation_bits: 1 to 8, or None for clipped features in full precision.
+        activation_scale: the multiplier in front of the clip, above 0.
+
+    Raises:
+        ValueError: one of them is out of range.
+    """
+
+    method: str = "mean_scaled"
+    weight_bits: int | None = 2
+    activation_bits: int | None = 1
+    activation_scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.method not in WEIGHT_QUANTIZERS:
+            raise ValueError(
+                f"quantizer.method = {self.method!r} is unknown: "
+                f"choose one of {', '.join(WEIGHT_QUANTIZERS)}"
+            )
+        check_bits("weight_bits", self.weight_bits)
+        check_bits("activation_bits", self.activation_bits)
+
+    def quantize_weight(self, weight: Tensor) -> Tensor:
+        """Quantize all weights of one layer."""
+        return WEIGHT_QUANTIZERS[self.method](weight, bits=self.weight_bits)
+
+    def quantize_activation(self, x: Tensor) -> Tensor:
+        """Quantize one layer's features."""
+        return quantize_activation(x, bits=self.activation_bits, scale=self.activation_scale)

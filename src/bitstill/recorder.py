@@ -1,0 +1,147 @@
+"""Watches one training, measures after every epoch, and writes the run's files."""
+
+import dataclasses
+import os
+import time
+import traceback
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from safetensors.torch import save_file
+
+from bitstill.data import ImageData
+from bitstill.evaluation import correctness, metric_name
+from bitstill.models import Network
+from bitstill.runs import Row, RunPaths, RunRecord, Status, select, write_curves
+from bitstill.schema import EvaluationConfig
+
+
+def save_weights(network: Network, path: os.PathLike[str]) -> None:
+    """Write weights and batch norm statistics as safetensors, atomically."""
+    partial = f"{os.fspath(path)}.partial"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, partial)
+    os.replace(partial, path)
+
+
+class Recorder(pl.Callback):
+    """Keeps ``run.json``, ``metrics.csv``, checkpoint, weights and per-image correctness.
+
+    Args:
+        paths: where they go.
+        record: what is known before training begins.
+        data: what is evaluated on.
+        evaluation: how.
+    """
+
+    def __init__(
+        self, paths: RunPaths, record: RunRecord, data: ImageData, evaluation: EvaluationConfig
+    ) -> None:
+        self.paths, self.record = paths, record
+        self._data, self._evaluation = data, evaluation
+        self._rows: list[Row] = []
+        self._correct: dict[str, NDArray[np.uint8]] = {}
+        self._earlier_seconds = 0.0
+        self._begun = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs of this one, for the checkpoint."""
+        correct = {name: torch.from_numpy(bits) for name, bits in self._correct.items()}
+        return {"rows": self._rows, "correct": correct, "seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._rows = state_dict["rows"]
+        self._correct = {name: bits.numpy() for name, bits in state_dict["correct"].items()}
+        self._earlier_seconds = state_dict["seconds"]
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.perf_counter() - self._begun
+
+    def _write(self, status: Status, **changes: Any) -> None:
+        seconds, epoch = self._seconds(), len(self._rows)
+        schedule = self.record.config["schedule"]
+        count = len(self._data.train) // schedule["batch_size"] * schedule["batch_size"]
+        self.record = dataclasses.replace(
+            self.record,
+            status=status,
+            epoch=epoch,
+            seconds=round(seconds, 3),
+            images_per_second=round(epoch * count / seconds, 1),
+            selections=select(self._rows, self._evaluation.batch_norm) if self._rows else {},
+            **changes,
+        )
+        self.record.write(self.paths)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say that the run is running."""
+        self._write("running")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Evaluate, and write everything that the epoch has changed."""
+        network: Network = pl_module.network  # type: ignore[assignment]  # both tasks have one
+        evaluation = self._evaluation
+        correct = correctness(
+            network,
+            {"val": self._data.val, "test": self._data.test},
+            statistics=evaluation.batch_norm,
+            calibration=self._data.train.images,
+            calibration_images=evaluation.calibration_images,
+            batch_size=evaluation.batch_size,
+        )
+        accuracies = {name: right.double().mean().item() for name, right in correct.items()}
+        pl_module.log_dict(accuracies)
+        self._rows.append(
+            {
+                "epoch": trainer.current_epoch + 1,
+                **pl_module.epoch_settings(),  # type: ignore[operator]  # both tasks have them
+                "train/loss": trainer.callback_metrics["train/loss"].item(),
+                **accuracies,
+            }
+        )
+        self._keep(network, {name: right.cpu().numpy() for name, right in correct.items()})
+        trainer.save_checkpoint(self.paths.checkpoint)
+        write_curves(self.paths, self._rows)
+        self._write("running")
+
+    def _keep(self, network: Network, correct: dict[str, NDArray[np.bool_]]) -> None:
+        """Keep this epoch's per-image results and weights where it is a selected one."""
+        chosen = select(self._rows, self._evaluation.batch_norm)
+        for kind, selections in chosen.items():
+            for selection, row in selections.items():
+                if row is not None and row["epoch"] == len(self._rows):
+                    right = correct[metric_name("test", kind)]
+                    self._correct[f"{kind}/{selection}"] = np.packbits(right)
+        best = chosen[self._evaluation.batch_norm[-1]]["best_val"]
+        if best is not None and best["epoch"] == len(self._rows):
+            save_weights(network, self.paths.best_val_weights)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Record why the run ended early; its checkpoint stays."""
+        if isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            self._write("interrupted")
+        else:
+            self._write(
+                "failed",
+                error={
+                    "type": type(exception).__name__,
+                    "message": str(exception),
+                    "traceback": "".join(traceback.format_exception(exception)),
+                },
+            )
+
+    def finish(self, network: Network) -> RunRecord:
+        """Write what a finished run leaves, and the record last."""
+        save_weights(network, self.paths.weights)
+        np.savez(self.paths.correctness, **self._correct)  # type: ignore[arg-type]  # only arrays
+        sizes = {
+            "checkpoint": self.paths.checkpoint.stat().st_size,
+            "weights_float32": sum(p.numel() * 4 for p in network.parameters()),
+        }
+        self._write("done", sizes=sizes)
+        return self.record

@@ -1,0 +1,1 @@
+"""What a sweep showed; reads run records, never live objects."""

@@ -1,0 +1,252 @@
+"""The typed schema of a run's configuration.
+
+What a field does to a run is said in ``conf/``, beside its value. A node with ``_target_`` has one
+schema a target, so that nothing else can be instantiated.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from bitstill.data import Digits, ImageSource, Parquet, Svhn
+
+
+def target_name(node: Any) -> str:
+    """Return the last part of a node's ``_target_``."""
+    return str(node._target_).rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The allowed values of a number, or the allowed words of a text."""
+
+    above: float = -math.inf
+    at_least: float = -math.inf
+    at_most: float = math.inf
+    below: float = math.inf
+    words: tuple[str, ...] = ()
+
+    def allows(self, value: object) -> bool:
+        """Say whether a value, or every value of a list, is allowed; None always is."""
+        if value is None:
+            return True
+        if isinstance(value, list):
+            return all(self.allows(item) for item in value)
+        if self.words:
+            return value in self.words
+        if not isinstance(value, int | float):
+            return True
+        return (
+            math.isfinite(value)
+            and self.above < value < self.below
+            and self.at_least <= value <= self.at_most
+        )
+
+    def __str__(self) -> str:
+        if self.words:
+            return "one of " + ", ".join(self.words)
+        parts = [
+            f"{text} {bound:g}"
+            for text, bound in (
+                ("above", self.above),
+                ("at least", self.at_least),
+                ("at most", self.at_most),
+                ("below", self.below),
+            )
+            if math.isfinite(bound)
+        ]
+        return "a finite number" + (" " if parts else "") + " and ".join(parts)
+
+
+BITS = Range(at_least=1, at_most=8)
+SEEDS = Range(at_least=0, at_most=2**32 - 1)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Teacher or student."""
+
+    _target_: str
+
+
+@dataclass(frozen=True)
+class BatchNormConfig:
+    """Batch norm of both models."""
+
+    momentum: Annotated[float, Range(above=0, at_most=1)]
+    epsilon: Annotated[float, Range(above=0)]
+
+
+@dataclass(frozen=True)
+class QuantizerConfig:
+    """What the student quantizes with."""
+
+    _target_: str
+    method: Annotated[str, Range(words=("mean_scaled", "dorefa"))]
+    weight_bits: Annotated[int | None, BITS]
+    activation_bits: Annotated[int | None, BITS]
+    activation_scale: Annotated[float, Range(above=0)]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """One of the four losses."""
+
+    _target_: str
+    _partial_: bool
+
+
+@dataclass(frozen=True)
+class TemperatureConfig:
+    """The softmax temperature T."""
+
+    value: Annotated[float, Range(above=0)]
+
+
+@dataclass(frozen=True)
+class SoftWeightConfig:
+    """The factor c over the epochs."""
+
+    _target_: str
+    _partial_: bool
+
+
+@dataclass(frozen=True)
+class ConstantWeightConfig(SoftWeightConfig):
+    """A constant factor c."""
+
+    value: Annotated[float, Range(at_least=0)]
+
+
+@dataclass(frozen=True)
+class FallingWeightConfig(SoftWeightConfig):
+    """A factor c that falls during training."""
+
+    initial: Annotated[float, Range(at_least=0)]
+    final: Annotated[float, Range(at_least=0)]
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Epochs, batches, learning rates and L2.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step; an incomplete last batch is dropped.
+        learning_rates: Adam's, one a stage.
+        milestones: where the next stage begins, as fractions of the epochs, rising; one fewer
+            than there are learning rates.
+        l2: factor of sum(w^2) / 2 over convolution and fully connected weights.
+    """
+
+    epochs: Annotated[int, Range(at_least=1)]
+    batch_size: Annotated[int, Range(at_least=1)]
+    learning_rates: Annotated[list[float], Range(above=0)]
+    milestones: Annotated[list[float], Range(above=0, below=1)]
+    l2: Annotated[float, Range(at_least=0)]
+
+    def learning_rate(self, epoch: int) -> float:
+        """Return the rate of an epoch, counted from 0.
+
+        The published 15 and 40 of 60 epochs are fractions here, so that a shorter schedule has
+        the same shape; a stage begins after the nearest whole epoch.
+        """
+        finished = [epoch >= round(share * self.epochs) for share in self.milestones]
+        return self.learning_rates[sum(finished)]
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """The teacher that a student learns from; data, batch norm and trainer are the run's own."""
+
+    seed: Annotated[int, SEEDS]
+    schedule: ScheduleConfig
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is measured after every epoch."""
+
+    batch_norm: Annotated[list[str], Range(words=("running", "precise"))]
+    calibration_images: Annotated[int, Range(at_least=2)]
+    batch_size: Annotated[int, Range(at_least=1)]
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Where and in which arithmetic is trained."""
+
+    accelerator: Annotated[str, Range(words=("cpu", "gpu"))]
+    precision: Annotated[str, Range(words=("float32",))]
+    threads: Annotated[int | None, Range(at_least=1)]
+
+
+@dataclass(frozen=True)
+class PathsConfig:
+    """Folders; they decide nothing about results."""
+
+    output: str
+    teachers: str
+    cache: str
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run."""
+
+    name: str
+    seed: Annotated[int, SEEDS]
+    paths: PathsConfig
+    data: ImageSource
+    model: ModelConfig
+    quantizer: QuantizerConfig
+    batch_norm: BatchNormConfig
+    loss: LossConfig
+    temperature: TemperatureConfig
+    soft_weight: SoftWeightConfig
+    schedule: ScheduleConfig
+    teacher: TeacherConfig
+    evaluation: EvaluationConfig
+    trainer: TrainerConfig
+    logger: dict[str, Any] | None
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether this run trains a teacher."""
+        return target_name(self.model) == "Teacher"
+
+    @property
+    def loss_name(self) -> str:
+        """The loss's name in configuration and tables; teachers are trained with ``hard``."""
+        return "hard" if self.is_teacher else target_name(self.loss)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the loss reads teacher logits."""
+        return not self.is_teacher and self.loss_name in ("soft", "soft_hard")
+
+    @property
+    def needs_soft_weight(self) -> bool:
+        """Whether the loss has a second term."""
+        return not self.is_teacher and self.loss_name in ("soft_hard", "gt_soft_hard")
+
+
+# The schema of a node by its _target_. Whatever is not here is not instantiated.
+TARGETS: dict[str, dict[str, type]] = {
+    "data": {
+        "bitstill.data.Digits": Digits,
+        "bitstill.data.Svhn": Svhn,
+        "bitstill.data.Parquet": Parquet,
+    },
+    "model": {"bitstill.models.Teacher": ModelConfig, "bitstill.models.Student": ModelConfig},
+    "quantizer": {"bitstill.quantizers.Quantizer": QuantizerConfig},
+    "loss": {
+        f"bitstill.losses.{name}": LossConfig
+        for name in ("hard", "soft", "soft_hard", "gt_soft_hard")
+    },
+    "soft_weight": {
+        "bitstill.losses.constant_weight": ConstantWeightConfig,
+        "bitstill.losses.linear_weight": FallingWeightConfig,
+        "bitstill.losses.cosine_weight": FallingWeightConfig,
+    },
+}

@@ -1,0 +1,125 @@
+"""How a teacher and a student are trained: the LightningModules."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from bitstill.batches import Batch
+from bitstill.losses import hard
+from bitstill.models import Network, to_input
+from bitstill.schema import ScheduleConfig
+
+
+class DivergedError(RuntimeError):
+    """The training loss is no longer a finite number."""
+
+
+def adam(network: nn.Module, *, l2: float) -> torch.optim.Adam:
+    """Return Adam with the published L2 term on convolution and fully connected weights.
+
+    ``l2 * sum(w^2) / 2`` has the gradient ``l2 * w``, and that is what torch's (coupled) weight
+    decay adds; so the term costs no pass of its own. Its value is not in the reported loss: at the
+    published 1e-10 it is below float32's resolution there.
+    """
+    weights = [parameter for parameter in network.parameters() if parameter.dim() > 1]
+    others = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
+    groups = [{"params": weights, "weight_decay": l2}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.Adam(groups)
+
+
+class Task(pl.LightningModule, ABC):
+    """What teacher and student training share: Adam and the piecewise learning rate."""
+
+    def __init__(self, network: Network, schedule: ScheduleConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.schedule = schedule
+
+    @abstractmethod
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of a batch, a scalar."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
+        """Return the loss of a batch.
+
+        Raises:
+            DivergedError: it is NaN or infinite.
+        """
+        loss = self.loss(self.network(to_input(batch.images)), batch)
+        if not torch.isfinite(loss):
+            raise DivergedError(
+                f"the training loss became {loss.item()} in epoch {self.current_epoch + 1}: "
+                "lower schedule.learning_rates, or soft_weight"
+            )
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return Adam; ``on_train_epoch_start`` sets its rate."""
+        return adam(self.network, l2=self.schedule.l2)
+
+    def epoch_settings(self) -> dict[str, float]:
+        """Return what changes from epoch to epoch, by its name in the curves."""
+        return {"learning_rate": self.schedule.learning_rate(self.current_epoch)}
+
+    def on_train_epoch_start(self) -> None:
+        """Set the epoch's learning rate: a function of the epoch alone, so nothing to resume."""
+        settings = self.epoch_settings()
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]  # one optimizer
+            group["lr"] = settings["learning_rate"]
+        self.log_dict(settings)
+
+
+class TeacherTask(Task):
+    """Cross-entropy with the labels."""
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return CE(y, z)."""
+        return hard(logits, batch.labels, temperature=1)
+
+
+class StudentTask(Task):
+    """One of the four losses; the teacher takes part through its stored logits alone.
+
+    Args:
+        network: the student.
+        schedule: epochs, rates and L2.
+        loss: one of :mod:`bitstill.losses`, with its temperature; what it reads of a batch is what
+            its signature names.
+        soft_weight: c as a function of the finished part of training; None if the loss has one
+            term.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        schedule: ScheduleConfig,
+        *,
+        loss: Callable[..., Tensor],
+        soft_weight: Callable[[float], float] | None,
+    ) -> None:
+        super().__init__(network, schedule)
+        self._loss, self._soft_weight = loss, soft_weight
+        named = inspect.signature(loss).parameters
+        self._reads = [name for name in ("teacher_logits", "labels") if name in named]
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the configured loss with this epoch's factor c."""
+        inputs = [getattr(batch, name) for name in self._reads]
+        if self._soft_weight is None:
+            return self._loss(logits, *inputs)
+        return self._loss(logits, *inputs, soft_weight=self._factor(self._soft_weight))
+
+    def _factor(self, soft_weight: Callable[[float], float]) -> float:
+        return soft_weight(self.current_epoch / self.schedule.epochs)
+
+    def epoch_settings(self) -> dict[str, float]:
+        """Return the learning rate and, for a loss with two terms, the factor c."""
+        settings = super().epoch_settings()
+        if self._soft_weight is not None:
+            settings["soft_weight"] = self._factor(self._soft_weight)
+        return settings

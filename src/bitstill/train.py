@@ -1,0 +1,220 @@
+"""From a configuration to a finished run; the only module that instantiates."""
+
+import dataclasses
+import functools
+import logging
+import platform
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bitstill.batches import Batches
+from bitstill.config import conf_directory
+from bitstill.data import ImageData, Split
+from bitstill.errors import UserError
+from bitstill.loggers import build_loggers
+from bitstill.models import Network, to_input
+from bitstill.recorder import Recorder
+from bitstill.runs import RunPaths, RunRecord, identity, is_done, portable, read_record, teacher_of
+from bitstill.schema import TrainConfig
+from bitstill.tasks import StudentTask, Task, TeacherTask
+from bitstill.teachers import TeacherStore
+
+log = logging.getLogger(__name__)
+
+_COMPUTING_PACKAGES = ("bitstill", "torch", "pytorch-lightning", "numpy")
+
+
+def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunRecord:
+    """Train what a configuration describes, or return the record of its finished run.
+
+    Args:
+        config: a teacher's or a student's run.
+        directory: for the run's files.
+        progress: draw Lightning's progress bar.
+
+    Raises:
+        UserError: something in the configuration does not fit the data or the machine.
+    """
+    device = _device(config)
+    data = _on(device, config.data.load())
+    paths, run_identity = RunPaths(directory), identity(config, data.identity)
+    if not is_done(paths, run_identity):
+        directory.mkdir(parents=True, exist_ok=True)
+        if config.is_teacher:
+            _publish(_teacher(config, data, progress=progress), paths)
+        else:
+            logits = None
+            if config.needs_teacher:
+                logits = _teacher_logits(teacher_of(config), data, progress=progress).to(device)
+            _fit(config, data, logits, directory, progress=progress)
+    record = read_record(paths)
+    assert record is not None  # noqa: S101  # written a line ago
+    return record
+
+
+def _device(config: TrainConfig) -> torch.device:
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    if config.trainer.accelerator == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UserError("trainer.accelerator = gpu: no CUDA device is found; give trainer=cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _on(device: torch.device, data: ImageData) -> ImageData:
+    """Move the images to where they are used; on a CPU they stay in shared memory."""
+    moved = {
+        name: Split(split.images.to(device), split.labels.to(device))
+        for name, split in (("train", data.train), ("val", data.val), ("test", data.test))
+    }
+    return dataclasses.replace(data, **moved)
+
+
+def build_network(config: TrainConfig, *, classes: int) -> Network:
+    """Return the run's network, initialized from torch's generator."""
+    settings: dict[str, Any] = {
+        "classes": classes,
+        "batch_norm_momentum": config.batch_norm.momentum,
+        "batch_norm_epsilon": config.batch_norm.epsilon,
+    }
+    if not config.is_teacher:
+        settings["quantizer"] = instantiate(dataclasses.asdict(config.quantizer))
+    # Partial: instantiate would turn the quantizer, a dataclass, into a configuration again.
+    network: Network = instantiate(dataclasses.asdict(config.model), _partial_=True)(**settings)
+    return network
+
+
+def build_task(config: TrainConfig, network: Network) -> Task:
+    """Return the LightningModule of a run."""
+    if config.is_teacher:
+        return TeacherTask(network, config.schedule)
+    loss = instantiate(dataclasses.asdict(config.loss))
+    soft_weight = (
+        instantiate(dataclasses.asdict(config.soft_weight)) if config.needs_soft_weight else None
+    )
+    return StudentTask(
+        network,
+        config.schedule,
+        loss=functools.partial(loss, temperature=config.temperature.value),
+        soft_weight=soft_weight,
+    )
+
+
+def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPaths:
+    """Return the files of the stored teacher that a teacher's configuration describes."""
+
+    def train(directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        _fit(config, data, None, directory, progress=progress)
+
+    store = TeacherStore(Path(config.paths.teachers))
+    return store.obtain(identity(config, data.identity), train)
+
+
+def _publish(stored: RunPaths, paths: RunPaths) -> None:
+    """Copy a stored teacher's results into the directory of a run, its record last."""
+    for name in ("metrics", "weights", "best_val_weights", "correctness", "record"):
+        source: Path = getattr(stored, name)
+        if source.exists():
+            shutil.copyfile(source, getattr(paths, name))
+
+
+def _teacher_logits(config: TrainConfig, data: ImageData, *, progress: bool) -> Tensor:
+    """Return the logits of a teacher's configuration over the training images."""
+    stored = _teacher(config, data, progress=progress)
+
+    def compute() -> Tensor:
+        teacher = build_network(config, classes=data.classes)
+        teacher.load_state_dict(load_file(stored.weights))
+        teacher.to(data.train.images.device).eval().requires_grad_(False)
+        parts = data.train.images.split(config.evaluation.batch_size)
+        return torch.cat([teacher(to_input(part)) for part in parts]).cpu()
+
+    store = TeacherStore(Path(config.paths.teachers))
+    return store.logits(identity(config, data.identity), compute)
+
+
+def _fit(
+    config: TrainConfig,
+    data: ImageData,
+    teacher_logits: Tensor | None,
+    directory: Path,
+    *,
+    progress: bool,
+) -> None:
+    """Train one network into a directory, from its checkpoint if there is one."""
+    pl.seed_everything(config.seed, verbose=False)
+    paths = RunPaths(directory)
+    network = build_network(config, classes=data.classes)
+    batches = Batches(
+        data.train, teacher_logits, batch_size=config.schedule.batch_size, seed=config.seed
+    )
+    recorder = Recorder(paths, _new_record(config, data), data, config.evaluation)
+    trainer = pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=1,
+        precision="32-true",
+        max_epochs=config.schedule.epochs,
+        deterministic=True,
+        callbacks=[recorder],
+        logger=build_loggers(config, directory, recorder.record.identity),
+        enable_checkpointing=False,  # the recorder writes them
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        num_sanity_val_steps=0,
+        plugins=[LightningEnvironment()],  # under Slurm, Lightning would requeue jobs by itself
+        default_root_dir=directory,
+    )
+    checkpoint = paths.checkpoint if paths.checkpoint.exists() else None
+    trainer.fit(build_task(config, network), batches, ckpt_path=checkpoint, weights_only=True)
+    if trainer.received_sigterm:
+        raise KeyboardInterrupt
+    recorder.finish(network)
+
+
+def _new_record(config: TrainConfig, data: ImageData) -> RunRecord:
+    teacher = identity(teacher_of(config), data.identity) if config.needs_teacher else None
+    return RunRecord(
+        status="running",
+        identity=identity(config, data.identity),
+        model="teacher" if config.is_teacher else "student",
+        loss=config.loss_name,
+        temperature=None if config.is_teacher else config.temperature.value,
+        seed=config.seed,
+        epoch=0,
+        epochs=config.schedule.epochs,
+        config=portable(config),
+        data_identity=data.identity,
+        teacher_identity=teacher,
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in _COMPUTING_PACKAGES},
+        git_commit=_git_commit(),
+        device=_device_name(data.train.images.device),
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the checkout that this code runs from; None for an installed wheel."""
+    root = conf_directory().parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return found.stdout.strip() or None

@@ -1,0 +1,75 @@
+"""Hydra's view of a bitstill sweep.
+
+Hydra finds plugins by importing every module in ``hydra_plugins``, in whatever application is
+starting: so this module imports Hydra alone, and bitstill when it is used.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+
+@dataclass
+class GridSweeperConf:
+    """Settings of ``hydra/sweeper=grid``.
+
+    Attributes:
+        params: choices in every grid, as the basic sweeper has them.
+        grids: products of choices, side by side: a study is seldom one rectangle.
+        max_batch_size: jobs that are handed to the launcher at a time; null is all.
+    """
+
+    _target_: str = "hydra_plugins.bitstill_sweeper.GridSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+    grids: list[dict[str, str]] = field(default_factory=list)
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="bitstill"
+)
+
+
+class GridSweeper(BasicSweeper):
+    """Runs what is not done of one or several grids of cells, and goes on past failures."""
+
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: dict[str, str] | None = None,
+        grids: list[dict[str, str]] | None = None,
+    ) -> None:
+        super().__init__(max_batch_size, params)
+        self.grids = grids or []
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Plan all cells, launch those that are left, and say what came of them."""
+        from bitstill.console import show_sweep
+        from bitstill.sweep import expand, plan
+
+        assert self.config is not None  # noqa: S101  # Hydra has called setup
+        assert self.hydra_context is not None  # noqa: S101
+        loader, config = self.hydra_context.config_loader, self.config
+        parser = OverridesParser.create(config_loader=loader)
+
+        def split(overrides: list[str]) -> Any:
+            return self.split_arguments(parser.parse_overrides(overrides), None)[0]
+
+        overrides = expand(self.grids, self.params, arguments, split)
+        cells = plan(overrides, lambda one: loader.load_sweep_config(config, list(one)))
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, folder / "multirun.yaml")
+        return show_sweep(cells, self._launch)
+
+    def _launch(self, jobs: list[list[str]]) -> list[Any]:
+        assert self.launcher is not None  # noqa: S101  # Hydra has called setup
+        returns: list[Any] = []
+        for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size or -1):
+            returns += self.launcher.launch(batch, initial_job_idx=len(returns))
+        return returns

@@ -1,0 +1,94 @@
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from bitstill.data.images import decode_image
+
+Encode = Callable[..., bytes]
+
+
+def encoded(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF"])
+def test_32x32_stays_bit_for_bit(pictures: NDArray[np.uint8], file_format: str) -> None:
+    image_bytes = encoded(Image.fromarray(pictures[0]), file_format)
+    assert np.array_equal(decode_image(image_bytes), pictures[0])
+
+
+def test_jpeg_is_what_pillow_decodes(pictures: NDArray[np.uint8]) -> None:
+    image_bytes = encoded(Image.fromarray(pictures[0]), "JPEG")
+    assert np.array_equal(
+        decode_image(image_bytes), np.asarray(Image.open(io.BytesIO(image_bytes)))
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (28, 28), (64, 64), (100, 20)])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_every_size_and_mode(size: tuple[int, int], mode: str) -> None:
+    white = Image.new("RGB", size, "white").convert(mode)
+    decoded = decode_image(encoded(white))
+    assert decoded.shape == (32, 32, 3)
+    assert decoded.dtype == np.uint8
+    assert (decoded == 255).all()
+
+
+def test_cmyk_jpeg() -> None:
+    decoded = decode_image(encoded(Image.new("RGB", (40, 40), "red").convert("CMYK"), "JPEG"))
+    assert decoded.reshape(-1, 3).mean(axis=0) == pytest.approx([255, 0, 0], abs=4)
+
+
+def test_alpha_is_dropped(pictures: NDArray[np.uint8]) -> None:
+    alpha = np.full((32, 32, 1), 7, np.uint8)
+    image = Image.fromarray(np.concatenate([pictures[0], alpha], axis=2))
+    assert np.array_equal(decode_image(encoded(image)), pictures[0])
+
+
+def test_palette_with_transparency_gives_its_colours() -> None:
+    image = Image.new("P", (32, 32), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    decoded = decode_image(encoded(image, transparency=bytes([0, 0])))
+    assert (decoded == [10, 20, 30]).all()
+
+
+def test_16_bit_grey_keeps_its_upper_byte() -> None:
+    values = np.linspace(0, 0xFFFF, 1024).astype(np.uint16).reshape(32, 32)
+    decoded = decode_image(encoded(Image.fromarray(values)))
+    assert np.array_equal(decoded[..., 0], values >> 8)
+
+
+@pytest.mark.parametrize("value", [-1, 1 << 16])
+def test_32_bit_grey_is_refused(value: int) -> None:
+    image = Image.fromarray(np.full((4, 4), value, np.int32))
+    with pytest.raises(ValueError, match="does not say which value is white"):
+        decode_image(encoded(image, "TIFF"))
+
+
+def test_floating_point_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not say which value is white"):
+        decode_image(encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"))
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), file_format=st.sampled_from(["PNG", "JPEG", "GIF", "BMP"]))
+def test_damage_raises_nothing_but_value_error(
+    pictures: NDArray[np.uint8], data: st.DataObject, file_format: str
+) -> None:
+    image_bytes = bytearray(encoded(Image.fromarray(pictures[0]), file_format))
+    end = data.draw(st.integers(0, len(image_bytes)))
+    for position in data.draw(st.lists(st.integers(0, min(200, len(image_bytes) - 1)), max_size=4)):
+        image_bytes[position] = data.draw(st.integers(0, 255))
+    try:
+        decoded = decode_image(bytes(image_bytes[:end]))
+    except ValueError:
+        return
+    assert decoded.shape == (32, 32, 3)

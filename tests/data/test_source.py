@@ -1,0 +1,197 @@
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from bitstill.data import Digits, ImageSource, Parquet, Svhn
+from bitstill.data.source import Decoded
+from bitstill.errors import UserError
+
+
+@pytest.fixture
+def parquet(options: dict[str, Any], parquet_folder: Path) -> Parquet:
+    return Parquet(path=str(parquet_folder), **options)
+
+
+def run_python(script: str) -> str:
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-W", "error", "-c", script], check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def test_decoded_once(parquet: Parquet, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = parquet.load()
+
+    def fail(*_: object) -> None:
+        raise AssertionError("decoded twice")
+
+    monkeypatch.setattr(Parquet, "_decode", fail)
+    second = parquet.load()
+    assert torch.equal(first.train.images, second.train.images)
+    assert first.identity == second.identity == parquet.identity()
+    # Another split of the same images needs no decoding either.
+    assert len(dataclasses.replace(parquet, val_fraction=0.5).load().val) == 4
+
+
+def test_damaged_cache_is_decoded_again(parquet: Parquet) -> None:
+    before = parquet.load().train.images.clone()
+    for array in Path(parquet.cache).glob("*/train_images.npy"):
+        array.write_bytes(array.read_bytes()[:-100])
+    assert torch.equal(parquet.load().train.images, before)
+
+
+@pytest.mark.parametrize("val_fraction", [0.0, 0.25])
+def test_tensors_lie_on_mapped_files(
+    parquet: Parquet, val_fraction: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[NDArray[Any]] = []
+    real = torch.from_numpy
+
+    def remember(array: NDArray[Any]) -> torch.Tensor:
+        given.append(array)
+        return real(array)
+
+    monkeypatch.setattr(torch, "from_numpy", remember)
+    data = dataclasses.replace(parquet, val_fraction=val_fraction).load()
+    assert len(given) == 6
+    assert all(isinstance(array, np.memmap) or array.size == 0 for array in given)
+    assert data.train.images.data_ptr() == given[0].ctypes.data
+
+
+def test_split_is_disjoint_complete_and_keeps_the_order(parquet: Parquet) -> None:
+    everything = dataclasses.replace(parquet, val_fraction=0.0).load().train
+    data = parquet.load()
+    assert (len(data.train), len(data.val)) == (6, 2)
+
+    def rows(images: torch.Tensor) -> list[int]:
+        same = (images[:, None] == everything.images[None]).flatten(2).all(2)
+        return same.int().argmax(1).tolist()
+
+    train, val = rows(data.train.images), rows(data.val.images)
+    assert sorted(train + val) == list(range(8))
+    assert train == sorted(train)
+    assert val == sorted(val)
+    assert torch.equal(data.val.labels, everything.labels[val])
+
+
+def test_split_does_not_depend_on_the_seed_of_a_run(parquet: Parquet, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first = parquet.load()
+    torch.manual_seed(2)
+    second = dataclasses.replace(parquet, cache=str(tmp_path / "other")).load()
+    assert torch.equal(first.val.images, second.val.images)
+
+
+def test_identity_does_not_depend_on_paths(parquet: Parquet, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(parquet.path, copy)
+    moved = dataclasses.replace(parquet, path=str(copy), cache=str(tmp_path / "other"))
+    assert moved.identity() == parquet.identity()
+    assert len(parquet.identity()) == 64
+
+
+def test_identity_depends_on_the_images_and_their_split(parquet: Parquet) -> None:
+    variants = [parquet]
+    variants += [dataclasses.replace(parquet, val_fraction=value) for value in (0.0, 0.5)]
+    variants += [dataclasses.replace(parquet, split_seed=1)]
+    identities = [source.identity() for source in variants]
+    # Train and test swapped: the same images in other roles.
+    train, test = sorted(Path(parquet.path).iterdir(), reverse=True)
+    train.rename(train.with_name("temporary"))
+    test.rename(train)
+    train.with_name("temporary").rename(test)
+    identities.append(parquet.identity())
+    assert len(set(identities)) == 5
+
+
+def test_links_and_their_targets_share_a_cache_entry(parquet: Parquet, tmp_path: Path) -> None:
+    parquet.identity()
+    os.symlink(parquet.path, tmp_path / "link")
+    dataclasses.replace(parquet, path=str(tmp_path / "link")).identity()
+    assert len(list(Path(parquet.cache).glob("*/meta.json"))) == 1
+
+
+def test_checksum_pins_the_images(parquet: Parquet) -> None:
+    with pytest.raises(UserError) as refused:
+        dataclasses.replace(parquet, checksum="0" * 64).load()
+    message = str(refused.value)
+    assert message.startswith("data.checksum: the parquet images have SHA-256 ")
+    assert f", expected {'0' * 64}: use the files" in message
+    found = message.split("SHA-256 ")[1].split(",")[0]
+    assert dataclasses.replace(parquet, checksum=found).load().identity == parquet.identity()
+
+
+def test_fraction_that_leaves_nothing_is_refused_by_identity_too(parquet: Parquet) -> None:
+    with pytest.raises(UserError, match=r"^data.val_fraction=0.99 takes all 8 training images"):
+        dataclasses.replace(parquet, val_fraction=0.99).identity()
+
+
+@pytest.mark.parametrize("source", [Digits, Parquet, Svhn])
+def test_sources_are_frozen_and_keyword_only(source: type[ImageSource]) -> None:
+    assert all(field.kw_only for field in dataclasses.fields(source))
+    keys = {field.name for field in dataclasses.fields(source)}
+    assert {"val_fraction", "split_seed", "cache", "checksum"} <= keys
+    options = dict.fromkeys(keys)
+    made = source(**options)  # type: ignore[arg-type]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.cache = "other"  # type: ignore[misc]
+
+
+def test_import_is_light(parquet: Parquet) -> None:
+    heavy = "{'torch', 'sklearn', 'scipy', 'pyarrow', 'pooch', 'PIL', 'filelock', 'tqdm'}"
+    script = f"""
+import sys, numpy
+import bitstill.data
+print({heavy} & set(sys.modules))
+bitstill.data.{parquet}.identity()
+print('torch' in sys.modules)
+"""
+    assert run_python(script).splitlines() == ["set()", "False"]
+
+
+def test_processes_decode_once(parquet: Parquet, tmp_path: Path) -> None:
+    script = f"""
+import dataclasses, pathlib, time
+from bitstill.data import Parquet
+
+decode = Parquet._decode
+def slow(self, files):
+    pathlib.Path({str(tmp_path / "log")!r}).open('a').write('decoded ')
+    time.sleep(0.5)
+    return decode(self, files)
+
+Parquet._decode = slow
+print({parquet}.identity())
+"""
+    command = [sys.executable, "-c", script]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        for _ in range(2)
+    ]
+    printed = {process.communicate(timeout=60)[0] for process in both}
+    assert printed == {f"{parquet.identity()}\n"}
+    assert (tmp_path / "log").read_text() == "decoded "
+
+
+def test_interrupted_decoding_leaves_no_entry(
+    parquet: Parquet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: Parquet, files: Sequence[Path]) -> Decoded:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Parquet, "_decode", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            parquet.identity()
+    assert not list(Path(parquet.cache).glob("*/"))
+    assert len(parquet.load().train) == 6
