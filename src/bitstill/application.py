@@ -20,16 +20,21 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bitstill.config import check, conf_directory, nearest, settings
-from bitstill.errors import SweepFailedError, UserError
-from bitstill.runs import directory_name, identity
+from bitstill.conf import conf_directory
+from bitstill.errors import SweepFailedError, UserError, nearest
 
 log = logging.getLogger(__name__)
 
 INTERRUPTED = 130  # what a shell reports of Ctrl-C
 
 
+# What checks a run is imported where it is used: `--help` and `--cfg job` then need half the time.
+
+
 def _run_directory(*, _root_: DictConfig) -> str:
+    from bitstill.config import check
+    from bitstill.runs import directory_name, identity
+
     config = check(_root_)
     return directory_name(config, identity(config, config.data.identity()))
 
@@ -62,8 +67,10 @@ def job(composed: DictConfig) -> None:
 
 
 def _train(composed: DictConfig, directory: Path, *, alone: bool) -> None:
-    config = check(composed)
+    from bitstill.config import check
     from bitstill.train import run
+
+    config = check(composed)
 
     with warnings.catch_warnings():
         # Lightning's own use of torch, and its advice on data loaders, of which there are none.
@@ -72,7 +79,9 @@ def _train(composed: DictConfig, directory: Path, *, alone: bool) -> None:
         record = run(config, directory, progress=alone and sys.stderr.isatty())
     last = record.selections[config.evaluation.batch_norm[-1]]["last"]
     assert last is not None  # noqa: S101  # only best_val may be
-    log.info("%s: test accuracy %.2f %%, in %s", record.cell, 100 * last["test/accuracy"], directory)
+    log.info(
+        "%s: test accuracy %.2f %%, in %s", record.cell, 100 * last["test/accuracy"], directory
+    )
 
 
 def train(arguments: list[str]) -> int:
@@ -162,6 +171,7 @@ def _unknown_setting(message: str) -> str:
     first = message.splitlines()[0]
     if not first.startswith("Could not override '"):
         return first
+    from bitstill.config import settings
+
     key = first.split("'")[1]
-    known = settings()
-    return f"{key} is no setting: see bitstill train --cfg job" + nearest(key, known)
+    return f"{key} is no setting: see bitstill train --cfg job" + nearest(key, settings())

@@ -1,34 +1,19 @@
-"""Where the configuration lies, and the one place where it is checked.
+"""The one place where a configuration is checked.
 
 Hydra composes plain YAML; :func:`check` turns the result into :mod:`bitstill.schema`, or refuses it
 in one line.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
-from bitstill.errors import UserError
+from bitstill.errors import UserError, nearest
 from bitstill.schema import TARGETS, Range, TrainConfig
-
-
-def conf_directory() -> Path:
-    """Return the folder of the shipped configuration: in the wheel, else in the checkout."""
-    package = Path(__file__).parent
-    packaged = package / "conf"
-    return packaged if packaged.is_dir() else package.parents[1] / "conf"
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """Return a hint at the known word that is most like a given one, or an empty text."""
-    match = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {match[0]}?" if match else ""
 
 
 def settings(schema: type = TrainConfig, prefix: str = "") -> list[str]:

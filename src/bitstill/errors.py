@@ -1,5 +1,8 @@
 """Errors with a message for the user."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Something that the user gave cannot be used.
@@ -11,3 +14,9 @@ class UserError(Exception):
 
 class SweepFailedError(Exception):
     """Some runs of a sweep failed; the message says which and why. Exit code 1."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return a hint at the known word that is most like a given one, or an empty text."""
+    match = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {match[0]}?" if match else ""

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bitstill.batches import Batches
-from bitstill.config import conf_directory
+from bitstill.conf import conf_directory
 from bitstill.data import ImageData, Split
 from bitstill.errors import UserError
 from bitstill.loggers import build_loggers

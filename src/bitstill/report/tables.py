@@ -90,9 +90,7 @@ def _runs(records: Iterable[RunRecord], loss: str, temperature: float) -> list[R
     return [
         record
         for record in records
-        if record.model == "student"
-        and record.loss == loss
-        and record.temperature == temperature
+        if record.model == "student" and record.loss == loss and record.temperature == temperature
     ]
 
 
