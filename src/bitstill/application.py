@@ -6,7 +6,6 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig

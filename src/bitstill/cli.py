@@ -1,6 +1,5 @@
 """The command line."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -48,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

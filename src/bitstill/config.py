@@ -6,7 +6,7 @@ in one line.
 
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -46,7 +46,7 @@ def check(composed: DictConfig) -> TrainConfig:
 
 def _resolved(composed: DictConfig) -> dict[str, Any]:
     try:
-        node = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+        node = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         key = str(error.full_key or str(error).rpartition(" ")[2])
@@ -89,18 +89,10 @@ def _value(name: str, value: Any, annotation: Any) -> Any:
     """Return a value of the annotated type; a whole number will do for a float."""
     if get_origin(annotation) is Annotated:
         return _allowed(name, value, *get_args(annotation))
-    options = [option for option in get_args(annotation) if option is not NoneType]
-    if isinstance(annotation, UnionType):
-        return None if value is None else _value(name, value, options[0])
+    if isinstance(annotation, UnionType):  # of a type and None
+        return None if value is None else _value(name, value, get_args(annotation)[0])
     if is_dataclass(annotation):
-        if not isinstance(value, Mapping):
-            raise UserError(f"{name} = {value} is not allowed: give its settings, {name}.KEY=VALUE")
-        schema = annotation
-        if name in TARGETS:
-            schema = _schema(name, value)
-            if "_target_" not in get_type_hints(schema):  # it is itself what the target names
-                value = {key: item for key, item in value.items() if key != "_target_"}
-        return _built(schema, value, f"{name}.")  # type: ignore[arg-type]  # a class, not an instance
+        return _node(name, value, annotation)
     kind = get_origin(annotation) or annotation
     if kind is float and type(value) is int:
         return float(value)
@@ -108,8 +100,20 @@ def _value(name: str, value: Any, annotation: Any) -> Any:
         null = " (null is not allowed)" if value is None else ""
         raise UserError(f"{name} = {value!r} is not allowed: give {_NOUNS[kind]}{null}")
     if kind is list:
-        return [_value(f"{name}[{index}]", item, options[0]) for index, item in enumerate(value)]
+        [one] = get_args(annotation)
+        return [_value(f"{name}[{index}]", item, one) for index, item in enumerate(value)]
     return value
+
+
+def _node(name: str, value: Any, annotation: Any) -> object:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{name} = {value} is not allowed: give its settings, {name}.KEY=VALUE")
+    if name not in TARGETS:
+        return _built(annotation, value, f"{name}.")
+    schema = _schema(name, value)
+    if "_target_" not in get_type_hints(schema):  # it is itself what the target names
+        value = {key: item for key, item in value.items() if key != "_target_"}
+    return _built(schema, value, f"{name}.")
 
 
 def _allowed(name: str, value: Any, annotation: Any, allowed: Range) -> Any:

@@ -84,6 +84,13 @@ class Block(nn.Module, ABC):
         result: Tensor = self.conv(x)
         return result
 
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Batch norm's running mean and variance, each (channels_out,)."""
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None and variance is not None  # noqa: S101, PT018  # they are tracked
+        return mean, variance
+
     @abstractmethod
     def activate(self, convolved: Tensor) -> Tensor:
         """Normalize, activate and pool what ``convolve`` returned."""
@@ -161,6 +168,10 @@ class Network(nn.Module):
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
+    def stages(self) -> list[Block]:
+        """Return the blocks in the order of the topology."""
+        return [block for block in self.blocks.values() if isinstance(block, Block)]
+
     def classify(self, features: Tensor) -> Tensor:
         """Average pool over what is left of the image (4x4), then the fully connected layer."""
         logits: Tensor = self.classifier(features.mean(dim=(2, 3)))
@@ -169,7 +180,7 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, classes) for images (N, 3, 32, 32) in [0, 1]."""
         features = images
-        for block in self.blocks.values():
+        for block in self.stages():
             features = block(features)
         return self.classify(features)
 

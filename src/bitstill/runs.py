@@ -78,10 +78,8 @@ def identity(config: TrainConfig, data_identity: str) -> str:
 
 def directory_name(config: TrainConfig, run_identity: str) -> str:
     """Return the name of a run's folder: what a person looks for, then the identity's beginning."""
-    if config.is_teacher:
-        label = "teacher"
-    else:
-        label = f"{config.loss_name}-T{config.temperature.value:g}"
+    student = f"{config.loss_name}-T{config.temperature.value:g}"
+    label = "teacher" if config.is_teacher else student
     return f"{label}-seed{config.seed}-{run_identity[:10]}"
 
 

@@ -151,7 +151,7 @@ class ScheduleConfig:
         The published 15 and 40 of 60 epochs are fractions here, so that a shorter schedule has
         the same shape; a stage begins after the nearest whole epoch.
         """
-        finished = [epoch >= round(share * self.epochs) for share in self.milestones]
+        finished = [epoch >= math.floor(share * self.epochs + 0.5) for share in self.milestones]
         return self.learning_rates[sum(finished)]
 
 

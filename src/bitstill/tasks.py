@@ -43,7 +43,7 @@ class Task(pl.LightningModule, ABC):
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the loss of a batch, a scalar."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch.
 
         Raises:

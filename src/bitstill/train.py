@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -74,11 +74,13 @@ def _device(config: TrainConfig) -> torch.device:
 
 def _on(device: torch.device, data: ImageData) -> ImageData:
     """Move the images to where they are used; on a CPU they stay in shared memory."""
-    moved = {
-        name: Split(split.images.to(device), split.labels.to(device))
-        for name, split in (("train", data.train), ("val", data.val), ("test", data.test))
-    }
-    return dataclasses.replace(data, **moved)
+
+    def moved(split: Split) -> Split:
+        return Split(split.images.to(device), split.labels.to(device))
+
+    return dataclasses.replace(
+        data, train=moved(data.train), val=moved(data.val), test=moved(data.test)
+    )
 
 
 def build_network(config: TrainConfig, *, classes: int) -> Network:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Sequence
 from statistics import fmean
-from typing import Any
 
 from rich.table import Table
 
@@ -31,38 +30,48 @@ _INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "teacher", "na
 def sets(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
     """Group finished runs into sets that may stand in the same tables.
 
-    Runs of a set share data, schedule and everything else but loss, temperature, factor c (as a
-    kind of schedule) and seed. A teacher belongs to every set with its data and schedule.
+    The students of a set share data, schedule, quantizer, the rule for the factor c and everything
+    else but loss, temperature and seed. A teacher belongs to every set with its data and schedule,
+    and a loss without c to every set with its students.
     """
-    groups: dict[str, list[RunRecord]] = {}
-    teachers: list[tuple[str, RunRecord]] = []
-    for record in records:
-        if record.status != "done":
-            continue
-        key = json.dumps([_outside(record), record.data_identity], sort_keys=True)
-        if record.model == "teacher":
-            teachers.append((key, record))
-        else:
-            full = json.dumps([key, record.config["quantizer"], _weight_kind(record)])
-            groups.setdefault(full, []).append(record)
-    if not groups:
-        return [[record for _, record in teachers]] if teachers else []
-    for full, members in groups.items():
-        members += [record for key, record in teachers if key == json.loads(full)[0]]
-    return list(groups.values())
+    done = [record for record in records if record.status == "done"]
+    students = [record for record in done if record.model == "student"]
+    found = []
+    for setting in dict.fromkeys(_setting(record) for record in students):
+        like = [record for record in students if _setting(record) == setting]
+        rules = list(dict.fromkeys(rule for one in like if (rule := _soft_weight_rule(one))))
+        for rule in rules or [None]:
+            members = [record for record in like if _soft_weight_rule(record) in (None, rule)]
+            found.append([*_teachers_of(members[0], done), *members])
+    return found or ([done] if done else [])
 
 
-def _outside(record: RunRecord) -> dict[str, Any]:
-    return {key: value for key, value in record.config.items() if key not in _INSIDE}
+def _teachers_of(student: RunRecord, records: Iterable[RunRecord]) -> list[RunRecord]:
+    return [
+        record
+        for record in records
+        if record.model == "teacher" and _outside(record) == _outside(student)
+    ]
 
 
-def _weight_kind(record: RunRecord) -> object:
-    """Return the factor c relative to T^2, the same for runs that follow one rule."""
+def _outside(record: RunRecord) -> str:
+    shared = {key: value for key, value in record.config.items() if key not in _INSIDE}
+    return json.dumps([shared, record.data_identity], sort_keys=True)
+
+
+def _setting(record: RunRecord) -> str:
+    return _outside(record) + json.dumps(record.config["quantizer"], sort_keys=True)
+
+
+def _soft_weight_rule(record: RunRecord) -> str | None:
+    """Return how c follows from T, the same for all temperatures of a sweep, or None without c."""
     if record.loss not in ("soft_hard", "gt_soft_hard") or record.temperature is None:
         return None
     weight = record.config["soft_weight"]
-    start = weight.get("value", weight.get("initial"))
-    return [weight["_target_"], round(start / record.temperature**2, 9)]
+    first = weight.get("value", weight.get("initial"))
+    # A study holds either c itself or c / T^2 constant over its temperatures.
+    rule = first if first == 1 else f"{first / record.temperature**2:.6g} T^2"
+    return f"{weight['_target_']} {rule}"
 
 
 def tables(records: Sequence[RunRecord]) -> list[Table]:
@@ -118,12 +127,16 @@ def _ours(runs: Sequence[RunRecord]) -> list[str]:
 
 def _table_1(teachers: Sequence[RunRecord], hard: Sequence[RunRecord]) -> Table:
     table = _new_table("Table 1: teacher, and student from ground truth only (hard)", "model")
-    table.add_column("checkpoint", justify="right")
-    rows = (
-        ("baseline", published.TEACHER_ACCURACY, published.TEACHER_CHECKPOINT, teachers),
-        ("q1, T = 15", published.HARD_ACCURACY, published.HARD_CHECKPOINT, hard),
+    table.add_row("teacher", f"{published.TEACHER_ACCURACY:.1f}", *_ours(teachers))
+    table.add_row("q1, T=15", f"{published.HARD_ACCURACY:.1f}", *_ours(hard))
+    table.caption = (
+        f"Sizes, published | ours: teacher's checkpoint {published.TEACHER_CHECKPOINT} | "
+        f"{_size(teachers, 'checkpoint')} (with the optimizer's state); student "
+        f"{published.HARD_CHECKPOINT} | {_size(hard, 'weights_float32')} (32-bit weights alone)."
     )
-    for name, accuracy, size, runs in rows:
-        ours = f"{runs[0].sizes['checkpoint'] / 1e6:.2f} MB" if runs else "missing"
-        table.add_row(name, f"{accuracy:.1f}", *_ours(runs), f"{size} | {ours}")
+    table.caption_justify = "left"
     return table
+
+
+def _size(runs: Sequence[RunRecord], name: str) -> str:
+    return f"{runs[0].sizes[name] / 1e6:.2f} MB" if runs else "missing"
