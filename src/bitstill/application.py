@@ -69,6 +69,9 @@ def _train(composed: DictConfig, directory: Path, *, alone: bool) -> None:
     from bitstill.config import check
     from bitstill.train import run
 
+    # Importing Lightning makes it talk: of hardware that is not there, and of other products.
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     config = check(composed)
 
     with warnings.catch_warnings():

@@ -82,8 +82,7 @@ class _OneBit(torch.autograd.Function):
         # hardtanh's gradient is zero on its borders and the clip's is not: so, one float further.
         limits = torch.finfo(x.dtype)
         below, above = -limits.smallest_normal * limits.eps, 1 + limits.eps
-        result: Tensor = torch.ops.aten.hardtanh_backward(gradient, x, below, above)
-        return result
+        return torch.ops.aten.hardtanh_backward(gradient, x, below, above)  # type: ignore[no-any-return]
 
 
 def round_half_up(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -93,7 +92,7 @@ def round_half_up(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     ``x - floor(x)`` is exact for every x >= 0.
     """
     whole = x.floor()
-    return whole.add_((x - whole).ge_(0.5))  # type: ignore[no-any-return]  # untyped in torch
+    return whole.add_((x - whole).ge_(0.5))
 
 
 def quantize_unit(r: Float[Tensor, "*shape"], *, bits: int) -> Float[Tensor, "*shape"]:
@@ -106,7 +105,8 @@ def quantize_unit(r: Float[Tensor, "*shape"], *, bits: int) -> Float[Tensor, "*s
         bits: k, 1 to 8.
     """
     steps = 2**bits - 1
-    return round_half_up(r * steps) / steps
+    rounded: Tensor = round_half_up(r * steps) / steps
+    return rounded
 
 
 def squash(weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

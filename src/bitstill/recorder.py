@@ -1,6 +1,7 @@
 """Watches one training, measures after every epoch, and writes the run's files."""
 
 import dataclasses
+import logging
 import os
 import time
 import traceback
@@ -18,6 +19,8 @@ from bitstill.evaluation import correctness, metric_name
 from bitstill.models import Network
 from bitstill.runs import Row, RunPaths, RunRecord, Status, select, write_curves
 from bitstill.schema import EvaluationConfig
+
+log = logging.getLogger(__name__)
 
 
 def save_weights(network: Network, path: os.PathLike[str]) -> None:
@@ -106,6 +109,13 @@ class Recorder(pl.Callback):
         trainer.save_checkpoint(self.paths.checkpoint)
         write_curves(self.paths, self._rows)
         self._write("running")
+        log.info(
+            "epoch %d of %d: train loss %.4g, test accuracy %.2f %%",
+            len(self._rows),
+            self.record.epochs,
+            self._rows[-1]["train/loss"],
+            100 * self._rows[-1][metric_name("test", evaluation.batch_norm[-1])],
+        )
 
     def _keep(self, network: Network, correct: dict[str, NDArray[np.bool_]]) -> None:
         """Keep this epoch's per-image results and weights where it is a selected one."""

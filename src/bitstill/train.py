@@ -179,9 +179,10 @@ def _fit(
         default_root_dir=directory,
     )
     checkpoint = paths.checkpoint if paths.checkpoint.exists() else None
-    trainer.fit(build_task(config, network), batches, ckpt_path=checkpoint, weights_only=True)
-    if trainer.received_sigterm:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(build_task(config, network), batches, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stopped:  # what Lightning makes of Ctrl-C and SIGTERM
+        raise KeyboardInterrupt from stopped
     recorder.finish(network)
 
 

@@ -39,8 +39,8 @@ def sets(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
     found = []
     for setting in dict.fromkeys(_setting(record) for record in students):
         like = [record for record in students if _setting(record) == setting]
-        rules = list(dict.fromkeys(rule for one in like if (rule := _soft_weight_rule(one))))
-        for rule in rules or [None]:
+        rules = {_soft_weight_rule(record): None for record in like}
+        for rule in [rule for rule in rules if rule is not None] or rules:
             members = [record for record in like if _soft_weight_rule(record) in (None, rule)]
             found.append([*_teachers_of(members[0], done), *members])
     return found or ([done] if done else [])
