@@ -177,3 +177,26 @@ def _unknown_setting(message: str) -> str:
 
     key = first.split("'")[1]
     return f"{key} is no setting: see bitstill train --cfg job" + nearest(key, settings())
+
+
+def complete(words: list[str], incomplete: str) -> list[str]:
+    """Return what may stand for an unfinished word of ``bitstill train``'s command line.
+
+    Args:
+        words: the finished words before it.
+        incomplete: the word, perhaps empty. Bash takes ``=`` for a word of its own, so this may be
+            a value alone; the answers are then values alone too.
+    """
+    from hydra._internal.core_plugins.bash_completion import BashCompletion
+    from hydra.core.global_hydra import GlobalHydra
+
+    words = [word for word in words if word != "="]
+    # A word without "=" is no override: it is the key, cut off from the value that is asked for.
+    cut = bool(words) and "=" not in words[-1] and not words[-1].startswith("-")
+    key = f"{words.pop()}=" if cut else ""
+    incomplete = key + incomplete
+    with hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        line = " ".join([*words, incomplete])
+        found = BashCompletion(loader)._query(config_name="train", line=line)
+    return [word.removeprefix(key) for word in found]

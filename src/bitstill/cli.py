@@ -30,15 +30,25 @@ def root(
     """Take the options in front of a command."""
 
 
+def _complete_overrides(context: typer.Context, incomplete: str) -> list[str]:
+    from bitstill.application import complete
+
+    return complete(list(context.params.get("overrides") or []), incomplete)
+
+
 @app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    context_settings={"ignore_unknown_options": True},  # they are Hydra's
     add_help_option=False,
 )
-def train(context: typer.Context) -> None:
+def train(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(autocompletion=_complete_overrides)
+    ] = None,
+) -> None:
     """Train a teacher or a student, or sweep over many (-m): a Hydra application."""
     from bitstill.application import train as run_application
 
-    raise typer.Exit(run_application(context.args))
+    raise typer.Exit(run_application(overrides or []))
 
 
 def main() -> None:
