@@ -79,7 +79,7 @@ def _train(composed: DictConfig, directory: Path, *, alone: bool) -> None:
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", ".*does not have many workers")
         record = run(config, directory, progress=alone and sys.stderr.isatty())
-    last = record.selections[config.evaluation.batch_norm[-1]]["last"]
+    last = record.selections[config.evaluation.statistics[-1]]["last"]
     assert last is not None  # noqa: S101  # only best_val may be
     log.info(
         "%s: test accuracy %.2f %%, in %s", record.cell, 100 * last["test/accuracy"], directory

@@ -5,7 +5,7 @@ in one line.
 """
 
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -68,10 +68,15 @@ def _built(schema: type, plain: Mapping[str, Any], prefix: str) -> object:
                 f"{prefix}{key} is no setting: {where} has {', '.join(known) or 'none'}"
                 + nearest(key, [*known, *get_type_hints(TrainConfig)])
             )
+    optional = {one.name for one in fields(schema) if one.default is not MISSING}
     for name in hints:
-        if name not in plain:
+        if name not in plain and name not in optional:
             raise UserError(f"{prefix}{name} is not set: give {prefix}{name}=VALUE")
-    values = {name: _value(prefix + name, plain[name], hint) for name, hint in hints.items()}
+    values = {
+        name: _value(prefix + name, plain[name], hint)
+        for name, hint in hints.items()
+        if name in plain
+    }
     return schema(**values)
 
 
@@ -147,11 +152,5 @@ def _check_together(config: TrainConfig) -> None:
                 f"{name}.milestones = {milestones} does not fit {rates} learning rates: give one "
                 "rising fraction of the epochs between each two rates"
             )
-    statistics = config.evaluation.batch_norm
-    if not statistics or len(set(statistics)) != len(statistics):
-        raise UserError(
-            f"evaluation.batch_norm = {statistics} is not allowed: give a list of one or two of "
-            "running, precise"
-        )
     if not config.name or "/" in config.name or config.name.startswith("."):
         raise UserError(f"name = {config.name!r} is not allowed: give the plain name of a folder")

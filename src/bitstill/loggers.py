@@ -2,12 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
 from bitstill.runs import directory_name
-from bitstill.schema import TrainConfig
+from bitstill.schema import TrainConfig, WandbConfig
 
 # Said before wandb is imported: it prints, asks the network and samples the machine otherwise.
 _QUIET_WANDB = {
@@ -22,26 +21,32 @@ def build_loggers(config: TrainConfig, directory: Path, identity: str) -> list[L
     """Return the Lightning loggers that a run's configuration names.
 
     Args:
-        config: the run; ``config.logger`` maps a logger's name to its settings.
+        config: the run.
         directory: of the run.
         identity: of the run; a resumed run keeps its identity, and so its place in wandb.
     """
-    build = {"tensorboard": _tensorboard, "wandb": _wandb}
-    return [
-        build[name](dict(settings), config, directory, identity)
-        for name, settings in (config.logger or {}).items()
-    ]
+    loggers: list[Logger] = []
+    if config.logger.tensorboard is not None:
+        loggers.append(_tensorboard(directory))
+    if config.logger.wandb is not None:
+        loggers.append(_wandb(config.logger.wandb, config, directory, identity))
+    return loggers
 
 
-def _tensorboard(
-    settings: dict[str, Any], config: TrainConfig, directory: Path, identity: str
-) -> Logger:
+def close_loggers(loggers: list[Logger], *, failed: bool) -> None:
+    """End each logger's run: without this, the next run of the process would go on in wandb's."""
+    for logger in loggers:
+        if "wandb" in type(logger).__module__:
+            logger.experiment.finish(exit_code=int(failed))  # type: ignore[attr-defined]  # has one
+
+
+def _tensorboard(directory: Path) -> Logger:
     from pytorch_lightning.loggers import TensorBoardLogger
 
     return TensorBoardLogger(directory, name=None, version="tensorboard", default_hp_metric=False)
 
 
-def _wandb(settings: dict[str, Any], config: TrainConfig, directory: Path, identity: str) -> Logger:
+def _wandb(settings: WandbConfig, config: TrainConfig, directory: Path, identity: str) -> Logger:
     for name, value in _QUIET_WANDB.items():
         os.environ.setdefault(name, value)
     from pytorch_lightning.loggers import WandbLogger
@@ -52,6 +57,9 @@ def _wandb(settings: dict[str, Any], config: TrainConfig, directory: Path, ident
         id=identity[:32],
         resume="allow",
         group=config.name,
-        job_type=config.loss_name,
-        **settings,
+        job_type="teacher" if config.is_teacher else config.loss_name,
+        mode=settings.mode,
+        project=settings.project,
+        entity=settings.entity,
+        tags=settings.tags,
     )

@@ -74,7 +74,7 @@ class Recorder(pl.Callback):
             epoch=epoch,
             seconds=round(seconds, 3),
             images_per_second=round(epoch * count / seconds, 1),
-            selections=select(self._rows, self._evaluation.batch_norm) if self._rows else {},
+            selections=select(self._rows, self._evaluation.statistics) if self._rows else {},
             **changes,
         )
         self.record.write(self.paths)
@@ -90,7 +90,7 @@ class Recorder(pl.Callback):
         correct = correctness(
             network,
             {"val": self._data.val, "test": self._data.test},
-            statistics=evaluation.batch_norm,
+            statistics=evaluation.statistics,
             calibration=self._data.train.images,
             calibration_images=evaluation.calibration_images,
             batch_size=evaluation.batch_size,
@@ -114,18 +114,18 @@ class Recorder(pl.Callback):
             len(self._rows),
             self.record.epochs,
             self._rows[-1]["train/loss"],
-            100 * self._rows[-1][metric_name("test", evaluation.batch_norm[-1])],
+            100 * self._rows[-1][metric_name("test", evaluation.statistics[-1])],
         )
 
     def _keep(self, network: Network, correct: dict[str, NDArray[np.bool_]]) -> None:
         """Keep this epoch's per-image results and weights where it is a selected one."""
-        chosen = select(self._rows, self._evaluation.batch_norm)
+        chosen = select(self._rows, self._evaluation.statistics)
         for kind, selections in chosen.items():
             for selection, row in selections.items():
                 if row is not None and row["epoch"] == len(self._rows):
                     right = correct[metric_name("test", kind)]
                     self._correct[f"{kind}/{selection}"] = np.packbits(right)
-        best = chosen[self._evaluation.batch_norm[-1]]["best_val"]
+        best = chosen[self._evaluation.statistics[-1]]["best_val"]
         if best is not None and best["epoch"] == len(self._rows):
             save_weights(network, self.paths.best_val_weights)
 

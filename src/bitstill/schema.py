@@ -167,9 +167,14 @@ class TeacherConfig:
 class EvaluationConfig:
     """What is measured after every epoch."""
 
-    batch_norm: Annotated[list[str], Range(words=("running", "precise"))]
+    batch_norm: Annotated[str, Range(words=("both", "running", "precise"))]
     calibration_images: Annotated[int, Range(at_least=2)]
     batch_size: Annotated[int, Range(at_least=1)]
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """The kinds of batch norm statistics that accuracies are measured with."""
+        return ("running", "precise") if self.batch_norm == "both" else (self.batch_norm,)
 
 
 @dataclass(frozen=True)
@@ -179,6 +184,29 @@ class TrainerConfig:
     accelerator: Annotated[str, Range(words=("cpu", "gpu"))]
     precision: Annotated[str, Range(words=("float32",))]
     threads: Annotated[int | None, Range(at_least=1)]
+
+
+@dataclass(frozen=True)
+class TensorboardConfig:
+    """TensorBoard has nothing to set."""
+
+
+@dataclass(frozen=True)
+class WandbConfig:
+    """Where wandb's runs go."""
+
+    mode: Annotated[str, Range(words=("offline", "online", "disabled"))]
+    project: str
+    entity: str | None
+    tags: list[str]
+
+
+@dataclass(frozen=True)
+class LoggerConfig:
+    """The loggers beside ``metrics.csv``; None is not used."""
+
+    tensorboard: TensorboardConfig | None = None
+    wandb: WandbConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -208,7 +236,7 @@ class TrainConfig:
     teacher: TeacherConfig
     evaluation: EvaluationConfig
     trainer: TrainerConfig
-    logger: dict[str, Any] | None
+    logger: LoggerConfig
 
     @property
     def is_teacher(self) -> bool:

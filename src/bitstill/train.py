@@ -21,7 +21,7 @@ from bitstill.batches import Batches
 from bitstill.conf import conf_directory
 from bitstill.data import ImageData, Split
 from bitstill.errors import UserError
-from bitstill.loggers import build_loggers
+from bitstill.loggers import build_loggers, close_loggers
 from bitstill.models import Network, to_input
 from bitstill.recorder import Recorder
 from bitstill.runs import RunPaths, RunRecord, identity, is_done, portable, read_record, teacher_of
@@ -168,6 +168,7 @@ def _fit(
         devices=1,
         precision="32-true",
         max_epochs=config.schedule.epochs,
+        log_every_n_steps=len(batches),  # nothing is logged by step
         deterministic=True,
         callbacks=[recorder],
         logger=build_loggers(config, directory, recorder.record.identity),
@@ -179,11 +180,15 @@ def _fit(
         default_root_dir=directory,
     )
     checkpoint = paths.checkpoint if paths.checkpoint.exists() else None
+    failed = True
     try:
         trainer.fit(build_task(config, network), batches, ckpt_path=checkpoint, weights_only=True)
+        recorder.finish(network)
+        failed = False
     except SystemExit as stopped:  # what Lightning makes of Ctrl-C and SIGTERM
         raise KeyboardInterrupt from stopped
-    recorder.finish(network)
+    finally:
+        close_loggers(trainer.loggers, failed=failed)
 
 
 def _new_record(config: TrainConfig, data: ImageData) -> RunRecord:
