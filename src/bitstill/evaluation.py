@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bitstill.data import Split
 from bitstill.models import Network, to_input
-
-EVALUATED_SPLITS = ("val", "test")
 
 
 def metric_name(split: str, statistics: str) -> str:
@@ -37,7 +36,9 @@ def _spread(total: int, count: int) -> Tensor:
 
 
 @contextmanager
-def precise_batch_norm(network: Network, images: Tensor, *, batch_size: int) -> Iterator[None]:
+def precise_batch_norm(
+    network: Network, images: Tensor, *, batch_size: int
+) -> Iterator[dict[str, Tensor]]:
     """Evaluate with exact batch norm statistics, layer by layer, over some training images.
 
     PreciseBN (Wu & Johnson 2021, arXiv 2105.07576, section 3). A 1-bit feature flips when its
@@ -50,8 +51,12 @@ def precise_batch_norm(network: Network, images: Tensor, *, batch_size: int) -> 
         network: in evaluation mode.
         images: uint8, (N, 32, 32, 3); all N take part.
         batch_size: images at a time, for the memory's sake.
+
+    Yields:
+        The exact statistics, by the name of their buffer in the network's state_dict.
     """
-    saved = [(buffer, buffer.clone()) for block in network.stages() for buffer in block.statistics]
+    buffers = {name: buffer for name, buffer in network.named_buffers() if "norm.running_" in name}
+    saved = {name: buffer.clone() for name, buffer in buffers.items()}
     try:
         with torch.no_grad():
             features = [to_input(part) for part in images.split(batch_size)]
@@ -60,10 +65,10 @@ def precise_batch_norm(network: Network, images: Tensor, *, batch_size: int) -> 
                 for buffer, exact in zip(block.statistics, _moments(convolved), strict=True):
                     buffer.copy_(exact)
                 features = [block.activate(part) for part in convolved]
-        yield
+        yield {name: buffer.clone() for name, buffer in buffers.items()}
     finally:
-        for buffer, running in saved:
-            buffer.copy_(running)
+        for name, running in saved.items():
+            buffers[name].copy_(running)
 
 
 def _moments(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -83,7 +88,19 @@ def _moments(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return mean, variance
 
 
-def correctness(
+class Evaluation(NamedTuple):
+    """What one evaluation found.
+
+    Attributes:
+        correct: a bool vector for each split and kind of statistics, under :func:`metric_name`.
+        exact: exact batch norm statistics, by the name of their buffer; empty if not asked for.
+    """
+
+    correct: dict[str, Tensor]
+    exact: dict[str, Tensor]
+
+
+def evaluate(
     network: Network,
     splits: Mapping[str, Split],
     *,
@@ -91,7 +108,7 @@ def correctness(
     calibration: Tensor,
     calibration_images: int,
     batch_size: int,
-) -> dict[str, Tensor]:
+) -> Evaluation:
     """Say of every image of every split whether it is classified correctly.
 
     Args:
@@ -101,25 +118,23 @@ def correctness(
         calibration: images that exact statistics may be taken over, uint8, (N, 32, 32, 3).
         calibration_images: how many of them, spread evenly.
         batch_size: images at a time.
-
-    Returns:
-        A bool vector for each split and kind of statistics, under :func:`metric_name`.
     """
     training = network.training
     network.eval()
-    found = {}
+    found = Evaluation({}, {})
 
     def measure(kind: str) -> None:
         for name, split in splits.items():
             if len(split):
                 predicted = predictions(network, split.images, batch_size=batch_size)
-                found[metric_name(name, kind)] = predicted == split.labels
+                found.correct[metric_name(name, kind)] = predicted == split.labels
 
     if "running" in statistics:
         measure("running")
     if "precise" in statistics:
         chosen = calibration[_spread(len(calibration), calibration_images)]
-        with precise_batch_norm(network, chosen, batch_size=batch_size):
+        with precise_batch_norm(network, chosen, batch_size=batch_size) as exact:
+            found.exact.update(exact)
             measure("precise")
     network.train(training)
     return found

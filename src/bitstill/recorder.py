@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 import time
 import traceback
 from typing import Any
@@ -12,22 +11,16 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning.utilities.exceptions import SIGTERMException
-from safetensors.torch import save_file
+from torch import Tensor
 
 from bitstill.data import ImageData
-from bitstill.evaluation import correctness, metric_name
+from bitstill.evaluation import evaluate, metric_name
 from bitstill.models import Network
 from bitstill.runs import Row, RunPaths, RunRecord, Status, select, write_curves
 from bitstill.schema import EvaluationConfig
+from bitstill.weights import save_weights
 
 log = logging.getLogger(__name__)
-
-
-def save_weights(network: Network, path: os.PathLike[str]) -> None:
-    """Write weights and batch norm statistics as safetensors, atomically."""
-    partial = f"{os.fspath(path)}.partial"
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, partial)
-    os.replace(partial, path)
 
 
 class Recorder(pl.Callback):
@@ -47,18 +40,25 @@ class Recorder(pl.Callback):
         self._data, self._evaluation = data, evaluation
         self._rows: list[Row] = []
         self._correct: dict[str, NDArray[np.uint8]] = {}
+        self._exact: dict[str, Tensor] = {}  # batch norm statistics after the latest epoch
         self._earlier_seconds = 0.0
         self._begun = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs of this one, for the checkpoint."""
         correct = {name: torch.from_numpy(bits) for name, bits in self._correct.items()}
-        return {"rows": self._rows, "correct": correct, "seconds": self._seconds()}
+        return {
+            "rows": self._rows,
+            "correct": correct,
+            "exact": self._exact,
+            "seconds": self._seconds(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self._rows = state_dict["rows"]
         self._correct = {name: bits.numpy() for name, bits in state_dict["correct"].items()}
+        self._exact = state_dict["exact"]
         self._earlier_seconds = state_dict["seconds"]
 
     def _seconds(self) -> float:
@@ -87,7 +87,7 @@ class Recorder(pl.Callback):
         """Evaluate, and write everything that the epoch has changed."""
         network: Network = pl_module.network  # type: ignore[assignment]  # both tasks have one
         evaluation = self._evaluation
-        correct = correctness(
+        correct, self._exact = evaluate(
             network,
             {"val": self._data.val, "test": self._data.test},
             statistics=evaluation.statistics,
@@ -127,7 +127,7 @@ class Recorder(pl.Callback):
                     self._correct[f"{kind}/{selection}"] = np.packbits(right)
         best = chosen[self._evaluation.statistics[-1]]["best_val"]
         if best is not None and best["epoch"] == len(self._rows):
-            save_weights(network, self.paths.best_val_weights)
+            save_weights(network, self.paths.best_val_weights, self._exact)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -147,7 +147,7 @@ class Recorder(pl.Callback):
 
     def finish(self, network: Network) -> RunRecord:
         """Write what a finished run leaves, and the record last."""
-        save_weights(network, self.paths.weights)
+        save_weights(network, self.paths.weights, self._exact)
         np.savez(self.paths.correctness, **self._correct)  # type: ignore[arg-type]  # only arrays
         sizes = {
             "checkpoint": self.paths.checkpoint.stat().st_size,

@@ -14,7 +14,6 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from safetensors.torch import load_file
 from torch import Tensor
 
 from bitstill.batches import Batches
@@ -28,6 +27,7 @@ from bitstill.runs import RunPaths, RunRecord, identity, is_done, portable, read
 from bitstill.schema import TrainConfig
 from bitstill.tasks import StudentTask, Task, TeacherTask
 from bitstill.teachers import TeacherStore
+from bitstill.weights import load_weights
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def _teacher_logits(config: TrainConfig, data: ImageData, *, progress: bool) -> 
 
     def compute() -> Tensor:
         teacher = build_network(config, classes=data.classes)
-        teacher.load_state_dict(load_file(stored.weights))
+        load_weights(teacher, stored.weights)
         teacher.to(data.train.images.device).eval().requires_grad_(False)
         parts = data.train.images.split(config.evaluation.batch_size)
         return torch.cat([teacher(to_input(part)) for part in parts]).cpu()

@@ -1,0 +1,50 @@
+"""A network's weights on disk, with both kinds of batch norm statistics."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bitstill.models import Network
+
+_EXACT = "precise."  # in front of the name of a buffer in the state_dict
+
+
+def save_weights(network: Network, path: Path, exact: Mapping[str, Tensor]) -> None:
+    """Write the state_dict as safetensors, atomically, and exact statistics beside it.
+
+    Args:
+        network: the state_dict holds its running statistics.
+        path: of the file.
+        exact: exact statistics by the name of their buffer; may be empty.
+    """
+    tensors = network.state_dict() | {_EXACT + name: value for name, value in exact.items()}
+    partial = path.with_suffix(".partial")
+    save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial)
+    os.replace(partial, path)
+
+
+def load_weights(network: Network, path: Path, *, statistics: str = "running") -> None:
+    """Fill a network from a file of :func:`save_weights`.
+
+    Args:
+        network: of the class and quantizer that the file was written from.
+        path: of the file.
+        statistics: ``running`` or ``precise``: what batch norm evaluates with.
+
+    Raises:
+        KeyError: exact statistics are asked for and were not measured.
+    """
+    tensors = load_file(path)
+    exact = {
+        name.removeprefix(_EXACT): tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith(_EXACT)
+    }
+    if statistics == "precise":
+        if not exact:
+            raise KeyError(f"{path} holds no exact batch norm statistics")
+        tensors |= exact
+    network.load_state_dict(tensors)
