@@ -1,11 +1,15 @@
 """``bitstill train``: the Hydra application, and its errors in one line."""
 
+import errno
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,6 +25,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bitstill.conf import conf_directory
 from bitstill.errors import SweepFailedError, UserError, nearest
+
+if TYPE_CHECKING:
+    from bitstill.schema import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -50,35 +57,49 @@ register_resolvers()
 
 def job(composed: DictConfig) -> None:
     """Do one run: Hydra's task function, for a run alone and in a sweep."""
+    from bitstill.config import check
+
     context = HydraConfig.get()
-    alone = context.mode == RunMode.RUN
-    if not alone:  # the sweep shows progress; a job's log goes to its file
-        for handler in logging.getLogger().handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.setLevel(logging.CRITICAL)
-    try:
-        _train(composed, Path(context.runtime.output_dir), alone=alone)
-    except Exception as error:
-        if alone:  # not raised: Hydra would print a line of its own before ours
+    directory = Path(context.runtime.output_dir)
+    if context.mode == RunMode.RUN:
+        try:
+            _train(check(composed), directory, progress=sys.stderr.isatty())
+        except Exception as error:  # not raised: Hydra would print a line of its own before ours
             raise SystemExit(report(error)) from error
+    else:
+        _train_in_sweep(check(composed), directory)
+
+
+def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
+    from bitstill.status import stop_sign
+
+    for handler in logging.getLogger().handlers:  # the sweep shows progress; a job logs to its file
+        if not isinstance(handler, logging.FileHandler):
+            handler.setLevel(logging.CRITICAL)
+    sign = stop_sign(directory.parent)
+    if sign.exists():
+        log.info("not started: another run has failed, and sweep.on_failure=stop")
+        return
+    try:
+        _train(config, directory, progress=False)
+    except Exception:
         log.exception("failed")
+        if config.sweep.on_failure == "stop":
+            sign.touch()
         raise
 
 
-def _train(composed: DictConfig, directory: Path, *, alone: bool) -> None:
-    from bitstill.config import check
+def _train(config: "TrainConfig", directory: Path, *, progress: bool) -> None:
     from bitstill.train import run
 
     # Importing Lightning makes it talk: of hardware that is not there, and of other products.
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    config = check(composed)
-
     with warnings.catch_warnings():
         # Lightning's own use of torch, and its advice on data loaders, of which there are none.
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", ".*does not have many workers")
-        record = run(config, directory, progress=alone and sys.stderr.isatty())
+        record = run(config, directory, progress=progress)
     last = record.selections[config.evaluation.statistics[-1]]["last"]
     assert last is not None  # noqa: S101  # only best_val may be
     log.info(
@@ -95,6 +116,7 @@ def train(arguments: list[str]) -> int:
     application = hydra.main(
         version_base="1.3", config_path=str(conf_directory()), config_name="train"
     )(job)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         application()
     except KeyboardInterrupt:
@@ -105,6 +127,10 @@ def train(arguments: list[str]) -> int:
             raise
         return report(error, arguments)
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _say(line: str) -> None:
@@ -126,22 +152,35 @@ def explain(error: Exception, arguments: list[str]) -> str | None:
     for link in _chain(error):
         if isinstance(link, UserError | SweepFailedError):
             return str(link)
+        if _is_unwritable(link):
+            return f"{link}: mend that, and run the same command again"
+    if isinstance(error, ValueError) and "Config group override must be" in str(error):
+        return _not_a_choice(arguments)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_hydra(error)
+    return None
+
+
+def _explain_hydra(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         choices = ", ".join(error.options)
-        return f"{group}={choice} is no choice: give one of {choices}" + nearest(
-            choice, list(error.options)
-        )
+        hint = nearest(choice, error.options)
+        return f"{group}={choice} is no choice: give one of {choices}{hint}"
     if isinstance(error, OverrideParseException):
         reason = str(error.message).splitlines()[0]
         return f"{error.override!r} cannot be read ({reason}): give KEY=VALUE"
-    if isinstance(error, ValueError) and "Config group override must be" in str(error):
-        return _not_a_choice(arguments)
+    first = str(error).splitlines()[0]
     if isinstance(error, ConfigCompositionException):
-        return _unknown_setting(str(error))
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return str(error).splitlines()[0]
-    return None
+        return _unknown_setting(first)
+    if "submitit_slurm" in first:
+        return "hydra/launcher=slurm needs submitit: pip install 'bitstill[slurm]'"
+    return first
+
+
+def _is_unwritable(error: BaseException) -> bool:
+    unwritable = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+    return isinstance(error, OSError) and error.errno in unwritable
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -168,9 +207,8 @@ def _not_a_choice(arguments: list[str]) -> str:
     return "a choice must be a word: see bitstill train --help"
 
 
-def _unknown_setting(message: str) -> str:
+def _unknown_setting(first: str) -> str:
     """Explain a key that Hydra does not find in the composed configuration."""
-    first = message.splitlines()[0]
     if not first.startswith("Could not override '"):
         return first
     from bitstill.config import settings

@@ -1,10 +1,13 @@
 """The command line."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bitstill import __version__
+from bitstill.errors import UserError
 
 app = typer.Typer(
     name="bitstill",
@@ -49,6 +52,40 @@ def train(
     from bitstill.application import train as run_application
 
     raise typer.Exit(run_application(overrides or []))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def plan(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(autocompletion=_complete_overrides)
+    ] = None,
+) -> None:
+    """Show what a sweep would do, and what it would cost; takes what `train -m` takes."""
+    from bitstill.application import train as run_application
+
+    arguments = ["--multirun", *(overrides or []), "hydra.sweeper.plan_only=true"]
+    raise typer.Exit(run_application(arguments))
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="Of a sweep, as multirun/quick.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until it stands still.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show how far a sweep is, whatever runs it."""
+    from bitstill.console import show_status
+
+    _exit_on_error(lambda: show_status(folder, watch=watch, as_json=as_json))
+
+
+def _exit_on_error(action: Callable[[], None]) -> None:
+    """Do something, with an error that the user can mend in one line and exit code 2."""
+    try:
+        action()
+    except UserError as error:
+        typer.echo(f"bitstill: {error}", err=True)
+        raise typer.Exit(2) from error
 
 
 def main() -> None:

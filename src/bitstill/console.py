@@ -1,60 +1,35 @@
-"""What a sweep says in the terminal: live progress, failures, tables.
+"""What a sweep says in the terminal: its plan, live progress, failures, tables."""
 
-It looks at the records that the runs write, so it works alike for runs in this process, in others
-and on other machines.
-"""
-
+import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
-from hydra.core.utils import JobStatus
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bitstill.errors import SweepFailedError
 from bitstill.report.tables import CAPTION, sets, tables
 from bitstill.runs import RunRecord
-from bitstill.sweep import Cell
+from bitstill.status import CellState, Expected, look, read_sweep, seconds_left
 
+_UNFINISHED = ("running", "failed", "interrupted", "missing")
 _LATEST = 5  # finished runs that stay in sight
 _POLL_SECONDS = 0.5
+_WATCH_SECONDS = 2.0
 
 
-def show_sweep(cells: Sequence[Cell], launch: Callable[[list[list[str]]], list[Any]]) -> list[Any]:
-    """Run the cells that are left, with progress, and print what the sweep showed.
-
-    Args:
-        cells: all of the sweep.
-        launch: hands overrides to Hydra's launcher, and returns its ``JobReturn`` objects.
-
-    Raises:
-        SweepFailedError: after everything else has run, if some runs failed.
-    """
-    console = Console(stderr=True)
-    left = [cell for cell in cells if not cell.done]
-    console.print(f"{len(cells)} runs: {len(cells) - len(left)} done, {len(left)} to do")
-    returns: list[Any] = []
-    if left:
-        with _progress(left, console):
-            returns = launch([list(cell.overrides) for cell in left])
-    print_tables([record for cell in cells if (record := cell.record()) is not None])
-    failed = [
-        f"  {_name(cell)}: {type(job._return_value).__name__}: {job._return_value}"
-        f" ({cell.paths.directory})"
-        for cell, job in zip(left, returns, strict=True)
-        if job.status == JobStatus.FAILED
-    ]
-    if failed:
-        lines = "\n".join(failed)
-        raise SweepFailedError(f"{len(failed)} of {len(cells)} runs failed:\n{lines}")
-    return returns
+def clock(seconds: float) -> str:
+    """Return seconds as minutes:seconds, or hours:minutes:seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def print_tables(records: Sequence[RunRecord]) -> None:
@@ -62,108 +37,105 @@ def print_tables(records: Sequence[RunRecord]) -> None:
     console = Console()
     groups = sets(records)
     for group in groups:
-        found = tables(group)
-        for table in found:
+        for table in tables(group):
             console.print()
             console.print(table)
     if groups:
         console.print(CAPTION, style="dim")
 
 
-def _name(cell: Cell) -> str:
-    config = cell.config
-    label = "teacher" if config.is_teacher else config.loss_name
-    temperature = "" if config.is_teacher else f" T={config.temperature.value:g}"
-    return f"{label}{temperature} seed {config.seed}"
+def summary(states: Sequence[CellState]) -> str:
+    """Return a line on the whole of a sweep."""
+    counts: Counter[str] = Counter(state.status for state in states)
+    parts = [f"{counts['done']}/{len(states)} done"]
+    parts += [f"{counts[status]} {status}" for status in _UNFINISHED if counts[status]]
+    left = seconds_left(states)
+    if left:
+        parts.append(f"about {clock(left)} left")
+    return ", ".join(parts)
+
+
+def _line(state: CellState) -> str:
+    if state.accuracy is None or state.record is None:
+        return ""
+    return f"test {100 * state.accuracy:5.1f} %  {clock(state.record.seconds)}"
+
+
+def _grid(states: Sequence[CellState]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for state in states:
+        bar = ProgressBar(total=state.expected.epochs, completed=state.epoch, width=20)
+        epochs = f"{state.epoch}/{state.expected.epochs} epochs"
+        grid.add_row(state.expected.name, state.status, bar, epochs, _line(state))
+    return grid
+
+
+def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
+    """Print how far a sweep is, once or until it stands still.
+
+    Raises:
+        UserError: there is no sweep in the folder.
+    """
+    states = read_sweep(folder)
+    if as_json:
+        print(json.dumps([state.plain() for state in states], indent=2))  # noqa: T201  # output
+        return
+
+    def view() -> Group:
+        return Group(_grid(states), Text(summary(states), style="bold"))
+
+    console = Console()
+    if not watch:
+        console.print(view())
+        return
+    with Live(view(), console=console, auto_refresh=False) as live:
+        while any(state.status in ("running", "missing") for state in states):
+            time.sleep(_WATCH_SECONDS)
+            states = read_sweep(folder)
+            live.update(view(), refresh=True)
 
 
 class _Watch:
-    """The state of a sweep's unfinished cells, read from their records."""
+    """The states of a sweep's cells; those that are settled are not read again."""
 
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self.cells = cells
-        self.begun = time.monotonic()
-        self.records: dict[str, RunRecord | None] = {cell.identity: None for cell in cells}
-        self._epochs_before: dict[str, int] = {}
-        self.refresh()
-        self._epochs_before = {key: self._epoch(key) for key in self.records}
+    def __init__(self, expected: Sequence[Expected]) -> None:
+        self.states = [look(one) for one in expected]
+        self._settled: set[str] = set()
 
-    def _epoch(self, identity: str) -> int:
-        record = self.records[identity]
-        return record.epoch if record is not None else 0
-
-    def refresh(self) -> list[Cell]:
-        """Read the records again; return the cells that finished since."""
-        finished = []
-        for cell in self.cells:
-            known = self.records[cell.identity]
-            if known is None or known.status != "done" or not cell.paths.record.exists():
-                self.records[cell.identity] = record = cell.record()
-                if record is not None and record.status == "done":
-                    finished.append(cell)
-        return finished
-
-    def having(self, status: str) -> list[Cell]:
-        """Return the cells with a record of a status."""
-        found = ((cell, self.records[cell.identity]) for cell in self.cells)
-        return [cell for cell, record in found if record is not None and record.status == status]
-
-    def seconds_left(self) -> float | None:
-        """Estimate from the epochs finished since the sweep began; None while there are none."""
-        planned = sum(cell.config.schedule.epochs for cell in self.cells)
-        finished = sum(self._epoch(cell.identity) for cell in self.cells)
-        since = finished - sum(self._epochs_before.values())
-        if since <= 0:
-            return None
-        return (planned - finished) * (time.monotonic() - self.begun) / since
-
-    def summary(self) -> str:
-        """Return a line on the whole."""
-        left = self.seconds_left()
-        estimate = "" if left is None else f", about {_clock(left)} left"
-        done, running = len(self.having("done")), len(self.having("running"))
-        return f"{done}/{len(self.cells)} done, {running} running{estimate}"
-
-    def line(self, cell: Cell) -> str:
-        """Return what is known of a cell that has a record."""
-        record = self.records[cell.identity]
-        if record is None or not record.selections:
-            return "starting"
-        last = next(iter(record.selections.values()))["last"]
-        assert last is not None  # noqa: S101  # only best_val may be
-        return f"test {100 * last['test/accuracy']:5.1f} %  {_clock(record.seconds)}"
+    def refresh(self) -> list[CellState]:
+        """Read the states again; return those that were settled since."""
+        fresh = []
+        for index, state in enumerate(self.states):
+            if state.expected.identity in self._settled:
+                continue
+            self.states[index] = state = look(state.expected)
+            if state.status in ("done", "failed"):
+                self._settled.add(state.expected.identity)
+                fresh.append(state)
+        return fresh
 
     def __rich__(self) -> Group:
-        grid = Table.grid(padding=(0, 2))
-        for cell in self.having("done")[-_LATEST:] + self.having("running"):
-            total = cell.config.schedule.epochs
-            bar = ProgressBar(total=total, completed=self._epoch(cell.identity), width=20)
-            epochs = f"{self._epoch(cell.identity)}/{total} epochs"
-            grid.add_row(_name(cell), bar, epochs, self.line(cell))
-        return Group(grid, Text(self.summary(), style="bold"))
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        done = [state for state in self.states if state.status == "done"]
+        running = [state for state in self.states if state.status == "running"]
+        grid = _grid([*done[-_LATEST:], *running])
+        return Group(grid, Text(summary(self.states), style="bold"))
 
 
 @contextmanager
-def _progress(cells: Sequence[Cell], console: Console) -> Iterator[None]:
+def progress(expected: Sequence[Expected], console: Console) -> Iterator[None]:
     """Show progress while the body runs: a live table on a terminal, else a line a finished run."""
-    watch, stopped = _Watch(cells), threading.Event()
+    watch, stopped = _Watch(expected), threading.Event()
     live = Live(watch, console=console, transient=True) if console.is_terminal else None
 
-    def look() -> None:
-        for cell in watch.refresh():
-            line = f"[{watch.summary()}] {_name(cell)}: {watch.line(cell)}"
+    def report() -> None:
+        for state in watch.refresh():
+            text = f"[{summary(watch.states)}] {state.expected.name}: {state.status} {_line(state)}"
             if live is None:
-                print(line, file=sys.stderr, flush=True)  # noqa: T201  # no terminal: plain lines
+                print(text, file=sys.stderr, flush=True)  # noqa: T201  # no terminal: plain lines
 
     def poll() -> None:
         while not stopped.wait(_POLL_SECONDS):
-            look()
+            report()
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()
@@ -176,4 +148,4 @@ def _progress(cells: Sequence[Cell], console: Console) -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
-        look()
+        report()

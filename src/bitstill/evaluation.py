@@ -129,12 +129,14 @@ def evaluate(
                 predicted = predictions(network, split.images, batch_size=batch_size)
                 found.correct[metric_name(name, kind)] = predicted == split.labels
 
-    if "running" in statistics:
-        measure("running")
-    if "precise" in statistics:
-        chosen = calibration[_spread(len(calibration), calibration_images)]
-        with precise_batch_norm(network, chosen, batch_size=batch_size) as exact:
-            found.exact.update(exact)
-            measure("precise")
-    network.train(training)
+    try:
+        if "running" in statistics:
+            measure("running")
+        if "precise" in statistics:
+            chosen = calibration[_spread(len(calibration), calibration_images)]
+            with precise_batch_norm(network, chosen, batch_size=batch_size) as exact:
+                found.exact.update(exact)
+                measure("precise")
+    finally:
+        network.train(training)
     return found

@@ -8,6 +8,7 @@ function of its own.
 Rounding is half up everywhere, floor(x + 1/2), never half to even.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,8 @@ def check_bits(name: str, bits: int | None) -> None:
     Raises:
         ValueError: ``bits`` is neither.
     """
-    if bits is not None and not 1 <= bits <= MAX_BITS:
+    whole = isinstance(bits, int) and not isinstance(bits, bool)
+    if bits is not None and not (whole and 1 <= bits <= MAX_BITS):
         raise ValueError(
             f"{name} = {bits} is not allowed: give 1 to {MAX_BITS} bits, or null for full precision"
         )
@@ -170,6 +172,7 @@ class WeightSteps:
 
 def weight_steps_mean_scaled(weight: Float[Tensor, "*shape"], *, bits: int) -> WeightSteps:
     """Return the five steps of :func:`quantize_weight_mean_scaled`, without gradients."""
+    check_bits("weight_bits", bits)
     with torch.no_grad():
         squashed = squash(weight)
         scaled, span = scale_by_mean(squashed)
@@ -183,6 +186,7 @@ def weight_steps_dorefa(weight: Float[Tensor, "*shape"], *, bits: int) -> Weight
     One bit has its own formula in the paper, with neither tanh nor maximum: there, ``squashed``
     is the raw weight, ``scaled`` and ``rounded`` its sign as 0 or 1.
     """
+    check_bits("weight_bits", bits)
     with torch.no_grad():
         if bits == 1:
             positive = (weight >= 0).to(weight.dtype)
@@ -266,7 +270,8 @@ def quantize_activation(
 ) -> Float[Tensor, "*shape"]:
     """Quantize features: clip(scale x, 0, 1) to ``2^bits`` levels (eq. 11, where scale is 1).
 
-    Gradient: that of the clip, ``scale`` where 0 <= scale x <= 1 and zero elsewhere.
+    Gradient: that of the clip, ``scale`` where 0 <= scale x <= 1 and zero elsewhere (unspecified
+    at NaN, where the loss is NaN too).
 
     Args:
         x: features, any shape.
@@ -323,6 +328,11 @@ class Quantizer:
             )
         check_bits("weight_bits", self.weight_bits)
         check_bits("activation_bits", self.activation_bits)
+        if not 0 < self.activation_scale < math.inf:
+            raise ValueError(
+                f"activation_scale = {self.activation_scale} is not allowed: give a finite number "
+                "above 0"
+            )
 
     def quantize_weight(self, weight: Tensor) -> Tensor:
         """Quantize all weights of one layer."""

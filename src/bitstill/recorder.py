@@ -1,22 +1,23 @@
 """Watches one training, measures after every epoch, and writes the run's files."""
 
 import dataclasses
+import hashlib
+import io
 import logging
 import time
-import traceback
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
+from bitstill.checkpoints import make_room
 from bitstill.data import ImageData
 from bitstill.evaluation import evaluate, metric_name
 from bitstill.models import Network
-from bitstill.runs import Row, RunPaths, RunRecord, Status, select, write_curves
+from bitstill.runs import Row, RunPaths, RunRecord, Status, select, write_atomically, write_curves
 from bitstill.schema import EvaluationConfig
 from bitstill.weights import save_weights
 
@@ -106,6 +107,7 @@ class Recorder(pl.Callback):
             }
         )
         self._keep(network, {name: right.cpu().numpy() for name, right in correct.items()})
+        make_room(self.paths)
         trainer.save_checkpoint(self.paths.checkpoint)
         write_curves(self.paths, self._rows)
         self._write("running")
@@ -129,29 +131,22 @@ class Recorder(pl.Callback):
         if best is not None and best["epoch"] == len(self._rows):
             save_weights(network, self.paths.best_val_weights, self._exact)
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        """Record why the run ended early; its checkpoint stays."""
-        if isinstance(exception, KeyboardInterrupt | SIGTERMException):
-            self._write("interrupted")
-        else:
-            self._write(
-                "failed",
-                error={
-                    "type": type(exception).__name__,
-                    "message": str(exception),
-                    "traceback": "".join(traceback.format_exception(exception)),
-                },
-            )
-
     def finish(self, network: Network) -> RunRecord:
         """Write what a finished run leaves, and the record last."""
         save_weights(network, self.paths.weights, self._exact)
-        np.savez(self.paths.correctness, **self._correct)  # type: ignore[arg-type]  # only arrays
+        packed = io.BytesIO()
+        np.savez(packed, **self._correct)  # type: ignore[arg-type]  # only arrays
+        write_atomically(self.paths.correctness, packed.getvalue())
         sizes = {
             "checkpoint": self.paths.checkpoint.stat().st_size,
             "weights_float32": sum(p.numel() * 4 for p in network.parameters()),
         }
-        self._write("done", sizes=sizes)
+        files = [self.paths.weights, self.paths.best_val_weights]
+        checksums = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+            if path.exists()
+        }
+        self.paths.previous_checkpoint.unlink(missing_ok=True)
+        self._write("done", sizes=sizes, checksums=checksums)
         return self.record

@@ -9,15 +9,21 @@ import dataclasses
 import hashlib
 import io
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
+
 from bitstill.errors import UserError
 from bitstill.schema import ModelConfig, TrainConfig
+
+log = logging.getLogger(__name__)
 
 # Raise this when the same configuration gives another result than before.
 RESULT_VERSION = 1
@@ -35,6 +41,7 @@ def teacher_of(config: TrainConfig) -> TrainConfig:
         model=ModelConfig(_target_="bitstill.models.Teacher"),
         seed=config.teacher.seed,
         schedule=config.teacher.schedule,
+        sweep=dataclasses.replace(config.sweep, rerun="failed"),  # not with each of its students
     )
 
 
@@ -86,7 +93,7 @@ def directory_name(config: TrainConfig, run_identity: str) -> str:
 def portable(config: TrainConfig) -> dict[str, Any]:
     """Return the configuration as plain values, without the folders of this machine."""
     plain = dataclasses.asdict(config)
-    for key in ("paths", "logger"):
+    for key in ("paths", "logger", "sweep"):
         del plain[key]
     folders = ("path", "cache")
     plain["data"] = {"source": type(config.data).__name__.lower()} | {
@@ -134,6 +141,16 @@ class RunPaths:
         return self.directory / "last.ckpt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The checkpoint before it, should that one be damaged."""
+        return self.directory / "previous.ckpt"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that works on the run."""
+        return self.directory / "run.lock"
+
+    @property
     def weights(self) -> Path:
         """Weights and batch norm statistics after the last epoch, safetensors."""
         return self.directory / "weights.safetensors"
@@ -148,10 +165,19 @@ class RunPaths:
         """For each kind of statistics and selection, a bit a test image: right or wrong; NumPy."""
         return self.directory / "correctness.npz"
 
+    def clear(self) -> None:
+        """Remove what training wrote, so that it begins anew; the log and the lock stay."""
+        written = (
+            *(self.record, self.metrics, self.correctness, self.teacher_logits),
+            *(self.checkpoint, self.previous_checkpoint, self.weights, self.best_val_weights),
+        )
+        for path in written:
+            path.unlink(missing_ok=True)
+
     @property
     def teacher_logits(self) -> Path:
-        """A teacher's logits over the training images, NumPy."""
-        return self.directory / "train_logits.npy"
+        """A teacher's logits over the training images, safetensors."""
+        return self.directory / "train_logits.safetensors"
 
 
 @dataclass(frozen=True)
@@ -178,6 +204,7 @@ class RunRecord:
         images_per_second: training images through the student or teacher in a second of that.
         selections: see above.
         sizes: bytes, by name.
+        checksums: SHA-256 of the files of weights, by their name.
         versions: of Python and of the packages that compute.
         git_commit: of a checkout, or None.
         device: what it ran on.
@@ -199,6 +226,7 @@ class RunRecord:
     images_per_second: float = 0.0
     selections: dict[str, dict[str, Row | None]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    checksums: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     device: str = ""
@@ -213,7 +241,7 @@ class RunRecord:
     @property
     def cell(self) -> str:
         """The entry of a table that this run fills, seeds aside."""
-        return "teacher" if self.model == "teacher" else f"{self.loss} T={self.temperature:g}"
+        return "teacher" if self.temperature is None else f"{self.loss} T={self.temperature:g}"
 
 
 def read_record(paths: RunPaths) -> RunRecord | None:
@@ -238,6 +266,33 @@ def read_record(paths: RunPaths) -> RunRecord | None:
         return RunRecord(**plain)
     except TypeError as error:
         raise UserError(f"{paths.record} is no run record: {error}; move it away") from error
+
+
+@contextmanager
+def exclusive(paths: RunPaths) -> Iterator[None]:
+    """Work on a run alone, after whichever process works on it now."""
+    paths.directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(paths.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("waiting for another process, which works on %s", paths.directory)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_worked_on(paths: RunPaths) -> bool:
+    """Whether a process holds a run; a record that says ``running`` may outlive its process."""
+    if not paths.lock.exists():
+        return False
+    try:
+        with FileLock(paths.lock, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def is_done(paths: RunPaths, run_identity: str) -> bool:

@@ -210,6 +210,15 @@ class LoggerConfig:
 
 
 @dataclass(frozen=True)
+class SweepConfig:
+    """What happens to runs that are done or have failed; it decides nothing about results."""
+
+    rerun: Annotated[str, Range(words=("none", "failed", "all"))]
+    on_failure: Annotated[str, Range(words=("continue", "stop"))]
+    detach: bool
+
+
+@dataclass(frozen=True)
 class PathsConfig:
     """Folders; they decide nothing about results."""
 
@@ -225,6 +234,7 @@ class TrainConfig:
     name: str
     seed: Annotated[int, SEEDS]
     paths: PathsConfig
+    sweep: SweepConfig
     data: ImageSource
     model: ModelConfig
     quantizer: QuantizerConfig

@@ -1,4 +1,4 @@
-"""A sweep as a contract: which cells there are, what is done, what is left, what failed."""
+"""A sweep as a contract: which cells there are, and which of them are left to run."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,8 +8,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from bitstill.config import check
-from bitstill.runs import RunPaths, RunRecord, directory_name, identity, is_done, read_record
+from bitstill.runs import RunPaths, directory_name, identity
 from bitstill.schema import TrainConfig
+from bitstill.status import Expected, look
 
 
 @dataclass(frozen=True)
@@ -19,29 +20,20 @@ class Cell:
     Attributes:
         overrides: what makes it, as Hydra takes it.
         config: what they make.
-        identity: of the run.
-        paths: where its files go.
-        progress: where to look at it while it runs: a teacher is trained in the teacher store.
+        expected: where it goes, and what it is called.
     """
 
     overrides: tuple[str, ...]
     config: TrainConfig
-    identity: str
-    paths: RunPaths
-    progress: tuple[RunPaths, ...]
+    expected: Expected
 
     @property
-    def done(self) -> bool:
-        """Whether the run is finished."""
-        return is_done(self.paths, self.identity)
-
-    def record(self) -> RunRecord | None:
-        """Return the latest record of this run, or None where there is none of this identity."""
-        records = (read_record(paths) for paths in (self.paths, *self.progress))
-        for record in records:
-            if record is not None and record.identity == self.identity:
-                return record
-        return None
+    def is_left(self) -> bool:
+        """Whether the run is to be run, by what its record says and by ``sweep.rerun``."""
+        state, rerun = look(self.expected).status, self.config.sweep.rerun
+        if state == "done":
+            return rerun == "all"
+        return state != "failed" or rerun != "none"
 
 
 def expand(
@@ -81,9 +73,20 @@ def plan(
     for one in overrides:
         config = check(compose(one))
         run_identity = identity(config, config.data.identity())
-        folder = Path(config.paths.output) / config.name
-        paths = RunPaths(folder / directory_name(config, run_identity))
-        stored = RunPaths(Path(config.paths.teachers) / run_identity)
-        progress = (stored,) if config.is_teacher else ()
-        cells.setdefault(run_identity, Cell(one, config, run_identity, paths, progress))
+        if run_identity not in cells:
+            cells[run_identity] = Cell(one, config, _expected(config, run_identity))
     return list(cells.values())
+
+
+def _expected(config: TrainConfig, run_identity: str) -> Expected:
+    label = "teacher" if config.is_teacher else config.loss_name
+    temperature = "" if config.is_teacher else f" T={config.temperature.value:g}"
+    folder = Path(config.paths.output) / config.name
+    stored = RunPaths(Path(config.paths.teachers) / run_identity)
+    return Expected(
+        name=f"{label}{temperature} seed {config.seed}",
+        identity=run_identity,
+        epochs=config.schedule.epochs,
+        paths=RunPaths(folder / directory_name(config, run_identity)),
+        stored=stored if config.is_teacher else None,
+    )

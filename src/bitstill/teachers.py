@@ -1,25 +1,23 @@
 """The teacher store: train once, pin by hash, hand out cached logits."""
 
-import logging
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from bitstill.runs import RunPaths, is_done
-
-log = logging.getLogger(__name__)
+from bitstill.errors import UserError
+from bitstill.runs import RunPaths, exclusive, read_record, write_atomically
 
 
 @dataclass(frozen=True)
 class TeacherStore:
-    """A folder of finished teacher runs, one for each identity.
+    """A folder of teacher runs, one for each identity.
 
-    Processes that need the same teacher wait for one training of it.
+    Processes that need the same teacher wait for one training of it (:func:`runs.exclusive`).
     """
 
     root: Path
@@ -28,29 +26,16 @@ class TeacherStore:
         """Return where a teacher's files lie, or will lie."""
         return RunPaths(self.root / identity)
 
-    def _lock(self, identity: str) -> FileLock:
-        self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / f"{identity}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("waiting for teacher %s, which another process trains", identity[:10])
-            lock.acquire()
-        return lock
+    def verify(self, identity: str) -> None:
+        """Compare a finished teacher's weights with the checksum in its record.
 
-    def obtain(self, identity: str, train: Callable[[Path], None]) -> RunPaths:
-        """Return a finished teacher's files, training it if there is none.
-
-        Args:
-            identity: the teacher's.
-            train: trains it into the given folder.
+        Raises:
+            UserError: the file is not what training wrote.
         """
         paths = self.paths(identity)
-        if not is_done(paths, identity):
-            with self._lock(identity):
-                if not is_done(paths, identity):
-                    train(paths.directory)
-        return paths
+        record = read_record(paths)
+        expected = record.checksums.get(paths.weights.name) if record else None
+        _compare(paths.weights, paths.weights.read_bytes(), expected)
 
     def logits(self, identity: str, compute: Callable[[], Tensor]) -> Tensor:
         """Return a teacher's logits over its training images, computed once.
@@ -63,13 +48,31 @@ class TeacherStore:
 
         Returns:
             The logits, mapped into memory that all processes share.
+
+        Raises:
+            UserError: the file is not what was written.
         """
-        path = self.paths(identity).teacher_logits
-        if not path.exists():
-            with self._lock(identity):
-                if not path.exists():
-                    partial = path.with_suffix(".partial.npy")
-                    np.save(partial, compute().numpy())
-                    partial.replace(path)
-        # Copy-on-write: pages are shared, and torch gets the writable array that it asks for.
-        return torch.from_numpy(np.load(path, mmap_mode="c"))
+        paths = self.paths(identity)
+        path = paths.teacher_logits
+        with exclusive(paths):
+            if not path.exists():
+                logits = compute().contiguous()
+                checksum = hashlib.sha256(logits.numpy().data).hexdigest()
+                write_atomically(path, save({"logits": logits}, metadata={"sha256": checksum}))
+        try:
+            with safe_open(path, framework="pt") as file:
+                stored: Tensor = file.get_tensor("logits")
+                expected = file.metadata().get("sha256")
+        except SafetensorError as error:
+            raise UserError(f"{path} cannot be read ({error}): remove its folder") from error
+        _compare(path, stored.numpy().data, expected)
+        return stored
+
+
+def _compare(path: Path, content: bytes | memoryview, expected: str | None) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise UserError(
+            f"{path} has changed since its teacher was trained (SHA-256 {found[:12]}, expected "
+            f"{str(expected)[:12]}): remove its folder, and the teacher is trained again"
+        )

@@ -6,6 +6,8 @@ import logging
 import platform
 import shutil
 import subprocess
+import traceback
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,23 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor
 
 from bitstill.batches import Batches
+from bitstill.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from bitstill.conf import conf_directory
 from bitstill.data import ImageData, Split
 from bitstill.errors import UserError
 from bitstill.loggers import build_loggers, close_loggers
 from bitstill.models import Network, to_input
 from bitstill.recorder import Recorder
-from bitstill.runs import RunPaths, RunRecord, identity, is_done, portable, read_record, teacher_of
+from bitstill.runs import (
+    RunPaths,
+    RunRecord,
+    Status,
+    exclusive,
+    identity,
+    portable,
+    read_record,
+    teacher_of,
+)
 from bitstill.schema import TrainConfig
 from bitstill.tasks import StudentTask, Task, TeacherTask
 from bitstill.teachers import TeacherStore
@@ -37,29 +49,75 @@ _COMPUTING_PACKAGES = ("bitstill", "torch", "pytorch-lightning", "numpy")
 def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunRecord:
     """Train what a configuration describes, or return the record of its finished run.
 
+    An interrupted or failed run goes on from its last whole checkpoint.
+
     Args:
         config: a teacher's or a student's run.
         directory: for the run's files.
         progress: draw Lightning's progress bar.
 
     Raises:
-        UserError: something in the configuration does not fit the data or the machine.
+        UserError: something in the configuration does not fit the data, the machine or the folder.
     """
-    device = _device(config)
-    data = _on(device, config.data.load())
-    paths, run_identity = RunPaths(directory), identity(config, data.identity)
-    if not is_done(paths, run_identity):
-        directory.mkdir(parents=True, exist_ok=True)
+    stored = config.data.load()
+
+    def fit(paths: RunPaths) -> None:
+        device = _device(config)
+        data = _on(device, stored)
         if config.is_teacher:
             _publish(_teacher(config, data, progress=progress), paths)
-        else:
-            logits = None
-            if config.needs_teacher:
-                logits = _teacher_logits(teacher_of(config), data, progress=progress).to(device)
-            _fit(config, data, logits, directory, progress=progress)
-    record = read_record(paths)
-    assert record is not None  # noqa: S101  # written a line ago
-    return record
+            return
+        logits = None
+        if config.needs_teacher:
+            logits = _teacher_logits(teacher_of(config), data, progress=progress).to(device)
+        _fit(config, data, logits, paths, progress=progress)
+
+    return _settle(config, stored, RunPaths(directory), fit)
+
+
+def _settle(
+    config: TrainConfig, data: ImageData, paths: RunPaths, fit: Callable[[RunPaths], None]
+) -> RunRecord:
+    """Bring a run to its end, alone, and leave a record of whatever that end is."""
+    new = _new_record(config, data)
+    with exclusive(paths):
+        found = read_record(paths)
+        if found is not None and found.identity != new.identity:
+            raise UserError(
+                f"{paths.directory} holds another run ({found.identity[:10]}, and this is "
+                f"{new.identity[:10]}): give another folder, or move that one away"
+            )
+        if found is not None and found.status == "done":
+            if config.sweep.rerun != "all":
+                return found
+            paths.clear()
+        try:
+            fit(paths)
+        except KeyboardInterrupt:
+            _mark(new, paths, "interrupted")
+            raise
+        except Exception as error:
+            _mark(new, paths, "failed", error)
+            raise
+        record = read_record(paths)
+        assert record is not None  # noqa: S101  # a fit ends with it
+        return record
+
+
+def _mark(new: RunRecord, paths: RunPaths, status: Status, error: Exception | None = None) -> None:
+    """Write an early end into the record; a full disk must not hide why it came."""
+    try:
+        record = dataclasses.replace(read_record(paths) or new, status=status)
+        if error is not None:
+            described = {
+                "type": type(error).__name__,
+                "message": str(error),
+                "traceback": "".join(traceback.format_exception(error)),
+            }
+            record = dataclasses.replace(record, error=described)
+        record.write(paths)
+    except (OSError, UserError) as unwritable:
+        log.warning("the record of %s cannot be written: %s", paths.directory, unwritable)
 
 
 def _device(config: TrainConfig) -> torch.device:
@@ -115,13 +173,12 @@ def build_task(config: TrainConfig, network: Network) -> Task:
 
 def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPaths:
     """Return the files of the stored teacher that a teacher's configuration describes."""
-
-    def train(directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        _fit(config, data, None, directory, progress=progress)
-
     store = TeacherStore(Path(config.paths.teachers))
-    return store.obtain(identity(config, data.identity), train)
+    teacher_identity = identity(config, data.identity)
+    paths = store.paths(teacher_identity)
+    _settle(config, data, paths, lambda paths: _fit(config, data, None, paths, progress=progress))
+    store.verify(teacher_identity)
+    return paths
 
 
 def _publish(stored: RunPaths, paths: RunPaths) -> None:
@@ -151,13 +208,12 @@ def _fit(
     config: TrainConfig,
     data: ImageData,
     teacher_logits: Tensor | None,
-    directory: Path,
+    paths: RunPaths,
     *,
     progress: bool,
 ) -> None:
     """Train one network into a directory, from its checkpoint if there is one."""
     pl.seed_everything(config.seed, verbose=False)
-    paths = RunPaths(directory)
     network = build_network(config, classes=data.classes)
     batches = Batches(
         data.train, teacher_logits, batch_size=config.schedule.batch_size, seed=config.seed
@@ -171,17 +227,18 @@ def _fit(
         log_every_n_steps=len(batches),  # nothing is logged by step
         deterministic=True,
         callbacks=[recorder],
-        logger=build_loggers(config, directory, recorder.record.identity),
+        logger=build_loggers(config, paths.directory, recorder.record.identity),
         enable_checkpointing=False,  # the recorder writes them
         enable_model_summary=False,
         enable_progress_bar=progress,
         num_sanity_val_steps=0,
-        plugins=[LightningEnvironment()],  # under Slurm, Lightning would requeue jobs by itself
-        default_root_dir=directory,
+        # Under Slurm, Lightning's own environment would requeue jobs by itself.
+        plugins=[LightningEnvironment(), AtomicCheckpointIO()],
+        default_root_dir=paths.directory,
     )
-    checkpoint = paths.checkpoint if paths.checkpoint.exists() else None
     failed = True
     try:
+        checkpoint = newest_checkpoint(paths)
         trainer.fit(build_task(config, network), batches, ckpt_path=checkpoint, weights_only=True)
         recorder.finish(network)
         failed = False
@@ -208,14 +265,16 @@ def _new_record(config: TrainConfig, data: ImageData) -> RunRecord:
         versions={"python": platform.python_version()}
         | {name: version(name) for name in _COMPUTING_PACKAGES},
         git_commit=_git_commit(),
-        device=_device_name(data.train.images.device),
+        device=_device_name(config),
     )
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
+def _device_name(config: TrainConfig) -> str:
+    if config.trainer.accelerator == "gpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return (
+        f"CPU ({platform.machine()}), {config.trainer.threads or torch.get_num_threads()} threads"
+    )
 
 
 def _git_commit() -> str | None:

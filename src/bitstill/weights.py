@@ -1,13 +1,13 @@
 """A network's weights on disk, with both kinds of batch norm statistics."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from bitstill.models import Network
+from bitstill.runs import write_atomically
 
 _EXACT = "precise."  # in front of the name of a buffer in the state_dict
 
@@ -21,9 +21,7 @@ def save_weights(network: Network, path: Path, exact: Mapping[str, Tensor]) -> N
         exact: exact statistics by the name of their buffer; may be empty.
     """
     tensors = network.state_dict() | {_EXACT + name: value for name, value in exact.items()}
-    partial = path.with_suffix(".partial")
-    save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial)
-    os.replace(partial, path)
+    write_atomically(path, save({name: value.contiguous() for name, value in tensors.items()}))
 
 
 def load_weights(network: Network, path: Path, *, statistics: str = "running") -> None:

@@ -22,12 +22,14 @@ class GridSweeperConf:
         params: choices in every grid, as the basic sweeper has them.
         grids: products of choices, side by side: a study is seldom one rectangle.
         max_batch_size: jobs that are handed to the launcher at a time; null is all.
+        plan_only: show what would be done, and do nothing.
     """
 
     _target_: str = "hydra_plugins.bitstill_sweeper.GridSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
     grids: list[dict[str, str]] = field(default_factory=list)
+    plan_only: bool = False
 
 
 ConfigStore.instance().store(
@@ -43,13 +45,16 @@ class GridSweeper(BasicSweeper):
         max_batch_size: int | None = None,
         params: dict[str, str] | None = None,
         grids: list[dict[str, str]] | None = None,
+        plan_only: bool = False,
     ) -> None:
         super().__init__(max_batch_size, params)
+        self.plan_only = plan_only
         self.grids = grids or []
 
     def sweep(self, arguments: list[str]) -> Any:
         """Plan all cells, launch those that are left, and say what came of them."""
-        from bitstill.console import show_sweep
+        from bitstill.conductor import conduct
+        from bitstill.planner import show_plan
         from bitstill.sweep import expand, plan
 
         assert self.config is not None  # noqa: S101  # Hydra has called setup
@@ -62,10 +67,12 @@ class GridSweeper(BasicSweeper):
 
         overrides = expand(self.grids, self.params, arguments, split)
         cells = plan(overrides, lambda one: loader.load_sweep_config(config, list(one)))
+        if self.plan_only:
+            return show_plan(cells)
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
-        return show_sweep(cells, self._launch)
+        return conduct(cells, folder, self._launch)
 
     def _launch(self, jobs: list[list[str]]) -> list[Any]:
         assert self.launcher is not None  # noqa: S101  # Hydra has called setup

@@ -71,6 +71,15 @@ class ImageSource(ABC):
         """
         return self._identity(self._content())
 
+    def training_images(self) -> int:
+        """The number of images that are trained on, without those held out for validation.
+
+        Raises:
+            UserError: as `identity` does.
+        """
+        count = len(self._content().arrays["train_labels"])
+        return count - validation_count(count, val_fraction=self.val_fraction)
+
     def load(self) -> ImageData:
         """The three splits as tensors on memory-mapped files; nothing is copied into memory.
 

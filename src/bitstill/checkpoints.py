@@ -1,0 +1,70 @@
+"""Checkpoints that a crash cannot take away: written whole, checked, and one kept behind."""
+
+import io
+import logging
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+
+from bitstill.runs import RunPaths, write_atomically
+
+log = logging.getLogger(__name__)
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """How a Lightning Trainer reads and writes checkpoints here: nothing is unpickled."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint, atomically."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_atomically(Path(path), content.getvalue())
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Any | None = None,
+        weights_only: bool | None = True,
+    ) -> dict[str, Any]:
+        """Read a checkpoint: tensors and plain values, whatever ``weights_only`` says."""
+        loaded: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        return loaded
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def make_room(paths: RunPaths) -> None:
+    """Keep the checkpoint that is about to be replaced as the one before it."""
+    if paths.checkpoint.exists():
+        paths.checkpoint.replace(paths.previous_checkpoint)
+
+
+def newest_checkpoint(paths: RunPaths) -> Path | None:
+    """Return the newest checkpoint that is whole, or None; warn of damaged ones."""
+    for path in (paths.checkpoint, paths.previous_checkpoint):
+        if path.exists():
+            fault = _fault(path)
+            if fault is None:
+                return path
+            log.warning("%s is damaged (%s): going on from the one before it", path, fault)
+    return None
+
+
+def _fault(path: Path) -> str | None:
+    """Say what is wrong with a checkpoint; torch reads damaged numbers without a word."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()  # compares every entry with its CRC-32
+        if broken is not None:
+            return f"{broken} has changed"
+        torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # noqa: BLE001  # damage shows in any way
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return None

@@ -1,0 +1,85 @@
+"""Conducts a sweep: plan, launch, survive what dies, and say what came of it."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bitstill.console import print_tables, progress
+from bitstill.errors import SweepFailedError
+from bitstill.status import CellState, look, mark_failed, stop_sign, write_manifest
+from bitstill.sweep import Cell
+
+Launch = Callable[[list[list[str]]], Sequence[Any]]
+
+_DEATHS_ALLOWED = 3  # of a run's process, before the run counts as failed
+
+
+def conduct(cells: Sequence[Cell], folder: Path, launch: Launch) -> Sequence[Any]:
+    """Run the cells that are left, with progress, and print what the sweep showed.
+
+    Args:
+        cells: all of the sweep.
+        folder: of the sweep.
+        launch: hands overrides to Hydra's launcher, and returns its ``JobReturn`` objects.
+
+    Raises:
+        SweepFailedError: after everything else has run, if some runs failed.
+    """
+    console = Console(stderr=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder, [cell.expected for cell in cells])
+    stop_sign(folder).unlink(missing_ok=True)
+    left = [cell for cell in cells if cell.is_left]
+    console.print(f"{len(cells)} runs: {len(cells) - len(left)} skipped, {len(left)} to do")
+    returns: Sequence[Any] = []
+    if left and left[0].config.sweep.detach:
+        returns = launch([list(cell.overrides) for cell in left])
+        console.print(f"submitted; bitstill status {folder} --watch says how far it is")
+        return returns
+    if left:
+        with progress([cell.expected for cell in left], console):
+            returns = _launch_all(left, launch)
+    states = [look(cell.expected) for cell in cells]
+    print_tables([state.record for state in states if state.record is not None])
+    _raise_failures(states, stopped=stop_sign(folder).exists())
+    return returns
+
+
+def _launch_all(left: Sequence[Cell], launch: Launch) -> Sequence[Any]:
+    """Launch, and again what is left when a worker process dies and takes the others with it."""
+    deaths: Counter[str] = Counter()
+    while True:
+        try:
+            return launch([list(cell.overrides) for cell in left])
+        except BrokenProcessPool:
+            killed = [
+                state for cell in left if (state := look(cell.expected)).status == "interrupted"
+            ]
+            deaths.update(state.expected.identity for state in killed)
+            for state in killed:
+                if deaths[state.expected.identity] >= _DEATHS_ALLOWED:
+                    mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
+            left = [cell for cell in left if look(cell.expected).status not in ("done", "failed")]
+            if not left or not killed:
+                return []
+
+
+def _raise_failures(states: Sequence[CellState], *, stopped: bool) -> None:
+    failed = []
+    for state in states:
+        where = state.expected.paths.directory
+        if state.status == "failed":
+            error = (state.record.error if state.record is not None else None) or {}
+            first = (error.get("message") or "no message").splitlines()[0]
+            failed.append(f"  {state.expected.name}: {error.get('type')}: {first} ({where})")
+        elif state.status == "missing" and stopped:
+            failed.append(f"  {state.expected.name}: not started, sweep.on_failure=stop")
+        elif state.status != "done":
+            failed.append(f"  {state.expected.name}: {state.status} ({where})")
+    if failed:
+        lines = "\n".join(failed)
+        raise SweepFailedError(f"{len(failed)} of {len(states)} runs are not done:\n{lines}")

@@ -1,0 +1,186 @@
+"""How far a sweep is, from what its runs have written: in this process, in others, anywhere."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bitstill.errors import UserError
+from bitstill.runs import RunPaths, RunRecord, is_worked_on, read_record, write_atomically
+
+_MANIFEST = "sweep.json"
+
+State = Literal["done", "running", "failed", "interrupted", "missing"]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A run that a sweep asks for.
+
+    Attributes:
+        name: for a person.
+        identity: of the run.
+        epochs: planned.
+        paths: its files.
+        stored: a teacher's files in the teacher store, where it is trained; else None.
+    """
+
+    name: str
+    identity: str
+    epochs: int
+    paths: RunPaths
+    stored: RunPaths | None = None
+
+
+@dataclass(frozen=True)
+class CellState:
+    """What is known of an expected run.
+
+    Attributes:
+        expected: the run.
+        status: ``missing`` has no record yet; ``interrupted`` includes runs that were killed.
+        record: its record, or None.
+    """
+
+    expected: Expected
+    status: State
+    record: RunRecord | None
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return self.record.epoch if self.record is not None else 0
+
+    @property
+    def accuracy(self) -> float | None:
+        """Latest test accuracy, with exact statistics where they are measured; a fraction."""
+        if self.record is None or not self.record.selections:
+            return None
+        last = list(self.record.selections.values())[-1]["last"]
+        return None if last is None else last["test/accuracy"]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the state as plain values, for JSON."""
+        record = self.record
+        return {
+            "name": self.expected.name,
+            "directory": self.expected.paths.directory.name,
+            "identity": self.expected.identity,
+            "status": self.status,
+            "epoch": self.epoch,
+            "epochs": self.expected.epochs,
+            "seconds": record.seconds if record is not None else 0.0,
+            "test/accuracy": self.accuracy,
+            "error": record.error["message"] if record is not None and record.error else None,
+        }
+
+
+def stop_sign(folder: Path) -> Path:
+    """Return the file that tells jobs of a sweep not to start; see ``sweep.on_failure=stop``."""
+    return folder / ".stop"
+
+
+def look(expected: Expected) -> CellState:
+    """Read what is known of a run now."""
+    places = [paths for paths in (expected.paths, expected.stored) if paths is not None]
+    for paths in places:
+        record = read_record(paths)
+        if record is not None and record.identity == expected.identity:
+            status: State = record.status
+            if status == "running" and not is_worked_on(paths):
+                status = "interrupted"  # its process is gone without a word
+            if paths is expected.stored and status == "done":
+                status = "running"  # trained, and not yet copied to where the sweep expects it
+            return CellState(expected, status, record)
+    return CellState(expected, "missing", None)
+
+
+def seconds_left(states: Sequence[CellState]) -> float | None:
+    """Estimate how long the unfinished runs take, from seconds an epoch so far.
+
+    As many runs at a time as are running now, at least one; None while nothing is known.
+    """
+    seen = [state.record for state in states if state.record is not None and state.epoch]
+    epochs = sum(record.epoch for record in seen)
+    if not epochs:
+        return None
+    an_epoch = sum(record.seconds for record in seen) / epochs
+    left = sum(
+        state.expected.epochs - state.epoch
+        for state in states
+        if state.status not in ("done", "failed")
+    )
+    at_a_time = max(1, sum(state.status == "running" for state in states))
+    return left * an_epoch / at_a_time
+
+
+def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
+    """Say in a sweep's folder which runs it asks for, beside those it has asked for before."""
+    known = {one.identity: one for one in read_manifest(folder)}
+    known |= {one.identity: one for one in expected}
+    cells = [
+        {
+            "name": one.name,
+            "identity": one.identity,
+            "epochs": one.epochs,
+            "directory": os.path.relpath(one.paths.directory, folder),
+            "stored": os.path.relpath(one.stored.directory, folder) if one.stored else None,
+        }
+        for one in known.values()
+    ]
+    write_atomically(folder / _MANIFEST, json.dumps({"cells": cells}, indent=1).encode())
+
+
+def read_manifest(folder: Path) -> list[Expected]:
+    """Return the runs that a sweep in this folder has asked for, none if there was no sweep.
+
+    Raises:
+        UserError: the manifest cannot be read.
+    """
+    path = folder / _MANIFEST
+    if not path.exists():
+        return []
+    try:
+        return [
+            Expected(
+                name=cell["name"],
+                identity=cell["identity"],
+                epochs=cell["epochs"],
+                paths=RunPaths(folder / cell["directory"]),
+                stored=RunPaths(folder / cell["stored"]) if cell["stored"] else None,
+            )
+            for cell in json.loads(path.read_bytes())["cells"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): remove it, the sweep writes it again"
+        ) from error
+
+
+def read_sweep(folder: Path) -> list[CellState]:
+    """Return the state of every run in a sweep's folder, asked for by its manifest or found there.
+
+    Raises:
+        UserError: there is no sweep in the folder, or a record cannot be read.
+    """
+    states = [look(one) for one in read_manifest(folder)]
+    expected = {state.expected.paths.directory.name for state in states}
+    for path in sorted(folder.glob("*/run.json")):
+        paths = RunPaths(path.parent)
+        record = read_record(paths)
+        if record is not None and paths.directory.name not in expected:
+            name = f"{record.cell} seed {record.seed}"
+            states.append(look(Expected(name, record.identity, record.epochs, paths)))
+    if not states:
+        raise UserError(f"{folder} holds no runs: give the folder of a sweep, as multirun/quick")
+    return states
+
+
+def mark_failed(state: CellState, message: str) -> None:
+    """Record a failure that the run itself could not: its process is gone."""
+    if state.record is not None:
+        error = {"type": "ProcessKilled", "message": message, "traceback": ""}
+        dataclasses.replace(state.record, status="failed", error=error).write(state.expected.paths)
