@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_FULL_ERROR = "HYDRA_FULL_ERROR"
 INTERRUPTED = 130  # what a shell reports of Ctrl-C
 
 
@@ -45,9 +46,14 @@ def _run_directory(*, _root_: DictConfig) -> str:
     return directory_name(config, identity(config, config.data.identity()))
 
 
+def _square(value: object) -> object:
+    """Square a number; anything else is left for the check of the setting that it came from."""
+    return value * value if isinstance(value, int | float) else value
+
+
 def register_resolvers() -> None:
     """Make ``${square:x}`` and ``${run_directory:}`` known to OmegaConf, in this process."""
-    OmegaConf.register_new_resolver("square", lambda value: value * value, replace=True)
+    OmegaConf.register_new_resolver("square", _square, replace=True)
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
 
 
@@ -109,14 +115,13 @@ def _train(config: "TrainConfig", directory: Path, *, progress: bool) -> None:
 
 def train(arguments: list[str]) -> int:
     """Run the Hydra application with command-line arguments; return the exit code."""
-    full_error = "HYDRA_FULL_ERROR"
-    detailed = os.environ.get(full_error) == "1"
-    os.environ[full_error] = "1"  # let Hydra raise its errors, to be explained here
+    detailed = os.environ.get(_FULL_ERROR) == "1"
+    os.environ[_FULL_ERROR] = "1"  # let Hydra raise its errors, to be explained here
     sys.argv = ["bitstill train", *arguments]
     application = hydra.main(
         version_base="1.3", config_path=str(conf_directory()), config_name="train"
     )(job)
-    signal.signal(signal.SIGTERM, _interrupt)
+    terminate = signal.signal(signal.SIGTERM, _interrupt)
     try:
         application()
     except KeyboardInterrupt:
@@ -126,6 +131,10 @@ def train(arguments: list[str]) -> int:
         if detailed:
             raise
         return report(error, arguments)
+    finally:
+        signal.signal(signal.SIGTERM, terminate)
+        if not detailed:
+            del os.environ[_FULL_ERROR]
     return 0
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bitstill.checkpoints import make_room
 from bitstill.data import ImageData
+from bitstill.errors import UserError
 from bitstill.evaluation import evaluate, metric_name
 from bitstill.models import Network
 from bitstill.runs import Row, RunPaths, RunRecord, Status, select, write_atomically, write_curves
@@ -49,6 +50,7 @@ class Recorder(pl.Callback):
         """Return what a resumed run needs of this one, for the checkpoint."""
         correct = {name: torch.from_numpy(bits) for name, bits in self._correct.items()}
         return {
+            "identity": self.record.identity,
             "rows": self._rows,
             "correct": correct,
             "exact": self._exact,
@@ -56,7 +58,16 @@ class Recorder(pl.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint.
+
+        Raises:
+            UserError: it is another run's.
+        """
+        if state_dict["identity"] != self.record.identity:
+            raise UserError(
+                f"{self.paths.checkpoint} belongs to another run ({state_dict['identity'][:10]}, "
+                f"and this is {self.record.identity[:10]}): move it away"
+            )
         self._rows = state_dict["rows"]
         self._correct = {name: bits.numpy() for name, bits in state_dict["correct"].items()}
         self._exact = state_dict["exact"]

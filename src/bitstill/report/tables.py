@@ -23,16 +23,16 @@ CAPTION = (
     "images; exact: with exact batch norm statistics."
 )
 
-# What varies inside one set of tables; runs that differ in anything else are not averaged.
-_INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "teacher", "name", "quantizer")
+# What may differ between the students of one set; a sweep's name says nothing of its runs.
+_INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name")
 
 
 def sets(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
     """Group finished runs into sets that may stand in the same tables.
 
-    The students of a set share data, schedule, quantizer, the rule for the factor c and everything
-    else but loss, temperature and seed. A teacher belongs to every set with its data and schedule,
-    and a loss without c to every set with its students.
+    The students of a set share data, schedule, quantizer, their teachers' schedule, the rule for
+    the factor c, and everything else but loss, temperature and seeds. A teacher belongs to every
+    set of students that could have read it, and a loss without c to every set with its students.
     """
     done = [record for record in records if record.status == "done"]
     students = [record for record in done if record.model == "student"]
@@ -42,36 +42,37 @@ def sets(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
         rules = {_soft_weight_rule(record): None for record in like}
         for rule in [rule for rule in rules if rule is not None] or rules:
             members = [record for record in like if _soft_weight_rule(record) in (None, rule)]
-            found.append([*_teachers_of(members[0], done), *members])
+            teachers = [record for record in done if _teaches(record, members[0])]
+            found.append([*teachers, *members])
     return found or ([done] if done else [])
 
 
-def _teachers_of(student: RunRecord, records: Iterable[RunRecord]) -> list[RunRecord]:
-    return [
-        record
-        for record in records
-        if record.model == "teacher" and _outside(record) == _outside(student)
-    ]
-
-
-def _outside(record: RunRecord) -> str:
+def _setting(record: RunRecord) -> str:
     shared = {key: value for key, value in record.config.items() if key not in _INSIDE}
+    shared["teacher"] = record.config["teacher"]["schedule"]
     return json.dumps([shared, record.data_identity], sort_keys=True)
 
 
-def _setting(record: RunRecord) -> str:
-    return _outside(record) + json.dumps(record.config["quantizer"], sort_keys=True)
+def _teaches(teacher: RunRecord, student: RunRecord) -> bool:
+    """Whether a run is a teacher that a student's configuration could name, seeds aside."""
+    same = ("batch_norm", "evaluation", "trainer")
+    return (
+        teacher.model == "teacher"
+        and teacher.data_identity == student.data_identity
+        and teacher.config["schedule"] == student.config["teacher"]["schedule"]
+        and all(teacher.config[key] == student.config[key] for key in same)
+    )
 
 
 def _soft_weight_rule(record: RunRecord) -> str | None:
-    """Return how c follows from T, the same for all temperatures of a sweep, or None without c."""
+    """Return how c follows from T, or None for a loss without c: T^2 or a number, to a number."""
     if record.loss not in ("soft_hard", "gt_soft_hard") or record.temperature is None:
         return None
-    weight = record.config["soft_weight"]
-    first = weight.get("value", weight.get("initial"))
-    # A study holds either c itself or c / T^2 constant over its temperatures.
-    rule = first if first == 1 else f"{first / record.temperature**2:.6g} T^2"
-    return f"{weight['_target_']} {rule}"
+    values = {
+        key: "T^2" if value == record.temperature**2 else value
+        for key, value in record.config["soft_weight"].items()
+    }
+    return json.dumps(values, sort_keys=True)
 
 
 def tables(records: Sequence[RunRecord]) -> list[Table]:

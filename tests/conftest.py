@@ -1,0 +1,170 @@
+"""Small runs, and what in-process Hydra and Lightning change put back."""
+
+import copy
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from bitstill.application import register_resolvers
+from bitstill.conf import conf_directory
+from bitstill.config import check
+from bitstill.schema import TrainConfig
+
+# A training run of one to two seconds.
+SMALL = (
+    "schedule.epochs=1",
+    "schedule.batch_size=128",
+    "teacher.schedule.epochs=1",
+    "teacher.schedule.batch_size=128",
+    "evaluation.calibration_images=64",
+    "trainer.threads=1",
+)
+
+Compose = Callable[..., DictConfig]
+Configure = Callable[..., TrainConfig]
+Train = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decode the digits once, and let wandb write nowhere else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BITSTILL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        wandb = tmp_path_factory.mktemp("wandb")
+        for name in ("DIR", "DATA_DIR", "CACHE_DIR", "CONFIG_DIR", "ARTIFACT_DIR"):
+            patch.setenv(f"WANDB_{name}", str(wandb))
+        patch.setenv("WANDB_MODE", "offline")
+        yield
+
+
+@contextmanager
+def _restored() -> Iterator[None]:
+    """Put back what a run changes for the whole process."""
+    root = logging.getLogger()
+    loggers = [root, *(logging.getLogger(name) for name in ("pytorch_lightning", "bitstill"))]
+    before = [(one, one.level, list(one.handlers)) for one in loggers]
+    environment, argv, interrupt = dict(os.environ), sys.argv, signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+        for one, level, handlers in before:
+            one.setLevel(level)
+            for handler in set(one.handlers) - set(handlers):
+                handler.close()
+            one.handlers[:] = handlers
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv = argv
+        signal.signal(signal.SIGINT, interrupt)
+        if "torch" in sys.modules:
+            import torch
+
+            torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    with _restored():
+        yield
+
+
+@pytest.fixture(scope="session")
+def putting_back() -> Callable[[], AbstractContextManager[None]]:
+    """For fixtures of a wider scope."""
+    return _restored
+
+
+@pytest.fixture(scope="session")
+def small() -> tuple[str, ...]:
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def compose_run() -> Compose:
+    """Composes overrides as Hydra does for a run."""
+    register_resolvers()
+
+    def composed(*overrides: str, hydra: bool = False) -> DictConfig:
+        with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+            return compose("train", list(overrides), return_hydra_config=hydra)
+
+    return composed
+
+
+@pytest.fixture(scope="session")
+def default_run(compose_run: Compose) -> DictConfig:
+    return compose_run()
+
+
+@pytest.fixture
+def changed(default_run: DictConfig) -> Compose:
+    """Returns the default composition with values changed, keys added or removed (None)."""
+
+    def change(values: dict[str, Any], *, remove: tuple[str, ...] = ()) -> DictConfig:
+        config = copy.deepcopy(default_run)
+        OmegaConf.set_struct(config, False)
+        for key, value in values.items():
+            OmegaConf.update(config, key, value, force_add=True)
+        for key in remove:
+            parent, _, name = key.rpartition(".")
+            del (OmegaConf.select(config, parent) if parent else config)[name]
+        return config
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def configure(compose_run: Compose) -> Configure:
+    """Composes and checks a small run that lies in a folder."""
+
+    def configured(folder: Path | None, *overrides: str) -> TrainConfig:
+        paths = [] if folder is None else [f"paths.output={folder}"]
+        return check(compose_run(*SMALL, *paths, *overrides))
+
+    return configured
+
+
+@pytest.fixture
+def train(
+    restored: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Train:
+    """Runs ``bitstill train`` in this process: exit code, stdout, stderr."""
+    from bitstill.cli import main
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        monkeypatch.setattr(sys, "argv", ["bitstill", "train", *arguments])
+        capfd.readouterr()
+        with _restored(), pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capfd.readouterr()
+        code = stopped.value.code
+        assert isinstance(code, int)
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def bitstill() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Runs ``python -m bitstill`` in a process of its own."""
+
+    def run(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "bitstill", *arguments]
+        return subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, check=False, timeout=120, **options
+        )
+
+    return run

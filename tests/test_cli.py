@@ -1,0 +1,235 @@
+"""The command line, right and wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from bitstill import __version__, application
+
+Train = Callable[..., tuple[int, str, str]]
+Bitstill = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# Wrong arguments, and what the one line on stderr has to name: what was received, what is allowed.
+WRONG = {
+    "unknown choice": (["loss=hrad"], ["loss=hrad", "gt_soft_hard, hard, soft, soft_hard"]),
+    "choice, hint": (["loss=hrad"], ["did you mean hard?"]),
+    "quantizer choice": (["quantizer=dorfa"], ["quantizer=dorfa", "did you mean dorefa?"]),
+    "bare number": (["temperature=20"], ["temperature=20", "T15", "temperature.value=20"]),
+    "no number": (["temperature=hot"], ["temperature=hot", "T1, T10, T100, T15, T50"]),
+    "T zero": (["temperature.value=0"], ["temperature.value = 0", "above 0"]),
+    "T negative": (["temperature.value=-1"], ["temperature.value = -1", "above 0"]),
+    "T nan": (["temperature.value=nan"], ["temperature.value = nan", "finite"]),
+    "T infinite": (["temperature.value=inf"], ["temperature.value = inf", "finite"]),
+    "T word": (["temperature.value=hot"], ["temperature.value = 'hot'", "a number"]),
+    "no bits": (["quantizer.weight_bits=0"], ["quantizer.weight_bits = 0", "at least 1"]),
+    "nine bits": (["quantizer.weight_bits=9"], ["quantizer.weight_bits = 9", "at most 8"]),
+    "method": (
+        ["quantizer.method=dorfea"],
+        ["quantizer.method = dorfea", "mean_scaled, dorefa", "did you mean dorefa?"],
+    ),
+    "seed word": (["seed=abc"], ["seed = 'abc'", "a whole number"]),
+    "seed fraction": (["seed=1.5"], ["seed = 1.5", "a whole number"]),
+    "seed negative": (["seed=-1"], ["seed = -1", "at least 0"]),
+    "seed missing": (["seed="], ["seed = ''", "a whole number"]),
+    "no epochs": (["schedule.epochs=0"], ["schedule.epochs = 0", "at least 1"]),
+    "milestones": (
+        ["schedule.milestones=[0.5]"],
+        ["schedule.milestones = [0.5]", "3 learning rates"],
+    ),
+    "unknown key": (["loss.temprature=3"], ["loss.temprature is no setting", "temperature?"]),
+    "unknown key, short": (["sede=3"], ["sede is no setting", "did you mean seed?"]),
+    "added key": (["+loss.temprature=3"], ["loss.temprature is no setting", "temperature?"]),
+    "added key, short": (["+sede=3"], ["sede is no setting", "did you mean seed?"]),
+    "forced key": (["++epochs=3"], ["epochs is no setting", "schedule"]),
+    "unparsable": (["seed=[1"], ["'seed=[1'", "KEY=VALUE"]),
+    "no override": (["hello"], ["'hello'", "KEY=VALUE"]),
+    "target": (["loss._target_=os.getcwd"], ["loss._target_ = os.getcwd", "bitstill.losses.hard"]),
+    "parquet without path": (["data=parquet"], ["data.path", "give data.path=VALUE"]),
+    "parquet nowhere": (
+        ["data=parquet", "data.path=/nonexistent"],
+        ["data.path=/nonexistent is no folder", "train-*.parquet"],
+    ),
+    "gpu": (["trainer=gpu"], ["trainer.accelerator = gpu", "trainer=cpu"]),
+    "batch": (["schedule.batch_size=1294"], ["schedule.batch_size = 1294", "at most 1293"]),
+    "fraction": (["data.val_fraction=2"], ["data.val_fraction=2", "[0, 1)"]),
+    "checksum": (["data.checksum=abc"], ["data.checksum", "abc", "data.checksum="]),
+    "launcher": (["hydra/launcher=paralel"], ["hydra/launcher=paralel", "mean parallel?"]),
+    "logger": (["logger=tensorbord"], ["logger=tensorbord", "csv, tensorboard, wandb"]),
+    "added logger": (["+logger.foo.x=1"], ["logger.foo", "tensorboard, wandb"]),
+    "interpolation": (["schedule.l2=${nowhere}"], ["schedule.l2", "nowhere"]),
+    "deleted group": (["~loss"], ["loss is not set"]),
+    "experiment": (["experiment=tabel1"], ["experiment=tabel1", "did you mean table1?"]),
+    "name": (["name=a/b"], ["name = 'a/b'", "plain name of a folder"]),
+    "batch norm": (["evaluation.batch_norm=exact"], ["= exact", "both, running, precise"]),
+    "cell": (["-m", "seed=0,-1"], ["seed = -1", "at least 0"]),
+    "cell, choice": (["-m", "loss=hard,sfot"], ["loss=sfot", "did you mean soft?"]),
+    "cell, bare number": (["-m", "temperature=T15,20"], ["temperature=20", "T15"]),
+    "cell, key": (["-m", "loss.temprature=1,2"], ["loss.temprature is no setting"]),
+    "cell, data": (["-m", "data.val_fraction=0.1,2"], ["data.val_fraction=2", "[0, 1)"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_input_is_explained_in_one_line(
+    train: Train,
+    small: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
+) -> None:
+    arguments, named = WRONG[case]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    # Options come first: argparse takes positional arguments in one piece.
+    options = [one for one in arguments if one.startswith("-")]
+    overrides = [one for one in arguments if not one.startswith("-")]
+    code, out, err = train(*options, *small, f"paths.output={tmp_path}", *overrides)
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("bitstill: ")
+    for words in named:
+        assert words in lines[0]
+    assert code == 2
+    assert out == ""
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_an_unknown_option_is_refused(train: Train) -> None:
+    code, _, err = train("--nonsense")
+    assert code == 2
+    assert "--nonsense" in err
+    assert "Traceback" not in err
+
+
+def test_a_wrong_input_is_explained_again_in_the_same_process(
+    restored: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hydra is told to raise its errors through an environment variable, which must not stay."""
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    for _ in range(2):
+        assert application.train(["loss=hrad"]) == 2
+        assert capsys.readouterr().err.startswith("bitstill: loss=hrad")
+
+
+def test_full_errors_are_for_developers(bitstill: Bitstill) -> None:
+    environment = {**os.environ, "HYDRA_FULL_ERROR": "1"}
+    done = bitstill("train", "loss=hrad", env=environment)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_defect_of_ours_shows_its_traceback(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import bitstill.train
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(bitstill.train, "run", broken)
+    code, _, err = train(f"paths.output={tmp_path}")
+    assert code == 1
+    assert "Traceback" in err
+    assert "ZeroDivisionError: ours" in err
+
+
+def test_help_names_the_commands(bitstill: Bitstill) -> None:
+    done = bitstill("--help")
+    assert done.returncode == 0
+    assert "train" in done.stdout
+    assert done.stderr == ""
+
+
+def test_version(bitstill: Bitstill) -> None:
+    assert bitstill("--version").stdout == f"bitstill {__version__}\n"
+
+
+def test_an_unknown_command_is_refused(bitstill: Bitstill) -> None:
+    done = bitstill("trian")
+    assert done.returncode == 2
+    assert "trian" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_script_is_the_module(bitstill: Bitstill) -> None:
+    script = Path(sys.executable).with_name("bitstill")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout == bitstill("--version").stdout
+
+
+def test_help_of_train_shows_every_choice(train: Train) -> None:
+    code, out, err = train("--help")
+    assert code == 0
+    assert err == ""
+    for words in ("loss: gt_soft_hard, hard, soft, soft_hard", "temperature: T1, T10", "study"):
+        assert words in out
+    assert "$" not in out.replace("$APP", "")
+    assert "--multirun" in out
+
+
+def test_show_the_configuration_and_run_nothing(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = train("--cfg", "job", "loss=soft", "temperature=T50")
+    assert code == 0
+    assert err == ""
+    assert "_target_: bitstill.losses.soft\n" in out
+    assert "value: 50\n" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_show_the_configuration_resolved(train: Train) -> None:
+    code, out, _ = train("--cfg", "job", "--resolve", "temperature=T50")
+    assert code == 0
+    assert "value: 2500\n" in out
+
+
+# Prints the modules that a command has imported, last.
+_IMPORTED = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules))))
+from bitstill.cli import main
+sys.argv[0] = "bitstill"
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["train", "--help"], ["train", "--cfg", "job"], ["train", "loss=hrad"]],
+)
+def test_what_is_slow_to_import_is_not_imported_to_say_something(arguments: list[str]) -> None:
+    command = [sys.executable, "-c", _IMPORTED, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    modules = json.loads(done.stdout.splitlines()[-1])
+    assert "bitstill.cli" in modules
+    assert not {"torch", "pytorch_lightning", "lightning_fabric", "wandb", "sklearn"} & set(modules)
+
+
+def test_a_sweep_that_is_refused_has_not_imported_torch(tmp_path: Path) -> None:
+    arguments = ["train", "-m", "seed=0,-1", f"paths.output={tmp_path}"]
+    command = [sys.executable, "-c", _IMPORTED, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.stderr.startswith("bitstill: seed = -1")
+    assert not {"torch", "pytorch_lightning"} & set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "found"),
+    [
+        ([], "loss=", {"loss=hard", "loss=soft", "loss=soft_hard", "loss=gt_soft_hard"}),
+        ([], "loss=ha", {"loss=hard"}),
+        (["loss"], "ha", {"hard"}),  # bash cuts at "="
+        (["loss", "="], "so", {"soft", "soft_hard"}),
+        (["loss=soft"], "trainer=g", {"trainer=gpu"}),
+        (["-m"], "trainer=g", {"trainer=gpu"}),
+    ],
+)
+def test_completion(words: list[str], incomplete: str, found: set[str]) -> None:
+    assert set(application.complete(words, incomplete)) == found

@@ -1,0 +1,78 @@
+"""The wheel holds what an installed bitstill needs."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def python(*arguments: str, **options: object) -> str:
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    assert isinstance(done.stdout, str)
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    python("-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT))
+    [built] = folder.iterdir()
+    return built
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_everything(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sources = (path for path in (ROOT / "src").rglob("*") if path.suffix in (".py", ".typed"))
+    wanted = {path.relative_to(ROOT / "src").as_posix() for path in sources}
+    wanted |= {
+        f"bitstill/conf/{path.relative_to(ROOT / 'conf').as_posix()}"
+        for path in (ROOT / "conf").rglob("*.yaml")
+    }
+    assert {
+        "bitstill/conf/train.yaml",
+        "bitstill/py.typed",
+        "hydra_plugins/bitstill_sweeper.py",
+    } <= wanted
+    assert wanted <= names
+    # And nothing else but what the format asks for.
+    assert {name for name in names - wanted if ".dist-info/" not in name} == set()
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_reads_its_own_conf(wheel: Path, tmp_path: Path) -> None:
+    target, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    python(
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        "--disable-pip-version-check",
+        "--target",
+        str(target),
+        str(wheel),
+    )
+    # A mark that the checkout's copy does not have.
+    choice = target / "bitstill" / "conf" / "temperature" / "T15.yaml"
+    choice.write_text("value: 15.25\n")
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+
+    def run(*arguments: str) -> str:
+        return python(*arguments, cwd=elsewhere, env=environment)
+
+    found = run("-c", "import bitstill; print(bitstill.__file__)").strip()
+    assert Path(found) == target / "bitstill" / "__init__.py"
+    assert "value: 15.25\n" in run("-m", "bitstill", "train", "--cfg", "job")
+    assert "temperature: T1, T10, T100, T15, T50" in run("-m", "bitstill", "train", "--help")
+    assert "GridSweeper" in run("-m", "bitstill", "train", "--cfg", "hydra")
+    assert not list(elsewhere.iterdir())

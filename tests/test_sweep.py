@@ -1,0 +1,260 @@
+"""Which cells a sweep has, and what running them does."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+import bitstill.train
+from bitstill import runs
+from bitstill.errors import UserError
+from bitstill.runs import RunPaths, RunRecord
+from bitstill.schema import TrainConfig
+from bitstill.sweep import Cell, expand, plan
+from hydra_plugins.bitstill_sweeper import GridSweeper
+
+Compose = Callable[..., DictConfig]
+Train = Callable[..., tuple[int, str, str]]
+
+
+def split(overrides: list[str]) -> Sequence[Sequence[str]]:
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    found: list[list[str]] = GridSweeper.split_arguments(parsed, None)[0]
+    return found
+
+
+def test_without_grids_there_is_one_product() -> None:
+    assert expand([], {}, [], split) == [()]
+    assert expand([], {"seed": "1,2"}, ["loss=soft"], split) == [
+        ("seed=1", "loss=soft"),
+        ("seed=2", "loss=soft"),
+    ]
+
+
+def test_grids_stand_side_by_side() -> None:
+    grids = [{"model": "teacher"}, {"loss": "soft,hard", "temperature": "T1,T10"}]
+    assert expand(grids, {}, [], split) == [
+        ("model=teacher",),
+        ("loss=soft", "temperature=T1"),
+        ("loss=soft", "temperature=T10"),
+        ("loss=hard", "temperature=T1"),
+        ("loss=hard", "temperature=T10"),
+    ]
+
+
+def test_params_are_in_every_grid() -> None:
+    cells = expand([{"model": "teacher"}, {"loss": "hard"}], {"seed": "range(2)"}, [], split)
+    assert cells == [
+        ("seed=0", "model=teacher"),
+        ("seed=1", "model=teacher"),
+        ("seed=0", "loss=hard"),
+        ("seed=1", "loss=hard"),
+    ]
+
+
+def test_a_grid_wins_over_params() -> None:
+    assert expand([{"seed": "5"}, {}], {"seed": "1"}, [], split) == [("seed=5",), ("seed=1",)]
+
+
+def test_arguments_win_and_duplicates_are_dropped() -> None:
+    grids = [{"loss": "soft,soft_hard"}, {"loss": "hard"}]
+    assert expand(grids, {"seed": "1,2"}, ["loss=gt_soft_hard", "seed=7"], split) == [
+        ("seed=7", "loss=gt_soft_hard")
+    ]
+
+
+@pytest.fixture
+def planned(compose_run: Compose, small: tuple[str, ...], tmp_path: Path) -> Callable[..., Any]:
+    def of(*cells: str) -> list[Cell]:
+        def compose(overrides: tuple[str, ...]) -> DictConfig:
+            return compose_run(*small, f"paths.output={tmp_path}", *overrides)
+
+        return plan([tuple(cell.split()) for cell in cells], compose)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("cells", "left"),
+    [
+        (["model=teacher loss=hard", "model=teacher loss=soft"], 1),
+        (["loss=hard soft_weight=constant", "loss=hard soft_weight=linear"], 1),
+        (["loss=soft temperature=T15", "loss=soft temperature.value=15"], 1),
+        (["loss=hard teacher.seed=1", "loss=hard teacher.seed=2"], 1),
+        (["loss=soft teacher.seed=1", "loss=soft teacher.seed=2"], 2),
+        (["loss=hard", "loss=soft", "model=teacher"], 3),
+    ],
+)
+def test_cells_that_are_the_same_run_are_run_once(
+    planned: Callable[..., list[Cell]], cells: list[str], left: int
+) -> None:
+    found = planned(*cells)
+    assert len(found) == left
+    assert found[0].overrides == tuple(cells[0].split())
+
+
+def test_a_bad_cell_is_refused_before_anything_runs(planned: Callable[..., list[Cell]]) -> None:
+    with pytest.raises(UserError, match=r"^seed = -1 is not allowed"):
+        planned("seed=0", "seed=-1")
+
+
+def test_a_cell_knows_its_folder(planned: Callable[..., list[Cell]], tmp_path: Path) -> None:
+    [cell] = planned("loss=soft name=mine")
+    name = runs.directory_name(cell.config, cell.identity)
+    assert cell.paths.directory == tmp_path / "mine" / name
+    assert cell.identity == runs.identity(cell.config, cell.config.data.identity())
+
+
+def write(cell: Cell, paths: RunPaths, status: runs.Status, identity: str | None = None) -> None:
+    paths.directory.mkdir(parents=True, exist_ok=True)
+    RunRecord(
+        status=status,
+        identity=identity or cell.identity,
+        model="student",
+        loss="hard",
+        temperature=15.0,
+        seed=0,
+        epoch=1,
+        epochs=1,
+        config={},
+        data_identity="",
+        teacher_identity=None,
+    ).write(paths)
+
+
+def test_a_cell_is_done_when_its_record_says_so(planned: Callable[..., list[Cell]]) -> None:
+    [cell] = planned("loss=hard")
+    assert not cell.done
+    assert cell.record() is None
+    write(cell, cell.paths, "failed")
+    assert not cell.done
+    found = cell.record()
+    assert found is not None
+    assert found.status == "failed"
+    write(cell, cell.paths, "done", identity="f" * 64)
+    assert not cell.done
+    assert cell.record() is None
+    write(cell, cell.paths, "done")
+    assert cell.done
+
+
+def test_a_teacher_is_watched_in_its_store(
+    planned: Callable[..., list[Cell]], tmp_path: Path
+) -> None:
+    [cell] = planned("model=teacher")
+    write(cell, RunPaths(tmp_path / "teachers" / cell.identity), "running")
+    found = cell.record()
+    assert found is not None
+    assert found.status == "running"
+    assert not cell.done
+
+
+FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_past_a_failure_and_does_the_rest_later(
+    train: Train, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    same = [*small, f"paths.output={tmp_path}", "name=mine", "loss=hard"]
+    rates = f"schedule.learning_rates={TOO_HIGH},{FINE}"  # the failing one is first
+    code, out, err = train("-m", *same, rates)
+    assert code == 1
+    assert "Traceback" not in err
+    assert err.startswith("2 runs: 0 done, 2 to do\n")
+    records = {record.status: record for record in runs.load_sweep(tmp_path / "mine")}
+    assert set(records) == {"done", "failed"}
+    failure = records["failed"].error
+    assert failure is not None
+    assert failure["type"] == "DivergedError"
+    *_, headline, named = err.splitlines()
+    assert headline == "bitstill: 1 of 2 runs failed:"
+    folder = next(tmp_path.glob(f"mine/*{records['failed'].identity[:10]}"))
+    assert named == f"  hard T=15 seed 0: DivergedError: {failure['message']} ({folder})"
+    assert "DivergedError" in (folder / "train.log").read_text(), "its log says why"
+    assert "Table 1" in out
+    assert "q1, T=15" in out
+    assert re.search(r"^\[1/2 done, \d running.*\] hard T=15 seed 0: test ", err, re.MULTILINE)
+
+    # The same command again does what is left, and nothing else.
+    done = next(tmp_path.glob(f"mine/*{records['done'].identity[:10]}"))
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("*")}
+    code, _, err = train("-m", *same, rates)
+    assert code == 1
+    assert err.startswith("2 runs: 1 done, 1 to do\n")
+    assert {path: path.stat().st_mtime_ns for path in done.rglob("*")} == before
+
+    code, out, err = train("-m", *same, f"schedule.learning_rates={FINE}")
+    assert code == 0
+    assert err == "1 runs: 1 done, 0 to do\n"
+    assert "Table 1" in out
+    assert {path: path.stat().st_mtime_ns for path in done.rglob("*")} == before
+
+
+def test_ctrl_c_ends_a_sweep(
+    train: Train, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def run(config: TrainConfig, directory: Path, **options: bool) -> RunRecord:
+        begun.append(config.seed)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bitstill.train, "run", run)
+    code, _, err = train("-m", *small, f"paths.output={tmp_path}", "seed=0,1")
+    assert code == 130
+    assert begun == [0]
+    assert err.splitlines()[-1].startswith("bitstill: interrupted; ")
+    assert "Traceback" not in err
+
+
+def test_a_sweep_from_a_file_runs_its_grids(
+    train: Train, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``experiment=table1`` on the digits, without the training."""
+    done = []
+
+    def run(config: TrainConfig, directory: Path, **options: bool) -> RunRecord:
+        done.append((config.is_teacher, config.loss_name, config.seed, directory.parent.name))
+        raise UserError("not today")
+
+    monkeypatch.setattr(bitstill.train, "run", run)
+    arguments = ["experiment=table1", "data=digits", "seed=3", f"paths.output={tmp_path}"]
+    code, _, err = train("-m", *small, *arguments)
+    assert code == 1
+    assert done == [(True, "hard", 3, "table1"), (False, "hard", 3, "table1")]
+    assert "bitstill: 2 of 2 runs failed:\n  teacher seed 3: UserError: not today" in err
+    saved = OmegaConf.load(tmp_path / "table1" / "multirun.yaml")
+    assert OmegaConf.select(saved, "hydra.sweeper.grids")
+
+    # The file says that it is a sweep, so -m may be left out.
+    done.clear()
+    code, _, _ = train(*small, *arguments)
+    assert (code, len(done)) == (1, 2)
+
+
+@pytest.mark.slow
+def test_a_sweep_in_parallel(
+    bitstill: Callable[..., Any], small: tuple[str, ...], tmp_path: Path
+) -> None:
+    arguments = ["hydra/launcher=parallel", "hydra.launcher.n_jobs=2", f"paths.output={tmp_path}"]
+    swept = ["loss=gt_soft_hard", "temperature=T10,T15"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = bitstill("train", "-m", *small, *arguments, *swept, env=environment)
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stderr.splitlines()
+    assert first == "2 runs: 0 done, 2 to do"
+    assert len(lines) == 2, done.stderr
+    assert re.match(
+        r"\[2/2 done, 0 running.*\] gt_soft_hard T=1[05] seed 0: test +\d+\.\d %  0:\d\d", lines[1]
+    )
+    records = runs.load_sweep(tmp_path / "default")
+    assert [record.cell for record in records] == ["gt_soft_hard T=10", "gt_soft_hard T=15"]
+    assert {record.status for record in records} == {"done"}
+    assert "Table 4" in done.stdout
+    assert "Table 2" not in done.stdout

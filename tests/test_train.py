@@ -1,0 +1,483 @@
+"""From a configuration to a finished run: repeatable, resumable, and true to its record."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import bitstill.train
+from bitstill import runs
+from bitstill.errors import UserError
+from bitstill.models import Network
+from bitstill.recorder import Recorder
+from bitstill.runs import RunPaths, RunRecord
+from bitstill.schema import TrainConfig
+from bitstill.tasks import DivergedError, StudentTask, TeacherTask
+from bitstill.weights import load_weights
+
+Configure = Callable[..., TrainConfig]
+Restore = Callable[[], AbstractContextManager[None]]
+Train = Callable[..., tuple[int, str, str]]
+
+TEST_IMAGES = 360
+TRAINABLE = 293_418
+
+
+@dataclass(frozen=True)
+class Trained:
+    config: TrainConfig
+    folder: Path
+    paths: RunPaths
+    record: RunRecord
+
+    @property
+    def teacher(self) -> RunPaths:
+        assert self.record.teacher_identity is not None
+        return RunPaths(Path(self.config.paths.teachers) / self.record.teacher_identity)
+
+
+def trained(config: TrainConfig, folder: Path) -> Trained:
+    paths = RunPaths(folder / "run")
+    return Trained(config, folder, paths, bitstill.train.run(config, paths.directory))
+
+
+@pytest.fixture(scope="module")
+def distilled(
+    tmp_path_factory: pytest.TempPathFactory, configure: Configure, putting_back: Restore
+) -> Trained:
+    """A student of two epochs and its teacher."""
+    folder = tmp_path_factory.mktemp("distilled")
+    config = configure(folder, "loss=soft_hard", "schedule.epochs=2")
+    with putting_back():
+        return trained(config, folder)
+
+
+@pytest.fixture(scope="module")
+def hard(
+    tmp_path_factory: pytest.TempPathFactory, configure: Configure, putting_back: Restore
+) -> Trained:
+    """A student of one epoch, without a teacher."""
+    folder = tmp_path_factory.mktemp("hard")
+    with putting_back():
+        return trained(configure(folder, "loss=hard"), folder)
+
+
+pytestmark = pytest.mark.usefixtures("restored")
+
+
+def same_results(one: RunPaths, other: RunPaths) -> None:
+    """Assert that two runs left the same numbers."""
+    assert one.metrics.read_bytes() == other.metrics.read_bytes()
+    for name in ("weights", "best_val_weights"):
+        first, second = (load_file(getattr(paths, name)) for paths in (one, other))
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first), name
+    with np.load(one.correctness) as first, np.load(other.correctness) as second:
+        assert set(first) == set(second)
+        assert all(np.array_equal(first[key], second[key]) for key in first)
+    records = [runs.read_record(paths) for paths in (one, other)]
+    assert records[0] is not None
+    assert records[1] is not None
+    assert records[0].selections == records[1].selections
+    assert records[0].status == records[1].status == "done"
+    assert records[0].epoch == records[1].epoch
+
+
+def accuracy(network: Network, config: TrainConfig) -> float:
+    """Return the test accuracy, computed by hand."""
+    test = config.data.load().test
+    network.eval()
+    with torch.no_grad():
+        logits = network(
+            torch.from_numpy(test.images.numpy().transpose(0, 3, 1, 2) / np.float32(255))
+        )
+    return float((logits.argmax(1) == test.labels).double().mean())
+
+
+def loaded(run: Trained, path: Path, statistics: str) -> Network:
+    network = bitstill.train.build_network(run.config, classes=10)
+    load_weights(network, path, statistics=statistics)
+    return network
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_bytes(
+    distilled: Trained, configure: Configure, tmp_path: Path
+) -> None:
+    torch.manual_seed(99)  # whatever the process did before does not matter
+    config = configure(tmp_path, "loss=soft_hard", "schedule.epochs=2")
+    again = trained(config, tmp_path)  # with a teacher of its own
+    same_results(again.paths, distilled.paths)
+    same_results(again.teacher, distilled.teacher)
+
+
+def test_another_seed_gives_another_run(
+    hard: Trained, configure: Configure, tmp_path: Path
+) -> None:
+    other = trained(configure(tmp_path, "loss=hard", "seed=1"), tmp_path)
+    assert other.record.identity != hard.record.identity
+    losses = [runs.read_curves(run.paths)[0]["train/loss"] for run in (hard, other)]
+    assert losses[0] != losses[1]
+    weights = [load_file(run.paths.weights)["blocks.conv1.conv.weight"] for run in (hard, other)]
+    assert not torch.equal(weights[0], weights[1])
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, *, epoch: int, batch: int) -> None:
+    def stop(self: Recorder, trainer: Any, task: Any, outputs: Any, data: Any, index: int) -> None:
+        if (trainer.current_epoch, index) == (epoch, batch):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recorder, "on_train_batch_end", stop)
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
+    distilled: Trained, configure: Configure, tmp_path: Path
+) -> None:
+    config = configure(
+        tmp_path,
+        "loss=soft_hard",
+        "schedule.epochs=2",
+        f"paths.teachers={distilled.folder}/teachers",
+    )
+    paths = RunPaths(tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, epoch=1, batch=3)
+        with pytest.raises(KeyboardInterrupt):
+            bitstill.train.run(config, paths.directory)
+    record = runs.read_record(paths)
+    assert record is not None
+    assert (record.status, record.epoch, record.error) == ("interrupted", 1, None)
+    assert not paths.weights.exists()
+
+    # What is left is not trained again: from here on, the first epoch would be an error.
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, epoch=0, batch=0)
+        bitstill.train.run(config, paths.directory)
+    same_results(paths, distilled.paths)
+    finished = runs.read_record(paths)
+    assert finished is not None
+    assert finished.seconds > record.seconds
+
+
+def test_a_run_interrupted_before_its_first_epoch_begins_anew(
+    hard: Trained, configure: Configure, tmp_path: Path
+) -> None:
+    config, paths = configure(tmp_path, "loss=hard"), RunPaths(tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, epoch=0, batch=3)
+        with pytest.raises(KeyboardInterrupt):
+            bitstill.train.run(config, paths.directory)
+    record = runs.read_record(paths)
+    assert record is not None
+    assert (record.status, record.epoch, record.selections) == ("interrupted", 0, {})
+    bitstill.train.run(config, paths.directory)
+    same_results(paths, hard.paths)
+
+
+def test_a_run_that_died_after_its_last_epoch_is_finished(
+    hard: Trained, configure: Configure, tmp_path: Path
+) -> None:
+    config, paths = configure(tmp_path, "loss=hard"), RunPaths(tmp_path / "run")
+
+    def die(self: Recorder, network: Network) -> None:
+        raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recorder, "finish", die)
+        with pytest.raises(MemoryError):
+            bitstill.train.run(config, paths.directory)
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, epoch=0, batch=0)
+        bitstill.train.run(config, paths.directory)
+    same_results(paths, hard.paths)
+
+
+def test_a_checkpoint_of_another_run_is_not_gone_on_from(
+    hard: Trained, configure: Configure, tmp_path: Path
+) -> None:
+    """As with ``hydra.run.dir=here``: one folder, two configurations."""
+    shutil.copytree(hard.paths.directory, tmp_path / "run")
+    try:
+        other = trained(configure(tmp_path, "loss=hard", "seed=1"), tmp_path)
+    except UserError:
+        return
+    assert runs.read_curves(other.paths) != runs.read_curves(hard.paths)
+
+
+def test_a_failing_run_records_why(hard: Trained, configure: Configure, tmp_path: Path) -> None:
+    config, paths = configure(tmp_path, "loss=hard"), RunPaths(tmp_path / "run")
+
+    def explode(self: StudentTask, logits: Tensor, batch: object) -> Tensor:
+        raise ZeroDivisionError("out of luck")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StudentTask, "loss", explode)
+        with pytest.raises(ZeroDivisionError):
+            bitstill.train.run(config, paths.directory)
+    record = runs.read_record(paths)
+    assert record is not None
+    assert record.status == "failed"
+    assert record.error is not None
+    assert record.error["type"] == "ZeroDivisionError"
+    assert record.error["message"] == "out of luck"
+    assert "in explode" in record.error["traceback"]
+
+    finished = bitstill.train.run(config, paths.directory)
+    assert (finished.status, finished.error) == ("done", None)
+    same_results(paths, hard.paths)
+
+
+@pytest.mark.parametrize(("model", "task"), [("teacher", TeacherTask), ("student", StudentTask)])
+def test_a_loss_that_is_no_number_ends_a_run(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, task: type
+) -> None:
+    def lost(self: object, logits: Tensor, batch: object) -> Tensor:
+        return logits.sum() * torch.nan
+
+    monkeypatch.setattr(task, "loss", lost)
+    with pytest.raises(DivergedError, match=r"became nan in epoch 1: lower schedule\.learning_ra"):
+        trained(configure(tmp_path, f"model={model}"), tmp_path)
+
+
+def test_a_record_says_what_the_run_was(distilled: Trained) -> None:
+    record, config = distilled.record, distilled.config
+    assert record.identity == runs.identity(config, config.data.identity())
+    assert record.data_identity == config.data.identity()
+    assert (record.model, record.loss, record.temperature, record.seed) == (
+        "student",
+        "soft_hard",
+        15.0,
+        0,
+    )
+    assert (record.status, record.epoch, record.epochs) == ("done", 2, 2)
+    assert record.config == runs.portable(config)
+    assert record.teacher_identity == runs.identity(runs.teacher_of(config), record.data_identity)
+    assert record.versions["torch"] == torch.__version__
+    assert {"python", "bitstill", "numpy"} <= set(record.versions)
+    assert record.sizes["weights_float32"] == TRAINABLE * 4
+    assert record.sizes["checkpoint"] == distilled.paths.checkpoint.stat().st_size
+    assert record.seconds > 0
+    assert record.images_per_second == pytest.approx(2 * 1280 / record.seconds, rel=0.01)
+    assert runs.read_record(distilled.paths) == record
+
+
+def test_a_record_holds_no_folder_of_this_machine(distilled: Trained) -> None:
+    for paths in (distilled.paths, distilled.teacher):
+        text = paths.record.read_text()
+        for folder in (distilled.folder, os.environ["BITSTILL_CACHE"], Path.home(), Path.cwd()):
+            assert str(folder) not in text
+
+
+def test_the_curves_are_a_row_an_epoch(distilled: Trained) -> None:
+    curves = runs.read_curves(distilled.paths)
+    assert [row["epoch"] for row in curves] == [1, 2]
+    # Two epochs: milestones at a quarter and two thirds begin after epochs 1 and 1.
+    assert [row["learning_rate"] for row in curves] == [0.01, 0.0005]
+    assert [row["soft_weight"] for row in curves] == [225, 225]
+    accuracies = {
+        f"{split}/accuracy{kind}" for split in ("val", "test") for kind in ("", "_precise")
+    }
+    assert all(
+        set(row) == accuracies | {"epoch", "learning_rate", "soft_weight", "train/loss"}
+        for row in curves
+    )
+    assert all(0 <= row[name] <= 1 for row in curves for name in accuracies)
+
+
+def test_selections_are_those_of_the_curves(distilled: Trained) -> None:
+    curves = runs.read_curves(distilled.paths)
+    assert set(distilled.record.selections) == {"running", "precise"}
+    for kind, suffix in (("running", ""), ("precise", "_precise")):
+        chosen = distilled.record.selections[kind]
+        last, best_test = chosen["last"], chosen["best_test"]
+        assert last is not None
+        assert best_test is not None
+        assert last["test/accuracy"] == curves[-1]["test/accuracy" + suffix]
+        assert best_test["test/accuracy"] == max(row["test/accuracy" + suffix] for row in curves)
+
+
+def test_correctness_agrees_with_the_recorded_accuracies(distilled: Trained) -> None:
+    with np.load(distilled.paths.correctness) as bits:
+        assert set(bits) == {
+            f"{kind}/{name}"
+            for kind in ("running", "precise")
+            for name in ("last", "best_val", "best_test")
+        }
+        for key, packed in bits.items():
+            kind, _, selection = key.partition("/")
+            row = distilled.record.selections[kind][selection]
+            assert row is not None
+            right = np.unpackbits(packed, count=TEST_IMAGES)
+            assert right.sum() / TEST_IMAGES == row["test/accuracy"]
+
+
+def test_the_weights_reproduce_the_recorded_accuracies(distilled: Trained) -> None:
+    last = {kind: chosen["last"] for kind, chosen in distilled.record.selections.items()}
+    best = distilled.record.selections["precise"]["best_val"]  # what best_val.safetensors is
+    assert last["running"] is not None
+    assert last["precise"] is not None
+    assert best is not None
+    for path, statistics, row in (
+        (distilled.paths.weights, "running", last["running"]),
+        (distilled.paths.weights, "precise", last["precise"]),
+        (distilled.paths.best_val_weights, "precise", best),
+    ):
+        network = loaded(distilled, path, statistics)
+        # By hand: the division by 255 and the batches may differ in the last bit.
+        assert accuracy(network, distilled.config) == pytest.approx(
+            row["test/accuracy"], abs=1.5 / TEST_IMAGES
+        )
+
+
+def test_a_finished_run_is_not_trained_again(
+    distilled: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(bitstill.train, "_fit")
+    before = {path: path.stat().st_mtime_ns for path in distilled.folder.rglob("*")}
+    assert bitstill.train.run(distilled.config, distilled.paths.directory) == distilled.record
+    assert {path: path.stat().st_mtime_ns for path in distilled.folder.rglob("*")} == before
+
+
+def test_without_validation_images_there_is_no_best_val(
+    configure: Configure, tmp_path: Path
+) -> None:
+    run = trained(configure(tmp_path, "data.val_fraction=0"), tmp_path)
+    for chosen in run.record.selections.values():
+        assert chosen["best_val"] is None
+        assert chosen["last"] == chosen["best_test"]
+    assert not run.paths.best_val_weights.exists()
+    assert "val/accuracy" not in runs.read_curves(run.paths)[0]
+    with np.load(run.paths.correctness) as bits:
+        assert not [key for key in bits if "best_val" in key]
+
+
+@pytest.mark.parametrize("kind", ["running", "precise"])
+def test_one_kind_of_statistics_may_be_left_out(
+    configure: Configure, tmp_path: Path, kind: str
+) -> None:
+    run = trained(
+        configure(tmp_path, f"evaluation.batch_norm={kind}", "data.val_fraction=0"), tmp_path
+    )
+    assert set(run.record.selections) == {kind}
+    last = run.record.selections[kind]["last"]
+    assert last is not None
+    name = "test/accuracy" if kind == "running" else "test/accuracy_precise"
+    assert last["test/accuracy"] == runs.read_curves(run.paths)[0][name]
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_teacher_is_trained_once_and_stays_as_it_was(
+    distilled: Trained, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = distilled.teacher.directory.parent
+    before = contents(distilled.teacher.directory)
+    assert distilled.teacher.weights in before
+    assert [path.name for path in store.iterdir() if path.is_dir()] == [
+        distilled.record.teacher_identity
+    ]
+    fitted = []
+    fit = bitstill.train._fit
+
+    def count(config: TrainConfig, *arguments: Any, **options: Any) -> None:
+        fitted.append(config.is_teacher)
+        fit(config, *arguments, **options)
+
+    monkeypatch.setattr(bitstill.train, "_fit", count)
+    config = configure(tmp_path, "loss=soft", "temperature=T50", f"paths.teachers={store}")
+    other = trained(config, tmp_path)
+    assert fitted == [False]
+    assert other.record.teacher_identity == distilled.record.teacher_identity
+    assert contents(distilled.teacher.directory) == before
+
+    # Nor is it when a run asks for the teacher itself; that is a copy.
+    teacher = trained(
+        configure(tmp_path, "model=teacher", f"paths.teachers={store}"), tmp_path / "teacher"
+    )
+    assert fitted == [False]
+    assert teacher.record.identity == distilled.record.teacher_identity
+    assert teacher.paths.weights.read_bytes() == before[distilled.teacher.weights]
+    assert contents(distilled.teacher.directory) == before
+
+
+def test_cached_logits_are_those_of_the_frozen_teacher(distilled: Trained) -> None:
+    config = runs.teacher_of(distilled.config)
+    train = config.data.load().train
+    teacher = bitstill.train.build_network(config, classes=10)
+    load_weights(teacher, distilled.teacher.weights)
+    teacher.eval()
+    with torch.no_grad():
+        live = teacher(train.images.permute(0, 3, 1, 2).float() / 255).numpy()
+    cached = np.load(distilled.teacher.teacher_logits)
+    assert cached.shape == (1293, 10)
+    assert cached.dtype == np.float32
+    np.testing.assert_allclose(cached, live, rtol=1e-4, atol=1e-5)
+
+
+def test_a_teacher_is_not_in_its_students_checkpoint(distilled: Trained) -> None:
+    checkpoint = torch.load(distilled.paths.checkpoint, weights_only=True)
+    assert not [key for key in checkpoint["state_dict"] if "teacher" in key]
+    trainable = sum(
+        value.numel()
+        for key, value in checkpoint["state_dict"].items()
+        if "running_" not in key and "num_batches" not in key
+    )
+    assert trainable == TRAINABLE
+    assert not [key for key in load_file(distilled.paths.weights) if "teacher" in key]
+
+
+def test_ctrl_c_ends_a_run_with_one_line(
+    train: Train, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(monkeypatch, epoch=0, batch=0)
+    code, out, err = train(*small, f"paths.output={tmp_path}")
+    assert code == 130
+    assert out == ""
+    line = err.splitlines()[-1]
+    assert line == "bitstill: interrupted; the same command goes on from the last finished epoch"
+    assert "Traceback" not in err
+    [record] = runs.load_sweep(tmp_path / "default")
+    assert record.status == "interrupted"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_run_to_go_on_from(
+    small: tuple[str, ...], tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "bitstill", "train", *small, "schedule.epochs=1000"]
+    process = subprocess.Popen(  # noqa: S603
+        [*command, f"paths.output={tmp_path}"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        ends = time.monotonic() + 60
+        while not (found := runs.load_sweep(tmp_path / "default")) or not found[0].epoch:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < ends
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("bitstill: interrupted; ")
+    assert "Traceback" not in err
+    [record] = runs.load_sweep(tmp_path / "default")
+    assert record.status == "interrupted"
+    assert record.epoch >= 1
