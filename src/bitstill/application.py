@@ -105,6 +105,7 @@ def _train(config: "TrainConfig", directory: Path, *, progress: bool) -> None:
         # Lightning's own use of torch, and its advice on data loaders, of which there are none.
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", ".*does not have many workers")
+        warnings.filterwarnings("ignore", "The `srun` command is available")
         record = run(config, directory, progress=progress)
     last = record.selections[config.evaluation.statistics[-1]]["last"]
     assert last is not None  # noqa: S101  # only best_val may be

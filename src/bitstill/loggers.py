@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
 
-from bitstill.runs import directory_name
+from bitstill.runs import directory_name, portable
 from bitstill.schema import TrainConfig, WandbConfig
 
 # Said before wandb is imported: it prints, asks the network and samples the machine otherwise.
@@ -49,17 +49,28 @@ def _tensorboard(directory: Path) -> Logger:
 def _wandb(settings: WandbConfig, config: TrainConfig, directory: Path, identity: str) -> Logger:
     for name, value in _QUIET_WANDB.items():
         os.environ.setdefault(name, value)
+    import wandb
     from pytorch_lightning.loggers import WandbLogger
 
-    return WandbLogger(
-        name=directory_name(config, identity),
-        save_dir=directory.parent,
-        id=identity[:32],
-        resume="allow",
-        group=config.name,
-        job_type="teacher" if config.is_teacher else config.loss_name,
-        mode=settings.mode,
+    # Begun here and not by Lightning, which would give wandb an argument that it warns of.
+    run = wandb.init(
+        mode=settings.mode,  # type: ignore[arg-type]  # one of its words, as the schema has checked
         project=settings.project,
         entity=settings.entity,
         tags=settings.tags,
+        dir=directory.parent,
+        id=identity[:32],
+        resume="allow",
+        name=directory_name(config, identity),
+        group=config.name,
+        job_type="teacher" if config.is_teacher else config.loss_name,
+        # Flat beside nested: wandb's tables and charts group by keys at the top alone.
+        config={
+            "model": "teacher" if config.is_teacher else "student",
+            "loss_name": config.loss_name,
+            "temperature": None if config.is_teacher else config.temperature.value,
+            "seed": config.seed,
+            "config": portable(config),
+        },
     )
+    return WandbLogger(experiment=run)
