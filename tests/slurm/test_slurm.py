@@ -86,7 +86,7 @@ def preempt_one(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    start(folder).communicate(timeout=500)
+    start(folder, "hydra/launcher=parallel").communicate(timeout=500)
     return folder
 
 

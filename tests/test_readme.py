@@ -1,0 +1,81 @@
+"""README tells the truth: its commands run, its Python runs, its files are there."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bitstill.application import train
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SMALL = (
+    "schedule.epochs=1",
+    "schedule.batch_size=128",
+    "evaluation.calibration_images=64",
+    "trainer.threads=1",
+)
+
+
+def commands(name: str) -> list[list[str]]:
+    """Return the arguments of README's indented `bitstill NAME` commands."""
+    prefix = f"    .venv/bin/bitstill {name} "
+    lines = [line for line in README.splitlines() if line.startswith(prefix)]
+    assert lines
+    return [shlex.split(line.removeprefix(prefix)) for line in lines]
+
+
+@pytest.mark.parametrize("arguments", commands("train"), ids=" ".join)
+def test_a_train_command_is_understood(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [argument for argument in arguments if argument != "--help"]
+    overrides = [argument for argument in given if argument != "-m"]
+    single = [override for override in overrides if "," not in override and "(" not in override]
+    assert train([*single, "--cfg", "job"]) == 0
+    assert "_target_: bitstill.models" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_sweep_runs_and_its_status_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    [sweep] = [arguments for arguments in commands("train") if "-m" in arguments]
+    shortened = [one for one in sweep if not one.startswith(("seed=", "hydra/launcher="))]
+    assert train([*shortened, *SMALL, "name=quick"]) == 0
+    assert "Table 3" in capsys.readouterr().out
+    [status] = commands("status")
+    from typer.testing import CliRunner
+
+    from bitstill.cli import app
+
+    shown = CliRunner().invoke(app, ["status", status[0]])
+    assert shown.exit_code == 0
+    assert "4/4 done" in shown.output
+
+
+def test_the_plan_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    [plan] = commands("plan")
+    assert train(["-m", *plan, "hydra.sweeper.plan_only=true"]) == 0
+    assert "14 runs" in capsys.readouterr().out
+
+
+def test_the_python_runs() -> None:
+    [block] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(block, "README.md", "exec"), {})  # noqa: S102  # our own words
+
+
+def test_make_lists_its_targets() -> None:
+    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+    assert {"demo", "test"} <= set(re.findall(r"^make (\w+)", listed.stdout, re.MULTILINE))
+
+
+def test_what_is_linked_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).is_file(), target
