@@ -13,7 +13,14 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (75, "1:15"), (3600, "1:00:00"), (7325, "2:02:05")],
+    [
+        (0, "0:00"),
+        (59.4, "0:59"),
+        (59.6, "1:00"),
+        (75, "1:15"),
+        (3600, "1:00:00"),
+        (7325, "2:02:05"),
+    ],
 )
 def test_a_time_is_shown_as_on_a_clock(seconds: float, shown: str) -> None:
     assert console.clock(seconds) == shown
