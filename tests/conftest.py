@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from bitstill.application import register_resolvers
 from bitstill.conf import conf_directory
 from bitstill.config import check
+from bitstill.runs import RunRecord
 from bitstill.schema import TrainConfig
 
 # A training run of one to two seconds.
@@ -34,6 +35,7 @@ SMALL = (
 Compose = Callable[..., DictConfig]
 Configure = Callable[..., TrainConfig]
 Train = Callable[..., tuple[int, str, str]]
+Record = Callable[..., RunRecord]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -134,6 +136,29 @@ def configure(compose_run: Compose) -> Configure:
         return check(compose_run(*SMALL, *paths, *overrides))
 
     return configured
+
+
+@pytest.fixture(scope="session")
+def made_up() -> Record:
+    """Makes records up: of a hard student that is done, but for what is given."""
+
+    def record(**changes: Any) -> RunRecord:
+        plain: dict[str, Any] = {
+            "status": "done",
+            "identity": "a" * 64,
+            "model": "student",
+            "loss": "hard",
+            "temperature": 15.0,
+            "seed": 0,
+            "epoch": 1,
+            "epochs": 1,
+            "config": {},
+            "data_identity": "d",
+            "teacher_identity": None,
+        }
+        return RunRecord(**plain | changes)
+
+    return record
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bitstill import __version__, application
+from bitstill.runs import load_sweep
 
 Train = Callable[..., tuple[int, str, str]]
 Bitstill = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -74,6 +75,9 @@ WRONG = {
     "cell, data": (["-m", "data.val_fraction=0.1,2"], ["data.val_fraction=2", "[0, 1)"]),
 }
 
+# What only the run itself finds out: its record says so too.
+FOUND_RUNNING = {"gpu", "batch"}
+
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_input_is_explained_in_one_line(
@@ -96,7 +100,13 @@ def test_a_wrong_input_is_explained_in_one_line(
         assert words in lines[0]
     assert code == 2
     assert out == ""
-    assert not list(tmp_path.rglob("run.json"))
+    records = load_sweep(tmp_path / "default")
+    assert len(records) == (case in FOUND_RUNNING)
+    for record in records:
+        assert record.status == "failed"
+        assert record.error is not None
+        assert record.error["type"] == "UserError"
+        assert f"bitstill: {record.error['message']}" == lines[0]
 
 
 def test_an_unknown_option_is_refused(train: Train) -> None:

@@ -1,5 +1,6 @@
 """Everything in conf/ composes, and is what the documents promise."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -54,8 +55,34 @@ def test_every_choice_composes(compose_run: Compose, choice: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("schedule/*.yaml")))
 def test_every_schedule_is_a_teachers_too(compose_run: Compose, name: str) -> None:
-    config = check(compose_run(f"schedule@teacher.schedule={name}", f"schedule={name}"))
-    assert config.teacher.schedule == config.schedule
+    chosen = check(compose_run(f"schedule={name}"))
+    assert chosen.teacher.schedule == chosen.schedule
+    alone = check(compose_run(f"+schedule@teacher.schedule={name}", "schedule.epochs=7"))
+    assert alone.teacher.schedule == chosen.schedule
+    assert alone.schedule.epochs == 7
+
+
+TEACHERS_OWN: dict[str, tuple[str, Any]] = {
+    "epochs": ("8", 8),
+    "batch_size": ("32", 32),
+    "learning_rates": ("[0.1,0.2,0.3]", [0.1, 0.2, 0.3]),
+    "milestones": ("[0.1,0.2]", [0.1, 0.2]),
+    "l2": ("0.5", 0.5),
+}
+
+
+@pytest.mark.parametrize("key", TEACHERS_OWN)
+def test_a_teachers_schedule_is_the_runs_but_for_what_is_set(
+    compose_run: Compose, key: str
+) -> None:
+    text, value = TEACHERS_OWN[key]
+    usual = check(compose_run()).schedule
+    changed = dataclasses.replace(usual, **{key: value})
+    assert changed != usual
+    followed = check(compose_run(f"schedule.{key}={text}"))
+    assert followed.schedule == followed.teacher.schedule == changed
+    alone = check(compose_run(f"teacher.schedule.{key}={text}"))
+    assert (alone.schedule, alone.teacher.schedule) == (usual, changed)
 
 
 @pytest.mark.parametrize(

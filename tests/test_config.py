@@ -133,9 +133,20 @@ def test_an_unknown_key_unlike_any_other_gets_no_hint(changed: Changed) -> None:
     assert "did you mean" not in line
 
 
-@pytest.mark.parametrize("key", ["name", "loss", "schedule.epochs", "teacher.seed", "logger"])
+@pytest.mark.parametrize("key", ["name", "loss", "batch_norm.epsilon", "teacher.seed", "logger"])
 def test_a_missing_key_is_named(changed: Changed, key: str) -> None:
     assert refusal(changed({}, remove=(key,))).startswith(f"{key} is not set")
+
+
+@pytest.mark.parametrize("key", ["epochs", "batch_size", "learning_rates", "milestones", "l2"])
+def test_a_missing_key_that_another_follows_is_named(changed: Changed, key: str) -> None:
+    line = refusal(changed({}, remove=(f"schedule.{key}",)))
+    assert line.startswith(f"teacher.schedule.{key}: ")
+    assert f"'schedule.{key}' not found" in line
+    own: dict[str, Any] = {"epochs": 1, "batch_size": 1, "l2": 0.0}
+    own |= {"learning_rates": [0.1], "milestones": []}
+    line = refusal(changed({"teacher.schedule": own}, remove=(f"schedule.{key}",)))
+    assert line.startswith(f"schedule.{key} is not set")
 
 
 def test_a_mandatory_value_is_named(changed: Changed) -> None:
@@ -167,7 +178,9 @@ def test_a_target_where_none_belongs_is_refused(changed: Changed, key: str) -> N
     assert refusal(changed({key: "os.system"})).startswith(f"{key} is no setting")
 
 
-@pytest.mark.parametrize("node", ["loss", "data", "schedule", "teacher", "logger"])
+@pytest.mark.parametrize(
+    "node", ["loss", "data", "batch_norm", "teacher", "teacher.schedule", "logger"]
+)
 def test_a_node_is_no_plain_value(changed: Changed, node: str) -> None:
     line = refusal(changed({node: 3}))
     assert line == f"{node} = 3 is not allowed: give its settings, {node}.KEY=VALUE"

@@ -1,173 +1,29 @@
-"""What a sweep says in the terminal."""
+"""What is said in the terminal."""
 
-import functools
-import re
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig
-from rich.console import Console
 
-from bitstill import console, runs
-from bitstill.errors import SweepFailedError
-from bitstill.runs import Row, RunPaths, RunRecord
-from bitstill.sweep import Cell, plan
+from bitstill import console
+from bitstill.runs import RunRecord
 
 Captured = pytest.CaptureFixture[str]
-ACCURACY: Row = {"epoch": 1, "val/accuracy": 0.5, "test/accuracy": 0.625}
 
 
-@pytest.fixture
-def cells(
-    compose_run: Callable[..., DictConfig], small: tuple[str, ...], tmp_path: Path
-) -> list[Cell]:
-    overrides = [("loss=hard", "seed=0"), ("loss=hard", "seed=1")]
-    return plan(overrides, lambda one: compose_run(*small, f"paths.output={tmp_path}", *one))
-
-
-def write(cell: Cell, status: runs.Status = "done", *, paths: RunPaths | None = None) -> None:
-    """Write the record that training would have written."""
-    paths = paths or cell.paths
-    paths.directory.mkdir(parents=True, exist_ok=True)
-    chosen: dict[str, Row | None] = dict.fromkeys(("last", "best_val", "best_test"), ACCURACY)
-    RunRecord(
-        status=status,
-        identity=cell.identity,
-        model="student",
-        loss="hard",
-        temperature=15.0,
-        seed=cell.config.seed,
-        epoch=1,
-        epochs=1,
-        config=runs.portable(cell.config),
-        data_identity="d",
-        teacher_identity=None,
-        seconds=75.0,
-        selections={"running": chosen, "precise": chosen},
-        sizes={"weights_float32": 1_173_672},
-    ).write(paths)
-
-
-def returned(status: JobStatus, value: Any = None) -> JobReturn:
-    result = JobReturn()
-    result.status, result.return_value = status, value
-    return result
-
-
-def test_without_a_terminal_a_finished_run_is_a_line(cells: list[Cell], capfd: Captured) -> None:
-    launched: list[list[str]] = []
-
-    def launch(jobs: list[list[str]]) -> list[Any]:
-        launched.extend(jobs)
-        for cell in cells:
-            write(cell)
-        return [returned(JobStatus.COMPLETED) for _ in jobs]
-
-    assert len(console.show_sweep(cells, launch)) == 2
-    assert launched == [["loss=hard", "seed=0"], ["loss=hard", "seed=1"]]
-    out, err = capfd.readouterr()
-    first, *lines = err.splitlines()
-    assert first == "2 runs: 0 done, 2 to do"
-    assert [line.partition("] ")[2] for line in lines] == [
-        "hard T=15 seed 0: test  62.5 %  1:15",
-        "hard T=15 seed 1: test  62.5 %  1:15",
-    ]
-    assert all(line.startswith("[2/2 done, 0 running") for line in lines)
-    assert "Table 1" in out
-    assert "\x1b" not in out + err, "escape codes in a pipe"
-
-
-def test_an_estimate_needs_a_finished_epoch(cells: list[Cell], capfd: Captured) -> None:
-    def launch(jobs: list[list[str]]) -> list[Any]:
-        write(cells[0])
-        time.sleep(3 * console._POLL_SECONDS)  # seen while the second runs
-        write(cells[1])
-        return [returned(JobStatus.COMPLETED) for _ in jobs]
-
-    console.show_sweep(cells, launch)
-    _, first, second = capfd.readouterr().err.splitlines()
-    assert re.match(r"\[1/2 done, 0 running, about 0:0\d left\] hard T=15 seed 0", first)
-    assert re.match(r"\[2/2 done, 0 running, about 0:00 left\] hard T=15 seed 1", second)
-
-
-def test_what_is_done_is_not_launched(cells: list[Cell], capfd: Captured) -> None:
-    launched: list[list[str]] = []
-
-    def launch(jobs: list[list[str]]) -> list[Any]:
-        launched.extend(jobs)
-        write(cells[1])
-        return [returned(JobStatus.COMPLETED)]
-
-    write(cells[0])
-    console.show_sweep(cells, launch)
-    assert launched == [["loss=hard", "seed=1"]]
-    out, err = capfd.readouterr()
-    assert err.startswith("2 runs: 1 done, 1 to do\n")
-    assert re.search(r"q1, T=15.* 2 ", out), "the table is of all runs"
-
-
-def test_a_sweep_that_is_done_shows_its_tables_alone(cells: list[Cell], capfd: Captured) -> None:
-    for cell in cells:
-        write(cell)
-
-    def launch(jobs: list[list[str]]) -> list[Any]:
-        raise AssertionError("launched")
-
-    assert console.show_sweep(cells, launch) == []
-    out, err = capfd.readouterr()
-    assert err == "2 runs: 2 done, 0 to do\n"
-    assert "62.5" in out
-
-
-def test_failures_are_named_after_everything_else(cells: list[Cell], capfd: Captured) -> None:
-    def launch(jobs: list[list[str]]) -> list[Any]:
-        write(cells[1])
-        return [
-            returned(JobStatus.FAILED, ValueError("bad luck")),
-            returned(JobStatus.COMPLETED),
-        ]
-
-    with pytest.raises(SweepFailedError) as caught:
-        console.show_sweep(cells, launch)
-    assert str(caught.value) == (
-        "1 of 2 runs failed:\n"
-        f"  hard T=15 seed 0: ValueError: bad luck ({cells[0].paths.directory})"
-    )
-    assert "Table 1" in capfd.readouterr().out
-
-
-def test_a_launcher_that_breaks_is_heard(cells: list[Cell], capfd: Captured) -> None:
-    def launch(jobs: list[list[str]]) -> list[Any]:
-        write(cells[0])
-        raise OSError("no cluster")
-
-    with pytest.raises(OSError, match="no cluster"):
-        console.show_sweep(cells, launch)
-    assert "hard T=15 seed 0: test" in capfd.readouterr().err, "what had finished is told"
-
-
-def test_on_a_terminal_there_is_a_live_table(
-    cells: list[Cell], capfd: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    terminal = functools.partial(Console, force_terminal=True, width=100)
-    monkeypatch.setattr(console, "Console", terminal)
-
-    def launch(jobs: list[list[str]]) -> list[Any]:
-        write(cells[0])
-        write(cells[1], "running")
-        time.sleep(2 * console._POLL_SECONDS)
-        write(cells[1])
-        return [returned(JobStatus.COMPLETED) for _ in jobs]
-
-    console.show_sweep(cells, launch)
-    err = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capfd.readouterr().err)
-    assert "1/2 done, 1 running" in err
-    assert re.search(r"hard T=15 seed 0 .*1/1 epochs +test  62\.5 %  1:15", err)
-    assert "[2/2 done" not in err, "plain lines are for pipes"
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0:00"),
+        (59.4, "0:59"),
+        (59.6, "1:00"),
+        (75, "1:15"),
+        (3600, "1:00:00"),
+        (7325, "2:02:05"),
+    ],
+)
+def test_a_time_is_shown_as_on_a_clock(seconds: float, shown: str) -> None:
+    assert console.clock(seconds) == shown
 
 
 def test_tables_of_nothing_are_nothing(capfd: Captured) -> None:
@@ -175,9 +31,9 @@ def test_tables_of_nothing_are_nothing(capfd: Captured) -> None:
     assert capfd.readouterr().out == ""
 
 
-def test_a_run_that_is_not_done_is_in_no_table(cells: list[Cell], capfd: Captured) -> None:
-    write(cells[0], "running")
-    record = cells[0].record()
-    assert record is not None
-    console.print_tables([record])
+@pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
+def test_a_run_that_is_not_done_is_in_no_table(
+    made_up: Callable[..., RunRecord], status: Any, capfd: Captured
+) -> None:
+    console.print_tables([made_up(status=status)])
     assert capfd.readouterr().out == ""

@@ -27,6 +27,7 @@ FILES = {
     "last.ckpt",
     "metrics.csv",
     "run.json",
+    "run.lock",
     "weights.safetensors",
 }
 

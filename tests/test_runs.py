@@ -86,6 +86,9 @@ DECIDES_NOTHING = [
     "logger=tensorboard",
     "logger=wandb",
     "trainer.threads=2",
+    "sweep.rerun=all",
+    "sweep.on_failure=stop",
+    "sweep.detach=true",
     "name=other",
 ]
 
@@ -201,7 +204,7 @@ def test_a_portable_configuration_holds_no_folder(configure: Configure, tmp_path
     text = json.dumps(plain)
     assert str(tmp_path) not in text
     assert os.environ["BITSTILL_CACHE"] not in text
-    assert not {"paths", "logger"} & set(plain)
+    assert not {"paths", "logger", "sweep"} & set(plain)
     assert plain["data"] == {
         "source": "parquet",
         "val_fraction": 0.1,

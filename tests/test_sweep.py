@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 import bitstill.train
 from bitstill import runs
 from bitstill.errors import UserError
-from bitstill.runs import RunPaths, RunRecord
+from bitstill.runs import RunRecord
 from bitstill.schema import TrainConfig
 from bitstill.sweep import Cell, expand, plan
 from hydra_plugins.bitstill_sweeper import GridSweeper
@@ -105,53 +105,53 @@ def test_a_bad_cell_is_refused_before_anything_runs(planned: Callable[..., list[
 
 def test_a_cell_knows_its_folder(planned: Callable[..., list[Cell]], tmp_path: Path) -> None:
     [cell] = planned("loss=soft name=mine")
-    name = runs.directory_name(cell.config, cell.identity)
-    assert cell.paths.directory == tmp_path / "mine" / name
-    assert cell.identity == runs.identity(cell.config, cell.config.data.identity())
+    expected = cell.expected
+    name = runs.directory_name(cell.config, expected.identity)
+    assert expected.paths.directory == tmp_path / "mine" / name
+    assert expected.identity == runs.identity(cell.config, cell.config.data.identity())
+    assert (expected.name, expected.epochs) == ("soft T=15 seed 0", 1)
+    assert expected.stored is None
 
 
-def write(cell: Cell, paths: RunPaths, status: runs.Status, identity: str | None = None) -> None:
-    paths.directory.mkdir(parents=True, exist_ok=True)
-    RunRecord(
-        status=status,
-        identity=identity or cell.identity,
-        model="student",
-        loss="hard",
-        temperature=15.0,
-        seed=0,
-        epoch=1,
-        epochs=1,
-        config={},
-        data_identity="",
-        teacher_identity=None,
-    ).write(paths)
-
-
-def test_a_cell_is_done_when_its_record_says_so(planned: Callable[..., list[Cell]]) -> None:
-    [cell] = planned("loss=hard")
-    assert not cell.done
-    assert cell.record() is None
-    write(cell, cell.paths, "failed")
-    assert not cell.done
-    found = cell.record()
-    assert found is not None
-    assert found.status == "failed"
-    write(cell, cell.paths, "done", identity="f" * 64)
-    assert not cell.done
-    assert cell.record() is None
-    write(cell, cell.paths, "done")
-    assert cell.done
-
-
-def test_a_teacher_is_watched_in_its_store(
+def test_a_teachers_cell_knows_its_place_in_the_store(
     planned: Callable[..., list[Cell]], tmp_path: Path
 ) -> None:
-    [cell] = planned("model=teacher")
-    write(cell, RunPaths(tmp_path / "teachers" / cell.identity), "running")
-    found = cell.record()
-    assert found is not None
-    assert found.status == "running"
-    assert not cell.done
+    [cell] = planned("model=teacher seed=3 schedule.epochs=7")
+    stored = cell.expected.stored
+    assert stored is not None
+    assert stored.directory == tmp_path / "teachers" / cell.expected.identity
+    assert (cell.expected.name, cell.expected.epochs) == ("teacher seed 3", 7)
+
+
+# What is left to run, by what the record says and by sweep.rerun.
+LEFT = {
+    "none": {"missing", "interrupted", "running"},
+    "failed": {"missing", "interrupted", "running", "failed"},
+    "all": {"missing", "interrupted", "running", "failed", "done"},
+}
+
+
+@pytest.mark.parametrize("rerun", LEFT)
+def test_what_is_left_is_for_the_record_and_rerun_to_say(
+    planned: Callable[..., list[Cell]], made_up: Callable[..., RunRecord], rerun: str
+) -> None:
+    [cell] = planned(f"loss=hard sweep.rerun={rerun}")
+    left = {"missing"} if cell.is_left else set()
+    paths, identity = cell.expected.paths, cell.expected.identity
+    paths.directory.mkdir(parents=True)
+    for status in ("running", "interrupted", "failed", "done"):
+        made_up(identity=identity, status=status).write(paths)
+        left |= {status} if cell.is_left else set()
+    assert left == LEFT[rerun]
+
+
+def test_another_runs_record_makes_no_cell_done(
+    planned: Callable[..., list[Cell]], made_up: Callable[..., RunRecord]
+) -> None:
+    [cell] = planned("loss=hard")
+    cell.expected.paths.directory.mkdir(parents=True)
+    made_up(identity="f" * 64).write(cell.expected.paths)
+    assert cell.is_left
 
 
 FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"
@@ -166,32 +166,32 @@ def test_a_sweep_goes_on_past_a_failure_and_does_the_rest_later(
     code, out, err = train("-m", *same, rates)
     assert code == 1
     assert "Traceback" not in err
-    assert err.startswith("2 runs: 0 done, 2 to do\n")
+    assert err.startswith("2 runs: 0 skipped, 2 to do\n")
     records = {record.status: record for record in runs.load_sweep(tmp_path / "mine")}
     assert set(records) == {"done", "failed"}
-    failure = records["failed"].error
-    assert failure is not None
-    assert failure["type"] == "DivergedError"
+    assert records["failed"].error is not None
+    failure = records["failed"].error["message"]
     *_, headline, named = err.splitlines()
-    assert headline == "bitstill: 1 of 2 runs failed:"
+    assert headline == "bitstill: 1 of 2 runs are not done:"
     folder = next(tmp_path.glob(f"mine/*{records['failed'].identity[:10]}"))
-    assert named == f"  hard T=15 seed 0: DivergedError: {failure['message']} ({folder})"
+    assert named == f"  hard T=15 seed 0: DivergedError: {failure} ({folder})"
     assert "DivergedError" in (folder / "train.log").read_text(), "its log says why"
     assert "Table 1" in out
     assert "q1, T=15" in out
-    assert re.search(r"^\[1/2 done, \d running.*\] hard T=15 seed 0: test ", err, re.MULTILINE)
+    assert re.search(r"^\[\d/2 done, 1 failed.*\] hard T=15 seed 0: failed", err, re.MULTILINE)
+    assert re.search(r"^\[1/2 done, 1 failed.*\] hard T=15 seed 0: done test ", err, re.MULTILINE)
 
     # The same command again does what is left, and nothing else.
     done = next(tmp_path.glob(f"mine/*{records['done'].identity[:10]}"))
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*")}
     code, _, err = train("-m", *same, rates)
     assert code == 1
-    assert err.startswith("2 runs: 1 done, 1 to do\n")
+    assert err.startswith("2 runs: 1 skipped, 1 to do\n")
     assert {path: path.stat().st_mtime_ns for path in done.rglob("*")} == before
 
     code, out, err = train("-m", *same, f"schedule.learning_rates={FINE}")
     assert code == 0
-    assert err == "1 runs: 1 done, 0 to do\n"
+    assert err == "1 runs: 1 skipped, 0 to do\n"
     assert "Table 1" in out
     assert {path: path.stat().st_mtime_ns for path in done.rglob("*")} == before
 
@@ -217,18 +217,23 @@ def test_a_sweep_from_a_file_runs_its_grids(
     train: Train, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``experiment=table1`` on the digits, without the training."""
-    done = []
+    done, real = [], bitstill.train.run
 
     def run(config: TrainConfig, directory: Path, **options: bool) -> RunRecord:
         done.append((config.is_teacher, config.loss_name, config.seed, directory.parent.name))
+        return real(config, directory, **options)
+
+    def fit(*arguments: object, **options: object) -> None:
         raise UserError("not today")
 
     monkeypatch.setattr(bitstill.train, "run", run)
+    monkeypatch.setattr(bitstill.train, "_fit", fit)
     arguments = ["experiment=table1", "data=digits", "seed=3", f"paths.output={tmp_path}"]
     code, _, err = train("-m", *small, *arguments)
     assert code == 1
     assert done == [(True, "hard", 3, "table1"), (False, "hard", 3, "table1")]
-    assert "bitstill: 2 of 2 runs failed:\n  teacher seed 3: UserError: not today" in err
+    assert "bitstill: 2 of 2 runs are not done:\n  teacher seed 3: UserError: not today" in err
+    assert "\n  hard T=15 seed 3: UserError: not today" in err
     saved = OmegaConf.load(tmp_path / "table1" / "multirun.yaml")
     assert OmegaConf.select(saved, "hydra.sweeper.grids")
 
@@ -248,10 +253,10 @@ def test_a_sweep_in_parallel(
     done = bitstill("train", "-m", *small, *arguments, *swept, env=environment)
     assert done.returncode == 0, done.stderr
     first, *lines = done.stderr.splitlines()
-    assert first == "2 runs: 0 done, 2 to do"
+    assert first == "2 runs: 0 skipped, 2 to do"
     assert len(lines) == 2, done.stderr
     assert re.match(
-        r"\[2/2 done, 0 running.*\] gt_soft_hard T=1[05] seed 0: test +\d+\.\d %  0:\d\d", lines[1]
+        r"\[2/2 done\] gt_soft_hard T=1[05] seed 0: done test +\d+\.\d %  0:\d\d", lines[1]
     )
     records = runs.load_sweep(tmp_path / "default")
     assert [record.cell for record in records] == ["gt_soft_hard T=10", "gt_soft_hard T=15"]

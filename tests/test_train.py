@@ -424,7 +424,7 @@ def test_cached_logits_are_those_of_the_frozen_teacher(distilled: Trained) -> No
     teacher.eval()
     with torch.no_grad():
         live = teacher(train.images.permute(0, 3, 1, 2).float() / 255).numpy()
-    cached = np.load(distilled.teacher.teacher_logits)
+    cached = load_file(distilled.teacher.teacher_logits)["logits"].numpy()
     assert cached.shape == (1293, 10)
     assert cached.dtype == np.float32
     np.testing.assert_allclose(cached, live, rtol=1e-4, atol=1e-5)
