@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bitstill.errors import UserError
 from bitstill.schema import ModelConfig, TrainConfig
 
@@ -269,6 +272,28 @@ def read_curves(paths: RunPaths) -> list[Row]:
             {name: float(text) for name, text in row.items() if text}
             for row in csv.DictReader(file)
         ]
+
+
+def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
+    """Read which test images are right, by ``<statistics>/<selection>``; empty without the file.
+
+    The bits come in whole bytes. How many of the last byte's are images follows from the accuracy,
+    so the record is read as well.
+    """
+    record = read_record(paths)
+    if record is None or not paths.correctness.exists():
+        return {}
+    found = {}
+    with np.load(paths.correctness) as packed:
+        for name in packed.files:
+            kind, _, selection = name.partition("/")
+            row = record.selections.get(kind, {}).get(selection)
+            if row is not None:
+                bits = np.unpackbits(packed[name])
+                accuracy = row["test/accuracy"]
+                count = round(float(bits.sum()) / accuracy) if accuracy else len(bits)
+                found[name] = bits[:count].astype(np.bool_)
+    return found
 
 
 def _accuracies(row: Row, suffix: str) -> Iterator[tuple[str, float]]:
