@@ -19,7 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bitstill.errors import SweepFailedError
-from bitstill.report.tables import CAPTION, sets, tables
+from bitstill.report.sweeps import Run, run_sets
+from bitstill.report.table import in_encoding, to_rich
+from bitstill.report.tables import CAPTION, accuracy_tables
 from bitstill.runs import RunRecord
 from bitstill.sweep import Cell
 
@@ -44,7 +46,8 @@ def show_sweep(cells: Sequence[Cell], launch: Callable[[list[list[str]]], list[A
     if left:
         with _progress(left, console):
             returns = launch([list(cell.overrides) for cell in left])
-    print_tables([record for cell in cells if (record := cell.record()) is not None])
+    records = [(cell, record) for cell in cells if (record := cell.record()) is not None]
+    print_tables([Run(cell.paths, record) for cell, record in records])
     failed = [
         f"  {_name(cell)}: {type(job._return_value).__name__}: {job._return_value}"
         f" ({cell.paths.directory})"
@@ -57,17 +60,17 @@ def show_sweep(cells: Sequence[Cell], launch: Callable[[list[list[str]]], list[A
     return returns
 
 
-def print_tables(records: Sequence[RunRecord]) -> None:
-    """Print Tables 1 to 4 of finished runs, one set for each kind of run."""
+def print_tables(runs: Sequence[Run]) -> None:
+    """Print Tables 1 to 4, one set for each kind of run, and how to see the rest."""
     console = Console()
-    groups = sets(records)
-    for group in groups:
-        found = tables(group)
-        for table in found:
+    for runs_of_set in run_sets(runs):
+        for table in accuracy_tables(runs_of_set):
             console.print()
-            console.print(table)
-    if groups:
-        console.print(CAPTION, style="dim")
+            console.print(to_rich(table, encoding=console.encoding))
+    if runs:
+        console.print(in_encoding(CAPTION, console.encoding), style="dim")
+        folder = runs[0].paths.directory.parent
+        console.print(f"\nStatistics, figures and a page: bitstill report {folder}", soft_wrap=True)
 
 
 def _name(cell: Cell) -> str:

@@ -156,6 +156,16 @@ class RunPaths:
         """A teacher's logits over the training images, NumPy."""
         return self.directory / "train_logits.npy"
 
+    @property
+    def composed(self) -> Path:
+        """Hydra's copy of the configuration, with folders, YAML; written beside the record."""
+        return self.directory / ".hydra" / "config.yaml"
+
+    @property
+    def overrides(self) -> Path:
+        """The command-line arguments that made it, a YAML list."""
+        return self.directory / ".hydra" / "overrides.yaml"
+
 
 @dataclass(frozen=True)
 class RunRecord:

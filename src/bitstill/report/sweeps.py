@@ -158,7 +158,11 @@ def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]
     groups = found or ([runs] if runs else [])
     name = runs[0].record.config["name"] if runs else ""
     return [
-        RunSet(f"{name} ({number} of {len(groups)})" if len(groups) > 1 else name, group, folder or Path())
+        RunSet(
+            f"{name} ({number} of {len(groups)})" if len(groups) > 1 else name,
+            group,
+            folder or Path(),
+        )
         for number, group in enumerate(groups, start=1)
     ]
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstill.statistics.intervals import Interval, around
+from bitstill.statistics.intervals import CONFIDENCE, Interval, around
 
 
 def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
@@ -33,7 +33,8 @@ def two_way_variance(differences: NDArray[np.floating]) -> float:
 
         E[S^2] = (r c T^2 + c sum_i row_i^2 + r sum_j column_j^2 + sum_ij x_ij^2) / (R C)^2
 
-    with r = 1 - 1/R, c = 1 - 1/C, the total T and sums over rows and columns; minus the squared mean.
+    with r = 1 - 1/R, c = 1 - 1/C, the total T and sums over rows and columns; minus the
+    squared mean.
 
     Args:
         differences: (seeds, images).
@@ -48,11 +49,11 @@ def two_way_variance(differences: NDArray[np.floating]) -> float:
         + r * float((x.sum(axis=0) ** 2).sum())
         + float((x**2).sum())
     )
-    return max(0.0, second / count**2 - (total / count) ** 2)
+    return max(0.0, float(second / count**2 - (total / count) ** 2))
 
 
 def two_way_bootstrap_interval(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], confidence: float = 0.95
+    differences: NDArray[np.floating], confidence: float = CONFIDENCE
 ) -> Interval:
     """Interval of a difference in accuracy over other seeds *and* other test images.
 
@@ -62,11 +63,9 @@ def two_way_bootstrap_interval(
     values sees only that part of their variance.
 
     Args:
-        first: (seeds, images), right or wrong.
-        second: the same seeds and images.
+        differences: (seeds, images): right (1) or wrong (0) in one cell, minus the other.
         confidence: in (0, 1).
     """
-    differences = first.astype(np.float64) - second.astype(np.float64)
     seeds = len(differences)
     mean = float(differences.mean())
     if seeds < 2:
