@@ -1,5 +1,6 @@
 """The command line."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,24 @@ def train(
     from bitstill.application import train as run_application
 
     raise typer.Exit(run_application(overrides or []))
+
+
+@app.command()
+def report(
+    sweeps: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Where files go.", show_default="report/ in the first DIR")
+    ] = None,
+) -> None:
+    """Say what sweeps showed: tables, claims with statistics, figures, one page."""
+    from bitstill.application import report as explain
+    from bitstill.errors import UserError
+    from bitstill.report.command import run_report
+
+    try:
+        run_report(sweeps, output)
+    except UserError as error:
+        raise typer.Exit(explain(error)) from error
 
 
 def main() -> None:

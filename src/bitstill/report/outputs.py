@@ -53,7 +53,9 @@ class Images:
             data = None if source is None else source.load()
         except (UserError, OSError):
             return None
-        return data if data is not None and data.identity == self._run.record.data_identity else None
+        return (
+            data if data is not None and data.identity == self._run.record.data_identity else None
+        )
 
     def sample(self, split: str, count: int) -> Sample | None:
         """Return up to ``count`` images of a split, or None where they are not at hand."""

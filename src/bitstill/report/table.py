@@ -92,7 +92,6 @@ _LATEX = str.maketrans(
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "±": r"$\pm$",
-        "−": "$-$",
         NOT_APPLICABLE: "---",
         "<": "$<$",
         ">": "$>$",

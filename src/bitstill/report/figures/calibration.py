@@ -77,7 +77,9 @@ def _spec(rows: list[Row]) -> Spec:
         "height": 320,
         "layer": [
             {
-                "data": {"values": [{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}]},
+                "data": {
+                    "values": [{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}]
+                },
                 "mark": {"type": "line", "strokeDash": [5, 4], "color": "#8a8f98"},
                 "encoding": {name: encoding[name] for name in ("x", "y")},
             },

@@ -63,7 +63,9 @@ def legend_filter(name: str, field: str) -> Spec:
 
 def theme(*, dark: bool) -> Spec:
     """Return the Vega-Lite ``config`` of a colour scheme; both are told apart by the colour-blind."""
-    text, line, grid = ("#e6e6e6", "#8a8f98", "#3a3f47") if dark else ("#1f2328", "#8a8f98", "#e4e7eb")
+    text, line, grid = (
+        ("#e6e6e6", "#8a8f98", "#3a3f47") if dark else ("#1f2328", "#8a8f98", "#e4e7eb")
+    )
     losses = (
         ["#b8bec8", "#56b4e9", "#f0a33a", "#4fd1a5"]
         if dark
