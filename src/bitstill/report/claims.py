@@ -229,7 +229,7 @@ def _distillation(runs: RunSet, view: View) -> list[Question]:
 def _quantization(runs: RunSet, view: View) -> Question:
     question = Question(
         "f",
-        "teacher above the student trained on the ground truth (hard, T = 15)",
+        "teacher above the student (hard, T = 15)",
         "paired t test",
         published=published.TEACHER_ACCURACY - published.HARD_ACCURACY,
         equivalence=True,

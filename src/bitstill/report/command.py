@@ -54,7 +54,7 @@ def show(report: Report, console: Console) -> None:
         if len(report.sets) > 1:
             console.rule(one.runs.name, align="left")
         for table in one.tables:
-            if table.name not in ("seeds", "robustness"):
+            if table.name not in ("seeds", "robustness", "tests"):
                 console.print(to_rich(table, encoding=console.encoding))
     for table in report.comparisons:
         console.print(to_rich(table, encoding=console.encoding))

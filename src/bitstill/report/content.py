@@ -21,14 +21,16 @@ from bitstill.report.findings import Finding
 from bitstill.report.gradients import Ratio, gradient_ratios, slopes
 from bitstill.report.outputs import Images
 from bitstill.report.sizes import Sizes, model_sizes
-from bitstill.report.sweeps import SELECTIONS, STATISTICS, VIEWS, RunSet, View, read_sweep, run_sets
+from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, run_sets
 from bitstill.report.table import Table
 from bitstill.report.tables import (
     accuracy_tables,
     claims_table,
     noise_table,
+    robustness_table,
     seeds_table,
     sizes_table,
+    tests_table,
 )
 
 
@@ -78,10 +80,11 @@ class SetReport:
         """All tables, the claims first."""
         return [
             claims_table(self.main_findings, view=self.view),
+            tests_table(self.main_findings),
             *accuracy_tables(self.runs),
             sizes_table(self.sizes),
             noise_table(self.runs),
-            *([_robustness(self.by_view)] if len(self.runs.seeds) > 1 else []),
+            *([robustness_table(self.by_view)] if len(self.runs.seeds) > 1 else []),
             seeds_table(self.runs),
         ]
 
@@ -99,24 +102,6 @@ class SetReport:
             *size_figures(self.runs, self.view, self.sizes),
             *calibration_figures(self.runs, self._images),
         ]
-
-
-def _robustness(by_view: dict[View, list[Finding]]) -> Table:
-    """Return the verdicts under every kind of accuracy: what depends on the choice is fragile."""
-    views = list(by_view)
-    rows = [
-        [f"({found[0].question.claim})", found[0].question.name]
-        + [one.verdict or "no verdict" for one in found]
-        for found in zip(*by_view.values(), strict=True)
-        if found[0].question.claim not in "gh"
-    ]
-    header = ("", "claim", *(f"{SELECTIONS[s]}, {STATISTICS[k]}" for k, s in views))
-    caption = (
-        "Verdicts if the claims were read from other accuracies; none of these counts but one."
-    )
-    return Table(
-        "robustness", "Do verdicts depend on the accuracy?", caption, header, rows, labels=8
-    )
 
 
 @dataclass(frozen=True)

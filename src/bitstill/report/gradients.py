@@ -1,15 +1,22 @@
 """How strongly the two terms of a loss pull at the logits, measured against T."""
 
+from __future__ import annotations
+
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bitstill.report.outputs import Floats, Images, logits, teacher_logits_path
 from bitstill.report.published import HARD_TEMPERATURE, TEMPERATURES
 from bitstill.report.sweeps import Run, RunSet, cell_name
+
+if TYPE_CHECKING:
+    import torch
 
 LOSSES = ("soft_hard", "gt_soft_hard")
 GRID = tuple(sorted({*np.geomspace(1, 200, 30).tolist(), *TEMPERATURES}))
@@ -80,22 +87,22 @@ def _measure(run: Run, student: Floats, teacher: Floats | None, labels: np.ndarr
     z, y = torch.from_numpy(student), torch.from_numpy(labels)
     v = None if teacher is None else torch.from_numpy(teacher)
 
-    def tempered(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    def tempered(temperature: float, logits: torch.Tensor) -> torch.Tensor:
         if run.record.loss == "soft_hard" and v is not None:
             return losses.soft(logits, v, temperature=temperature)
         return losses.hard(logits, y, temperature=temperature)
 
     hard = _norm(z, lambda logits: losses.hard(logits, y, temperature=1))
-    measured = {t: _norm(z, lambda logits, t=t: tempered(logits, t)) / hard for t in GRID}
+    measured = {t: _norm(z, functools.partial(tempered, t)) / hard for t in GRID}
     return Ratio(run.record.loss, run.record.seed, measured, _limit(student, teacher, labels, hard))
 
 
-def _norm(logits: "object", loss: Callable[..., object]) -> float:
+def _norm(logits: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]) -> float:
     """Return the Frobenius norm of a loss's gradient with respect to all logits of the sample."""
     import torch
 
-    leaf = logits.detach().clone().requires_grad_()  # type: ignore[attr-defined]
-    (gradient,) = torch.autograd.grad(loss(leaf), leaf)  # type: ignore[arg-type]
+    leaf = logits.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(leaf), leaf)
     return float(gradient.norm())
 
 

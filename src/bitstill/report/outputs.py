@@ -77,7 +77,7 @@ def _source(run: Run) -> Any:
     if not run.paths.composed.exists():
         return None
     try:
-        node = OmegaConf.to_container(OmegaConf.load(run.paths.composed).data, resolve=True)
+        node: Any = OmegaConf.to_container(OmegaConf.load(run.paths.composed).data, resolve=True)
         settings = dict(node)
         source = TARGETS["data"][settings.pop("_target_")]
         return source(**settings | ({"download": False} if "download" in settings else {}))

@@ -2,7 +2,6 @@
 
 import functools
 import json
-from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -15,10 +14,10 @@ from bitstill.report.table import Table
 from bitstill.report.tables import CAPTION
 
 _VERDICTS = ("reproduced", "contradicted", "undecided", "no verdict")
-_ABSENT = ("missing", "failed", "interrupted", "running", "not measured", "not measurable")
+_ABSENT = ("missing", "failed", "interrupted", "unfinished", "not measured", "too few epochs")
 # A section: its id, title, and the names of its tables and figures, as they begin.
 _SECTIONS = (
-    ("claims", "Published claims", ("claims", "robustness"), ("claims",)),
+    ("claims", "Published claims", ("claims", "tests", "robustness"), ("claims",)),
     ("tables", "Tables 1 to 4", ("table", "sizes"), ("accuracy", "size")),
     ("noise", "Learning curves and epoch noise", ("noise",), ("curves",)),
     ("distillation", "Distillation", (), ("flow", "soft-target", "gradients", "calibration")),
@@ -79,6 +78,7 @@ def summary(report: Report) -> str:
 
 
 def _set(prefix: str, one: SetReport) -> dict[str, Any]:
+    environments = list(dict.fromkeys(_environment(run) for run in one.runs.runs))
     return {
         "id": prefix,
         "name": one.runs.name,
@@ -88,7 +88,9 @@ def _set(prefix: str, one: SetReport) -> dict[str, Any]:
             for row in _SECTIONS
             if (section := _section(prefix, one, *row))["tables"] or section["figures"]
         ],
-        "runs": [_run(run) for run in one.runs.runs],
+        "folder": str(one.runs.folder),
+        "environments": environments,
+        "runs": [_run(run, environments) for run in one.runs.runs],
     }
 
 
@@ -101,13 +103,10 @@ def _section(
     figures: tuple[str, ...],
 ) -> dict[str, Any]:
     chosen = [figure for figure in one.figures if figures and figure.name.startswith(figures)]
-    # "claims" and "table" begin no other section's names; "size" does not reach "sizes".
-    notes = _notes(one) if name == "claims" else []
     return {
         "id": name,
         "title": title,
         "text": {"tables": CAPTION, "claims": _claims_text(one)}.get(name, ""),
-        "notes": notes,
         "tables": [
             _table(prefix, table)
             for table in one.tables
@@ -129,17 +128,6 @@ def _claims_text(one: SetReport) -> str:
     )
 
 
-def _notes(one: SetReport) -> list[str]:
-    notes = []
-    for finding in one.main_findings:
-        text = f"({finding.question.claim}) {finding.question.name}: {finding.question.test}"
-        if finding.question.images is not None:
-            _, low, high = finding.question.images
-            text += f"; over other seeds and other test images [{low:.2f}, {high:.2f}]"
-        notes.append(text + (f"; {finding.reason}" if finding.reason else "") + ".")
-    return notes
-
-
 def _facts(one: SetReport) -> list[tuple[str, str]]:
     runs = one.runs.runs
     first = runs[0].record
@@ -155,17 +143,22 @@ def _facts(one: SetReport) -> list[tuple[str, str]]:
     ]
 
 
-def _run(run: Run) -> dict[str, str]:
+def _environment(run: Run) -> str:
+    """Return what a run ran on, in one line; most runs of a sweep share it."""
+    record = run.record
+    parts = [record.device, *(f"{name} {number}" for name, number in record.versions.items())]
+    return ", ".join(parts + ([f"commit {record.git_commit[:10]}"] if record.git_commit else []))
+
+
+def _run(run: Run, environments: list[str]) -> dict[str, str]:
     record = run.record
     return {
-        "directory": str(run.paths.directory),
+        "directory": run.paths.directory.name,
         "status": record.status,
         "error": record.error["message"].splitlines()[0] if record.error else "",
         "seconds": f"{record.seconds:.0f}",
-        "device": record.device,
+        "environment": str(environments.index(_environment(run)) + 1),
         "teacher": (record.teacher_identity or "none")[:10],
-        "versions": ", ".join(f"{name} {number}" for name, number in record.versions.items())
-        + (f", commit {record.git_commit[:10]}" if record.git_commit else ""),
         "command": run_command(run),
     }
 
@@ -174,7 +167,7 @@ def _table(prefix: str, table: Table) -> dict[str, Any]:
     return {
         **{name: getattr(table, name) for name in ("title", "caption", "header", "rows", "labels")},
         "id": f"{prefix}-{table.name}-table",
-        "folded": table.name in ("robustness", "seeds"),
+        "folded": table.name in ("tests", "robustness", "seeds"),
     }
 
 
@@ -205,9 +198,5 @@ def _bundle() -> str:
     """Return Vega, Vega-Lite and vega-embed as one script."""
     import vl_convert
 
-    return str(vl_convert.javascript_bundle()).replace("</script", "<\\/script")
-
-
-def section_names() -> Sequence[str]:
-    """Return the ids of the sections that a page may have."""
-    return [name for name, *_ in _SECTIONS]
+    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub lacks the default
+    return str(bundle).replace("</script", "<\\/script")

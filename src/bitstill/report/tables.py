@@ -23,11 +23,12 @@ from bitstill.statistics import mean_interval
 
 CAPTION = (
     "Test accuracy in %: mean over seeds ± 95 % t interval. Published numbers are of the epoch "
-    "that was best on the test set, of one run: compare them with best test, running. best val: the "
-    "epoch chosen on held-out training images. optimism: best test minus best val, in points. "
+    "that was best on the test set, of one run: compare them with best test, running. best val: "
+    "the epoch chosen on held-out training images. optimism: best test minus best val, in points. "
     "Batch norm is evaluated with running statistics, as published, or with exact ones."
 )
 _HEADER = ("published", "batch norm", *SELECTIONS.values(), "optimism", "n")
+_STATES = {"running": "unfinished"}  # "running" means batch norm statistics here
 _HARD = cell_name("hard", published.HARD_TEMPERATURE)
 
 
@@ -83,9 +84,8 @@ def _rows(runs: RunSet, cell: str, label: str, accuracy: float | None) -> list[l
 def _mean(runs: RunSet, cell: str, view: View) -> str:
     values = list(runs.percents(cell, view).values())
     if not runs.done(cell):
-        return (
-            "failed" if any(run.record.status == "failed" for run in runs.of(cell)) else "missing"
-        )
+        states = {run.record.status for run in runs.of(cell)}
+        return "failed" if "failed" in states else "unfinished" if states else "missing"
     if not values:
         return "not measured"
     interval = mean_interval(values)
@@ -106,7 +106,7 @@ def _count(runs: RunSet, cell: str) -> str:
     others = Counter(run.record.status for run in runs.of(cell) if not run.done)
     expected = {run.record.seed for run in runs.runs}
     absent = len(expected - {run.record.seed for run in runs.of(cell)})
-    parts = [f"{count} {status}" for status, count in sorted(others.items())]
+    parts = [f"{n} {_STATES.get(status, status)}" for status, n in sorted(others.items())]
     if absent:
         parts.append(f"{absent} missing")
     return f"{done} ({', '.join(parts)})" if parts else str(done)
@@ -120,7 +120,7 @@ def seeds_table(runs: RunSet) -> Table:
             values = [run.percent(view) for view in VIEWS]
             texts = ["not measured" if value is None else f"{value:.2f}" for value in values]
             if not run.done:
-                texts = [run.record.status] * len(VIEWS)
+                texts = [_STATES.get(run.record.status, run.record.status)] * len(VIEWS)
             rows.append([cell, str(run.record.seed), *texts])
     header = ("cell", "seed", *(f"{SELECTIONS[s]}, {STATISTICS[k]}" for k, s in VIEWS))
     return Table("seeds", "Every run: test accuracy in %", "", header, rows)
@@ -132,7 +132,7 @@ def noise_table(runs: RunSet) -> Table:
     for cell in runs.cells:
         noise = epoch_noise(runs.done(cell), PUBLISHED_VIEW.statistics)
         if noise is None:
-            rows.append([cell, *["missing"] * 4, NOT_APPLICABLE, NOT_APPLICABLE])
+            rows.append([cell, *["too few epochs"] * 4, NOT_APPLICABLE, NOT_APPLICABLE])
             continue
         gap = _published_gap(cell)
         explained = f"{100 * noise.gain / abs(gap):.0f} %" if gap else NOT_APPLICABLE
@@ -200,8 +200,7 @@ def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
     """Return the claims with effect, p and verdict."""
     rows = [
         [
-            f"({finding.question.claim})",
-            finding.question.name,
+            statement(finding),
             finding.verdict or "no verdict",
             _number(finding.question.published),
             _effect(finding),
@@ -217,8 +216,49 @@ def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
         "other unit is said. p: two-sided, Holm within a letter. detectable: the smallest "
         "difference that this many seeds find with 80 % probability."
     )
-    header = ("", "claim", "verdict", "published", "effect", "p", "detectable", "seeds")
-    return Table("claims", "Published claims", caption, header, rows, labels=3)
+    header = ("claim", "verdict", "published", "effect", "p", "detectable", "seeds")
+    return Table("claims", "Published claims", caption, header, rows, labels=2)
+
+
+def tests_table(findings: Sequence[Finding]) -> Table:
+    """Return how each claim was tested, and what else is known of it."""
+    rows = []
+    for finding in findings:
+        images = finding.question.images
+        rows.append(
+            [
+                statement(finding),
+                finding.question.test,
+                NOT_APPLICABLE if images is None else f"[{images.low:.2f}, {images.high:.2f}]",
+                _p(finding.equivalence_p),
+                finding.reason or NOT_APPLICABLE,
+            ]
+        )
+    caption = (
+        "images: 95 % interval of the effect over other seeds and other test images (two-way "
+        "bootstrap). p equal: of an effect of at least 0.1 points in size (two one-sided tests); "
+        "small means that it is practically nothing."
+    )
+    header = ("claim", "test", "images", "p equal", "note")
+    return Table("tests", "How the claims were tested", caption, header, rows, labels=5)
+
+
+def robustness_table(by_view: Mapping[View, Sequence[Finding]]) -> Table:
+    """Return the verdicts under every kind of accuracy: what depends on the choice is fragile."""
+    rows = [
+        [statement(found[0]), *(one.verdict or "no verdict" for one in found)]
+        for found in zip(*by_view.values(), strict=True)
+        if found[0].question.unit == "points"
+    ]
+    header = ("claim", *(f"{SELECTIONS[s]}, {STATISTICS[k]}" for k, s in by_view))
+    caption = "Verdicts if the claims were read from other accuracies than the one that counts."
+    title = "Do verdicts depend on the accuracy?"
+    return Table("robustness", title, caption, header, rows, labels=len(header))
+
+
+def statement(finding: Finding) -> str:
+    """Return a claim's letter and words."""
+    return f"({finding.question.claim}) {finding.question.name}"
 
 
 def _number(value: float | None) -> str:
@@ -227,7 +267,7 @@ def _number(value: float | None) -> str:
 
 def _effect(finding: Finding) -> str:
     if finding.effect is None:
-        return finding.reason
+        return "not measured" if finding.question.claim in "gh" else "missing"
     estimate, low, high = finding.effect
     unit = "" if finding.question.unit == "points" else f" {finding.question.unit}"
     limits = f" [{low:.2f}, {high:.2f}]" if low < high < float("inf") else ""

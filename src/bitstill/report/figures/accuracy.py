@@ -3,7 +3,7 @@
 import math
 
 from bitstill.report import published
-from bitstill.report.figures.figure import LOSSES, Figure, Row, Spec, legend_filter
+from bitstill.report.figures.figure import LOSSES, Figure, Row, Spec, keyboard_filter, legend_filter
 from bitstill.report.sweeps import (
     PUBLISHED_VIEW,
     SELECTIONS,
@@ -15,6 +15,7 @@ from bitstill.report.sweeps import (
 )
 from bitstill.statistics import mean_interval
 
+_SEEDS = " seeds"  # behind a loss: the place beside its mean, where its seeds stand
 _COLUMNS = ("view", "kind", "loss", "T", "seed", "accuracy", "low", "high")
 
 
@@ -23,8 +24,9 @@ def accuracy_figure(runs: RunSet) -> Figure:
     rows = [row for view in VIEWS for row in _rows(runs, view)]
     caption = (
         "Test accuracy against temperature. Small dots: one run each, a seed. Large dots and bars: "
-        "mean and 95 % t interval over seeds. Open diamonds: the published numbers, one run, best "
-        "epoch on the test set. Dashed line: our teacher. Click on a loss to see it alone."
+        "mean and 95 % t interval over seeds, cut at 0 and 100. Open diamonds: the published "
+        "numbers, one run, best epoch on the test set. Dashed line: our teacher. Click on a loss "
+        "in the legend, or choose it in the list, to see it alone."
     )
     return Figure("accuracy", "Accuracy over temperature", caption, rows, _spec(rows))
 
@@ -49,7 +51,7 @@ def _rows(runs: RunSet, view: View) -> list[Row]:
         for seed, value in values.items():
             rows.append(_row(view, "seed", loss, label, seed, value, None, None))
         bounded = math.isfinite(interval.low)
-        limits = interval[1:] if bounded else (None, None)
+        limits = (max(0.0, interval.low), min(100.0, interval.high)) if bounded else (None, None)
         rows.append(_row(view, "mean", loss, label, "", interval.estimate, *limits))
     return rows + _published(view, runs)
 
@@ -74,6 +76,9 @@ def _spec(rows: list[Row]) -> Spec:
         str(view): f"{SELECTIONS[view.selection]}, {STATISTICS[view.statistics]} batch norm"
         for view in VIEWS
     }
+    slots = [name for loss in LOSSES for name in (loss, loss + _SEEDS, f"{loss} gap")]
+    losses = [loss for loss in LOSSES if any(row["loss"] == loss for row in rows)]
+    shown, is_shown = keyboard_filter("shown", "Loss", "loss", losses)
     encoding = {
         "x": {
             "field": "T",
@@ -82,7 +87,7 @@ def _spec(rows: list[Row]) -> Spec:
             "scale": {"domain": temperatures},
             "axis": {"labelAngle": 0},
         },
-        "xOffset": {"field": "loss", "scale": {"domain": list(LOSSES)}},
+        "xOffset": {"field": "slot", "scale": {"domain": slots}},
         "y": {
             "field": "accuracy",
             "type": "quantitative",
@@ -99,12 +104,12 @@ def _spec(rows: list[Row]) -> Spec:
     tooltip = [{"field": name} for name in ("loss", "T", "seed", "accuracy", "low", "high")]
 
     def layer(kind: str, mark: Spec, **more: object) -> Spec:
-        filters = [{"filter": f"datum.kind == '{kind}'"}, {"filter": {"param": "loss"}}]
+        filters = [{"filter": f"datum.kind == '{kind}'"}, {"filter": {"param": "loss"}}, is_shown]
         return {"transform": filters, "mark": mark, "encoding": {**encoding, **more}}
 
     low = {"field": "low", "type": "quantitative"}
     seeds = layer(
-        "seed", {"type": "point", "filled": True, "size": 18, "opacity": 0.55}, tooltip=tooltip[:4]
+        "seed", {"type": "point", "filled": True, "size": 30, "opacity": 0.7}, tooltip=tooltip[:4]
     )
     seeds["params"] = [legend_filter("loss", "loss")]
     teacher = {
@@ -113,7 +118,7 @@ def _spec(rows: list[Row]) -> Spec:
         "encoding": {"y": encoding["y"], "tooltip": {"field": "accuracy", "title": "teacher"}},
     }
     return {
-        "width": 620,
+        "width": 760,
         "height": 340,
         "params": [
             {
@@ -125,9 +130,13 @@ def _spec(rows: list[Row]) -> Spec:
                     "options": list(names),
                     "labels": list(names.values()),
                 },
-            }
+            },
+            shown,
         ],
-        "transform": [{"filter": "datum.view == view"}],
+        "transform": [
+            {"filter": "datum.view == view"},
+            {"calculate": f"datum.loss + (datum.kind == 'seed' ? '{_SEEDS}' : '')", "as": "slot"},
+        ],
         "layer": [
             teacher,
             layer("mean", {"type": "rule", "strokeWidth": 2}, y=low, y2={"field": "high"}),

@@ -31,14 +31,14 @@ def calibration_figures(runs: RunSet, images: Images | None) -> list[Figure]:
     caption = (
         f"Accuracy against the largest probability of the softmax (T = 1), in {_BINS} bins, over "
         f"{len(sample.labels):,} test images; one run each, after the last epoch. On the dashed "
-        "diagonal a network is right as often as it says; below it is too sure. A dot's size is its "
-        "share of the images. Expected calibration error: " + ", ".join(errors) + "."
+        "diagonal a network is right as often as it says; below, it is too sure. A dot's size is "
+        "its share of the images. Expected calibration error: " + ", ".join(errors) + "."
     )
     return [Figure("calibration", "Calibration", caption, rows, _spec(rows))]
 
 
 def _chosen(runs: RunSet) -> list[Run]:
-    cells = [TEACHER, *(cell_name(loss, HARD_TEMPERATURE) for loss in LOSSES)]
+    cells = [*(cell_name(loss, HARD_TEMPERATURE) for loss in LOSSES), TEACHER]
     return [runs.done(cell)[0] for cell in cells if runs.done(cell)]
 
 
@@ -59,8 +59,9 @@ def _reliability(name: str, sure: np.ndarray, right: np.ndarray) -> tuple[list[R
 
 
 def _spec(rows: list[Row]) -> Spec:
-    names = list(dict.fromkeys(str(row["network"]) for row in rows))
-    encoding = {
+    shown = {str(row["network"]) for row in rows}
+    names = [*(cell_name(loss, HARD_TEMPERATURE) for loss in LOSSES), TEACHER]
+    encoding: Spec = {
         "x": {
             "field": "confidence",
             "type": "quantitative",
@@ -70,6 +71,7 @@ def _spec(rows: list[Row]) -> Spec:
         "y": {"field": "accuracy", "type": "quantitative", "scale": {"domain": [0, 1]}},
         "color": {"field": "network", "type": "nominal", "scale": {"domain": names}},
     }
+    encoding["color"]["legend"] = {"values": [name for name in names if name in shown]}
     size = {"field": "share", "type": "quantitative", "legend": None, "scale": {"range": [20, 300]}}
     filters = [{"filter": {"param": "network"}}]
     return {
@@ -77,15 +79,13 @@ def _spec(rows: list[Row]) -> Spec:
         "height": 320,
         "layer": [
             {
-                "data": {
-                    "values": [{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}]
-                },
+                "data": {"values": [{"confidence": end, "accuracy": end} for end in (0, 1)]},
                 "mark": {"type": "line", "strokeDash": [5, 4], "color": "#8a8f98"},
                 "encoding": {name: encoding[name] for name in ("x", "y")},
             },
             {
                 "transform": filters,
-                "mark": {"type": "line", "strokeWidth": 1.5},
+                "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.5},
                 "encoding": encoding,
                 "params": [legend_filter("network", "network")],
             },

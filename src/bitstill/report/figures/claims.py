@@ -27,8 +27,8 @@ def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
     if not rows:
         return []
     caption = (
-        "For each claim the effect that decides (points of accuracy; right of zero as claimed), its "
-        "95 % t interval where there are several seeds, and the published effect as a diamond."
+        "For each claim the effect that decides (points of accuracy; right of zero as claimed), "
+        "its 95 % t interval where there are several seeds, and as a diamond the published effect."
     )
     return [Figure("claims", "The claims at a glance", caption, rows, _spec())]
 
@@ -52,7 +52,7 @@ def _spec() -> Spec:
         {"field": name, "format": ".2f"} for name in ("effect", "low", "high", "published")
     ] + [{"field": "verdict"}]
     return {
-        "width": 330,
+        "width": 400,
         "height": {"step": 26},
         "encoding": {"y": y},
         "layer": [

@@ -1,7 +1,10 @@
 """Learning curves by temperature, for each loss: training loss, and test accuracy."""
 
-from bitstill.report.figures.figure import LOSSES, Figure, Row, Spec, legend_filter
+from bitstill.report.figures.figure import LOSSES, Figure, Row, Spec, keyboard_filter, legend_filter
 from bitstill.report.sweeps import TEACHER, RunSet
+
+_HOW = " Click on a temperature in the legend, or choose it in the list, to see it alone."
+_FEW = 15  # epochs that each get a tick
 
 
 def curve_figures(runs: RunSet) -> list[Figure]:
@@ -14,11 +17,10 @@ def curve_figures(runs: RunSet) -> list[Figure]:
             caption = (
                 f"{what}: loss on training images (left, logarithmic) and accuracy on test images "
                 "(running and exact batch norm statistics) after every epoch. Thin: one run each; "
-                "thick: their mean."
-                + ("" if loss == TEACHER else " Click on a temperature to see it alone.")
+                "thick: their mean." + ("" if loss == TEACHER else _HOW)
             )
             title = f"Learning curves: {loss}"
-            found.append(Figure(f"curves-{loss}", title, caption, rows, _spec(loss)))
+            found.append(Figure(f"curves-{loss}", title, caption, rows, _spec(loss, rows)))
     return found
 
 
@@ -46,7 +48,13 @@ def _rows(runs: RunSet, loss: str) -> list[Row]:
     ]
 
 
-def _spec(loss: str) -> Spec:
+def _spec(loss: str, rows: list[Row]) -> Spec:
+    epochs = max(int(row["epoch"] or 0) for row in rows)
+    axis: Spec = {"format": "d"}
+    if epochs <= _FEW:
+        axis["values"] = list(range(1, epochs + 1))
+    temperatures = list(dict.fromkeys(str(row["T"]) for row in rows))
+    shown, is_shown = keyboard_filter("shown", "T", "T", temperatures)
     color: Spec = (
         {}
         if loss == TEACHER
@@ -58,26 +66,27 @@ def _spec(loss: str) -> Spec:
             "field": field,
             "type": "quantitative",
             "title": title,
-            "scale": {"type": kind, "zero": False},
+            "scale": {"type": "log", "nice": False} if kind == "log" else {"zero": False},
         }
-        x = {"field": "epoch", "type": "quantitative", "title": "epoch", "axis": {"tickMinStep": 1}}
-        thin = {
+        x = {"field": "epoch", "type": "quantitative", "title": "epoch", "axis": axis}
+        thin: Spec = {
             "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.4},
             "encoding": {"x": x, "y": y, "detail": {"field": "seed"}, **color},
         }
-        mean = {
+        mean: Spec = {
             "mark": {"type": "line", "strokeWidth": 2.5},
             "encoding": {"x": x, "y": {**y, "aggregate": "mean"}, **color},
         }
         layers = [thin, mean]
         if color:
             for one in layers:
-                one["transform"] = [{"filter": {"param": "T"}}]
+                one["transform"] = [{"filter": {"param": "legend_T"}}, is_shown]
             if field == "loss":
-                thin["params"] = [legend_filter("T", "T")]
+                thin["params"] = [legend_filter("legend_T", "T")]
         return {"width": 240, "height": 230, "layer": layers}
 
     return {
+        **({"params": [shown]} if color else {}),
         "hconcat": [
             panel("loss", "training loss", "log"),
             panel("running", "test accuracy, %, running", "linear"),

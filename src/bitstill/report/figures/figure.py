@@ -56,20 +56,33 @@ def with_data(figure: Figure) -> Spec:
     return {"$schema": SCHEMA, "description": figure.caption, "data": data, **figure.spec}
 
 
+def keyboard_filter(name: str, label: str, field: str, values: Sequence[str]) -> tuple[Spec, Spec]:
+    """Return a drop-down list that shows one value of ``field`` alone, and the filter with it.
+
+    It does what a click in the legend does, for those who use no mouse.
+    """
+    options = ["all", *values]
+    bind = {"input": "select", "name": f"{label} ", "options": options}
+    parameter = {"name": name, "value": "all", "bind": bind}
+    return parameter, {"filter": f"{name} == 'all' || datum.{field} == {name}"}
+
+
 def legend_filter(name: str, field: str) -> Spec:
     """Return a selection that a click in the legend of ``field`` makes; filter with its name."""
     return {"name": name, "select": {"type": "point", "fields": [field]}, "bind": "legend"}
 
 
 def theme(*, dark: bool) -> Spec:
-    """Return the Vega-Lite ``config`` of a colour scheme; both are told apart by the colour-blind."""
-    text, line, grid = (
-        ("#e6e6e6", "#8a8f98", "#3a3f47") if dark else ("#1f2328", "#8a8f98", "#e4e7eb")
-    )
+    """Return the Vega-Lite ``config`` of a colour scheme, whose colours the colour-blind can tell.
+
+    The categories are the losses in the order of ``LOSSES``, and then the teacher.
+    """
+    line = "#8a8f98"
+    text, grid = ("#e6e6e6", "#3a3f47") if dark else ("#1f2328", "#e4e7eb")
     losses = (
-        ["#b8bec8", "#56b4e9", "#f0a33a", "#4fd1a5"]
+        ["#b8bec8", "#56b4e9", "#f0a33a", "#4fd1a5", "#e58bcb"]
         if dark
-        else ["#6b7280", "#0072b2", "#c85200", "#00825f"]
+        else ["#6b7280", "#0072b2", "#c85200", "#00825f", "#a03a8c"]
     )
     temperatures = (
         ["#c79bff", "#ff8f6b", "#5ab0f0", "#7ddb8a"]
@@ -90,7 +103,14 @@ def theme(*, dark: bool) -> Spec:
             "titleFontSize": 12,
             "titleFontWeight": "normal",
         },
-        "legend": {"labelColor": text, "titleColor": text, "labelFontSize": 12, "symbolSize": 90},
+        "legend": {
+            "labelColor": text,
+            "titleColor": text,
+            "labelFontSize": 12,
+            "symbolSize": 90,
+            "symbolBaseFillColor": line,
+            "symbolBaseStrokeColor": line,
+        },
         "header": {"labelColor": text, "titleColor": text, "labelFontSize": 12},
         "title": {"color": text, "fontSize": 13, "fontWeight": 600, "anchor": "start"},
         "text": {"color": text},

@@ -16,9 +16,8 @@ def gradient_figures(ratios: Sequence[Ratio]) -> list[Figure]:
     caption = (
         "Norm of the gradient of c times the tempered term over that of the hard term, at the "
         "logits of the students at T = 15, over training images. Dots: every seed at the published "
-        "temperatures; lines: geometric mean over seeds; dashed: theory for large T. For soft_hard, "
-        "c = T² makes the ratio level. For gt_soft_hard it grows like T: the argument does "
-        "not hold there."
+        "temperatures; lines: geometric mean over seeds; dashed: theory for large T, where c = T² "
+        "makes the ratio of soft_hard level, and that of gt_soft_hard grow like T."
     )
     title = "Does c = T² keep the pull of the two terms alike?"
     return [Figure("gradients", title, caption, _rows(ratios), _spec())]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bitstill.report.figures.figure import Figure, Row, Spec
+from bitstill.report.figures.figure import LOSSES, Figure, Row, Spec
 from bitstill.report.published import HARD_TEMPERATURE, TEMPERATURES
 from bitstill.report.sizes import Sizes
 from bitstill.report.sweeps import SELECTIONS, STATISTICS, TEACHER, RunSet, View, cell_name
@@ -26,7 +26,8 @@ def size_figures(runs: RunSet, view: View, sizes: Mapping[str, Sizes]) -> list[F
         "norm) against the three sizes of a model, in bytes, logarithmic. Students: hard and "
         "soft_hard at T = 15. Only the deployed size shows what quantization saves."
     )
-    return [Figure("size", "Size against accuracy", caption, rows, _spec())]
+    spec = _spec([str(row["cell"]) for row in rows])
+    return [Figure("size", "Size against accuracy", caption, rows, spec)]
 
 
 def _cells(runs: RunSet) -> dict[str, str]:
@@ -50,7 +51,15 @@ def _rows(runs: RunSet, cell: str, view: View, sizes: Sizes) -> list[Row]:
     ]
 
 
-def _spec() -> Spec:
+def _spec(shown: list[str]) -> Spec:
+    domain = [*(cell_name(loss, HARD_TEMPERATURE) for loss in LOSSES), TEACHER]
+    color = {
+        "field": "cell",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": domain},
+        "legend": {"values": [cell for cell in domain if cell in shown]},
+    }
     encoding = {
         "x": {
             "field": "bytes",
@@ -72,12 +81,12 @@ def _spec() -> Spec:
         "layer": [
             {
                 "mark": {"type": "line", "strokeDash": [3, 3], "strokeWidth": 1},
-                "encoding": {"color": {"field": "cell", "type": "nominal"}},
+                "encoding": {"color": color},
             },
             {
                 "mark": {"type": "point", "filled": True, "size": 110},
                 "encoding": {
-                    "color": {"field": "cell", "type": "nominal", "title": None},
+                    "color": color,
                     "shape": {"field": "kind", "type": "nominal", "title": "size of"},
                     "tooltip": [
                         {"field": "cell"},

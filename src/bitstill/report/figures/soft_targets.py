@@ -29,8 +29,7 @@ def soft_target_figures(runs: RunSet, images: Images | None) -> list[Figure]:
             "The teacher's soft targets against temperature",
             f"{who}, over {len(kept):,} training images: mean entropy of the softmax of its logits "
             "over T as a share of the largest possible (1: all classes alike), and mean largest "
-            "probability. Published temperatures as dots. At T = 1 the targets are all but labels; "
-            "at 100 all but uniform.",
+            "probability (one over the number of classes: uniform). Dots: published temperatures.",
             _sharpness(kept),
             _sharpness_spec(),
         )
@@ -139,6 +138,7 @@ def _data_uri(pixels: np.ndarray) -> str:
 
 
 def _examples_spec() -> Spec:
+    shown = [f"T = {temperature:g}" for temperature in _SHOWN]
     row = {"field": "image", "type": "nominal", "title": None, "header": {"labelAngle": 0}}
     bars = {
         "width": 88,
@@ -171,7 +171,7 @@ def _examples_spec() -> Spec:
             {
                 "facet": {
                     "row": {**row, "header": None},
-                    "column": {"field": "T", "type": "nominal", "sort": None, "title": None},
+                    "column": {"field": "T", "type": "nominal", "sort": shown, "title": None},
                 },
                 "spec": bars,
             },

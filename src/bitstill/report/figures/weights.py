@@ -26,8 +26,8 @@ def weight_figures(runs: RunSet) -> list[Figure]:
         Figure(
             "weight-steps",
             "Quantizing a layer's weights, step by step",
-            f"{who}: histogram of one layer's weights after each step of the {quantizer} quantizer, "
-            "from the trained number to the level that the convolution uses.",
+            f"{who}: histogram of one layer's weights after each step of the {quantizer} "
+            "quantizer, from the trained number to the level that the convolution uses.",
             steps,
             _steps_spec(steps),
         ),
@@ -145,6 +145,7 @@ def _shares_spec() -> Spec:
                 "type": "ordinal",
                 "sort": {"field": "value"},
                 "title": "level / largest",
+                "scale": {"scheme": "viridis"},
             },
             "order": {"field": "value", "type": "quantitative"},
             "tooltip": [
