@@ -19,8 +19,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED)  ## create .venv and install bitstill there
 
-demo: $(INSTALLED)  ## train the whole study, shortened, on small digits: 14 runs, 4 minutes
+demo: $(INSTALLED)  ## train the whole study, shortened, on small digits, and report: 4 minutes
 	$(BIN)/bitstill train -m experiment=quick
+	$(BIN)/bitstill report multirun/quick
 
 lint: $(INSTALLED)  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

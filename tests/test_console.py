@@ -1,12 +1,15 @@
 """What is said in the terminal."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bitstill import console
-from bitstill.runs import RunRecord
+from bitstill.report.sweeps import Run
+from bitstill.runs import RunPaths, RunRecord
 
 Captured = pytest.CaptureFixture[str]
 
@@ -32,8 +35,11 @@ def test_tables_of_nothing_are_nothing(capfd: Captured) -> None:
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
-def test_a_run_that_is_not_done_is_in_no_table(
+def test_a_run_that_is_not_done_is_shown_as_such(
     made_up: Callable[..., RunRecord], status: Any, capfd: Captured
 ) -> None:
-    console.print_tables([made_up(status=status)])
-    assert capfd.readouterr().out == ""
+    console.print_tables([Run(RunPaths(Path("run")), made_up(status=status))])
+    row = re.search(r"hard T=15.*", capfd.readouterr().out)
+    assert row is not None
+    assert "%" not in row[0]
+    assert status in row[0]

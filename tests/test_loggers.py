@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytorch_lightning.loggers import WandbLogger
 import torch
 import wandb
 from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
@@ -114,15 +115,14 @@ def test_wandb_is_told_group_and_job_type(configure: Configure, tmp_path: Path) 
             override,
         )
         [logger] = build_loggers(config, tmp_path / "mine" / "run", "i" * 64)
-        told = vars(logger)["_wandb_init"]
-        assert told["group"] == "mine"
-        assert told["job_type"] == job_type
-        assert told["id"] == "i" * 32
-        assert told["resume"] == "allow"
-        assert told["mode"] == "disabled"
-        assert told["project"] == "p"
-        assert list(told["tags"]) == ["a", "b"]
-        assert Path(told["dir"]) == tmp_path / "mine"
+        assert isinstance(logger, WandbLogger)
+        run = logger.experiment
+        assert run.group == "mine"
+        assert run.job_type == job_type
+        assert run.id == "i" * 32
+        assert run.project == "p"
+        assert list(run.tags) == ["a", "b"]
+        run.finish()
 
 
 def test_a_failed_run_ends_in_wandb_too(

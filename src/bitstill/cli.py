@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from bitstill import __version__
-from bitstill.errors import UserError
 
 app = typer.Typer(
     name="bitstill",
@@ -76,16 +75,30 @@ def status(
     """Show how far a sweep is, whatever runs it."""
     from bitstill.console import show_status
 
-    _exit_on_error(lambda: show_status(folder, watch=watch, as_json=as_json))
+    _explained(lambda: show_status(folder, watch=watch, as_json=as_json))
 
 
-def _exit_on_error(action: Callable[[], None]) -> None:
-    """Do something, with an error that the user can mend in one line and exit code 2."""
+@app.command()
+def report(
+    sweeps: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Where files go.", show_default="report/ in the first DIR")
+    ] = None,
+) -> None:
+    """Say what sweeps showed: tables, claims with statistics, figures, one page."""
+    from bitstill.report.command import run_report
+
+    _explained(lambda: run_report(sweeps, output))
+
+
+def _explained(action: Callable[[], object]) -> None:
+    """Do something; an error that the user can mend is one line and exit code 2."""
     try:
         action()
-    except UserError as error:
-        typer.echo(f"bitstill: {error}", err=True)
-        raise typer.Exit(2) from error
+    except Exception as error:
+        from bitstill.application import report as explain
+
+        raise typer.Exit(explain(error)) from error
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from bitstill.console import print_tables, progress
 from bitstill.errors import SweepFailedError
+from bitstill.report.sweeps import Run
 from bitstill.status import CellState, look, mark_failed, stop_sign, write_manifest
 from bitstill.sweep import Cell
 
@@ -44,7 +45,7 @@ def conduct(cells: Sequence[Cell], folder: Path, launch: Launch) -> Sequence[Any
         with progress([cell.expected for cell in left], console):
             returns = _launch_all(left, launch)
     states = [look(cell.expected) for cell in cells]
-    print_tables([state.record for state in states if state.record is not None])
+    print_tables([Run(one.expected.paths, one.record) for one in states if one.record is not None])
     _raise_failures(states, stopped=stop_sign(folder).exists())
     return returns
 

@@ -15,8 +15,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bitstill.report.tables import CAPTION, sets, tables
-from bitstill.runs import RunRecord
+from bitstill.report.sweeps import Run, run_sets
+from bitstill.report.table import in_encoding, to_rich
+from bitstill.report.tables import CAPTION, accuracy_tables
 from bitstill.status import CellState, Expected, look, read_sweep, seconds_left
 
 _UNFINISHED = ("running", "failed", "interrupted", "missing")
@@ -32,16 +33,17 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def print_tables(records: Sequence[RunRecord]) -> None:
-    """Print Tables 1 to 4 of finished runs, one set for each kind of run."""
+def print_tables(runs: Sequence[Run]) -> None:
+    """Print Tables 1 to 4, one set for each kind of run, and how to see the rest."""
     console = Console()
-    groups = sets(records)
-    for group in groups:
-        for table in tables(group):
+    for runs_of_set in run_sets(runs):
+        for table in accuracy_tables(runs_of_set):
             console.print()
-            console.print(table)
-    if groups:
-        console.print(CAPTION, style="dim")
+            console.print(to_rich(table, encoding=console.encoding))
+    if runs:
+        console.print(in_encoding(CAPTION, console.encoding), style="dim")
+        folder = runs[0].paths.directory.parent
+        console.print(f"\nStatistics, figures and a page: bitstill report {folder}", soft_wrap=True)
 
 
 def summary(states: Sequence[CellState]) -> str:

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from bitstill.errors import UserError
 from bitstill.schema import ModelConfig, TrainConfig
@@ -179,6 +181,16 @@ class RunPaths:
         """A teacher's logits over the training images, safetensors."""
         return self.directory / "train_logits.safetensors"
 
+    @property
+    def composed(self) -> Path:
+        """Hydra's copy of the configuration, with folders, YAML; written beside the record."""
+        return self.directory / ".hydra" / "config.yaml"
+
+    @property
+    def overrides(self) -> Path:
+        """The command-line arguments that made it, a YAML list."""
+        return self.directory / ".hydra" / "overrides.yaml"
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -200,6 +212,7 @@ class RunRecord:
         config: the resolved configuration without folders.
         data_identity: checksum of images, labels and splits.
         teacher_identity: of the teacher that was read, or None.
+        images: how many there are in each split.
         seconds: spent in training and evaluation, over all sittings.
         images_per_second: training images through the student or teacher in a second of that.
         selections: see above.
@@ -222,6 +235,7 @@ class RunRecord:
     config: dict[str, Any]
     data_identity: str
     teacher_identity: str | None
+    images: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     images_per_second: float = 0.0
     selections: dict[str, dict[str, Row | None]] = field(default_factory=dict)
@@ -324,6 +338,21 @@ def read_curves(paths: RunPaths) -> list[Row]:
             {name: float(text) for name, text in row.items() if text}
             for row in csv.DictReader(file)
         ]
+
+
+def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
+    """Read which test images are right, by ``<statistics>/<selection>``; empty without the file.
+
+    The bits come in whole bytes, so how many of them are images is taken from the record.
+    """
+    record = read_record(paths)
+    if record is None or not paths.correctness.exists():
+        return {}
+    count = record.images["test"]
+    with np.load(paths.correctness) as packed:
+        return {
+            name: np.unpackbits(packed[name], count=count).astype(np.bool_) for name in packed.files
+        }
 
 
 def _accuracies(row: Row, suffix: str) -> Iterator[tuple[str, float]]:

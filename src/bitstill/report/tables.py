@@ -1,143 +1,280 @@
-"""Tables 1 to 4 in the terminal, the published numbers beside ours."""
+"""Tables 1 to 4 with ours beside the published numbers; every seed; epoch noise; claims; sizes."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from rich.table import Table
-
 from bitstill.report import published
-from bitstill.runs import RunRecord
-
-# What a column shows of a run: its title, the batch norm statistics and the choice of an epoch.
-_COLUMNS = (
-    ("best test", "running", "best_test"),
-    ("best val", "running", "best_val"),
-    ("last", "running", "last"),
-    ("last, exact", "precise", "last"),
+from bitstill.report.findings import Finding
+from bitstill.report.noise import epoch_noise
+from bitstill.report.sizes import Sizes
+from bitstill.report.sweeps import (
+    PUBLISHED_VIEW,
+    SELECTIONS,
+    STATISTICS,
+    TEACHER,
+    VIEWS,
+    RunSet,
+    View,
+    cell_name,
 )
+from bitstill.report.table import NOT_APPLICABLE, Table
+from bitstill.statistics import mean_interval
 
 CAPTION = (
-    "Test accuracy in %, the mean over the runs. Published numbers, and the column beside them, "
-    "are from the epoch that was best on the test set; best val is chosen on held-out training "
-    "images; exact: with exact batch norm statistics."
+    "Test accuracy in %: mean over seeds ± 95 % t interval. Published numbers are of the epoch "
+    "that was best on the test set, of one run: compare them with best test, running. best val: "
+    "the epoch chosen on held-out training images. optimism: best test minus best val, in points. "
+    "Batch norm is evaluated with running statistics, as published, or with exact ones."
 )
-
-# What may differ between the students of one set; a sweep's name says nothing of its runs.
-_INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name")
-
-
-def sets(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
-    """Group finished runs into sets that may stand in the same tables.
-
-    The students of a set share data, schedule, quantizer, their teachers' schedule, the rule for
-    the factor c, and everything else but loss, temperature and seeds. A teacher belongs to every
-    set of students that could have read it, and a loss without c to every set with its students.
-    """
-    done = [record for record in records if record.status == "done"]
-    students = [record for record in done if record.model == "student"]
-    found = []
-    for setting in dict.fromkeys(_setting(record) for record in students):
-        like = [record for record in students if _setting(record) == setting]
-        rules = {_soft_weight_rule(record): None for record in like}
-        for rule in [rule for rule in rules if rule is not None] or rules:
-            members = [record for record in like if _soft_weight_rule(record) in (None, rule)]
-            teachers = [record for record in done if _teaches(record, members[0])]
-            found.append([*teachers, *members])
-    return found or ([done] if done else [])
+_HEADER = ("published", "batch norm", *SELECTIONS.values(), "optimism", "n")
+_STATES = {"running": "unfinished"}  # "running" means batch norm statistics here
+_HARD = cell_name("hard", published.HARD_TEMPERATURE)
 
 
-def _setting(record: RunRecord) -> str:
-    shared = {key: value for key, value in record.config.items() if key not in _INSIDE}
-    shared["teacher"] = record.config["teacher"]["schedule"]
-    return json.dumps([shared, record.data_identity], sort_keys=True)
-
-
-def _teaches(teacher: RunRecord, student: RunRecord) -> bool:
-    """Whether a run is a teacher that a student's configuration could name, seeds aside."""
-    same = ("batch_norm", "evaluation", "trainer")
-    return (
-        teacher.model == "teacher"
-        and teacher.data_identity == student.data_identity
-        and teacher.config["schedule"] == student.config["teacher"]["schedule"]
-        and all(teacher.config[key] == student.config[key] for key in same)
-    )
-
-
-def _soft_weight_rule(record: RunRecord) -> str | None:
-    """Return how c follows from T, or None for a loss without c: T^2 or a number, to a number."""
-    if record.loss not in ("soft_hard", "gt_soft_hard") or record.temperature is None:
-        return None
-    values = {
-        key: "T^2" if value == record.temperature**2 else value
-        for key, value in record.config["soft_weight"].items()
-    }
-    return json.dumps(values, sort_keys=True)
-
-
-def tables(records: Sequence[RunRecord]) -> list[Table]:
-    """Return the published tables that a set of runs has something for.
-
-    Args:
-        records: of one of :func:`sets`.
-    """
-    found = []
-    hard = _runs(records, "hard", published.HARD_TEMPERATURE)
-    teachers = [record for record in records if record.model == "teacher"]
-    if hard or teachers:
-        found.append(_table_1(teachers, hard))
-    for loss, accuracies in published.DISTILLED.items():
-        if any(record.loss == loss for record in records):
-            table = _new_table(published.TITLES[loss], "T")
-            for temperature, accuracy in zip(published.TEMPERATURES, accuracies, strict=True):
-                runs = _runs(records, loss, temperature)
-                table.add_row(f"{temperature:g}", f"{accuracy:.1f}", *_ours(runs))
-            found.append(table)
+def accuracy_tables(runs: RunSet) -> list[Table]:
+    """Return the published tables that a set of runs has something for."""
+    cells, found = runs.cells, []
+    if TEACHER in cells or any(cell.startswith("hard ") for cell in cells):
+        others = [cell for cell in cells if cell.startswith("hard ") and cell != _HARD]
+        rows = [
+            *_rows(runs, TEACHER, "teacher", published.TEACHER_ACCURACY),
+            *_rows(runs, _HARD, _HARD, published.HARD_ACCURACY),
+            *(row for cell in others for row in _rows(runs, cell, cell, None)),
+        ]
+        title = "Table 1: teacher, and student from ground truth only (hard)"
+        found.append(Table("table1", title, "", ("model", *_HEADER), rows))
+    for number, (loss, accuracies) in enumerate(published.DISTILLED.items(), start=2):
+        ours = [cell for cell in cells if cell.startswith(f"{loss} ")]
+        if ours:
+            known = dict(zip(published.TEMPERATURES, accuracies, strict=True))
+            rows = _loss_rows(runs, loss, known, ours)
+            title = published.TITLES[loss]
+            found.append(Table(f"table{number}", title, "", ("T", *_HEADER), rows))
     return found
 
 
-def _runs(records: Iterable[RunRecord], loss: str, temperature: float) -> list[RunRecord]:
+def _loss_rows(
+    runs: RunSet, loss: str, known: Mapping[float, float], ours: Sequence[str]
+) -> list[list[str]]:
+    temperatures = {run.record.temperature for cell in ours for run in runs.of(cell)} | set(known)
+    rows = []
+    for temperature in sorted(value for value in temperatures if value is not None):
+        cell = cell_name(loss, temperature)
+        rows += _rows(runs, cell, f"{temperature:g}", known.get(temperature))
+    return rows
+
+
+def _rows(runs: RunSet, cell: str, label: str, accuracy: float | None) -> list[list[str]]:
+    """Return a row for each kind of batch norm statistics; what is not there is said."""
+    number = NOT_APPLICABLE if accuracy is None else f"{accuracy:.1f}"
     return [
-        record
-        for record in records
-        if record.model == "student" and record.loss == loss and record.temperature == temperature
+        [
+            label,
+            number if kind == PUBLISHED_VIEW.statistics else NOT_APPLICABLE,
+            name,
+            *(_mean(runs, cell, View(kind, selection)) for selection in SELECTIONS),
+            _optimism(runs, cell, kind),
+            _count(runs, cell),
+        ]
+        for kind, name in STATISTICS.items()
     ]
 
 
-def _new_table(title: str, first: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column(first)
-    table.add_column("published", justify="right", style="cyan")
-    for name, _, _ in _COLUMNS:
-        table.add_column(name, justify="right")
-    table.add_column("runs", justify="right")
-    return table
+def _mean(runs: RunSet, cell: str, view: View) -> str:
+    values = list(runs.percents(cell, view).values())
+    if not runs.done(cell):
+        states = {run.record.status for run in runs.of(cell)}
+        return "failed" if "failed" in states else "unfinished" if states else "missing"
+    if not values:
+        return "not measured"
+    interval = mean_interval(values)
+    if len(values) == 1:
+        return f"{interval.estimate:.1f}"
+    return f"{interval.estimate:.1f} ± {interval.half_width:.1f}"
 
 
-def _ours(runs: Sequence[RunRecord]) -> list[str]:
-    """Return the cells of a row; what is not there is said, not left blank."""
-    if not runs:
-        return ["missing"] * len(_COLUMNS) + ["0"]
-    cells = []
-    for _, kind, selection in _COLUMNS:
-        chosen = [run.selections.get(kind, {}).get(selection) for run in runs]
-        values = [100 * row["test/accuracy"] for row in chosen if row is not None]
-        cells.append(f"{fmean(values):.1f}" if len(values) == len(runs) else "none")
-    return [*cells, str(len(runs))]
+def _optimism(runs: RunSet, cell: str, kind: str) -> str:
+    best, honest = (runs.percents(cell, View(kind, name)) for name in ("best_test", "best_val"))
+    shared = best.keys() & honest.keys()
+    return f"{fmean(best[s] - honest[s] for s in shared):.1f}" if shared else NOT_APPLICABLE
 
 
-def _table_1(teachers: Sequence[RunRecord], hard: Sequence[RunRecord]) -> Table:
-    table = _new_table("Table 1: teacher, and student from ground truth only (hard)", "model")
-    table.add_row("teacher", f"{published.TEACHER_ACCURACY:.1f}", *_ours(teachers))
-    table.add_row("q1, T=15", f"{published.HARD_ACCURACY:.1f}", *_ours(hard))
-    table.caption = (
-        f"Sizes, published | ours: teacher's checkpoint {published.TEACHER_CHECKPOINT} | "
-        f"{_size(teachers, 'checkpoint')} (with the optimizer's state); student "
-        f"{published.HARD_CHECKPOINT} | {_size(hard, 'weights_float32')} (32-bit weights alone)."
+def _count(runs: RunSet, cell: str) -> str:
+    """Return how many seeds a cell has, and what became of the others in the set."""
+    done = len(runs.done(cell))
+    others = Counter(run.record.status for run in runs.of(cell) if not run.done)
+    expected = {run.record.seed for run in runs.runs}
+    absent = len(expected - {run.record.seed for run in runs.of(cell)})
+    parts = [f"{n} {_STATES.get(status, status)}" for status, n in sorted(others.items())]
+    if absent:
+        parts.append(f"{absent} missing")
+    return f"{done} ({', '.join(parts)})" if parts else str(done)
+
+
+def seeds_table(runs: RunSet) -> Table:
+    """Return every run with its accuracies."""
+    rows = []
+    for cell in runs.cells:
+        for run in runs.of(cell):
+            values = [run.percent(view) for view in VIEWS]
+            texts = ["not measured" if value is None else f"{value:.2f}" for value in values]
+            if not run.done:
+                texts = [_STATES.get(run.record.status, run.record.status)] * len(VIEWS)
+            rows.append([cell, str(run.record.seed), *texts])
+    header = ("cell", "seed", *(f"{SELECTIONS[s]}, {STATISTICS[k]}" for k, s in VIEWS))
+    return Table("seeds", "Every run: test accuracy in %", "", header, rows)
+
+
+def noise_table(runs: RunSet) -> Table:
+    """Return how test accuracy swings over the late epochs, and what the best epoch gains."""
+    rows = []
+    for cell in runs.cells:
+        noise = epoch_noise(runs.done(cell), PUBLISHED_VIEW.statistics)
+        if noise is None:
+            rows.append([cell, *["too few epochs"] * 4, NOT_APPLICABLE, NOT_APPLICABLE])
+            continue
+        gap = _published_gap(cell)
+        explained = f"{100 * noise.gain / abs(gap):.0f} %" if gap else NOT_APPLICABLE
+        numbers = (noise.deviation, noise.swing, noise.gain)
+        rows.append(
+            [
+                cell,
+                str(noise.epochs),
+                *(f"{number:.2f}" for number in numbers),
+                f"{gap:.1f}" if gap is not None else NOT_APPLICABLE,
+                explained,
+            ]
+        )
+    caption = (
+        "In points, running statistics, the mean over runs. Late epochs: the last quarter. gain: "
+        "the best of all epochs on the test set minus the mean of the late ones, which no method "
+        "earned. gap: published, T = 15 minus this T (hard: this loss at T = 15 minus hard). "
+        "A gain near or above 100 % of a gap can explain it alone."
     )
-    table.caption_justify = "left"
-    return table
+    header = ("cell", "late epochs", "deviation", "swing", "gain", "gap", "gain / gap")
+    return Table(
+        "noise", "Epoch noise: what choosing the best epoch picks up", caption, header, rows
+    )
 
 
-def _size(runs: Sequence[RunRecord], name: str) -> str:
-    return f"{runs[0].sizes[name] / 1e6:.2f} MB" if runs else "missing"
+def _published_gap(cell: str) -> float | None:
+    for loss, accuracies in published.DISTILLED.items():
+        known = dict(zip(published.TEMPERATURES, accuracies, strict=True))
+        for temperature, accuracy in known.items():
+            if cell == cell_name(loss, temperature):
+                if temperature == published.HARD_TEMPERATURE:
+                    return accuracy - published.HARD_ACCURACY
+                return known[published.HARD_TEMPERATURE] - accuracy
+    return None
+
+
+def sizes_table(sizes: Mapping[str, Sizes]) -> Table:
+    """Return Table 1's sizes: what was published, and the three that we count."""
+    known = {"teacher": published.TEACHER_CHECKPOINT, "student": published.HARD_CHECKPOINT}
+    rows = []
+    for model, printed in known.items():
+        counted = sizes.get(model)
+        numbers = (
+            ["missing"] * 3
+            if counted is None
+            else [_kilobytes(n) for n in (counted.checkpoint, counted.float32, counted.deployed)]
+        )
+        rows.append([model, printed, *numbers])
+    caption = (
+        "The published 3.43M is the teacher with Adam's two moments, 1.13M the student's 32-bit "
+        "weights alone: their ratio of 3 owes nothing to quantization. checkpoint: what training "
+        "goes on from, the file; float32: trained numbers at 4 bytes; deployed: weight codes "
+        "packed, batch norm folded into one threshold a channel (student) or into the "
+        "convolutions (teacher), float32 last layer, counted from the shapes in the files."
+    )
+    header = ("model", "published", "checkpoint", "float32", "deployed")
+    return Table("sizes", "Table 1: sizes", caption, header, rows)
+
+
+def _kilobytes(count: int) -> str:
+    return f"{count / 1000:,.1f} kB"
+
+
+def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
+    """Return the claims with effect, p and verdict."""
+    rows = [
+        [
+            statement(finding),
+            finding.verdict or "no verdict",
+            _number(finding.question.published),
+            _effect(finding),
+            _p(finding.p),
+            _number(finding.detectable),
+            str(finding.n) if finding.n else NOT_APPLICABLE,
+        ]
+        for finding in findings
+    ]
+    caption = (
+        f"Accuracies: {SELECTIONS[view.selection]}, {STATISTICS[view.statistics]} batch norm "
+        "statistics. effect: the comparison that decides, with 95 % interval, in points where no "
+        "other unit is said. p: two-sided, Holm within a letter. detectable: the smallest "
+        "difference that this many seeds find with 80 % probability."
+    )
+    header = ("claim", "verdict", "published", "effect", "p", "detectable", "seeds")
+    return Table("claims", "Published claims", caption, header, rows, labels=2)
+
+
+def tests_table(findings: Sequence[Finding]) -> Table:
+    """Return how each claim was tested, and what else is known of it."""
+    rows = []
+    for finding in findings:
+        images = finding.question.images
+        rows.append(
+            [
+                statement(finding),
+                finding.question.test,
+                NOT_APPLICABLE if images is None else f"[{images.low:.2f}, {images.high:.2f}]",
+                _p(finding.equivalence_p),
+                finding.reason or NOT_APPLICABLE,
+            ]
+        )
+    caption = (
+        "images: 95 % interval of the effect over other seeds and other test images (two-way "
+        "bootstrap). p equal: of an effect of at least 0.1 points in size (two one-sided tests); "
+        "small means that it is practically nothing."
+    )
+    header = ("claim", "test", "images", "p equal", "note")
+    return Table("tests", "How the claims were tested", caption, header, rows, labels=5)
+
+
+def robustness_table(by_view: Mapping[View, Sequence[Finding]]) -> Table:
+    """Return the verdicts under every kind of accuracy: what depends on the choice is fragile."""
+    rows = [
+        [statement(found[0]), *(one.verdict or "no verdict" for one in found)]
+        for found in zip(*by_view.values(), strict=True)
+        if found[0].question.unit == "points"
+    ]
+    header = ("claim", *(f"{SELECTIONS[s]}, {STATISTICS[k]}" for k, s in by_view))
+    caption = "Verdicts if the claims were read from other accuracies than the one that counts."
+    title = "Do verdicts depend on the accuracy?"
+    return Table("robustness", title, caption, header, rows, labels=len(header))
+
+
+def statement(finding: Finding) -> str:
+    """Return a claim's letter and words."""
+    return f"({finding.question.claim}) {finding.question.name}"
+
+
+def _number(value: float | None) -> str:
+    return NOT_APPLICABLE if value is None else f"{value:.2f}"
+
+
+def _effect(finding: Finding) -> str:
+    if finding.effect is None:
+        return "not measured" if finding.question.claim in "gh" else "missing"
+    estimate, low, high = finding.effect
+    unit = "" if finding.question.unit == "points" else f" {finding.question.unit}"
+    limits = f" [{low:.2f}, {high:.2f}]" if low < high < float("inf") else ""
+    return f"{estimate:.2f}{limits}{unit}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return NOT_APPLICABLE
+    return "<0.001" if value < 0.001 else f"{value:.3f}"

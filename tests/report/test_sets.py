@@ -1,16 +1,16 @@
-"""Tables 1 to 4, the published numbers beside ours."""
+"""Which runs may stand in the same tables."""
 
 import dataclasses
-import io
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
-from rich.table import Table
 
-from bitstill.report.tables import CAPTION, sets, tables
-from bitstill.runs import Row, RunRecord
+from bitstill.report.sweeps import Run, run_sets
+from bitstill.runs import Row, RunPaths, RunRecord
 
+LOSSES = ("soft", "soft_hard", "gt_soft_hard")
 HARD_WEIGHT = {"_target_": "bitstill.losses.constant_weight", "_partial_": True}
 
 
@@ -64,92 +64,9 @@ def record(
     )
 
 
-def rows(table: Table) -> list[list[str]]:
-    """Return a table's cells as text."""
-    columns = [[str(cell) for cell in column.cells] for column in table.columns]
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def printed(table: Table) -> str:
-    console = Console(file=io.StringIO(), width=120)
-    console.print(table)
-    text = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
-    assert isinstance(text, str)
-    return text
-
-
-PUBLISHED = {
-    "soft": ("Table 2", [("10", "90.0"), ("15", "90.4"), ("50", "88.1"), ("100", "89.9")]),
-    "soft_hard": ("Table 3", [("10", "90.0"), ("15", "91.0"), ("50", "90.1"), ("100", "90.3")]),
-    "gt_soft_hard": ("Table 4", [("10", "90.2"), ("15", "91.4"), ("50", "90.0"), ("100", "90.6")]),
-}
-
-
-@pytest.mark.parametrize("loss", PUBLISHED)
-def test_the_published_numbers_to_the_letter(loss: str) -> None:
-    title, published = PUBLISHED[loss]
-    [table] = tables([record(loss, 50.0)])
-    assert str(table.title).startswith(f"{title}: ")
-    assert f"({loss})" in str(table.title)
-    assert [(row[0], row[1]) for row in rows(table)] == published
-
-
-def test_table_1_to_the_letter() -> None:
-    [table] = tables([record("hard"), record("hard", None)])
-    assert [row[:2] for row in rows(table)] == [["teacher", "94.3"], ["q1, T=15", "90.0"]]
-    text = " ".join(printed(table).split())
-    assert "teacher's checkpoint 3.43M | 3.53 MB" in text
-    assert "student 1.13M | 1.17 MB" in text
-
-
-def test_cells_are_means_over_the_runs() -> None:
-    names = ("running/best_test", "running/best_val", "running/last", "precise/last")
-    measured = [(0.912, 0.901, 0.85, 0.9), (0.915, 0.907, 0.85, 0.91), (0.906, 0.901, 0.88, 0.92)]
-    found = [
-        record("soft", 50.0, seed=seed, accuracies=dict(zip(names, one, strict=True)))
-        for seed, one in enumerate(measured)
-    ]
-    [table] = tables(found)
-    # (91.2 + 91.5 + 90.6) / 3 = 91.1; (90.1 + 90.7 + 90.1) / 3 = 90.3; (85 + 85 + 88) / 3 = 86.0
-    assert rows(table)[2] == ["50", "88.1", "91.1", "90.3", "86.0", "91.0", "3"]
-
-
-def test_what_is_missing_is_said() -> None:
-    [table] = tables([record("soft", 50.0)])
-    cells = rows(table)
-    assert [row[2:] for row in cells if row[0] != "50"] == [["missing"] * 4 + ["0"]] * 3
-    assert "missing" not in cells[2]
-
-
-def test_table_1_without_a_teacher_or_a_student() -> None:
-    [table] = tables([record("hard")])
-    assert rows(table)[0][2:] == ["missing"] * 4 + ["0"]
-    assert "3.43M | missing" in " ".join(printed(table).split())
-    [table] = tables([record("hard", None)])
-    assert rows(table)[1][2:] == ["missing"] * 4 + ["0"]
-    assert "1.13M | missing" in " ".join(printed(table).split())
-
-
-def test_hard_at_another_temperature_is_not_the_published_cell() -> None:
-    assert tables([record("hard", 1.0)]) == []
-
-
-def test_a_run_without_validation_has_no_best_val() -> None:
-    found = record("soft", 50.0)
-    selections = {**found.selections, "running": {**found.selections["running"], "best_val": None}}
-    [table] = tables([dataclasses.replace(found, selections=selections)])
-    assert rows(table)[2] == ["50", "88.1", "90.0", "none", "70.0", "60.0", "1"]
-
-
-def test_a_run_without_exact_statistics_has_none() -> None:
-    found = record("soft", 50.0)
-    selections = {"running": found.selections["running"]}
-    [table] = tables([dataclasses.replace(found, selections=selections)])
-    assert rows(table)[2] == ["50", "88.1", "90.0", "80.0", "70.0", "none", "1"]
-
-
-def test_the_caption_says_that_the_test_set_chose_the_epoch() -> None:
-    assert "best on the test set" in CAPTION
+def sets(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
+    groups = run_sets([Run(RunPaths(Path("run")), record) for record in records])
+    return [[run.record for run in group.runs] for group in groups]
 
 
 def cells(group: list[RunRecord]) -> list[str]:
@@ -160,11 +77,10 @@ def test_a_plain_sweep_is_one_set() -> None:
     found = [
         record("hard", None),
         record("hard"),
-        *(record(loss, t) for loss in PUBLISHED for t in (10.0, 15.0, 50.0, 100.0)),
+        *(record(loss, t) for loss in LOSSES for t in (10.0, 15.0, 50.0, 100.0)),
     ]
     [group] = sets(found)
     assert cells(group) == cells(found)
-    assert len(tables(group)) == 4
 
 
 def test_seeds_are_in_one_set() -> None:
@@ -251,8 +167,3 @@ def test_a_teacher_belongs_to_every_set_of_its_data_and_schedule() -> None:
 def test_a_teacher_alone_is_a_set() -> None:
     teacher = record("hard", None)
     assert sets([teacher]) == [[teacher]]
-
-
-@pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
-def test_unfinished_runs_are_in_no_set(status: Any) -> None:
-    assert sets([dataclasses.replace(record("soft"), status=status)]) == []

@@ -1,0 +1,113 @@
+"""``bitstill report``: read sweeps, say what they showed, write it down."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bitstill.report.content import Report, SetReport, build
+from bitstill.report.figures.figure import Figure, theme, to_csv, with_data
+from bitstill.report.table import Table, in_encoding, to_latex, to_markdown, to_rich
+from bitstill.report.tables import CAPTION
+from bitstill.runs import write_atomically
+
+PIPE_WIDTH = 110  # a pipe has no width of its own, and rich would take 80
+
+
+def run_report(folders: Sequence[Path], output: Path | None) -> Path:
+    """Report on sweeps in the terminal and in files.
+
+    Args:
+        folders: of sweeps; the first is compared with the others.
+        output: where files go; None is ``report/`` in the first folder.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: a folder holds no runs, or the output cannot be written.
+    """
+    from bitstill.errors import UserError
+
+    report = build(folders)
+    output = folders[0] / "report" if output is None else output
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    show(report, console)
+    try:
+        page = write(report, output)
+    except OSError as error:
+        raise UserError(
+            f"--output: {output} cannot be written ({error.strerror}): give another folder"
+        ) from error
+    console.print(f"\nPage: {page.resolve()}", soft_wrap=True, highlight=False)
+    return page
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the tables of a report."""
+    from bitstill.report.page import summary
+
+    for one in report.sets:
+        if len(report.sets) > 1:
+            console.rule(one.runs.name, align="left")
+        for table in one.tables:
+            if table.name not in ("seeds", "robustness", "tests"):
+                console.print(to_rich(table, encoding=console.encoding))
+    for table in report.comparisons:
+        console.print(to_rich(table, encoding=console.encoding))
+    console.print(in_encoding(CAPTION, console.encoding), style="dim")
+    console.print(f"\n{summary(report)}", highlight=False)
+
+
+def write(report: Report, output: Path) -> Path:
+    """Write the page, ``report.json``, tables and figures; return the page's path."""
+    from bitstill.report.machine import to_plain
+    from bitstill.report.page import render
+
+    for folder in ("tables", "figures"):
+        (output / folder).mkdir(parents=True, exist_ok=True)
+    _text(output / "report.json", json.dumps(to_plain(report), indent=1, allow_nan=False) + "\n")
+    for one in report.sets:
+        prefix = _prefix(report, one)
+        for table in one.tables:
+            _write_table(table, output / "tables", prefix)
+        for figure in one.figures:
+            _write_figure(figure, output / "figures", prefix)
+    for table in report.comparisons:
+        _write_table(table, output / "tables", "")
+    page = output / "index.html"
+    _text(page, render(report))
+    return page
+
+
+def _prefix(report: Report, one: SetReport) -> str:
+    """Return what tells the files of several sets apart."""
+    if len(report.sets) == 1:
+        return ""
+    number = list(report.sets).index(one) + 1
+    return f"set{number}-" + re.sub(r"[^A-Za-z0-9]+", "-", one.runs.name).strip("-") + "-"
+
+
+def _text(path: Path, text: str) -> None:
+    write_atomically(path, text.encode())
+
+
+def _write_table(table: Table, folder: Path, prefix: str) -> None:
+    forms: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_latex}
+    for ending, form in forms.items():
+        _text(folder / f"{prefix}{table.name}.{ending}", form(table))
+
+
+def _write_figure(figure: Figure, folder: Path, prefix: str) -> None:
+    import vl_convert
+
+    svg = figure.drawing
+    if figure.spec is not None:
+        config = {**theme(dark=False), "background": "white"}
+        svg = str(vl_convert.vegalite_to_svg(with_data(figure), config=config))
+        _text(folder / f"{prefix}{figure.name}.csv", to_csv(figure.rows))
+    _text(folder / f"{prefix}{figure.name}.svg", svg)
+    write_atomically(folder / f"{prefix}{figure.name}.png", vl_convert.svg_to_png(svg, scale=2))

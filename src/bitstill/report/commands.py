@@ -1,0 +1,24 @@
+"""Commands that make numbers again."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from bitstill.report.sweeps import Run
+
+
+def report_command(folders: Sequence[Path]) -> str:
+    """Return the command that makes a report."""
+    return shlex.join(["bitstill", "report", *(str(folder) for folder in folders)])
+
+
+def run_command(run: Run) -> str:
+    """Return the command that does a run again, from the arguments that made it."""
+    import yaml
+
+    if not run.paths.overrides.exists():
+        return "its arguments were not kept"
+    overrides = yaml.safe_load(run.paths.overrides.read_text()) or []
+    # An experiment is a sweep; one of its runs is asked for.
+    alone = ["hydra.mode=RUN"] if any("experiment=" in one for one in overrides) else []
+    return shlex.join(["bitstill", "train", *map(str, overrides), *alone])

@@ -1,0 +1,149 @@
+"""What a report says: everything measured and worded, before it takes any form."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitstill.report.claims import findings, primary_view
+from bitstill.report.comparison import comparison_table
+from bitstill.report.figures.accuracy import accuracy_figure
+from bitstill.report.figures.calibration import calibration_figures
+from bitstill.report.figures.claims import claim_figures
+from bitstill.report.figures.curves import curve_figures
+from bitstill.report.figures.figure import Figure
+from bitstill.report.figures.flow import flow_figure
+from bitstill.report.figures.gradients import gradient_figures
+from bitstill.report.figures.size import size_figures
+from bitstill.report.figures.soft_targets import soft_target_figures
+from bitstill.report.figures.weights import weight_figures
+from bitstill.report.findings import Finding
+from bitstill.report.gradients import Ratio, gradient_ratios, slopes
+from bitstill.report.outputs import Images
+from bitstill.report.sizes import Sizes, model_sizes
+from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, run_sets
+from bitstill.report.table import Table
+from bitstill.report.tables import (
+    accuracy_tables,
+    claims_table,
+    noise_table,
+    robustness_table,
+    seeds_table,
+    sizes_table,
+    tests_table,
+)
+
+
+class SetReport:
+    """What one set of runs shows; each part is made when it is first asked for."""
+
+    def __init__(self, runs: RunSet) -> None:
+        self.runs = runs
+        self.view = primary_view(runs)
+
+    @functools.cached_property
+    def sizes(self) -> dict[str, Sizes]:
+        """The sizes of teacher and student."""
+        return model_sizes(list(self.runs.runs))
+
+    @functools.cached_property
+    def _images(self) -> Images | None:
+        done = [run for run in self.runs.runs if run.done]
+        return Images(done[0]) if done else None
+
+    @functools.cached_property
+    def ratios(self) -> list[Ratio]:
+        """The measured ratios of gradient norms."""
+        return gradient_ratios(self.runs, self._images)
+
+    def findings(self, view: View) -> list[Finding]:
+        """Return the answers to all claims for one kind of accuracy."""
+        return findings(self.runs, view, sizes=self.sizes, slopes=slopes(self.ratios))
+
+    @functools.cached_property
+    def by_view(self) -> dict[View, list[Finding]]:
+        """The answers for every kind of accuracy that was measured."""
+        measured = [
+            view
+            for view in VIEWS
+            if any(run.percent(view) is not None for run in self.runs.runs if run.done)
+        ]
+        return {view: self.findings(view) for view in measured}
+
+    @functools.cached_property
+    def main_findings(self) -> list[Finding]:
+        """The answers that count."""
+        return self.by_view.get(self.view) or self.findings(self.view)
+
+    @functools.cached_property
+    def tables(self) -> list[Table]:
+        """All tables, the claims first."""
+        return [
+            claims_table(self.main_findings, view=self.view),
+            tests_table(self.main_findings),
+            *accuracy_tables(self.runs),
+            sizes_table(self.sizes),
+            noise_table(self.runs),
+            *([robustness_table(self.by_view)] if len(self.runs.seeds) > 1 else []),
+            seeds_table(self.runs),
+        ]
+
+    @functools.cached_property
+    def figures(self) -> list[Figure]:
+        """All figures that the files allow."""
+        return [
+            *claim_figures(self.main_findings),
+            accuracy_figure(self.runs),
+            *curve_figures(self.runs),
+            flow_figure(),
+            *soft_target_figures(self.runs, self._images),
+            *gradient_figures(self.ratios),
+            *weight_figures(self.runs),
+            *size_figures(self.runs, self.view, self.sizes),
+            *calibration_figures(self.runs, self._images),
+        ]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Some sweeps and their comparison.
+
+    Attributes:
+        folders: of the sweeps.
+        sets: of all sweeps, in order.
+        comparisons: of the first set with each set of a later sweep.
+    """
+
+    folders: Sequence[Path]
+    sets: Sequence[SetReport]
+    comparisons: Sequence[Table]
+
+
+def build(folders: Sequence[Path]) -> Report:
+    """Read sweeps.
+
+    Raises:
+        UserError: a folder holds no runs.
+    """
+    sweeps = [run_sets(read_sweep(folder), folder=folder) for folder in folders]
+    names = [runs.name for sets in sweeps for runs in sets]
+    if len(set(names)) < len(names):  # two sweeps of one name: told apart by their folders
+        sweeps = [
+            [RunSet(f"{runs.folder}: {runs.name}", runs.runs, runs.folder) for runs in sets]
+            for sets in sweeps
+        ]
+    first = sweeps[0][0]
+    later = [runs for sets in sweeps[1:] for runs in sets]
+    return Report(
+        folders,
+        [SetReport(runs) for sets in sweeps for runs in sets],
+        [
+            comparison_table(first, runs, _shared_view(first, runs), f"comparison-{number}")
+            for number, runs in enumerate(later, start=1)
+        ],
+    )
+
+
+def _shared_view(first: RunSet, second: RunSet) -> View:
+    views = {primary_view(first), primary_view(second)}
+    return views.pop() if len(views) == 1 else View("running", "last")

@@ -1,0 +1,1 @@
+"""The figures: each module turns runs into rows and a Vega-Lite specification that draws them."""

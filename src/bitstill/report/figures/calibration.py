@@ -1,0 +1,98 @@
+"""Calibration: whether a network is right as often as it says."""
+
+import numpy as np
+
+from bitstill.report.figures.figure import LOSSES, Figure, Row, Spec, legend_filter
+from bitstill.report.outputs import Images, logits, softmax
+from bitstill.report.published import HARD_TEMPERATURE
+from bitstill.report.sweeps import TEACHER, Run, RunSet, cell_name
+
+_IMAGES = 1024
+_BINS = 10
+
+
+def calibration_figures(runs: RunSet, images: Images | None) -> list[Figure]:
+    """Return the reliability diagram of the teacher and of a student a loss, first seed."""
+    sample = images.sample("test", _IMAGES) if images is not None else None
+    if sample is None:
+        return []
+    rows: list[Row] = []
+    errors = []
+    for run in _chosen(runs):
+        values = logits(run, sample.images)
+        if values is not None:
+            shares = softmax(values, 1)
+            right = shares.argmax(axis=1) == sample.labels
+            found, error = _reliability(run.record.cell, shares.max(axis=1), right)
+            rows += found
+            errors.append(f"{run.record.cell} {error:.3f}")
+    if not rows:
+        return []
+    caption = (
+        f"Accuracy against the largest probability of the softmax (T = 1), in {_BINS} bins, over "
+        f"{len(sample.labels):,} test images; one run each, after the last epoch. On the dashed "
+        "diagonal a network is right as often as it says; below, it is too sure. A dot's size is "
+        "its share of the images. Expected calibration error: " + ", ".join(errors) + "."
+    )
+    return [Figure("calibration", "Calibration", caption, rows, _spec(rows))]
+
+
+def _chosen(runs: RunSet) -> list[Run]:
+    cells = [*(cell_name(loss, HARD_TEMPERATURE) for loss in LOSSES), TEACHER]
+    return [runs.done(cell)[0] for cell in cells if runs.done(cell)]
+
+
+def _reliability(name: str, sure: np.ndarray, right: np.ndarray) -> tuple[list[Row], float]:
+    """Return a row a bin, and the expected calibration error (Guo et al. 2017, eq. 3)."""
+    bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
+    rows: list[Row] = []
+    error = 0.0
+    for one in np.unique(bins):
+        inside = bins == one
+        confidence, accuracy = float(sure[inside].mean()), float(right[inside].mean())
+        share = float(inside.mean())
+        error += share * abs(accuracy - confidence)
+        rows.append(
+            {"network": name, "confidence": confidence, "accuracy": accuracy, "share": share}
+        )
+    return rows, error
+
+
+def _spec(rows: list[Row]) -> Spec:
+    shown = {str(row["network"]) for row in rows}
+    names = [*(cell_name(loss, HARD_TEMPERATURE) for loss in LOSSES), TEACHER]
+    encoding: Spec = {
+        "x": {
+            "field": "confidence",
+            "type": "quantitative",
+            "title": "largest probability",
+            "scale": {"domain": [0, 1]},
+        },
+        "y": {"field": "accuracy", "type": "quantitative", "scale": {"domain": [0, 1]}},
+        "color": {"field": "network", "type": "nominal", "scale": {"domain": names}},
+    }
+    encoding["color"]["legend"] = {"values": [name for name in names if name in shown]}
+    size = {"field": "share", "type": "quantitative", "legend": None, "scale": {"range": [20, 300]}}
+    filters = [{"filter": {"param": "network"}}]
+    return {
+        "width": 380,
+        "height": 320,
+        "layer": [
+            {
+                "data": {"values": [{"confidence": end, "accuracy": end} for end in (0, 1)]},
+                "mark": {"type": "line", "strokeDash": [5, 4], "color": "#8a8f98"},
+                "encoding": {name: encoding[name] for name in ("x", "y")},
+            },
+            {
+                "transform": filters,
+                "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.5},
+                "encoding": encoding,
+                "params": [legend_filter("network", "network")],
+            },
+            {
+                "transform": filters,
+                "mark": {"type": "point", "filled": True},
+                "encoding": {**encoding, "size": size},
+            },
+        ],
+    }

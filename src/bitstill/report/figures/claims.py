@@ -1,0 +1,77 @@
+"""The claims as a forest plot: effect, interval, published effect, verdict."""
+
+import math
+from collections.abc import Sequence
+
+from bitstill.report.figures.figure import Figure, Row, Spec
+from bitstill.report.findings import Finding
+
+
+def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
+    """Return the figure of all claims that are measured in points of accuracy."""
+    rows: list[Row] = []
+    for finding in findings:
+        if finding.effect is not None and finding.question.unit == "points":
+            estimate, low, high = finding.effect
+            bounded = math.isfinite(low)
+            rows.append(
+                {
+                    "claim": f"({finding.question.claim}) {finding.question.name}",
+                    "effect": estimate,
+                    "low": low if bounded else None,
+                    "high": high if bounded else None,
+                    "published": finding.question.published,
+                    "verdict": finding.verdict or "no verdict",
+                }
+            )
+    if not rows:
+        return []
+    caption = (
+        "For each claim the effect that decides (points of accuracy; right of zero as claimed), "
+        "its 95 % t interval where there are several seeds, and as a diamond the published effect."
+    )
+    return [Figure("claims", "The claims at a glance", caption, rows, _spec())]
+
+
+def _spec() -> Spec:
+    y = {
+        "field": "claim",
+        "type": "nominal",
+        "sort": None,
+        "title": None,
+        "axis": {"labelLimit": 420},
+    }
+    x = {"field": "effect", "type": "quantitative", "title": "points of test accuracy"}
+    color = {
+        "field": "verdict",
+        "type": "nominal",
+        "title": "verdict",
+        "scale": {"domain": ["no verdict", "undecided", "contradicted", "reproduced"]},
+    }
+    tooltip = [
+        {"field": name, "format": ".2f"} for name in ("effect", "low", "high", "published")
+    ] + [{"field": "verdict"}]
+    return {
+        "width": 400,
+        "height": {"step": 26},
+        "encoding": {"y": y},
+        "layer": [
+            {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": {"x": {"datum": 0}}},
+            {
+                "mark": {"type": "rule", "strokeWidth": 2},
+                "encoding": {
+                    "x": {**x, "field": "low"},
+                    "x2": {"field": "high"},
+                    "color": color,
+                },
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 90},
+                "encoding": {"x": x, "color": color, "tooltip": tooltip},
+            },
+            {
+                "mark": {"type": "point", "shape": "diamond", "size": 70},
+                "encoding": {"x": {**x, "field": "published"}, "color": color, "tooltip": tooltip},
+            },
+        ],
+    }

@@ -1,0 +1,120 @@
+"""A figure: its rows, and how Vega-Lite draws them; colours for light and dark."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, str | float | int | None]
+Spec = dict[str, Any]
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing is fetched
+LOSSES = ("hard", "soft", "soft_hard", "gt_soft_hard")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the report.
+
+    Attributes:
+        name: a file's name without its ending.
+        title: a line.
+        caption: what is to be seen, and how it was measured; also read to those who do not see it.
+        rows: the data, also written as CSV; every row has the same columns.
+        spec: Vega-Lite without data and without colours.
+        drawing: an SVG in place of ``spec``, for what is no chart.
+    """
+
+    name: str
+    title: str
+    caption: str
+    rows: Sequence[Row] = ()
+    spec: Spec | None = None
+    drawing: str = ""
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Return rows as CSV; numbers with six digits, what is None empty."""
+    if not rows:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()}
+        )
+    return text.getvalue()
+
+
+def with_data(figure: Figure) -> Spec:
+    """Return the specification with its rows inside, as CSV: a third of the size of JSON."""
+    if figure.spec is None:
+        raise ValueError(f"figure {figure.name} is a drawing and has no specification")
+    data = {"values": to_csv(figure.rows), "format": {"type": "csv"}}
+    return {"$schema": SCHEMA, "description": figure.caption, "data": data, **figure.spec}
+
+
+def keyboard_filter(name: str, label: str, field: str, values: Sequence[str]) -> tuple[Spec, Spec]:
+    """Return a drop-down list that shows one value of ``field`` alone, and the filter with it.
+
+    It does what a click in the legend does, for those who use no mouse.
+    """
+    options = ["all", *values]
+    bind = {"input": "select", "name": f"{label} ", "options": options}
+    parameter = {"name": name, "value": "all", "bind": bind}
+    return parameter, {"filter": f"{name} == 'all' || datum.{field} == {name}"}
+
+
+def legend_filter(name: str, field: str) -> Spec:
+    """Return a selection that a click in the legend of ``field`` makes; filter with its name."""
+    return {"name": name, "select": {"type": "point", "fields": [field]}, "bind": "legend"}
+
+
+def theme(*, dark: bool) -> Spec:
+    """Return the Vega-Lite ``config`` of a colour scheme, whose colours the colour-blind can tell.
+
+    The categories are the losses in the order of ``LOSSES``, and then the teacher.
+    """
+    line = "#8a8f98"
+    text, grid = ("#e6e6e6", "#3a3f47") if dark else ("#1f2328", "#e4e7eb")
+    losses = (
+        ["#b8bec8", "#56b4e9", "#f0a33a", "#4fd1a5", "#e58bcb"]
+        if dark
+        else ["#6b7280", "#0072b2", "#c85200", "#00825f", "#a03a8c"]
+    )
+    temperatures = (
+        ["#c79bff", "#ff8f6b", "#5ab0f0", "#7ddb8a"]
+        if dark
+        else ["#6f3fb5", "#c2410c", "#1f6fb2", "#2f7d3b"]
+    )
+    return {
+        "background": None,
+        "font": "system-ui, sans-serif",
+        "view": {"stroke": None},
+        "axis": {
+            "labelColor": text,
+            "titleColor": text,
+            "gridColor": grid,
+            "domainColor": line,
+            "tickColor": line,
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "titleFontWeight": "normal",
+        },
+        "legend": {
+            "labelColor": text,
+            "titleColor": text,
+            "labelFontSize": 12,
+            "symbolSize": 90,
+            "symbolBaseFillColor": line,
+            "symbolBaseStrokeColor": line,
+        },
+        "header": {"labelColor": text, "titleColor": text, "labelFontSize": 12},
+        "title": {"color": text, "fontSize": 13, "fontWeight": 600, "anchor": "start"},
+        "text": {"color": text},
+        "rule": {"color": line},
+        "bar": {"color": losses[1]},
+        "range": {"category": losses, "ordinal": temperatures},
+    }

@@ -1,0 +1,88 @@
+"""The ratio of the two gradient norms against T, for c = 1 and c = T^2, with theory's line."""
+
+from collections.abc import Sequence
+
+from bitstill.report.figures.figure import Figure, Row, Spec
+from bitstill.report.gradients import GRID, LOSSES, Ratio, mean_over_seeds
+from bitstill.report.published import TEMPERATURES
+
+_FACTORS = {"c = 1": 0, "c = T²": 2}
+
+
+def gradient_figures(ratios: Sequence[Ratio]) -> list[Figure]:
+    """Return the figure, or nothing where nothing was measured."""
+    if not ratios:
+        return []
+    caption = (
+        "Norm of the gradient of c times the tempered term over that of the hard term, at the "
+        "logits of the students at T = 15, over training images. Dots: every seed at the published "
+        "temperatures; lines: geometric mean over seeds; dashed: theory for large T, where c = T² "
+        "makes the ratio of soft_hard level, and that of gt_soft_hard grow like T."
+    )
+    title = "Does c = T² keep the pull of the two terms alike?"
+    return [Figure("gradients", title, caption, _rows(ratios), _spec())]
+
+
+def _rows(ratios: Sequence[Ratio]) -> list[Row]:
+    rows: list[Row] = []
+    for loss in LOSSES:
+        of_loss = [ratio for ratio in ratios if ratio.loss == loss]
+        for factor, power in _FACTORS.items():
+            for ratio in of_loss:
+                rows += [
+                    _row(loss, factor, "seed", ratio.seed, t, t**power * ratio.measured[t])
+                    for t in TEMPERATURES
+                ]
+            for kind in ("measured", "limit") if of_loss else ():
+                rows += [
+                    _row(loss, factor, kind, "", t, t**power * mean_over_seeds(of_loss, kind, t))
+                    for t in GRID
+                ]
+    return rows
+
+
+def _row(loss: str, factor: str, kind: str, seed: int | str, t: float, ratio: float) -> Row:
+    return {"loss": loss, "factor": factor, "kind": kind, "seed": seed, "T": t, "ratio": ratio}
+
+
+def _spec() -> Spec:
+    def panel(loss: str) -> Spec:
+        def layer(kind: str, mark: Spec) -> Spec:
+            return {"transform": [{"filter": f"datum.kind == '{kind}'"}], "mark": mark}
+
+        return {
+            "title": loss,
+            "width": 320,
+            "height": 260,
+            "transform": [{"filter": f"datum.loss == '{loss}'"}],
+            "encoding": {
+                "x": {
+                    "field": "T",
+                    "type": "quantitative",
+                    "title": "temperature T",
+                    "scale": {"type": "log"},
+                    "axis": {"values": [1, 2, 5, 10, 15, 50, 100, 200]},
+                },
+                "y": {
+                    "field": "ratio",
+                    "type": "quantitative",
+                    "title": "gradient norms, tempered / hard",
+                    "scale": {"type": "log"},
+                    "axis": {"format": "~g", "tickCount": 6},
+                },
+                "color": {"field": "factor", "type": "nominal", "title": None},
+                "tooltip": [
+                    {"field": "factor"},
+                    {"field": "T"},
+                    {"field": "ratio", "format": ".3g"},
+                    {"field": "seed"},
+                ],
+            },
+            "layer": [
+                layer("limit", {"type": "line", "strokeDash": [5, 4], "strokeWidth": 1.5}),
+                layer("measured", {"type": "line", "strokeWidth": 2.5}),
+                layer("seed", {"type": "point", "filled": True, "size": 35, "opacity": 0.7}),
+            ],
+        }
+
+    return {"hconcat": [panel(loss) for loss in LOSSES], "resolve": {"scale": {"y": "shared"}}}

@@ -1,0 +1,179 @@
+"""Why soft targets, and why a temperature: what the teacher says at each T."""
+
+import base64
+import io
+
+import numpy as np
+
+from bitstill.report.figures.figure import Figure, Row, Spec
+from bitstill.report.outputs import Images, softmax, teacher_logits_path
+from bitstill.report.published import TEMPERATURES
+from bitstill.report.sweeps import TEACHER, Run, RunSet
+
+_SHOWN = (1.0, *TEMPERATURES)
+_IMAGES = 4096
+_EXAMPLES = 3
+
+
+def soft_target_figures(runs: RunSet, images: Images | None) -> list[Figure]:
+    """Return entropy and sharpness against T, and examples; nothing without a teacher's logits."""
+    found = _teacher(runs)
+    if found is None:
+        return []
+    run, values = found
+    kept = values[np.arange(min(_IMAGES, len(values))) * len(values) // min(_IMAGES, len(values))]
+    who = f"Teacher, seed {run.record.seed}"
+    figures = [
+        Figure(
+            "soft-targets",
+            "The teacher's soft targets against temperature",
+            f"{who}, over {len(kept):,} training images: mean entropy of the softmax of its logits "
+            "over T as a share of the largest possible (1: all classes alike), and mean largest "
+            "probability (one over the number of classes: uniform). Dots: published temperatures.",
+            _sharpness(kept),
+            _sharpness_spec(),
+        )
+    ]
+    examples = _examples(values, images)
+    if examples:
+        figures.append(
+            Figure(
+                "soft-target-examples",
+                "What a temperature does to one image's targets",
+                f"{who}: training images, from the surest to the least sure at T = 1, and its "
+                "probabilities for every class. The order of the wrong classes is what a student "
+                "learns beyond the label.",
+                examples,
+                _examples_spec(),
+            )
+        )
+    return figures
+
+
+def _teacher(runs: RunSet) -> tuple[Run, np.ndarray] | None:
+    teachers = [run for run in runs.runs if run.done and run.record.model == TEACHER]
+    students = [run for run in runs.runs if run.done and run.record.teacher_identity]
+    for run in sorted(teachers + students, key=lambda run: run.record.seed):
+        path = teacher_logits_path(run)
+        if path is not None:
+            return run, np.load(path, mmap_mode="r")
+    return None
+
+
+def _sharpness(values: np.ndarray) -> list[Row]:
+    rows: list[Row] = []
+    for temperature in sorted({*np.geomspace(1, 200, 40).tolist(), *TEMPERATURES}):
+        shares = softmax(values.astype(np.float64), temperature)
+        entropy = -(shares * np.log(np.maximum(shares, 1e-300))).sum(axis=1).mean()
+        for name, value in (
+            ("entropy / largest", entropy / np.log(shares.shape[1])),
+            ("largest probability", shares.max(axis=1).mean()),
+        ):
+            published = "yes" if temperature in TEMPERATURES else "no"
+            rows.append(
+                {"measure": name, "T": temperature, "value": float(value), "published": published}
+            )
+    return rows
+
+
+def _sharpness_spec() -> Spec:
+    encoding = {
+        "x": {
+            "field": "T",
+            "type": "quantitative",
+            "scale": {"type": "log"},
+            "title": "temperature T",
+            "axis": {"values": [1, 2, 5, 10, 15, 50, 100, 200]},
+        },
+        "y": {"field": "value", "type": "quantitative", "title": None},
+        "color": {"field": "measure", "type": "nominal", "title": None},
+        "tooltip": [{"field": "measure"}, {"field": "T"}, {"field": "value", "format": ".3f"}],
+    }
+    return {
+        "width": 560,
+        "height": 240,
+        "encoding": encoding,
+        "layer": [
+            {"mark": {"type": "line", "strokeWidth": 2.5}},
+            {
+                "transform": [{"filter": "datum.published == 'yes'"}],
+                "mark": {"type": "point", "filled": True, "size": 70},
+            },
+        ],
+    }
+
+
+def _examples(values: np.ndarray, images: Images | None) -> list[Row]:
+    """Choose images by how sure the teacher is, and give their probabilities at some T."""
+    sample = images.sample("train", len(values)) if images is not None else None
+    sure = softmax(values.astype(np.float64), 1).max(axis=1)
+    order = np.argsort(-sure, kind="stable")
+    chosen = [order[round(q * (len(order) - 1))] for q in np.linspace(0, 1, _EXAMPLES)]
+    rows: list[Row] = []
+    for number, index in enumerate(chosen, start=1):
+        picture = "" if sample is None else _data_uri(sample.images[index])
+        label = "" if sample is None else f", label {sample.labels[index]}"
+        for temperature in _SHOWN:
+            shares = softmax(values[index].astype(np.float64), temperature)
+            rows += [
+                {
+                    "image": f"image {number}{label}",
+                    "T": f"T = {temperature:g}",
+                    "class": digit,
+                    "probability": float(share),
+                    # Once an image, for the size of the page.
+                    "picture": picture if temperature == _SHOWN[0] and digit == 0 else "",
+                }
+                for digit, share in enumerate(shares)
+            ]
+    return rows
+
+
+def _data_uri(pixels: np.ndarray) -> str:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _examples_spec() -> Spec:
+    shown = [f"T = {temperature:g}" for temperature in _SHOWN]
+    row = {"field": "image", "type": "nominal", "title": None, "header": {"labelAngle": 0}}
+    bars = {
+        "width": 88,
+        "height": 76,
+        "mark": "bar",
+        "encoding": {
+            "x": {"field": "class", "type": "ordinal", "axis": {"labelAngle": 0}},
+            "y": {
+                "field": "probability",
+                "type": "quantitative",
+                "title": None,
+                "scale": {"domain": [0, 1]},
+            },
+            "tooltip": [{"field": "class"}, {"field": "probability", "format": ".3f"}],
+        },
+    }
+    picture = {
+        "width": 76,
+        "height": 76,
+        "mark": {"type": "image", "width": 72, "height": 72},
+        "encoding": {"url": {"field": "picture"}},
+    }
+    return {
+        "hconcat": [
+            {
+                "transform": [{"filter": "datum.picture"}],
+                "facet": {"row": {**row, "header": {"labelAngle": 0, "labelAlign": "left"}}},
+                "spec": picture,
+            },
+            {
+                "facet": {
+                    "row": {**row, "header": None},
+                    "column": {"field": "T", "type": "nominal", "sort": shown, "title": None},
+                },
+                "spec": bars,
+            },
+        ]
+    }

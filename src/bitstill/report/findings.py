@@ -1,0 +1,167 @@
+"""From comparisons to findings: correction, verdict, and what could have been detected."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bitstill.statistics import (
+    ALPHA,
+    MARGIN,
+    POWER,
+    Difference,
+    Interval,
+    Verdict,
+    equivalence_p,
+    holm,
+    intersection_union_p,
+    smallest_detectable,
+    verdict,
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One tested difference inside a question.
+
+    Attributes:
+        name: what is compared.
+        difference: in the question's unit.
+        mcnemar: p of McNemar's test between the two runs of each seed; empty without them.
+    """
+
+    name: str
+    difference: Difference
+    mcnemar: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A claim about some cells, before it is answered.
+
+    Attributes:
+        claim: its letter; questions of one letter are corrected together.
+        name: the claim in words.
+        test: which test answers it.
+        comparisons: the claim says that *every* one of them is above zero.
+        published: the published effect, or None.
+        unit: of the effect.
+        images: interval over seeds and test images of the effect, or None.
+        missing: what is not there, or nothing; then there is no answer.
+        equivalence: whether an effect within the margin of zero contradicts the claim.
+        band: the claim says instead that the one comparison lies within +- this.
+    """
+
+    claim: str
+    name: str
+    test: str
+    comparisons: Sequence[Comparison] = ()
+    published: float | None = None
+    unit: str = "points"
+    images: Interval | None = None
+    missing: str = ""
+    equivalence: bool = False
+    band: float | None = None
+
+    @property
+    def binding(self) -> Comparison:
+        """The comparison that decides: the one with the smallest estimate."""
+        return min(self.comparisons, key=lambda one: one.difference.estimate)
+
+    @property
+    def p_for(self) -> float:
+        """Two-sided p, small if the claim is shown."""
+        differences = [one.difference for one in self.comparisons]
+        if self.band is not None:
+            return min(1.0, 2 * equivalence_p(differences[0], self.band))
+        return intersection_union_p(differences)
+
+    @property
+    def p_against(self) -> list[float]:
+        """Two-sided p of each comparison, small if that one refutes the claim."""
+        differences = [one.difference for one in self.comparisons]
+        if self.band is not None:
+            one = differences[0]
+            beyond = min(one.p_above(self.band), one.p_below(-self.band))
+            return [min(1.0, 2 * beyond)]
+        return [min(1.0, 2 * difference.p_below(0.0)) for difference in differences]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A question with its answer.
+
+    Attributes:
+        question: see there.
+        effect: of the binding comparison, with its t interval; None if something is missing.
+        n: seeds; 0 if something is missing.
+        p: corrected within the letter: of the claim if the effect is positive, else against it.
+        equivalence_p: of "the effect is at least 0.1 points in size"; None where not in points.
+        detectable: the smallest difference that this many seeds find with 80 % probability.
+        verdict: None without at least two seeds.
+        reason: why there is no verdict, or what to know about it.
+    """
+
+    question: Question
+    effect: Interval | None = None
+    n: int = 0
+    p: float | None = None
+    equivalence_p: float | None = None
+    detectable: float | None = None
+    verdict: Verdict | None = None
+    reason: str = ""
+
+
+def answer(questions: Sequence[Question]) -> list[Finding]:
+    """Answer the questions of one letter, corrected for their number (Holm).
+
+    For a claim and against it are corrected apart, each at half the level, so that all questions
+    of a letter together get a false verdict in at most 5 % of studies without any effect.
+    """
+    open_ = [one for one in questions if not one.missing]
+    testable = [one for one in open_ if _seeds(one) > 1]
+    p_for = holm([one.p_for for one in testable])
+    flat = iter(holm([p for one in testable for p in one.p_against]))
+    p_against = [min(next(flat) for _ in one.comparisons) for one in testable]
+    corrected = dict(zip(map(id, testable), zip(p_for, p_against, strict=True), strict=True))
+    return [_finding(one, corrected.get(id(one)), len(testable)) for one in questions]
+
+
+def _seeds(question: Question) -> int:
+    return min(
+        one.difference.n if one.difference.df >= 1 else min(one.difference.n, 1)
+        for one in question.comparisons
+    )
+
+
+def _finding(question: Question, corrected: tuple[float, float] | None, tests: int) -> Finding:
+    if question.missing:
+        return Finding(question, reason=question.missing)
+    effect, n = question.binding.difference, _seeds(question)
+    if corrected is None:
+        reason = "one seed: no interval and no verdict"
+        return Finding(question, effect.interval(), n, reason=reason)
+    p_for, p_against = corrected
+    found = verdict(p_for=p_for, p_against=p_against)
+    nothing = equivalence_p(effect, MARGIN) if question.unit == "points" else None
+    reason = ""
+    if nothing is not None and nothing < ALPHA:
+        reason = f"shown to be within {MARGIN:g} points of zero"
+        if question.equivalence and found == "undecided":
+            found = "contradicted"
+    largest = max(question.comparisons, key=lambda one: one.difference.error).difference
+    detectable = smallest_detectable(largest.error, largest.df, alpha=ALPHA / tests, power=POWER)
+    return Finding(
+        question,
+        effect.interval(),
+        n,
+        p_for if _points_for(question) else p_against,
+        nothing,
+        detectable if math.isfinite(detectable) else None,
+        found,
+        reason,
+    )
+
+
+def _points_for(question: Question) -> bool:
+    estimate = question.binding.difference.estimate
+    return abs(estimate) < question.band if question.band is not None else estimate > 0

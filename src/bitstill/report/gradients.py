@@ -1,0 +1,138 @@
+"""How strongly the two terms of a loss pull at the logits, measured against T."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bitstill.report.outputs import Floats, Images, logits, teacher_logits_path
+from bitstill.report.published import HARD_TEMPERATURE, TEMPERATURES
+from bitstill.report.sweeps import Run, RunSet, cell_name
+
+if TYPE_CHECKING:
+    import torch
+
+LOSSES = ("soft_hard", "gt_soft_hard")
+GRID = tuple(sorted({*np.geomspace(1, 200, 30).tolist(), *TEMPERATURES}))
+_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Norm of the tempered term's gradient over that of the hard term's, for c = 1, at each T.
+
+    Attributes:
+        loss: ``soft_hard`` or ``gt_soft_hard``.
+        seed: of the student whose logits were taken.
+        measured: by T, from autograd of the losses themselves.
+        limit: by T, what theory says for large T.
+    """
+
+    loss: str
+    seed: int
+    measured: dict[float, float]
+    limit: dict[float, float]
+
+    @property
+    def slope(self) -> float:
+        """The exponent of T in c x ratio under c = T^2, by least squares over the published T."""
+        x = [math.log(one) for one in TEMPERATURES]
+        y = [math.log(one**2 * self.measured[one]) for one in TEMPERATURES]
+        slope, _ = np.polyfit(x, y, 1)
+        return float(slope)
+
+
+def gradient_ratios(runs: RunSet, images: Images | None) -> list[Ratio]:
+    """Measure every seed's student at T = 15 for both losses of two terms.
+
+    One student is looked at for all T: its logits and its teacher's are held, only T changes, as
+    in the argument for c = T^2. Students without weights, images or teacher logits are left out.
+    """
+    sample = images.sample("train", _IMAGES) if images is not None else None
+    if sample is None:
+        return []
+    found = []
+    for loss in LOSSES:
+        for run in _students(runs, loss):
+            student, teacher = logits(run, sample.images), _teacher_logits(run, sample.indices)
+            if student is not None and (teacher is not None or loss == "gt_soft_hard"):
+                found.append(_measure(run, student, teacher, sample.labels))
+    return found
+
+
+def _students(runs: RunSet, loss: str) -> list[Run]:
+    preferred = runs.done(cell_name(loss, HARD_TEMPERATURE))
+    others = [cell for cell in runs.cells if cell.startswith(f"{loss} ")]
+    return preferred or (runs.done(others[0]) if others else [])
+
+
+def _teacher_logits(run: Run, indices: np.ndarray) -> Floats | None:
+    path = teacher_logits_path(run)
+    if path is None:
+        return None
+    return np.asarray(np.load(path, mmap_mode="r")[indices], dtype=np.float64)
+
+
+def _measure(run: Run, student: Floats, teacher: Floats | None, labels: np.ndarray) -> Ratio:
+    import torch
+
+    from bitstill import losses
+
+    z, y = torch.from_numpy(student), torch.from_numpy(labels)
+    v = None if teacher is None else torch.from_numpy(teacher)
+
+    def tempered(temperature: float, logits: torch.Tensor) -> torch.Tensor:
+        if run.record.loss == "soft_hard" and v is not None:
+            return losses.soft(logits, v, temperature=temperature)
+        return losses.hard(logits, y, temperature=temperature)
+
+    hard = _norm(z, lambda logits: losses.hard(logits, y, temperature=1))
+    measured = {t: _norm(z, functools.partial(tempered, t)) / hard for t in GRID}
+    return Ratio(run.record.loss, run.record.seed, measured, _limit(student, teacher, labels, hard))
+
+
+def _norm(logits: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]) -> float:
+    """Return the Frobenius norm of a loss's gradient with respect to all logits of the sample."""
+    import torch
+
+    leaf = logits.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(leaf), leaf)
+    return float(gradient.norm())
+
+
+def _limit(
+    student: Floats, teacher: Floats | None, labels: np.ndarray, hard: float
+) -> dict[float, float]:
+    """Return theory's ratio for large T.
+
+    soft: (s(z/T) - s(v/T)) / T -> (z' - v') / (K T^2) with z', v' of zero mean and K classes, so it
+    falls as 1/T^2. Ground truth: (s(z/T) - y) / T -> (1/K - y) / T, which falls as 1/T only.
+    """
+    count, classes = student.shape
+    if teacher is None:
+        target = np.eye(classes)[labels]
+        size = float(np.linalg.norm(1 / classes - target)) / count
+        return {t: size / t / hard for t in GRID}
+    centred = [one - one.mean(axis=1, keepdims=True) for one in (student, teacher)]
+    size = float(np.linalg.norm(centred[0] - centred[1])) / classes / count
+    return {t: size / t**2 / hard for t in GRID}
+
+
+def slopes(ratios: Sequence[Ratio]) -> dict[str, list[float]]:
+    """Return each loss's exponents of T under c = T^2, one a seed."""
+    found: dict[str, list[float]] = {}
+    for ratio in ratios:
+        found.setdefault(ratio.loss, []).append(ratio.slope)
+    return found
+
+
+def mean_over_seeds(ratios: Sequence[Ratio], kind: str, temperature: float) -> float:
+    """Return the geometric mean of ``measured`` or ``limit`` at a T."""
+    values = [math.log(getattr(ratio, kind)[temperature]) for ratio in ratios]
+    return math.exp(fmean(values))

@@ -1,0 +1,121 @@
+"""``report.json``: every number of a report, for programs."""
+
+import dataclasses
+import math
+from importlib.metadata import version
+from typing import Any
+
+from bitstill.report.commands import report_command, run_command
+from bitstill.report.content import Report, SetReport
+from bitstill.report.findings import Finding
+from bitstill.report.noise import epoch_noise
+from bitstill.report.sweeps import VIEWS, RunSet
+from bitstill.report.table import Table
+from bitstill.statistics import mean_interval
+
+FORMAT = 1
+"""Raised when report.json changes its shape."""
+
+
+def to_plain(report: Report) -> dict[str, Any]:
+    """Return everything as plain values; accuracies in percent, what has no value None."""
+    return {
+        "format": FORMAT,
+        "bitstill": version("bitstill"),
+        "command": report_command(report.folders),
+        "sets": [_set(one) for one in report.sets],
+        "comparisons": [_table(table) for table in report.comparisons],
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value
+
+
+def _set(one: SetReport) -> dict[str, Any]:
+    runs = one.runs
+    return {
+        "name": runs.name,
+        "folder": str(runs.folder),
+        "seeds": runs.seeds,
+        "verdicts_rest_on": str(one.view),
+        "cells": {cell: _cell(runs, cell) for cell in runs.cells},
+        "claims": {
+            str(view): [_finding(found) for found in answers]
+            for view, answers in one.by_view.items()
+        },
+        "sizes_bytes": {name: dataclasses.asdict(sizes) for name, sizes in one.sizes.items()},
+        "gradient_ratios": [
+            {**_finite(dataclasses.asdict(ratio)), "slope": ratio.slope} for ratio in one.ratios
+        ],
+        "tables": [_table(table) for table in one.tables],
+        "runs": [
+            {
+                "directory": str(run.paths.directory),
+                "identity": run.record.identity,
+                "status": run.record.status,
+                "seconds": run.record.seconds,
+                "command": run_command(run),
+            }
+            for run in runs.runs
+        ],
+    }
+
+
+def _cell(runs: RunSet, cell: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for view in VIEWS:
+        values = runs.percents(cell, view)
+        if values:
+            mean, low, high = mean_interval(list(values.values()))
+            found[str(view)] = {"mean": mean, "low": low, "high": high, "by_seed": values}
+    noise = epoch_noise(runs.done(cell), "running")
+    return _finite(  # type: ignore[no-any-return]
+        {
+            "accuracies": found,
+            "epoch_noise": None if noise is None else dataclasses.asdict(noise),
+            "unfinished": {
+                run.record.seed: run.record.status for run in runs.of(cell) if not run.done
+            },
+        }
+    )
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    question = finding.question
+    return _finite(  # type: ignore[no-any-return]
+        {
+            "claim": question.claim,
+            "name": question.name,
+            "test": question.test,
+            "unit": question.unit,
+            "published": question.published,
+            "effect": None if finding.effect is None else finding.effect._asdict(),
+            "over_images": None if question.images is None else question.images._asdict(),
+            "seeds": finding.n,
+            "p": finding.p,
+            "equivalence_p": finding.equivalence_p,
+            "detectable": finding.detectable,
+            "verdict": finding.verdict,
+            "reason": finding.reason,
+            "comparisons": [
+                {
+                    "name": one.name,
+                    **dataclasses.asdict(one.difference),
+                    "p": one.difference.p,
+                    "mcnemar_p": one.mcnemar,
+                }
+                for one in question.comparisons
+            ],
+        }
+    )
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return dataclasses.asdict(table)

@@ -1,0 +1,202 @@
+"""One self-contained page: semantic tables, charts that the page draws itself, no network."""
+
+import functools
+import json
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from bitstill.report.commands import report_command, run_command
+from bitstill.report.content import Report, SetReport
+from bitstill.report.figures.figure import Figure, theme, with_data
+from bitstill.report.sweeps import SELECTIONS, STATISTICS, Run
+from bitstill.report.table import Table
+from bitstill.report.tables import CAPTION
+
+_VERDICTS = ("reproduced", "contradicted", "undecided", "no verdict")
+_ABSENT = ("missing", "failed", "interrupted", "unfinished", "not measured", "too few epochs")
+# A section: its id, title, and the names of its tables and figures, as they begin.
+_SECTIONS = (
+    ("claims", "Published claims", ("claims", "tests", "robustness"), ("claims",)),
+    ("tables", "Tables 1 to 4", ("table", "sizes"), ("accuracy", "size")),
+    ("noise", "Learning curves and epoch noise", ("noise",), ("curves",)),
+    ("distillation", "Distillation", (), ("flow", "soft-target", "gradients", "calibration")),
+    ("quantization", "Quantization", (), ("weight",)),
+    ("seeds", "Every seed", ("seeds",), ()),
+)
+
+
+def render(report: Report) -> str:
+    """Return the page as HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("bitstill.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    prefixes = [f"set{number}" for number in range(1, len(report.sets) + 1)]
+    charts = {
+        f"{prefix}-{figure.name}": with_data(figure)
+        for prefix, one in zip(prefixes, report.sets, strict=True)
+        for figure in one.figures
+        if figure.spec is not None
+    }
+    themes = {"light": theme(dark=False), "dark": theme(dark=True)}
+    return environment.get_template("page.html.j2").render(
+        css=_safe_style(),
+        sets=[_set(prefix, one) for prefix, one in zip(prefixes, report.sets, strict=True)],
+        comparisons=[_table("comparison", one) for one in report.comparisons],
+        summary=summary(report),
+        verdicts=_VERDICTS,
+        absent=_ABSENT,
+        command=report_command(report.folders),
+        version=version("bitstill"),
+        specs=_in_script(json.dumps({"charts": charts, "themes": themes}, allow_nan=False)),
+        bundle=_bundle(),
+        javascript=_template("page.js"),
+    )
+
+
+def summary(report: Report) -> str:
+    """Return a sentence on what the report found."""
+    sentences = []
+    for one in report.sets:
+        found = [finding.verdict for finding in one.main_findings if finding.verdict is not None]
+        runs = one.runs.runs
+        done, seeds = sum(run.done for run in runs), len(one.runs.seeds)
+        name = f"{one.runs.name}: " if len(report.sets) > 1 else ""
+        text = f"{name}{done} of {len(runs)} runs finished, {seeds} seed{'s' if seeds > 1 else ''}."
+        if seeds < 2:
+            text += " One seed describes and proves nothing: there are no verdicts."
+        else:
+            counts = [f"{found.count(word)} {word}" for word in _VERDICTS[:3]]  # type: ignore[arg-type]
+            text += f" Of {len(found)} published statements with a verdict: {', '.join(counts)}."
+        sentences.append(text)
+    return " ".join(sentences)
+
+
+def _set(prefix: str, one: SetReport) -> dict[str, Any]:
+    environments = list(dict.fromkeys(_environment(run) for run in one.runs.runs))
+    return {
+        "id": prefix,
+        "name": one.runs.name,
+        "facts": _facts(one),
+        "sections": [
+            section
+            for row in _SECTIONS
+            if (section := _section(prefix, one, *row))["tables"] or section["figures"]
+        ],
+        "folder": str(one.runs.folder),
+        "environments": environments,
+        "runs": [_run(run, environments) for run in one.runs.runs],
+    }
+
+
+def _section(
+    prefix: str,
+    one: SetReport,
+    name: str,
+    title: str,
+    tables: tuple[str, ...],
+    figures: tuple[str, ...],
+) -> dict[str, Any]:
+    chosen = [figure for figure in one.figures if figures and figure.name.startswith(figures)]
+    return {
+        "id": name,
+        "title": title,
+        "text": {"tables": CAPTION, "claims": _claims_text(one)}.get(name, ""),
+        "tables": [
+            _table(prefix, table)
+            for table in one.tables
+            if tables and table.name.startswith(tables)
+        ],
+        "figures": [_figure(prefix, figure) for figure in chosen],
+        "lead": 1 if name in ("claims", "tables") else 0,
+    }
+
+
+def _claims_text(one: SetReport) -> str:
+    view = one.view
+    return (
+        f"Verdicts rest on the accuracy at {SELECTIONS[view.selection]} with "
+        f"{STATISTICS[view.statistics]} batch norm statistics, chosen beforehand. Reproduced: the "
+        "claim is shown at the 5 % level, corrected for the statements under its letter. "
+        "Contradicted: its opposite is. Undecided: these runs cannot tell; detectable says what "
+        "they could have told."
+    )
+
+
+def _facts(one: SetReport) -> list[tuple[str, str]]:
+    runs = one.runs.runs
+    first = runs[0].record
+    seconds = sum(run.record.seconds for run in runs)
+    schedule = first.config["schedule"]
+    return [
+        ("runs finished", f"{sum(run.done for run in runs)} of {len(runs)}"),
+        ("seeds", ", ".join(map(str, one.runs.seeds))),
+        ("data", f"{first.config['data']['source']} {first.data_identity[:10]}"),
+        ("schedule", f"{schedule['epochs']} epochs of batches of {schedule['batch_size']}"),
+        ("device", ", ".join(dict.fromkeys(run.record.device for run in runs))),
+        ("training time", f"{seconds / 60:.1f} min in all"),
+    ]
+
+
+def _environment(run: Run) -> str:
+    """Return what a run ran on, in one line; most runs of a sweep share it."""
+    record = run.record
+    parts = [record.device, *(f"{name} {number}" for name, number in record.versions.items())]
+    return ", ".join(parts + ([f"commit {record.git_commit[:10]}"] if record.git_commit else []))
+
+
+def _run(run: Run, environments: list[str]) -> dict[str, str]:
+    record = run.record
+    return {
+        "directory": run.paths.directory.name,
+        "status": record.status,
+        "error": record.error["message"].splitlines()[0] if record.error else "",
+        "seconds": f"{record.seconds:.0f}",
+        "environment": str(environments.index(_environment(run)) + 1),
+        "teacher": (record.teacher_identity or "none")[:10],
+        "command": run_command(run),
+    }
+
+
+def _table(prefix: str, table: Table) -> dict[str, Any]:
+    return {
+        **{name: getattr(table, name) for name in ("title", "caption", "header", "rows", "labels")},
+        "id": f"{prefix}-{table.name}-table",
+        "folded": table.name in ("tests", "robustness", "seeds"),
+    }
+
+
+def _figure(prefix: str, figure: Figure) -> dict[str, Any]:
+    return {
+        **{name: getattr(figure, name) for name in ("title", "caption", "drawing")},
+        "id": f"{prefix}-{figure.name}",
+    }
+
+
+def _template(name: str) -> str:
+    return files("bitstill.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _safe_style() -> Any:
+    from markupsafe import Markup
+
+    return Markup(_template("page.css"))  # noqa: S704  # our own file
+
+
+def _in_script(text: str) -> str:
+    """Return JSON that cannot end the script element around it."""
+    return text.replace("<", "\\u003c")
+
+
+@functools.cache
+def _bundle() -> str:
+    """Return Vega, Vega-Lite and vega-embed as one script."""
+    import vl_convert
+
+    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub lacks the default
+    return str(bundle).replace("</script", "<\\/script")

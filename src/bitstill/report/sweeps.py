@@ -1,0 +1,201 @@
+"""Runs as a report sees them: read from disk, sorted into sets that may be compared."""
+
+import functools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstill.errors import UserError
+from bitstill.runs import Row, RunPaths, RunRecord, read_correctness, read_curves, read_record
+
+TEACHER = "teacher"
+
+
+class View(NamedTuple):
+    """Which of a run's test accuracies is meant.
+
+    Attributes:
+        statistics: ``running`` or ``precise`` batch norm statistics.
+        selection: the choice of an epoch: ``best_test``, ``best_val`` or ``last``.
+    """
+
+    statistics: str
+    selection: str
+
+    def __str__(self) -> str:
+        return f"{self.statistics}/{self.selection}"
+
+
+SELECTIONS = {
+    "best_test": "best test",
+    "best_val": "best val",
+    "last": "last",
+}
+STATISTICS = {"running": "running", "precise": "exact"}
+VIEWS = tuple(View(kind, selection) for kind in STATISTICS for selection in SELECTIONS)
+PUBLISHED_VIEW = View("running", "best_test")
+
+
+def cell_name(loss: str, temperature: float) -> str:
+    """Return the name of a student's cell, as :attr:`RunRecord.cell` has it."""
+    return f"{loss} T={temperature:g}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk."""
+
+    paths: RunPaths
+    record: RunRecord
+
+    @property
+    def done(self) -> bool:
+        """Whether it is finished."""
+        return self.record.status == "done"
+
+    def percent(self, view: View) -> float | None:
+        """Return a test accuracy in percent; None where it was not measured."""
+        row = self.record.selections.get(view.statistics, {}).get(view.selection)
+        return None if row is None else 100 * row["test/accuracy"]
+
+    @functools.cached_property
+    def curves(self) -> list[Row]:
+        """The curves, a row an epoch; none without the file."""
+        return read_curves(self.paths) if self.paths.metrics.exists() else []
+
+    @functools.cached_property
+    def correctness(self) -> dict[str, NDArray[np.bool_]]:
+        """Which test images are right, by the name of a view."""
+        return read_correctness(self.paths)
+
+
+@dataclass(frozen=True)
+class RunSet:
+    """Runs that may stand in the same tables: they share all but loss, temperature and seed.
+
+    Attributes:
+        name: of the sweep, and what tells its sets apart.
+        runs: finished ones and others.
+        folder: of the sweep.
+    """
+
+    name: str
+    runs: Sequence[Run]
+    folder: Path = field(default_factory=Path)
+
+    def of(self, cell: str) -> list[Run]:
+        """Return all runs of a cell, by seed."""
+        found = [run for run in self.runs if run.record.cell == cell]
+        return sorted(found, key=lambda run: run.record.seed)
+
+    def done(self, cell: str) -> list[Run]:
+        """Return the finished runs of a cell, by seed; one for each seed."""
+        by_seed = {run.record.seed: run for run in self.of(cell) if run.done}
+        return list(by_seed.values())
+
+    def percents(self, cell: str, view: View) -> dict[int, float]:
+        """Return the test accuracies of a cell's finished runs in percent, by seed."""
+        found = {run.record.seed: run.percent(view) for run in self.done(cell)}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of all runs, finished or not."""
+        return sorted({run.record.seed for run in self.runs})
+
+    @property
+    def cells(self) -> list[str]:
+        """The cells that any run belongs to: teacher first, then by loss and temperature."""
+        losses = ("hard", "soft", "soft_hard", "gt_soft_hard")
+
+        def place(record: RunRecord) -> tuple[bool, int, float]:
+            order = losses.index(record.loss) if record.loss in losses else len(losses)
+            return record.model != TEACHER, order, record.temperature or 0.0
+
+        records = sorted((run.record for run in self.runs), key=place)
+        return list(dict.fromkeys(record.cell for record in records))
+
+
+def read_sweep(folder: Path) -> list[Run]:
+    """Read all runs in the folders of a sweep.
+
+    Raises:
+        UserError: there are none, or a record cannot be read.
+    """
+    paths = [RunPaths(path.parent) for path in sorted(folder.glob("*/run.json"))]
+    if not paths:
+        what = "holds no runs" if folder.is_dir() else "is no folder"
+        raise UserError(f"{folder} {what}: give the folder of a sweep, such as multirun/quick")
+    records = ((one, read_record(one)) for one in paths)
+    return [Run(one, record) for one, record in records if record is not None]
+
+
+# What may differ between the students of one set; a sweep's name says nothing of its runs.
+_INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name", "teacher", "trainer")
+
+
+def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]:
+    """Group runs into sets that may stand in the same tables.
+
+    The students of a set share data, schedule, quantizer, their teachers' schedule, the rule for
+    the factor c, and everything else but loss, temperature and seeds. A teacher belongs to every
+    set of students that could have read it, and a loss without c to every set with its students.
+    """
+    runs = list(runs)
+    students = [run for run in runs if run.record.model != TEACHER]
+    found: list[list[Run]] = []
+    for setting in dict.fromkeys(_setting(run.record) for run in students):
+        like = [run for run in students if _setting(run.record) == setting]
+        rules = {_soft_weight_rule(run.record): None for run in like}
+        for rule in [rule for rule in rules if rule is not None] or rules:
+            members = [run for run in like if _soft_weight_rule(run.record) in (None, rule)]
+            teachers = [run for run in runs if _teaches(run.record, members[0].record)]
+            found.append([*teachers, *members])
+    groups = found or ([runs] if runs else [])
+    name = runs[0].record.config["name"] if runs else ""
+    return [
+        RunSet(
+            f"{name} ({number} of {len(groups)})" if len(groups) > 1 else name,
+            group,
+            folder or Path(),
+        )
+        for number, group in enumerate(groups, start=1)
+    ]
+
+
+def _setting(record: RunRecord) -> str:
+    shared = {key: value for key, value in record.config.items() if key not in _INSIDE}
+    shared |= {"teacher": record.config["teacher"]["schedule"], "trainer": _arithmetic(record)}
+    return json.dumps([shared, record.data_identity], sort_keys=True)
+
+
+def _arithmetic(record: RunRecord) -> dict[str, object]:
+    """Return where and how a run computed; the number of threads does not tell runs apart."""
+    return {key: value for key, value in record.config["trainer"].items() if key != "threads"}
+
+
+def _teaches(teacher: RunRecord, student: RunRecord) -> bool:
+    """Whether a run is a teacher that a student's configuration could name, seeds aside."""
+    return (
+        teacher.model == TEACHER
+        and teacher.data_identity == student.data_identity
+        and teacher.config["schedule"] == student.config["teacher"]["schedule"]
+        and _arithmetic(teacher) == _arithmetic(student)
+        and all(teacher.config[key] == student.config[key] for key in ("batch_norm", "evaluation"))
+    )
+
+
+def _soft_weight_rule(record: RunRecord) -> str | None:
+    """Return how c follows from T, or None for a loss without c: T^2 or a number, to a number."""
+    if record.loss not in ("soft_hard", "gt_soft_hard") or record.temperature is None:
+        return None
+    values = {
+        key: "T^2" if value == record.temperature**2 else value
+        for key, value in record.config["soft_weight"].items()
+    }
+    return json.dumps(values, sort_keys=True)

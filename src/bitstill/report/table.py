@@ -1,0 +1,124 @@
+"""A table as text, and its forms: rich, Markdown, LaTeX."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import rich.box
+import rich.table
+
+NOT_APPLICABLE = "—"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text under headings.
+
+    Attributes:
+        name: a file's name without its ending.
+        title: a line.
+        caption: what a reader must know.
+        header: the columns; the first ``labels`` of them name a row.
+        rows: of as many cells.
+        labels: how many columns are not numbers.
+    """
+
+    name: str
+    title: str
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    labels: int = 1
+
+
+def in_encoding(text: str, encoding: str) -> str:
+    """Return a text in ASCII where an encoding does not know all of it."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.replace("±", "+-").replace(NOT_APPLICABLE, "-")
+    return text
+
+
+def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.table.Table:
+    """Return the table for a terminal of 80 columns; in ASCII where its encoding knows no more."""
+
+    def known(text: str) -> str:
+        return in_encoding(text.replace(" ± ", "±"), encoding)
+
+    shown = rich.table.Table(
+        title=known(table.title),
+        title_justify="left",
+        title_style="bold",
+        caption=known(table.caption) or None,
+        caption_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        safe_box=True,
+    )
+    for number, name in enumerate(table.header):
+        shown.add_column(
+            known(name).replace(" ", "\n"),
+            no_wrap=True,
+            justify="left" if number < table.labels else "right",
+            style="cyan" if name == "published" else None,
+        )
+    for row in table.rows:
+        shown.add_row(*(known(cell) for cell in row))
+    return shown
+
+
+def to_markdown(table: Table) -> str:
+    """Return the table for Markdown, with title and caption as paragraphs."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule = [":---" if n < table.labels else "---:" for n in range(len(table.header))]
+    lines = [line(table.header), line(rule), *(line(row) for row in table.rows)]
+    parts = [f"**{table.title}**", "\n".join(lines), table.caption]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        NOT_APPLICABLE: "---",
+        "<": "$<$",
+        ">": "$>$",
+        "|": "$|$",
+    }
+)
+
+
+def to_latex(table: Table) -> str:
+    """Return the table for LaTeX with the booktabs package."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
+
+    columns = "l" * table.labels + "r" * (len(table.header) - table.labels)
+    lines = [
+        r"\begin{table}",
+        rf"\caption{{{table.title.translate(_LATEX)}. {table.caption.translate(_LATEX)}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        line(table.header),
+        r"\midrule",
+        *(line(row) for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,56 @@
+"""A contrast of several cells, with the seed as a block."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bitstill.statistics.comparisons import Difference
+
+
+def blocked_contrast(
+    observations: Sequence[tuple[str, int, float]], weights: Mapping[str, float]
+) -> Difference:
+    """Estimate a weighted sum of cell means by ordinary least squares, with seed as a block.
+
+    Model: value = cell + seed + noise, both as fixed effects (Montgomery, Design and Analysis of
+    Experiments, randomized complete block design). What a seed does to all cells alike drops out;
+    the noise is estimated from all cells together, so that it has more degrees of freedom than a
+    paired test of two. A cell that lacks a seed is no obstacle. A mixed model, which takes seeds
+    as random, gave p-values far too small at five seeds.
+
+    Args:
+        observations: (cell, seed, value) of each run.
+        weights: of the cells that are compared; they add up to zero.
+
+    Returns:
+        The estimate; without a degree of freedom if there is one seed, or a cell has no run.
+
+    Raises:
+        ValueError: the weights do not add up to zero.
+    """
+    from statsmodels.regression.linear_model import OLS
+
+    if abs(sum(weights.values())) > 1e-9:
+        raise ValueError(f"weights {dict(weights)} do not add up to zero")
+    cells = sorted({cell for cell, _, _ in observations})
+    seeds = sorted({seed for _, seed, _ in observations})
+    if not set(weights) <= set(cells):
+        return Difference(math.nan, math.nan, 0, 0)
+    design = np.zeros((len(observations), len(cells) + len(seeds) - 1))
+    for row, (cell, seed, _) in enumerate(observations):
+        design[row, cells.index(cell)] = 1
+        if seed != seeds[0]:  # the first is the reference
+            design[row, len(cells) + seeds.index(seed) - 1] = 1
+    contrast = np.zeros(design.shape[1])
+    for cell, weight in weights.items():
+        contrast[cells.index(cell)] = weight
+    values = np.array([value for _, _, value in observations])
+    df = len(values) - int(np.linalg.matrix_rank(design))
+    if df < 1 or len(seeds) < 2:
+        coefficients = np.linalg.lstsq(design, values)[0]
+        return Difference(float(contrast @ coefficients), math.nan, 0, len(seeds))
+    fit = OLS(values, design).fit()
+    covariance = np.asarray(fit.cov_params())
+    error = math.sqrt(max(0.0, float(contrast @ covariance @ contrast)))
+    return Difference(float(contrast @ fit.params), error, df, len(seeds))

@@ -1,0 +1,134 @@
+"""Differences of two cells over seeds: tests, corrections, equivalence, power."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bitstill.statistics.intervals import CONFIDENCE, Interval, around
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An estimated difference.
+
+    Attributes:
+        estimate: of the difference.
+        error: its standard error; NaN without a degree of freedom.
+        df: degrees of freedom of the error.
+        n: seeds that it rests on.
+    """
+
+    estimate: float
+    error: float
+    df: float
+    n: int
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of no difference, from Student's t."""
+        return min(1.0, 2 * min(self.p_above(0.0), self.p_below(0.0)))
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p of "the difference is at most ``bound``": small if it lies above."""
+        from scipy import stats
+
+        if self.df < 1:
+            return 1.0
+        if self.error == 0:
+            return _without_noise(self.estimate - bound)
+        return float(stats.t.sf((self.estimate - bound) / self.error, self.df))
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p of "the difference is at least ``bound``": small if it lies below."""
+        return Difference(-self.estimate, self.error, self.df, self.n).p_above(-bound)
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+        """Return the t interval."""
+        return around(self.estimate, self.error, self.df, confidence)
+
+
+def _without_noise(excess: float) -> float:
+    """Return the limit of a one-sided p as the standard error goes to zero."""
+    if excess == 0:
+        return 0.5
+    return 0.0 if excess > 0 else 1.0
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float]) -> Difference:
+    """Return the mean of first - second, pair by pair, with s / sqrt(n) and n - 1 (paired t test).
+
+    Args:
+        first: a value for each seed.
+        second: the values of the same seeds, in the same order.
+
+    Raises:
+        ValueError: no pairs, or not as many in one as in the other.
+    """
+    if len(first) != len(second) or not len(first):
+        raise ValueError(f"{len(first)} and {len(second)} values make no pairs")
+    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    n = len(differences)
+    error = float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    return Difference(float(differences.mean()), error, n - 1, n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for their number: Holm 1979, which needs no independence.
+
+    The k-th smallest of m is multiplied by m - k + 1; none falls below a smaller one's.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
+def intersection_union_p(differences: Sequence[Difference]) -> float:
+    """Two-sided p of "all of these differences are above zero": the largest counts (Berger 1982).
+
+    To claim all of several things each must be shown at the whole level, and no correction is
+    due. Doubled, so that it is read like any other p: only half the level is spent upwards.
+    """
+    return min(1.0, 2 * max(difference.p_above(0.0) for difference in differences))
+
+
+def equivalence_p(difference: Difference, margin: float) -> float:
+    """P of "the difference is at least ``margin`` in size": two one-sided tests (Schuirmann 1987).
+
+    Small if the difference is shown to be practically nothing.
+    """
+    return max(difference.p_above(-margin), difference.p_below(margin))
+
+
+def smallest_detectable(error: float, df: float, *, alpha: float, power: float) -> float:
+    """Return the difference that a two-sided t test finds with a given probability.
+
+    Solves P(|t'| > t(1 - alpha/2, df)) = power for the noncentrality d / error of Student's
+    noncentral t' (the far tail, below 1e-3 of the power, is left out).
+
+    Args:
+        error: standard error of the estimated difference.
+        df: its degrees of freedom.
+        alpha: level of the test, divided by the number of tests where it is corrected.
+        power: the probability.
+
+    Returns:
+        The difference, in the unit of ``error``; infinite without a degree of freedom.
+    """
+    from scipy import optimize, stats
+
+    if df < 1:
+        return math.inf
+    critical = float(stats.t.ppf(1 - alpha / 2, df))
+
+    def lacking(noncentrality: float) -> float:
+        return float(stats.nct.sf(critical, df, noncentrality)) - power
+
+    high = critical + 2.0
+    while lacking(high) < 0:
+        high *= 1.5
+    return error * float(optimize.brentq(lacking, 0.0, high, xtol=1e-6))

@@ -1,0 +1,26 @@
+"""What may be said of a claim."""
+
+from typing import Literal
+
+ALPHA = 0.05
+POWER = 0.8
+MARGIN = 0.1
+"""Percentage points of accuracy that make no practical difference."""
+
+Verdict = Literal["reproduced", "contradicted", "undecided"]
+
+
+def verdict(*, p_for: float, p_against: float, alpha: float = ALPHA) -> Verdict:
+    """Return the verdict on a claim from two corrected p-values.
+
+    Each p is two-sided, so that each direction spends half of ``alpha``, and a claim without any
+    effect gets a false verdict in at most that part of all studies.
+
+    Args:
+        p_for: of what the claim excludes; small if the data show the claim.
+        p_against: of the claim; small if the data exclude it.
+        alpha: the level.
+    """
+    if p_for < alpha:
+        return "reproduced"
+    return "contradicted" if p_against < alpha else "undecided"

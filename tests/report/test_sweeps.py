@@ -1,0 +1,69 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitstill.errors import UserError
+from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, run_sets
+from bitstill.runs import RunPaths
+
+
+def flat(loss: str, temperature: float | None, seed: int) -> float:
+    return 90.0
+
+
+def test_views_cells_and_seeds(make_set: Callable[..., RunSet]) -> None:
+    runs = make_set(flat, seeds=range(2))
+    assert runs.cells[:3] == ["teacher", "hard T=15", "soft T=10"]
+    assert len(runs.cells) == 14
+    assert runs.seeds == [0, 1]
+    assert runs.percents("soft T=10", View("running", "last")) == pytest.approx({0: 90, 1: 90})
+    assert runs.percents("soft T=10", View("precise", "best_test"))[0] == pytest.approx(90.4)
+
+
+def test_correctness_has_a_bit_an_image_and_agrees_with_the_record(
+    write_run: Callable[..., RunPaths], tmp_path: Path
+) -> None:
+    write_run(tmp_path, "hard", 15.0, 0, 89.9)
+    (run,) = read_sweep(tmp_path)
+    for view in VIEWS:
+        bits = run.correctness[str(view)]
+        assert len(bits) == 1000
+        percent = run.percent(view)
+        assert percent is not None
+        assert 100 * np.mean(bits) == pytest.approx(percent)
+
+
+def test_runs_of_another_schedule_are_another_set(
+    write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_sweep(tmp_path / "a", flat, seeds=[0])
+    write_sweep(tmp_path / "b", flat, seeds=[0], schedule={"epochs": 9, "batch_size": 32})
+    runs = read_sweep(tmp_path / "a") + read_sweep(tmp_path / "b")
+    assert [one.name for one in run_sets(runs)] == ["made (1 of 2)", "made (2 of 2)"]
+
+
+def test_threads_do_not_make_a_set(write_run: Callable[..., RunPaths], tmp_path: Path) -> None:
+    for seed in (0, 1):
+        paths = write_run(tmp_path, "hard", 15.0, seed, 90.0)
+        text = paths.record.read_text()
+        paths.record.write_text(text.replace('"threads": null', f'"threads": {seed + 1}'))
+    assert len(run_sets(read_sweep(tmp_path))) == 1
+
+
+def test_failed_runs_stay_in_their_set_and_out_of_the_means(
+    write_run: Callable[..., RunPaths], tmp_path: Path
+) -> None:
+    write_run(tmp_path, "hard", 15.0, 0, 90.0)
+    write_run(tmp_path, "hard", 15.0, 1, 10.0, status="failed")
+    (runs,) = run_sets(read_sweep(tmp_path))
+    assert list(runs.percents("hard T=15", View("running", "last"))) == [0]
+    assert [run.record.status for run in runs.of("hard T=15")] == ["done", "failed"]
+
+
+@pytest.mark.parametrize(("name", "what"), [("empty", "holds no runs"), ("none", "is no folder")])
+def test_a_folder_without_runs_is_said(name: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=f"{what}: give the folder of a sweep, such as"):
+        read_sweep(tmp_path / name)

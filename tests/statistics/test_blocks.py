@@ -1,0 +1,70 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bitstill.statistics import blocked_contrast, paired_difference
+
+CELLS = ("a", "b", "c", "d")
+WEIGHTS = {"a": 0.5, "b": 0.5, "c": -0.5, "d": -0.5}
+
+
+def observations(
+    rng: np.random.Generator, seeds: int = 5, noise: float = 0.3
+) -> list[tuple[str, int, float]]:
+    by_seed = rng.normal(0, 1, seeds)
+    return [
+        (cell, seed, 90 + by_seed[seed] + rng.normal(0, noise))
+        for cell, seed in itertools.product(CELLS, range(seeds))
+    ]
+
+
+def test_it_is_the_analysis_of_variance_of_a_block_design() -> None:
+    found = observations(np.random.default_rng(1))
+    values = np.array([value for *_, value in found]).reshape(len(CELLS), 5)
+    ours = blocked_contrast(found, WEIGHTS)
+    # Residuals after cell and seed means; their sum of squares over (cells - 1)(seeds - 1).
+    left = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    variance = (left**2).sum() / (3 * 4)
+    means = values.mean(1)
+    assert ours.estimate == pytest.approx((means[0] + means[1] - means[2] - means[3]) / 2)
+    assert ours.error == pytest.approx(np.sqrt(variance * 4 * 0.25 / 5))
+    assert (ours.df, ours.n) == (12, 5)
+    expected = 2 * stats.t.sf(abs(ours.estimate) / ours.error, 12)
+    assert ours.p == pytest.approx(expected)
+
+
+def test_of_two_cells_it_is_the_paired_t_test() -> None:
+    found = [one for one in observations(np.random.default_rng(2)) if one[0] in "ab"]
+    a, b = ([value for cell, _, value in found if cell == name] for name in "ab")
+    ours, paired = blocked_contrast(found, {"a": 1, "b": -1}), paired_difference(a, b)
+    expected = [paired.estimate, paired.error, paired.df]
+    assert [ours.estimate, ours.error, ours.df] == pytest.approx(expected)
+
+
+def test_a_missing_run_is_no_obstacle() -> None:
+    found = observations(np.random.default_rng(3))[1:]
+    assert blocked_contrast(found, WEIGHTS).df == 11
+
+
+def test_one_seed_gives_a_difference_without_error() -> None:
+    one = blocked_contrast(observations(np.random.default_rng(4), seeds=1), WEIGHTS)
+    assert (one.df, one.n, one.p) == (0, 1, 1.0)
+
+
+def test_a_cell_without_runs_gives_nothing() -> None:
+    assert blocked_contrast([("a", 0, 1.0)], {"a": 1, "b": -1}).n == 0
+
+
+def test_weights_must_compare() -> None:
+    with pytest.raises(ValueError, match="do not add up to zero"):
+        blocked_contrast([("a", 0, 1.0)], {"a": 1})
+
+
+def test_its_coverage_is_right_and_its_false_alarms_few() -> None:
+    rng = np.random.default_rng(5)
+    found = [blocked_contrast(observations(rng), WEIGHTS) for _ in range(1500)]
+    covered = [low <= 0 <= high for _, low, high in (one.interval() for one in found)]
+    assert 0.93 <= np.mean(covered) <= 0.97
+    assert np.mean([one.p < 0.05 for one in found]) <= 0.065

@@ -1,0 +1,94 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bitstill.statistics import (
+    Difference,
+    equivalence_p,
+    holm,
+    intersection_union_p,
+    paired_difference,
+    smallest_detectable,
+)
+
+FIRST, SECOND = [90.9, 91.2, 90.7, 91.1], [90.2, 90.9, 90.5, 90.3]
+
+
+def test_the_paired_difference_is_scipys_paired_t_test() -> None:
+    ours, theirs = paired_difference(FIRST, SECOND), stats.ttest_rel(FIRST, SECOND)
+    low, high = theirs.confidence_interval()
+    assert ours.p == pytest.approx(theirs.pvalue)
+    assert ours.df == theirs.df
+    estimate = sum(FIRST) / 4 - sum(SECOND) / 4
+    assert list(ours.interval()) == pytest.approx([estimate, low, high])
+
+
+def test_its_one_sided_p_values_are_scipys() -> None:
+    ours = paired_difference(FIRST, SECOND)
+    greater = stats.ttest_rel(FIRST, SECOND, alternative="greater").pvalue
+    less = stats.ttest_rel(FIRST, SECOND, alternative="less").pvalue
+    assert ours.p_above(0) == pytest.approx(greater)
+    assert ours.p_below(0) == pytest.approx(less)
+
+
+def test_one_pair_shows_nothing() -> None:
+    one = paired_difference([91.0], [90.0])
+    assert (one.estimate, one.df, one.p) == (1.0, 0, 1.0)
+    assert one.interval() == (1.0, -math.inf, math.inf)
+
+
+def test_equal_values_differ_in_nothing() -> None:
+    assert paired_difference([90.0, 91.0], [90.0, 91.0]).p == 1.0
+
+
+def test_a_difference_without_noise_is_sure() -> None:
+    assert paired_difference([91.0, 92.0], [90.0, 91.0]).p == 0.0
+
+
+def test_unequal_lists_make_no_pairs() -> None:
+    with pytest.raises(ValueError, match="2 and 1 values make no pairs"):
+        paired_difference([1.0, 2.0], [1.0])
+
+
+def test_holm_by_hand() -> None:
+    # Smallest first: 0.01 * 3; then 0.03 * 2 = 0.06; then 0.04 * 1, but no less than 0.06.
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([]) == []
+
+
+def test_holm_of_many() -> None:
+    for p_values in np.random.default_rng(0).random((100, 7)) ** 3:
+        order = np.argsort(p_values)
+        steps = np.minimum(1, p_values[order] * np.arange(7, 0, -1))
+        expected = np.empty(7)
+        expected[order] = np.maximum.accumulate(steps)
+        assert holm(p_values.tolist()) == pytest.approx(expected)
+
+
+def test_of_an_intersection_the_largest_p_counts_in_both_directions() -> None:
+    differences = [Difference(0.5, 0.1, 4, 5), Difference(0.2, 0.1, 4, 5)]
+    assert intersection_union_p(differences) == pytest.approx(2 * stats.t.sf(2, 4))
+    against = [Difference(0.5, 0.1, 4, 5), Difference(-0.2, 0.1, 4, 5)]
+    assert intersection_union_p(against) == 1.0
+
+
+def test_equivalence_is_two_one_sided_tests() -> None:
+    values = np.array(FIRST) - np.array(SECOND)
+    ours = equivalence_p(paired_difference(FIRST, SECOND), 1.5)
+    above = stats.ttest_1samp(values, -1.5, alternative="greater").pvalue
+    below = stats.ttest_1samp(values, 1.5, alternative="less").pvalue
+    assert ours == pytest.approx(max(above, below))
+
+
+def test_the_smallest_detectable_difference_is_found_as_often_as_said() -> None:
+    n, sd = 5, 0.3
+    difference = smallest_detectable(sd / math.sqrt(n), n - 1, alpha=0.05, power=0.8)
+    values = np.random.default_rng(0).normal(difference, sd, (20_000, n))
+    found = np.asarray(stats.ttest_1samp(values, 0, axis=1).pvalue) < 0.05
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_nothing_is_detectable_without_noise_estimate() -> None:
+    assert smallest_detectable(math.nan, 0, alpha=0.05, power=0.8) == math.inf
