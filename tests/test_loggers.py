@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pytorch_lightning.loggers import WandbLogger
 import torch
 import wandb
+from pytorch_lightning.loggers import WandbLogger
 from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
 from torch import Tensor
 
