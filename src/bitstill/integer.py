@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitstill.folding import DIVERGED, Channels, fold
-from bitstill.models import TOPOLOGY, Layer, Student, StudentBlock, to_input
+from bitstill.models import Student, StudentBlock, to_input
 from bitstill.quantizers import Quantizer, weight_steps_dorefa, weight_steps_mean_scaled
+from bitstill.topology import TOPOLOGY, Layer
 
 IMAGE_LEVELS = 255
 POOLED = 16  # pixels under the average pool
