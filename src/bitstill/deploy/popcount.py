@@ -52,57 +52,82 @@ def _count(_: Any, x: Any) -> Any:
     )
 
 
-@njit(nogil=True, cache=True)
-def _nine(sums: Any, patches: Any, at: Any, words: Any, start: Any) -> None:
-    """Add nine words of a patch to the sums of 32 channels."""
-    x0, x1, x2 = patches[at], patches[at + 1], patches[at + 2]
-    x3, x4, x5 = patches[at + 3], patches[at + 4], patches[at + 5]
-    x6, x7, x8 = patches[at + 6], patches[at + 7], patches[at + 8]
-    w = words[start : start + 576]
-    for c in range(32):
-        s = sums[c]
-        s = _plus_pair(s, x0, w[c], w[c + 32])
-        s = _plus_pair(s, x1, w[c + 64], w[c + 96])
-        s = _plus_pair(s, x2, w[c + 128], w[c + 160])
-        s = _plus_pair(s, x3, w[c + 192], w[c + 224])
-        s = _plus_pair(s, x4, w[c + 256], w[c + 288])
-        s = _plus_pair(s, x5, w[c + 320], w[c + 352])
-        s = _plus_pair(s, x6, w[c + 384], w[c + 416])
-        s = _plus_pair(s, x7, w[c + 448], w[c + 480])
-        s = _plus_pair(s, x8, w[c + 512], w[c + 544])
-        sums[c] = s
+@intrinsic  # type: ignore[untyped-decorator]
+def _bit(_: Any, half: Any, three: Any, limit: Any, position: Any) -> Any:
+    """(2 half - three >= limit) << position."""
+
+    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
+        half, three, limit, position = values
+        total = builder.sub(builder.shl(half, ir.Constant(half.type, 1)), three)
+        reached = builder.icmp_signed(">=", total, limit)
+        return builder.shl(builder.zext(reached, position.type), position)
+
+    number = types.int32
+    return signature(types.uint32, number, number, number, types.uint32), generate
 
 
 @njit(nogil=True, cache=True)
-def _five(sums: Any, patches: Any, at: Any, words: Any, start: Any) -> None:
-    """Add the five words of a patch of 16 channels."""
-    x0, x1, x2 = patches[at], patches[at + 1], patches[at + 2]
-    x3, x4 = patches[at + 3], patches[at + 4]
-    w = words[start : start + 320]
-    for c in range(32):
-        s = sums[c]
-        s = _plus_pair(s, x0, w[c], w[c + 32])
-        s = _plus_pair(s, x1, w[c + 64], w[c + 96])
-        s = _plus_pair(s, x2, w[c + 128], w[c + 160])
-        s = _plus_pair(s, x3, w[c + 192], w[c + 224])
-        s = _plus_pair(s, x4, w[c + 256], w[c + 288])
-        sums[c] = s
+def _nine(sums: Any, patches: Any, first: Any, length: Any, w: Any) -> None:
+    """Add nine words of each of 16 patches to the sums of 32 channels."""
+    for pixel in range(16):
+        at, to = first + pixel * length, pixel * 32
+        x0, x1, x2 = patches[at], patches[at + 1], patches[at + 2]
+        x3, x4, x5 = patches[at + 3], patches[at + 4], patches[at + 5]
+        x6, x7, x8 = patches[at + 6], patches[at + 7], patches[at + 8]
+        for c in range(32):
+            s = sums[to + c]
+            s = _plus_pair(s, x0, w[c], w[c + 32])
+            s = _plus_pair(s, x1, w[c + 64], w[c + 96])
+            s = _plus_pair(s, x2, w[c + 128], w[c + 160])
+            s = _plus_pair(s, x3, w[c + 192], w[c + 224])
+            s = _plus_pair(s, x4, w[c + 256], w[c + 288])
+            s = _plus_pair(s, x5, w[c + 320], w[c + 352])
+            s = _plus_pair(s, x6, w[c + 384], w[c + 416])
+            s = _plus_pair(s, x7, w[c + 448], w[c + 480])
+            sums[to + c] = _plus_pair(s, x8, w[c + 512], w[c + 544])
+
+
+@njit(nogil=True, cache=True)
+def _five(sums: Any, patches: Any, first: Any, w: Any) -> None:
+    """Add the five words of each of 16 patches of 16 channels."""
+    for pixel in range(16):
+        at, to = first + pixel * 5, pixel * 32
+        x0, x1, x2 = patches[at], patches[at + 1], patches[at + 2]
+        x3, x4 = patches[at + 3], patches[at + 4]
+        for c in range(32):
+            s = sums[to + c]
+            s = _plus_pair(s, x0, w[c], w[c + 32])
+            s = _plus_pair(s, x1, w[c + 64], w[c + 96])
+            s = _plus_pair(s, x2, w[c + 128], w[c + 160])
+            s = _plus_pair(s, x3, w[c + 192], w[c + 224])
+            sums[to + c] = _plus_pair(s, x4, w[c + 256], w[c + 288])
+
+
+@njit(nogil=True, cache=True)
+def _reach(sums: Any, counts: Any, limits: Any, bits: Any) -> None:
+    """Compare the sums of 16 pixels with 32 thresholds: a word of bits each."""
+    for pixel in range(16):
+        three, word = np.int32(3) * counts[pixel], np.uint32(0)
+        for c in range(32):
+            word |= _bit(sums[32 * pixel + c], three, limits[c], np.uint32(c))
+        bits[pixel] = word
 
 
 @njit(nogil=True, cache=True)
 def _gather(scratch: Any, source: Any, side: Any, depth: Any, patches: Any, counts: Any) -> None:
     """Write each pixel's patch of 9 * depth words, and its number of set bits."""
-    row, at = 3 * depth, 0
+    length, step = 9 * depth, (side + 2) * depth
     for y in range(side):
         for x in range(side):
+            start = source + (y * (side + 2) + x) * depth
+            patch = patches[(y * side + x) * length : (y * side + x + 1) * length]
             count = np.int32(0)
             for ky in range(3):
-                start = source + ((y + ky) * (side + 2) + x) * depth
-                for i in range(row):
-                    word = scratch[start + i]
-                    patches[at] = word
-                    count += _count(word)
-                    at += 1
+                for i in range(depth):
+                    at, word = 3 * (ky * depth + i), start + ky * step + 3 * i
+                    a, b, c = scratch[word], scratch[word + 1], scratch[word + 2]
+                    patch[at], patch[at + 1], patch[at + 2] = a, b, c
+                    count += _count(a) + _count(b) + _count(c)
             counts[y * side + x] = count
 
 
@@ -143,6 +168,7 @@ def _binary(
     patches: Any,
     counts: Any,
     sums: Any,
+    bits: Any,
 ) -> None:
     """One convolution of bits: 4 pop(x & p1) + 2 pop(x & p0) - 3 pop(x) >= threshold.
 
@@ -158,67 +184,78 @@ def _binary(
     for block in range(blocks):
         limits = thresholds[32 * block : 32 * block + 32]
         begin = start + block * length * 64
-        for pixel in range(side * side):
-            for c in range(32):
-                sums[c] = 0
+        for first in range(0, side * side, 16):
+            sums[:] = 0
             if depth == 0:
-                _five(sums, patches, pixel * 5, words, begin)
-            else:
-                for group in range(depth):
-                    at = pixel * length + 9 * group
-                    _nine(sums, patches, at, words, begin + 576 * group)
-            three = np.int32(3 * counts[pixel])
-            bits = np.uint32(0)
-            for c in range(32):
-                reached = np.int32(2 * sums[c] - three) >= limits[c]
-                bits |= np.uint32(reached) << np.uint32(c)
-            y, x = (pixel // side) >> shift, (pixel % side) >> shift
-            scratch[target + ((y + 1) * width + x + 1) * blocks + block] |= bits
+                _five(sums, patches, first * 5, words[begin : begin + 320])
+            for group in range(depth):
+                weights = words[begin + 576 * group : begin + 576 * group + 576]
+                _nine(sums, patches, first * length + 9 * group, length, weights)
+            _reach(sums, counts[first : first + 16], limits, bits)
+            for pixel in range(16):
+                y, x = ((first + pixel) // side) >> shift, ((first + pixel) % side) >> shift
+                scratch[target + ((y + 1) * width + x + 1) * blocks + block] |= bits[pixel]
+
+
+@njit(nogil=True, cache=True)
+def _colour(sums: Any, plane: Any, w: Any) -> None:
+    """Add one colour's 3x3 neighbourhoods to the sums of all pixels.
+
+    The lanes are pixels, row after row: 34 a row with the border, so the last two sums of a row
+    mean nothing.
+    """
+    for at in range(32 * 34):
+        s = _plus_product(sums[at], plane[at], w[0])
+        s = _plus_product(s, plane[at + 1], w[1])
+        s = _plus_product(s, plane[at + 2], w[2])
+        s = _plus_product(s, plane[at + 34], w[3])
+        s = _plus_product(s, plane[at + 35], w[4])
+        s = _plus_product(s, plane[at + 36], w[5])
+        s = _plus_product(s, plane[at + 68], w[6])
+        s = _plus_product(s, plane[at + 69], w[7])
+        sums[at] = _plus_product(s, plane[at + 70], w[8])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _largest(_: Any, a: Any, b: Any) -> Any:
+    """The larger one, in 16 bits."""
+
+    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
+        return builder.select(builder.icmp_signed(">", *values), *values)
+
+    return signature(types.int16, types.int16, types.int16), generate
+
+
+@njit(nogil=True, cache=True)
+def _pooled(sums: Any, limit: Any, bit: Any, words: Any) -> None:
+    """Set a channel's bit where the largest of 2x2 sums reaches its threshold."""
+    for y in range(16):
+        rows = sums[y * 68 : y * 68 + 68]
+        for x in range(16):
+            upper = _largest(rows[2 * x], rows[2 * x + 1])
+            lower = _largest(rows[2 * x + 34], rows[2 * x + 35])
+            reached = _largest(upper, lower) >= limit
+            words[16 * y + x] |= np.uint32(reached) << bit
 
 
 @njit(nogil=True, cache=True)
 def _bytes(
-    scratch: Any, image: Any, padded: Any, codes: Any, limits: Any, sums: Any, best: Any
+    scratch: Any, image: Any, planes: Any, codes: Any, limits: Any, sums: Any, words: Any
 ) -> None:
-    """The first layer, 3 to 16 channels on 0..255, and its pool: the largest sum decides."""
+    """The first layer, 3 to 16 channels on 0..255, and its pool."""
     for y in range(32):
-        for i in range(96):
-            padded[(y + 1) * 102 + 3 + i] = image[y * 96 + i]
+        for x in range(32):
+            for colour in range(3):
+                planes[colour, (y + 1) * 34 + x + 1] = image[y * 96 + 3 * x + colour]
+    words[:] = 0
+    for c in range(16):
+        sums[:] = 0
+        for colour in range(3):
+            _colour(sums, planes[colour], codes[c, colour])
+        _pooled(sums, limits[c], np.uint32(c), words)
     for y in range(16):
         for x in range(16):
-            for c in range(16):
-                best[c] = -32768
-            for corner in range(4):
-                at = (2 * y + corner // 2) * 102 + (2 * x + corner % 2) * 3
-                for c in range(16):
-                    sums[c] = 0
-                for ky in range(3):
-                    _nine_bytes(sums, padded, at + ky * 102, codes, ky * 144)
-                for c in range(16):
-                    best[c] = max(best[c], sums[c])
-            bits = np.uint32(0)
-            for c in range(16):
-                bits |= np.uint32(best[c] >= limits[c]) << np.uint32(c)
-            scratch[_CONV1 + (y + 1) * 18 + x + 1] = bits
-
-
-@njit(nogil=True, cache=True)
-def _nine_bytes(sums: Any, padded: Any, at: Any, codes: Any, start: Any) -> None:
-    """Add one row of three pixels to the sums of 16 channels."""
-    p0, p1, p2 = padded[at], padded[at + 1], padded[at + 2]
-    p3, p4, p5 = padded[at + 3], padded[at + 4], padded[at + 5]
-    p6, p7, p8 = padded[at + 6], padded[at + 7], padded[at + 8]
-    w = codes[start : start + 144]
-    for c in range(16):
-        s = _plus_product(sums[c], p0, w[c])
-        s = _plus_product(s, p1, w[c + 16])
-        s = _plus_product(s, p2, w[c + 32])
-        s = _plus_product(s, p3, w[c + 48])
-        s = _plus_product(s, p4, w[c + 64])
-        s = _plus_product(s, p5, w[c + 80])
-        s = _plus_product(s, p6, w[c + 96])
-        s = _plus_product(s, p7, w[c + 112])
-        sums[c] = _plus_product(s, p8, w[c + 128])
+            scratch[_CONV1 + (y + 1) * 18 + x + 1] = words[16 * y + x]
 
 
 @njit(nogil=True, cache=True)
@@ -252,25 +289,25 @@ def run(
     scratch: Any,
 ) -> None:
     """Fill logits (N, classes) for images (N, 3072); the scratch keeps the last image's bits."""
-    padded = np.zeros(34 * 102, np.int16)
-    best, shorts = np.zeros(16, np.int16), np.zeros(16, np.int16)
+    planes, shorts = np.zeros((3, 34 * 34 + 2), np.int16), np.zeros(32 * 34, np.int16)
+    pooled = np.zeros(256, np.uint32)
     patches, counts = np.zeros(256 * 9, np.uint32), np.zeros(256, np.int32)
-    sums = np.zeros(32, np.int32)
+    sums, bits = np.zeros(16 * 32, np.int32), np.zeros(16, np.uint32)
     for n in range(len(images)):
         scratch[:] = 0
-        _bytes(scratch, images[n], padded, codes, first_limits, shorts, best)
+        _bytes(scratch, images[n], planes, codes, first_limits, shorts, pooled)
         t = thresholds
-        _binary(scratch, _CONV1, _CONV21, 16, 0, 1, False, words, 0, t, patches, counts, sums)
+        _binary(scratch, _CONV1, _CONV21, 16, 0, 1, False, words, 0, t, patches, counts, sums, bits)
         t = thresholds[32:]
-        _binary(scratch, _CONV21, _CONV22, 16, 1, 1, True, words, 320, t, patches, counts, sums)
+        _binary(scratch, _CONV21, _CONV22, 16, 1, 1, True, words, 320, t, patches, counts, sums, bits)
         t = thresholds[64:]
-        _binary(scratch, _CONV22, _CONV31, 8, 1, 2, False, words, 896, t, patches, counts, sums)
+        _binary(scratch, _CONV22, _CONV31, 8, 1, 2, False, words, 896, t, patches, counts, sums, bits)
         t = thresholds[128:]
-        _binary(scratch, _CONV31, _CONV32, 8, 2, 2, True, words, 2048, t, patches, counts, sums)
+        _binary(scratch, _CONV31, _CONV32, 8, 2, 2, True, words, 2048, t, patches, counts, sums, bits)
         t = thresholds[192:]
-        _binary(scratch, _CONV32, _CONV41, 4, 2, 4, False, words, 4352, t, patches, counts, sums)
+        _binary(scratch, _CONV32, _CONV41, 4, 2, 4, False, words, 4352, t, patches, counts, sums, bits)
         t = thresholds[320:]
-        _binary(scratch, _CONV41, _CONV42, 4, 4, 4, False, words, 8960, t, patches, counts, sums)
+        _binary(scratch, _CONV41, _CONV42, 4, 4, 4, False, words, 8960, t, patches, counts, sums, bits)
         _classify(scratch, classifier, bias, logits[n])
 
 
@@ -285,8 +322,8 @@ class Popcount:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        rows = layout.first[:, :, :9].transpose(1, 2, 0)  # row, pixel and colour, channel
-        self._codes = np.ascontiguousarray(rows).astype(np.int16).ravel()
+        rows = layout.first[:, :, :9].reshape(16, 3, 3, 3)  # channel, row, pixel, colour
+        self._codes = np.ascontiguousarray(rows.transpose(0, 3, 1, 2).reshape(16, 3, 9), np.int16)
 
     def run(
         self,
