@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from bitstill.quantizers import Quantizer, quantize_activation
 from bitstill.topology import FEATURES, TOPOLOGY, Layer
 
-
 # The standard deviation of a normal distribution truncated at two standard deviations.
 _TRUNCATED_STD = 0.87962566103423978
 

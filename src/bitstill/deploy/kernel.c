@@ -14,6 +14,8 @@
 
 enum { PORTABLE = 1, AVX2 = 2, AVX512 = 4 };
 enum { LANES = 32, IMAGE = 32 * 32 * 3, PADDED_ROW = 34 * 3, FEATURES = 128 };
+/* Words of all layers' outputs, borders included. */
+enum { SCRATCH = 2 * 18 * 18 + 10 * 10 + 10 * 10 * 2 + 6 * 6 * 2 + 6 * 6 * 4 * 2 };
 
 typedef struct {
   const int8_t *first;             /* 9 groups of 4 inputs, 16 channels, 4 codes */
@@ -351,9 +353,10 @@ int bitstill_paths(void) {
 }
 
 /* Fill logits (count, classes) for images (count, 3072); 0, or 1 for a path that is not there.
-   The scratch keeps every layer's bits of the last image. */
+   The scratch keeps every layer's bits of the last image; it may be NULL. */
 int bitstill_run(int path, const Model *model, const uint8_t *images, int64_t count, int classes,
                  float *logits, uint32_t *scratch) {
+  uint32_t own[SCRATCH];
   Block *block = block_portable;
   First *first = first_portable;
   if (!(bitstill_paths() & path)) return 1;
@@ -361,13 +364,12 @@ int bitstill_run(int path, const Model *model, const uint8_t *images, int64_t co
   if (path == AVX2) block = block_avx2, first = first_avx2;
   if (path == AVX512) block = block_avx512, first = first_avx512;
 #endif
-  int total = 18 * 18;
-  for (int i = 0; i < 6; i++) total += output_words(&SHAPES[i]);
+  if (!scratch) scratch = own;
   for (int64_t n = 0; n < count; n++) {
     const uint32_t *words = model->words;
     const int32_t *thresholds = model->thresholds;
     uint32_t *source = scratch, *target = scratch + 18 * 18;
-    memset(scratch, 0, (size_t)total * sizeof *scratch);
+    memset(scratch, 0, sizeof own);
     convolve_image(first, model, images + n * IMAGE, source);
     for (int i = 0; i < 6; i++) {
       const Shape *shape = &SHAPES[i];

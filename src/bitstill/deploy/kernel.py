@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.deploy.compiler import LIBRARY
-from bitstill.deploy.layout import SCRATCH_WORDS, Layout
+from bitstill.deploy.layout import SCRATCH_WORDS, Layout, feature_bits
+from bitstill.deploy.planes import Bytes
 
 PATHS = {"avx512": 4, "avx2": 2, "portable": 1}  # the first that the processor has is taken
 
@@ -67,21 +68,30 @@ class Kernel:
 
     def run(
         self,
-        images: NDArray[np.uint8],
+        images: Bytes,
         logits: NDArray[np.float32],
         scratch: NDArray[np.uint32] | None = None,
     ) -> None:
         """Fill logits (N, classes) for images (N, 3072), both contiguous; releases the GIL."""
-        if scratch is None:
-            scratch = np.empty(SCRATCH_WORDS, np.uint32)
         failed = self._run(
             PATHS[self.path],
             self._model,
-            images.ctypes.data,
+            _address(images),
             len(images),
             self._classes,
-            logits.ctypes.data,
-            scratch.ctypes.data,
+            _address(logits),
+            None if scratch is None else _address(scratch),
         )
         if failed:
             raise RuntimeError(f"this processor cannot run the {self.path} path")
+
+    def levels(self, image: Bytes) -> list[Bytes]:
+        """Return every layer's bits, (side, side, channels), for an image (3072,)."""
+        scratch = np.zeros(SCRATCH_WORDS, np.uint32)
+        self.run(image[None], np.empty((1, self._classes), np.float32), scratch)
+        return feature_bits(scratch)
+
+
+def _address(array: NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]  # .ctypes.data takes a microsecond
+    return address

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bitstill import __version__
@@ -36,8 +36,9 @@ class _Graph:
         self.constants: list[onnx.TensorProto] = []
         self.value = "images"
 
-    def constant(self, name: str, array: NDArray[Any]) -> str:
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+    def constant(self, name: str, value: ArrayLike) -> str:
+        array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
+        self.constants.append(numpy_helper.from_array(array, name))
         return name
 
     def add(self, kind: str, *others: str, name: str, **attributes: Any) -> None:
@@ -174,10 +175,12 @@ def quant_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes:
     for layer in network.layers:
         name = layer.layer.name
         if int(layer.bounds.max()) >= _SUM_LIMIT:
-            raise ValueError(f"{name}: float32 cannot hold its sums: --format qonnx takes fewer bits")
+            raise ValueError(
+                f"{name}: float32 cannot hold its sums: --format qonnx takes fewer bits"
+            )
         codes = graph.constant(f"{name}.codes", layer.codes.numpy().astype(np.float32))
         quantized = f"{name}.quantized"
-        kinds = {"rounding_mode": "ROUND", "narrow": 0, "domain": domain}
+        kinds: dict[str, Any] = {"rounding_mode": "ROUND", "narrow": 0, "domain": domain}
         graph.nodes.append(
             helper.make_node(
                 "Quant", [codes, two, half, weight_bits], [quantized], quantized, signed=1, **kinds

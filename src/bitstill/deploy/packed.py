@@ -30,6 +30,7 @@ MAX_BYTES = 8 * 2**20  # 8 bits, 255 levels and MAX_CLASSES classes fit
 _NO_CHECKSUM = b"0" * 64
 _CHECKSUM = re.compile(rb'"checksum":"([0-9a-f]{64})"')
 _DTYPES = {"uint8": "U8", "int16": "I16", "int32": "I32", "float32": "F32"}
+_WANTED = ("classes", "identity", "test_accuracy", "selection")
 _LIMIT = 2**27  # above every sum of 8-bit codes and features
 
 
@@ -181,7 +182,7 @@ def _accuracy(text: str) -> float | None:
 def _metadata(content: bytes) -> dict[str, str]:
     """Return the metadata of a file whose checksum is right."""
     size = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or content[8:9] != b"{" or size > len(content) - 8:
+    if content[8:9] != b"{" or size > len(content) - 8:
         raise ValueError("it is truncated, or another kind of file")
     if len(content) > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES} bytes")
@@ -190,6 +191,15 @@ def _metadata(content: bytes) -> dict[str, str]:
         raise ValueError("another program wrote it")
     if f'"version":"{VERSION}"'.encode() not in header:
         raise ValueError(f"this bitstill reads format version {VERSION}, and it has another")
+    _check_sum(content, header)
+    try:
+        metadata = json.loads(header)["__metadata__"]
+        return {name: str(metadata[name]) for name in _WANTED}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError("its metadata is incomplete") from error
+
+
+def _check_sum(content: bytes, header: bytes) -> None:
     found = _CHECKSUM.search(header)
     if found is None:
         raise ValueError("it has no checksum")
@@ -197,15 +207,6 @@ def _metadata(content: bytes) -> dict[str, str]:
     blank = content[:start] + _NO_CHECKSUM + content[start + len(_NO_CHECKSUM) :]
     if hashlib.sha256(blank).hexdigest().encode() != found.group(1):
         raise ValueError("its checksum is wrong: it was cut off, damaged or altered")
-    try:
-        metadata: dict[str, str] = json.loads(header)["__metadata__"]
-        wanted = ("classes", "identity", "test_accuracy", "selection")
-        known = {name: metadata[name] for name in wanted}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError("its metadata is incomplete") from error
-    if not all(isinstance(value, str) for value in known.values()):
-        raise ValueError("its metadata is no text")
-    return known
 
 
 def _tensors(content: bytes) -> dict[str, NDArray[Any]]:

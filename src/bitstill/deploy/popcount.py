@@ -1,69 +1,21 @@
 """The engine in numba: popcounts over 32 channels at a time, word counts unrolled.
 
 LLVM turns a loop over 32 lanes with a constant number of words into vector instructions, popcounts
-included where the processor has them. Numba's own integers would widen to 64 bits on the way, so
-the two inner steps are written in LLVM's terms.
+included where the processor has them.
 """
 
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core.typing import signature
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
-from bitstill.deploy.layout import OFFSETS, SCRATCH_WORDS, Layout
+from bitstill.deploy.first_layer import convolve_image
+from bitstill.deploy.lanes import bit, count, plus_pair
+from bitstill.deploy.layout import OFFSETS, SCRATCH_WORDS, Layout, feature_bits
+from bitstill.deploy.planes import Bytes
 
 _CONV1, _CONV21, _CONV22, _CONV31, _CONV32, _CONV41, _CONV42 = OFFSETS
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _plus_pair(_: Any, total: Any, x: Any, high: Any, low: Any) -> Any:
-    """total + 2 pop(x & high) + pop(x & low), in 32 bits."""
-
-    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
-        total, x, high, low = values
-        two = builder.shl(builder.ctpop(builder.and_(x, high)), ir.Constant(x.type, 1))
-        return builder.add(total, builder.add(two, builder.ctpop(builder.and_(x, low))))
-
-    word = types.uint32
-    return signature(types.int32, types.int32, word, word, word), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _plus_product(_: Any, total: Any, pixel: Any, code: Any) -> Any:
-    """total + pixel * code, in 16 bits."""
-
-    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
-        total, pixel, code = values
-        return builder.add(total, builder.mul(pixel, code))
-
-    short = types.int16
-    return signature(short, short, short, short), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _count(_: Any, x: Any) -> Any:
-    """pop(x), in 32 bits."""
-    return signature(types.int32, types.uint32), lambda _, builder, __, values: builder.ctpop(
-        values[0]
-    )
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _bit(_: Any, half: Any, three: Any, limit: Any, position: Any) -> Any:
-    """(2 half - three >= limit) << position."""
-
-    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
-        half, three, limit, position = values
-        total = builder.sub(builder.shl(half, ir.Constant(half.type, 1)), three)
-        reached = builder.icmp_signed(">=", total, limit)
-        return builder.shl(builder.zext(reached, position.type), position)
-
-    number = types.int32
-    return signature(types.uint32, number, number, number, types.uint32), generate
 
 
 @njit(nogil=True, cache=True)
@@ -76,15 +28,15 @@ def _nine(sums: Any, patches: Any, first: Any, length: Any, w: Any) -> None:
         x6, x7, x8 = patches[at + 6], patches[at + 7], patches[at + 8]
         for c in range(32):
             s = sums[to + c]
-            s = _plus_pair(s, x0, w[c], w[c + 32])
-            s = _plus_pair(s, x1, w[c + 64], w[c + 96])
-            s = _plus_pair(s, x2, w[c + 128], w[c + 160])
-            s = _plus_pair(s, x3, w[c + 192], w[c + 224])
-            s = _plus_pair(s, x4, w[c + 256], w[c + 288])
-            s = _plus_pair(s, x5, w[c + 320], w[c + 352])
-            s = _plus_pair(s, x6, w[c + 384], w[c + 416])
-            s = _plus_pair(s, x7, w[c + 448], w[c + 480])
-            sums[to + c] = _plus_pair(s, x8, w[c + 512], w[c + 544])
+            s = plus_pair(s, x0, w[c], w[c + 32])
+            s = plus_pair(s, x1, w[c + 64], w[c + 96])
+            s = plus_pair(s, x2, w[c + 128], w[c + 160])
+            s = plus_pair(s, x3, w[c + 192], w[c + 224])
+            s = plus_pair(s, x4, w[c + 256], w[c + 288])
+            s = plus_pair(s, x5, w[c + 320], w[c + 352])
+            s = plus_pair(s, x6, w[c + 384], w[c + 416])
+            s = plus_pair(s, x7, w[c + 448], w[c + 480])
+            sums[to + c] = plus_pair(s, x8, w[c + 512], w[c + 544])
 
 
 @njit(nogil=True, cache=True)
@@ -96,11 +48,11 @@ def _five(sums: Any, patches: Any, first: Any, w: Any) -> None:
         x3, x4 = patches[at + 3], patches[at + 4]
         for c in range(32):
             s = sums[to + c]
-            s = _plus_pair(s, x0, w[c], w[c + 32])
-            s = _plus_pair(s, x1, w[c + 64], w[c + 96])
-            s = _plus_pair(s, x2, w[c + 128], w[c + 160])
-            s = _plus_pair(s, x3, w[c + 192], w[c + 224])
-            sums[to + c] = _plus_pair(s, x4, w[c + 256], w[c + 288])
+            s = plus_pair(s, x0, w[c], w[c + 32])
+            s = plus_pair(s, x1, w[c + 64], w[c + 96])
+            s = plus_pair(s, x2, w[c + 128], w[c + 160])
+            s = plus_pair(s, x3, w[c + 192], w[c + 224])
+            sums[to + c] = plus_pair(s, x4, w[c + 256], w[c + 288])
 
 
 @njit(nogil=True, cache=True)
@@ -109,7 +61,7 @@ def _reach(sums: Any, counts: Any, limits: Any, bits: Any) -> None:
     for pixel in range(16):
         three, word = np.int32(3) * counts[pixel], np.uint32(0)
         for c in range(32):
-            word |= _bit(sums[32 * pixel + c], three, limits[c], np.uint32(c))
+            word |= bit(sums[32 * pixel + c], three, limits[c], np.uint32(c))
         bits[pixel] = word
 
 
@@ -121,14 +73,14 @@ def _gather(scratch: Any, source: Any, side: Any, depth: Any, patches: Any, coun
         for x in range(side):
             start = source + (y * (side + 2) + x) * depth
             patch = patches[(y * side + x) * length : (y * side + x + 1) * length]
-            count = np.int32(0)
+            total = np.int32(0)
             for ky in range(3):
                 for i in range(depth):
                     at, word = 3 * (ky * depth + i), start + ky * step + 3 * i
                     a, b, c = scratch[word], scratch[word + 1], scratch[word + 2]
                     patch[at], patch[at + 1], patch[at + 2] = a, b, c
-                    count += _count(a) + _count(b) + _count(c)
-            counts[y * side + x] = count
+                    total += count(a) + count(b) + count(c)
+            counts[y * side + x] = total
 
 
 @njit(nogil=True, cache=True)
@@ -146,10 +98,10 @@ def _gather_half(scratch: Any, source: Any, side: Any, patches: Any, counts: Any
             patches[at + 2] = scratch[b + 1] | (scratch[b + 2] << half)
             patches[at + 3] = scratch[c] | (scratch[c + 1] << half)
             patches[at + 4] = scratch[c + 2]
-            count = np.int32(0)
+            total = np.int32(0)
             for i in range(5):
-                count += _count(patches[at + i])
-            counts[y * side + x] = count
+                total += count(patches[at + i])
+            counts[y * side + x] = total
             at += 5
 
 
@@ -198,67 +150,6 @@ def _binary(
 
 
 @njit(nogil=True, cache=True)
-def _colour(sums: Any, plane: Any, w: Any) -> None:
-    """Add one colour's 3x3 neighbourhoods to the sums of all pixels.
-
-    The lanes are pixels, row after row: 34 a row with the border, so the last two sums of a row
-    mean nothing.
-    """
-    for at in range(32 * 34):
-        s = _plus_product(sums[at], plane[at], w[0])
-        s = _plus_product(s, plane[at + 1], w[1])
-        s = _plus_product(s, plane[at + 2], w[2])
-        s = _plus_product(s, plane[at + 34], w[3])
-        s = _plus_product(s, plane[at + 35], w[4])
-        s = _plus_product(s, plane[at + 36], w[5])
-        s = _plus_product(s, plane[at + 68], w[6])
-        s = _plus_product(s, plane[at + 69], w[7])
-        sums[at] = _plus_product(s, plane[at + 70], w[8])
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _largest(_: Any, a: Any, b: Any) -> Any:
-    """The larger one, in 16 bits."""
-
-    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
-        return builder.select(builder.icmp_signed(">", *values), *values)
-
-    return signature(types.int16, types.int16, types.int16), generate
-
-
-@njit(nogil=True, cache=True)
-def _pooled(sums: Any, limit: Any, bit: Any, words: Any) -> None:
-    """Set a channel's bit where the largest of 2x2 sums reaches its threshold."""
-    for y in range(16):
-        rows = sums[y * 68 : y * 68 + 68]
-        for x in range(16):
-            upper = _largest(rows[2 * x], rows[2 * x + 1])
-            lower = _largest(rows[2 * x + 34], rows[2 * x + 35])
-            reached = _largest(upper, lower) >= limit
-            words[16 * y + x] |= np.uint32(reached) << bit
-
-
-@njit(nogil=True, cache=True)
-def _bytes(
-    scratch: Any, image: Any, planes: Any, codes: Any, limits: Any, sums: Any, words: Any
-) -> None:
-    """The first layer, 3 to 16 channels on 0..255, and its pool."""
-    for y in range(32):
-        for x in range(32):
-            for colour in range(3):
-                planes[colour, (y + 1) * 34 + x + 1] = image[y * 96 + 3 * x + colour]
-    words[:] = 0
-    for c in range(16):
-        sums[:] = 0
-        for colour in range(3):
-            _colour(sums, planes[colour], codes[c, colour])
-        _pooled(sums, limits[c], np.uint32(c), words)
-    for y in range(16):
-        for x in range(16):
-            scratch[_CONV1 + (y + 1) * 18 + x + 1] = words[16 * y + x]
-
-
-@njit(nogil=True, cache=True)
 def _classify(scratch: Any, classifier: Any, bias: Any, logits: Any) -> None:
     """Count the bits of each feature and add their weights, in float64, feature by feature."""
     counts = np.zeros(128, np.int32)
@@ -295,19 +186,29 @@ def run(
     sums, bits = np.zeros(16 * 32, np.int32), np.zeros(16, np.uint32)
     for n in range(len(images)):
         scratch[:] = 0
-        _bytes(scratch, images[n], planes, codes, first_limits, shorts, pooled)
+        convolve_image(scratch, images[n], planes, codes, first_limits, shorts, pooled)
         t = thresholds
         _binary(scratch, _CONV1, _CONV21, 16, 0, 1, False, words, 0, t, patches, counts, sums, bits)
         t = thresholds[32:]
-        _binary(scratch, _CONV21, _CONV22, 16, 1, 1, True, words, 320, t, patches, counts, sums, bits)
+        _binary(
+            scratch, _CONV21, _CONV22, 16, 1, 1, True, words, 320, t, patches, counts, sums, bits
+        )
         t = thresholds[64:]
-        _binary(scratch, _CONV22, _CONV31, 8, 1, 2, False, words, 896, t, patches, counts, sums, bits)
+        _binary(
+            scratch, _CONV22, _CONV31, 8, 1, 2, False, words, 896, t, patches, counts, sums, bits
+        )
         t = thresholds[128:]
-        _binary(scratch, _CONV31, _CONV32, 8, 2, 2, True, words, 2048, t, patches, counts, sums, bits)
+        _binary(
+            scratch, _CONV31, _CONV32, 8, 2, 2, True, words, 2048, t, patches, counts, sums, bits
+        )
         t = thresholds[192:]
-        _binary(scratch, _CONV32, _CONV41, 4, 2, 4, False, words, 4352, t, patches, counts, sums, bits)
+        _binary(
+            scratch, _CONV32, _CONV41, 4, 2, 4, False, words, 4352, t, patches, counts, sums, bits
+        )
         t = thresholds[320:]
-        _binary(scratch, _CONV41, _CONV42, 4, 4, 4, False, words, 8960, t, patches, counts, sums, bits)
+        _binary(
+            scratch, _CONV41, _CONV42, 4, 4, 4, False, words, 8960, t, patches, counts, sums, bits
+        )
         _classify(scratch, classifier, bias, logits[n])
 
 
@@ -327,7 +228,7 @@ class Popcount:
 
     def run(
         self,
-        images: NDArray[np.uint8],
+        images: Bytes,
         logits: NDArray[np.float32],
         scratch: NDArray[np.uint32] | None = None,
     ) -> None:
@@ -346,3 +247,9 @@ class Popcount:
             logits,
             scratch,
         )
+
+    def levels(self, image: Bytes) -> list[Bytes]:
+        """Return every layer's bits, (side, side, channels), for an image (3072,)."""
+        scratch = np.zeros(SCRATCH_WORDS, np.uint32)
+        self.run(image[None], np.empty((1, len(self._layout.bias)), np.float32), scratch)
+        return feature_bits(scratch)
