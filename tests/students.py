@@ -24,7 +24,7 @@ def random_student(seed: int = 0, quantizer: Quantizer | None = None, classes: i
     quantizer = quantizer or Quantizer(activation_scale=0.5)
     torch.manual_seed(seed)
     student = Student(quantizer=quantizer, classes=classes)
-    with precise_batch_norm(student.eval(), random_images(20, seed), batch_size=20) as exact:
+    with precise_batch_norm(student.eval(), random_images(10, seed), batch_size=10) as exact:
         pass
     student.load_state_dict(student.state_dict() | exact)
     with torch.no_grad():

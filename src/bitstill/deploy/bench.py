@@ -103,7 +103,7 @@ def bench(*, rounds: int = 30, threads: Sequence[int] = THREADS) -> Report:
 def _models(images: NDArray[np.uint8]) -> tuple[Any, bytes, bytes]:
     import torch
 
-    from bitstill.deploy import onnx
+    from bitstill.deploy.onnx_models import float_model, integer_model
     from bitstill.evaluation import precise_batch_norm
     from bitstill.integer import integer_network
     from bitstill.models import Student, Teacher
@@ -113,7 +113,7 @@ def _models(images: NDArray[np.uint8]) -> tuple[Any, bytes, bytes]:
     student = Student(quantizer=Quantizer(activation_scale=0.5)).eval()
     with precise_batch_norm(student, torch.from_numpy(images), batch_size=64):
         network = integer_network(student)
-    return pack(network), onnx.float_model(Teacher().eval(), {}), onnx.integer_model(network, {})
+    return pack(network), float_model(Teacher().eval(), {}), integer_model(network, {})
 
 
 def _runtimes(

@@ -33,6 +33,8 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
     run = load_run(directory, choice)
     try:
         content = _content(run, form, choice)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'bitstill[onnx]'") from error
     except ValueError as error:
         raise UserError(f"{run.directory}: {error}") from error
     output = output or run.directory / f"{run.record.model}{SUFFIXES[form]}"
@@ -47,16 +49,19 @@ def _content(run: FinishedRun, form: str, choice: Choice) -> bytes:
     if not isinstance(run.network, Student):
         if form != "onnx":
             raise ValueError(f"a teacher has no {form} form: give --format onnx, or a student")
-        from bitstill.deploy import onnx
+        from bitstill.deploy.onnx_models import float_model
 
-        return onnx.float_model(run.network, _metadata(run, choice))
+        return float_model(run.network, _metadata(run, choice))
     network = integer_network(run.network)
     if form == "packed":
         return to_bytes(pack(network, run, choice))
-    from bitstill.deploy import onnx
+    if form == "onnx":
+        from bitstill.deploy.onnx_models import integer_model
 
-    write = onnx.integer_model if form == "onnx" else onnx.quant_model
-    return write(network, _metadata(run, choice))
+        return integer_model(network, _metadata(run, choice))
+    from bitstill.deploy.qonnx_model import quant_model
+
+    return quant_model(network, _metadata(run, choice))
 
 
 def pack(
