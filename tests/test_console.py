@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import DictConfig
 
 from bitstill import console
+from bitstill.config import check
 from bitstill.report.sweeps import Run
-from bitstill.runs import RunPaths, RunRecord
+from bitstill.runs import RunPaths, RunRecord, portable
 
 Captured = pytest.CaptureFixture[str]
 
@@ -36,10 +38,10 @@ def test_tables_of_nothing_are_nothing(capfd: Captured) -> None:
 
 @pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
 def test_a_run_that_is_not_done_is_shown_as_such(
-    made_up: Callable[..., RunRecord], status: Any, capfd: Captured
+    made_up: Callable[..., RunRecord], default_run: DictConfig, status: Any, capfd: Captured
 ) -> None:
-    console.print_tables([Run(RunPaths(Path("run")), made_up(status=status))])
+    record = made_up(status=status, config=portable(check(default_run)))
+    console.print_tables([Run(RunPaths(Path("run")), record)])
     row = re.search(r"hard T=15.*", capfd.readouterr().out)
     assert row is not None
-    assert "%" not in row[0]
-    assert status in row[0]
+    assert {"running": "unfinished", "interrupted": "unfinished"}.get(status, status) in row[0]

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bitstill.models import (
-    TOPOLOGY,
     Block,
-    Layer,
     Student,
     StudentBlock,
     Teacher,
@@ -24,6 +22,7 @@ from bitstill.models import (
     to_input,
 )
 from bitstill.quantizers import Quantizer
+from bitstill.topology import TOPOLOGY, Layer
 
 Array = NDArray[np.float64]
 Model = type[Teacher] | type[Student]

@@ -1,6 +1,5 @@
 """The command line."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+bench = typer.Typer(help="Measure how fast it is, on this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
 
 
 def _print_version(wanted: bool) -> None:
@@ -75,7 +78,7 @@ def status(
     """Show how far a sweep is, whatever runs it."""
     from bitstill.console import show_status
 
-    _explained(lambda: show_status(folder, watch=watch, as_json=as_json))
+    show_status(folder, watch=watch, as_json=as_json)
 
 
 @app.command()
@@ -88,22 +91,63 @@ def report(
     """Say what sweeps showed: tables, claims with statistics, figures, one page."""
     from bitstill.report.command import run_report
 
-    _explained(lambda: run_report(sweeps, output))
+    run_report(sweeps, output)
 
 
-def _explained(action: Callable[[], object]) -> None:
-    """Do something; an error that the user can mend is one line and exit code 2."""
-    try:
-        action()
-    except Exception as error:
-        from bitstill.application import report as explain
+@app.command()
+def export(
+    directory: Annotated[Path, typer.Argument(help="A run's folder, or a sweep's.")],
+    form: Annotated[str, typer.Option("--format", help="packed, onnx or qonnx.")] = "packed",
+    select: Annotated[str, typer.Option(help="last or best_val.")] = "last",
+    statistics: Annotated[
+        str | None, typer.Option(help="precise or running; precise where they were measured.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
+) -> None:
+    """Write a finished run's network as a file that other programs run."""
+    from bitstill.deploy.export import export as write
+    from bitstill.deploy.finished import Choice
 
-        raise typer.Exit(explain(error)) from error
+    file = write(directory, form, Choice(select, statistics), output)
+    typer.echo(f"{file}: {file.stat().st_size} bytes")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A packed student.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="For many images.")] = 1,
+) -> None:
+    """Say what images show: class and probability."""
+    from bitstill.deploy import predict as deployed
+
+    predictions = deployed.predict(model, images, threads=threads)
+    write = deployed.as_json if as_json else deployed.as_table
+    typer.echo(write(predictions))
+
+
+@bench.command()
+def deploy(
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    rounds: Annotated[int, typer.Option(min=3, help="How often each is timed.")] = 30,
+) -> None:
+    """Time the deployed student against onnxruntime: one thread and two, one image and many."""
+    from bitstill.deploy import bench as deployed
+
+    report = deployed.bench(rounds=rounds)
+    write = deployed.as_json if as_json else deployed.as_table
+    typer.echo(write(report))
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; what a user can mend is one line and exit code 2."""
+    try:
+        app()
+    except Exception as error:
+        from bitstill.application import report as explain
+
+        raise SystemExit(explain(error)) from error
 
 
 if __name__ == "__main__":

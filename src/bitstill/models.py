@@ -7,34 +7,13 @@ code ran on.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitstill.quantizers import Quantizer, quantize_activation
-
-
-class Layer(NamedTuple):
-    """One convolution of the topology: its name, channels in and out, and a pool behind it."""
-
-    name: str
-    channels_in: int
-    channels_out: int
-    pool: bool
-
-
-TOPOLOGY = (
-    Layer("conv1", 3, 16, pool=True),
-    Layer("conv21", 16, 32, pool=False),
-    Layer("conv22", 32, 32, pool=True),
-    Layer("conv31", 32, 64, pool=False),
-    Layer("conv32", 64, 64, pool=True),
-    Layer("conv41", 64, 128, pool=False),
-    Layer("conv42", 128, 128, pool=False),
-)
-FEATURES = TOPOLOGY[-1].channels_out
+from bitstill.topology import FEATURES, TOPOLOGY, Layer
 
 # The standard deviation of a normal distribution truncated at two standard deviations.
 _TRUNCATED_STD = 0.87962566103423978

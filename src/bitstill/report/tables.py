@@ -1,6 +1,5 @@
 """Tables 1 to 4 with ours beside the published numbers; every seed; epoch noise; claims; sizes."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -101,15 +100,9 @@ def _optimism(runs: RunSet, cell: str, kind: str) -> str:
 
 
 def _count(runs: RunSet, cell: str) -> str:
-    """Return how many seeds a cell has, and what became of the others in the set."""
-    done = len(runs.done(cell))
-    others = Counter(run.record.status for run in runs.of(cell) if not run.done)
-    expected = {run.record.seed for run in runs.runs}
-    absent = len(expected - {run.record.seed for run in runs.of(cell)})
-    parts = [f"{n} {_STATES.get(status, status)}" for status, n in sorted(others.items())]
-    if absent:
-        parts.append(f"{absent} missing")
-    return f"{done} ({', '.join(parts)})" if parts else str(done)
+    """Return how many seeds of a cell are done, and of how many if not of all in the set."""
+    done, expected = len(runs.done(cell)), len(runs.seeds)
+    return str(done) if done == expected else f"{done}/{expected}"
 
 
 def seeds_table(runs: RunSet) -> Table:

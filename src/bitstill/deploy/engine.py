@@ -1,0 +1,147 @@
+"""A deployed model that predicts: :func:`load` and :class:`Engine`."""
+
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstill.data.images import SIDE
+from bitstill.deploy import kernel
+from bitstill.deploy.layout import IMAGE_BYTES, lay_out
+from bitstill.deploy.packed import PackedModel, read_packed
+from bitstill.deploy.planes import Bytes
+from bitstill.errors import UserError
+
+BACKENDS = ("c", "numba")
+_WORTH_SPLITTING = 8  # images a thread: a third of a millisecond
+
+
+class Backend(Protocol):
+    """What computes."""
+
+    name: str
+
+    def run(self, images: Bytes, logits: NDArray[np.float32]) -> None:
+        """Fill logits (N, classes) for images (N, 3072), both contiguous."""
+
+    def levels(self, image: Bytes) -> list[Bytes]:
+        """Return every layer's levels after its pool, (side, side, channels), for one image."""
+
+
+def load(path: str | Path, *, threads: int = 1, backend: str | None = None) -> "Engine":
+    """Open a packed file, ready to predict.
+
+    Args:
+        path: of a file that ``bitstill export --format packed`` wrote.
+        threads: for batches; see :attr:`Engine.threads`.
+        backend: ``c`` or ``numba``; None is the fastest that is there.
+
+    Raises:
+        UserError: the file or an option cannot be used.
+    """
+    return Engine(read_packed(path), threads=threads, backend=backend)
+
+
+def _backend(model: PackedModel, wanted: str | None) -> Backend:
+    if wanted not in (None, *BACKENDS):
+        raise UserError(f"backend = {wanted!r} is unknown: choose c or numba")
+    published = model.weight_bits == 2 and model.activation_bits == 1
+    paths = kernel.available()
+    if not published:
+        if wanted == "c":
+            raise UserError("backend = c takes 2-bit weights and 1-bit features: choose numba")
+        from bitstill.deploy.general import General
+
+        return General(model)
+    # The path for any processor is slower than numba, which compiles for the one at hand.
+    vectors = bool(paths) and paths[0] != "portable"
+    numba = find_spec("numba") is not None
+    if wanted == "c" or (wanted is None and (vectors or not numba)):
+        if not paths:
+            raise UserError("backend = c was not built: install bitstill again with a C compiler")
+        return kernel.Kernel(lay_out(model))
+    from bitstill.deploy.popcount import Popcount
+
+    return Popcount(lay_out(model))
+
+
+class Engine:
+    """Predicts with a packed model.
+
+    Args:
+        model: what was read.
+        threads: for batches.
+        backend: ``c`` or ``numba``; None is the fastest that is there.
+    """
+
+    def __init__(self, model: PackedModel, *, threads: int = 1, backend: str | None = None) -> None:
+        self.model = model
+        self.backend = _backend(model, backend)
+        self._pool: ThreadPoolExecutor | None = None
+        self.threads = threads
+
+    @property
+    def threads(self) -> int:
+        """How many threads share a batch; a small one is left to the caller's own."""
+        return self._threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        if count < 1:
+            raise ValueError(f"threads = {count} is not allowed: give 1 or more")
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._pool = ThreadPoolExecutor(count - 1) if count > 1 else None
+        self._threads = count
+
+    def logits(self, images: Any) -> NDArray[np.float32]:
+        """Return logits, float32, (N, classes).
+
+        Args:
+            images: uint8, (N, 32, 32, 3), 0..255; an array or whatever NumPy takes for one.
+
+        Raises:
+            ValueError: they have another type or shape.
+        """
+        rows = _checked(images)
+        logits = np.empty((len(rows), len(self.model.classes)), np.float32)
+        if self._pool is None or len(rows) < _WORTH_SPLITTING * self._threads:
+            self.backend.run(rows, logits)
+            return logits
+        edges = [len(rows) * part // self._threads for part in range(self._threads + 1)]
+        parts = [slice(*pair) for pair in pairwise(edges)]
+        others = [
+            self._pool.submit(self.backend.run, rows[part], logits[part]) for part in parts[1:]
+        ]
+        self.backend.run(rows[parts[0]], logits[parts[0]])
+        for other in others:
+            other.result()
+        return logits
+
+    def predict(self, images: Any) -> NDArray[np.int64]:
+        """Return the index of each image's class, int64, (N,); arguments as for ``logits``."""
+        labels: NDArray[np.int64] = self.logits(images).argmax(axis=1)
+        return labels
+
+    def levels(self, image: Any) -> list[Bytes]:
+        """Return what each layer makes of one image (32, 32, 3), to look inside.
+
+        Returns:
+            For each layer uint8, (side, side, channels), after its pool: bits or levels.
+        """
+        return self.backend.levels(_checked(np.asarray(image)[None])[0])
+
+
+def _checked(images: Any) -> Bytes:
+    """Return images as contiguous rows (N, 3072)."""
+    array = np.asarray(images)
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != (SIDE, SIDE, 3):
+        raise ValueError(
+            f"images are {array.dtype} {array.shape}: give uint8 (N, {SIDE}, {SIDE}, 3), "
+            "channels last, 0..255"
+        )
+    return np.ascontiguousarray(array).reshape(len(array), IMAGE_BYTES)

@@ -1,0 +1,157 @@
+"""A finished run as a network, from its directory alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from bitstill.errors import UserError
+from bitstill.models import Network, Student, Teacher
+from bitstill.quantizers import Quantizer
+from bitstill.runs import RunPaths, RunRecord, load_sweep, read_record
+from bitstill.weights import load_weights
+
+SELECTIONS = ("last", "best_val")
+STATISTICS = ("precise", "running")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which weights of a run, and which batch norm statistics with them.
+
+    Attributes:
+        select: ``last`` or ``best_val``.
+        statistics: ``precise`` or ``running``; None is precise where the run measured them.
+    """
+
+    select: str = "last"
+    statistics: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("--select", self.select, SELECTIONS),
+            ("--statistics", self.statistics, (None, *STATISTICS)),
+        ):
+            if value not in allowed:
+                words = ", ".join(word for word in allowed if word)
+                raise UserError(f"{name} = {value} is not allowed: give one of {words}")
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """A network in evaluation mode, and what is known of it.
+
+    Attributes:
+        record: of the run.
+        directory: of the run.
+        network: with the chosen weights and statistics.
+        statistics: ``precise`` or ``running``.
+        epoch: that the weights are from, or None if it is not recorded.
+        test_accuracy: that was recorded for exactly these, or None.
+    """
+
+    record: RunRecord
+    directory: Path
+    network: Network
+    statistics: str
+    epoch: int | None
+    test_accuracy: float | None
+
+
+def load_run(directory: Path, choice: Choice) -> FinishedRun:
+    """Load a run, or a sweep's best.
+
+    Args:
+        directory: of a run, or of a sweep: then ``best_val`` takes the student with the best
+            validation accuracy.
+        choice: of weights and statistics.
+
+    Raises:
+        UserError: there is no such run, or it is not finished, or lacks what is asked for.
+    """
+    directory, record = _find(directory, choice)
+    measured = list(record.selections)
+    statistics = choice.statistics or ("precise" if "precise" in measured else "running")
+    paths = RunPaths(directory)
+    file = paths.weights if choice.select == "last" else paths.best_val_weights
+    if not file.exists():
+        raise UserError(
+            f"{directory} holds no {file.name}: the run has no validation images; "
+            "give --select last"
+            if choice.select == "best_val"
+            else f"{directory} holds no {file.name}: train it again"
+        )
+    network = _network(record, _classes(file))
+    try:
+        load_weights(network, file, statistics=statistics)
+    except KeyError as error:
+        raise UserError(
+            f"{directory} holds no exact batch norm statistics: give --statistics running"
+        ) from error
+    except RuntimeError as error:
+        raise UserError(f"{file} does not fit its record: {str(error).splitlines()[0]}") from error
+    row = _row(record, choice.select, statistics)
+    accuracy = None if row is None else row.get("test/accuracy")
+    epoch = None if row is None else int(row["epoch"])
+    return FinishedRun(record, directory, network.eval(), statistics, epoch, accuracy)
+
+
+def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
+    record = read_record(RunPaths(directory))
+    if record is not None:
+        if record.status != "done":
+            raise UserError(f"{directory} is {record.status}: finish it with the command it began")
+        return directory, record
+    done = [one for one in load_sweep(directory) if one.status == "done"]
+    if not done:
+        raise UserError(f"{directory} holds no finished run: give a folder with a run.json")
+    if choice.select != "best_val":
+        raise UserError(
+            f"{directory} is a sweep of {len(done)} finished runs: give one of its folders, or "
+            "--select best_val for the student with the best validation accuracy"
+        )
+    rated = [(score, one) for one in done if (score := _validation(one, choice)) is not None]
+    if not rated:
+        raise UserError(f"{directory} has no student with validation images: give a run's folder")
+    _, best = max(rated, key=lambda pair: pair[0])
+    folders = (path.parent for path in sorted(directory.glob("*/run.json")))
+    chosen = next(one for one in folders if read_record(RunPaths(one)) == best)
+    return chosen, best
+
+
+def _validation(record: RunRecord, choice: Choice) -> float | None:
+    """Return the best validation accuracy of a student."""
+    if record.model != "student":
+        return None
+    kinds = list(record.selections)
+    kind = choice.statistics if choice.statistics in kinds else kinds[-1]
+    row = record.selections[str(kind)]["best_val"]
+    return None if row is None else row["val/accuracy"]
+
+
+def _row(record: RunRecord, select: str, statistics: str) -> dict[str, float] | None:
+    """Return the recorded epoch and accuracies of these weights, if there are any."""
+    kinds = list(record.selections)
+    # best_val's weights are those chosen under the last kind; under another it is another epoch.
+    if statistics not in kinds or (select == "best_val" and statistics != kinds[-1]):
+        return None
+    return record.selections[statistics][select]
+
+
+def _classes(file: Path) -> int:
+    with safe_open(file, framework="np") as tensors:
+        return int(tensors.get_slice("classifier.bias").get_shape()[0])
+
+
+def _network(record: RunRecord, classes: int) -> Network:
+    config = record.config
+    settings: dict[str, Any] = {
+        "classes": classes,
+        "batch_norm_momentum": config["batch_norm"]["momentum"],
+        "batch_norm_epsilon": config["batch_norm"]["epsilon"],
+    }
+    if record.model == "teacher":
+        return Teacher(**settings)
+    quantizer = {key: value for key, value in config["quantizer"].items() if key[0] != "_"}
+    return Student(quantizer=Quantizer(**quantizer), **settings)

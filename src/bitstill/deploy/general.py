@@ -1,0 +1,104 @@
+"""The engine for bits other than 2 and 1, in numba: integer products, and levels by thresholds."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from bitstill.deploy.layout import SIDES
+from bitstill.deploy.packed import PackedModel
+from bitstill.deploy.planes import Bytes, unpack_codes
+from bitstill.topology import TOPOLOGY
+
+
+@njit(nogil=True, cache=True)
+def _reach(sums: Any, limits: Any, levels: Any) -> None:
+    """Count how many of its channel's thresholds each sum reaches."""
+    levels[:] = 0
+    for level in range(len(limits)):
+        limit = limits[level]
+        for c in range(len(sums)):
+            levels[c] += np.uint8(sums[c] >= limit[c])
+
+
+@njit(nogil=True, cache=True)
+def _convolve(source: Any, side: Any, depth: Any, codes: Any, limits: Any, levels: Any) -> None:
+    """Fill levels (side, side, channels) from a source (side + 2, side + 2, depth), flat.
+
+    ``codes`` is (3 rows, 3 * depth, channels), ``limits`` (levels, channels).
+    """
+    row, channels = 3 * depth, codes.shape[2]
+    sums = np.zeros(channels, np.int32)
+    for y in range(side):
+        for x in range(side):
+            sums[:] = 0
+            for ky in range(3):
+                start = ((y + ky) * (side + 2) + x) * depth
+                for i in range(row):
+                    value, w = np.int32(source[start + i]), codes[ky, i]
+                    for c in range(channels):
+                        sums[c] += value * w[c]
+            _reach(sums, limits, levels[y, x])
+
+
+@njit(nogil=True, cache=True)
+def _pad(levels: Any, pool: Any, target: Any) -> None:
+    """Write levels, or the largest of 2x2, into a flat target with a border of zeros."""
+    step = 2 if pool else 1
+    side, channels = levels.shape[0] // step, levels.shape[2]
+    target[:] = 0
+    for y in range(side * step):
+        for x in range(side * step):
+            at = ((y // step + 1) * (side + 2) + x // step + 1) * channels
+            for c in range(channels):
+                target[at + c] = max(target[at + c], levels[y, x, c])
+
+
+class General:
+    """Runs a model of any bits.
+
+    Args:
+        model: whose weights and features have 1 to 8 bits.
+    """
+
+    name = "numba (any bits)"
+
+    def __init__(self, model: PackedModel) -> None:
+        self._model = model
+        self._layers = [
+            (_codes(packed.planes, layer.channels_out, layer.channels_in), packed.thresholds)
+            for layer, packed in zip(TOPOLOGY, model.layers, strict=True)
+        ]
+
+    def levels(self, image: Bytes) -> list[Bytes]:
+        """Return every layer's levels, uint8, (side, side, channels), for an image (3072,)."""
+        padded = np.pad(image.reshape(32, 32, 3), ((1, 1), (1, 1), (0, 0))).ravel()
+        found, side = [], 32
+        for layer, (codes, thresholds), after in zip(TOPOLOGY, self._layers, SIDES, strict=True):
+            channels = layer.channels_out
+            levels = np.empty((side, side, channels), np.uint8)
+            limits = np.ascontiguousarray(thresholds.T)
+            _convolve(padded, side, layer.channels_in, codes, limits, levels)
+            padded = np.empty((after + 2) * (after + 2) * channels, np.uint8)
+            _pad(levels, layer.pool, padded)
+            side = after
+            found.append(padded.reshape(side + 2, side + 2, channels)[1:-1, 1:-1])
+        return found
+
+    def run(self, images: Bytes, logits: NDArray[np.float32]) -> None:
+        """Fill logits (N, classes) for images (N, 3072)."""
+        model = self._model
+        weight, scale = model.weight.astype(np.float64), 16 * (2**model.activation_bits - 1)
+        for image, row in zip(images, logits, strict=True):
+            counts = self.levels(image)[-1].sum(axis=(0, 1), dtype=np.float64)
+            totals = np.zeros(len(row))
+            for feature, count in enumerate(counts):  # in order: it is part of the result
+                totals += count * weight[:, feature]
+            row[:] = totals / scale + model.bias.astype(np.float64)
+
+
+def _codes(planes: Bytes, channels_out: int, channels_in: int) -> NDArray[np.int32]:
+    codes = unpack_codes(planes, channels_out=channels_out, channels_in=channels_in)
+    rows = codes.transpose(2, 3, 1, 0).reshape(3, 3 * channels_in, channels_out)
+    return np.ascontiguousarray(rows, np.int32)

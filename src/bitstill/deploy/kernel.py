@@ -1,0 +1,97 @@
+"""The engine in C, through ctypes; there only where a compiler was at installation."""
+
+import ctypes
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstill.deploy.compiler import LIBRARY
+from bitstill.deploy.layout import SCRATCH_WORDS, Layout, feature_bits
+from bitstill.deploy.planes import Bytes
+
+PATHS = {"avx512": 4, "avx2": 2, "portable": 1}  # the first that the processor has is taken
+
+
+class _Model(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_void_p)
+        for name in ("first", "first_thresholds", "words", "thresholds", "classifier", "bias")
+    )
+
+
+@lru_cache
+def _library(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
+    pointer = ctypes.c_void_p
+    library.bitstill_run.argtypes = [
+        *(ctypes.c_int, ctypes.POINTER(_Model), pointer, ctypes.c_int64, ctypes.c_int),
+        *(pointer, pointer),
+    ]
+    return library
+
+
+def available(library: Path = LIBRARY) -> tuple[str, ...]:
+    """Return the paths that the library and this processor have, the fastest first."""
+    if not library.exists():
+        return ()
+    try:
+        found = _library(library).bitstill_paths()
+    except (OSError, AttributeError):  # built for another machine
+        return ()
+    return tuple(name for name, bit in PATHS.items() if found & bit)
+
+
+class Kernel:
+    """Runs a layout in C.
+
+    Args:
+        layout: of the model.
+        path: one of :func:`available`; None is the fastest.
+        library: the compiled kernel.
+    """
+
+    def __init__(self, layout: Layout, path: str | None = None, library: Path = LIBRARY) -> None:
+        self.path = path or available(library)[0]
+        self.name = f"C ({self.path})"
+        self._run = _library(library).bitstill_run
+        self._classes = len(layout.bias)
+        first = layout.first.reshape(16, 9, 4).transpose(1, 0, 2)
+        self._arrays: tuple[NDArray[Any], ...] = (  # the library reads them: keep them alive
+            np.ascontiguousarray(first),
+            layout.first_thresholds.astype(np.int32),
+            *(layout.words, layout.thresholds, layout.classifier, layout.bias),
+        )
+        self._model = _Model(*(array.ctypes.data for array in self._arrays))
+
+    def run(
+        self,
+        images: Bytes,
+        logits: NDArray[np.float32],
+        scratch: NDArray[np.uint32] | None = None,
+    ) -> None:
+        """Fill logits (N, classes) for images (N, 3072), both contiguous; releases the GIL."""
+        failed = self._run(
+            PATHS[self.path],
+            self._model,
+            _address(images),
+            len(images),
+            self._classes,
+            _address(logits),
+            None if scratch is None else _address(scratch),
+        )
+        if failed:
+            raise RuntimeError(f"this processor cannot run the {self.path} path")
+
+    def levels(self, image: Bytes) -> list[Bytes]:
+        """Return every layer's bits, (side, side, channels), for an image (3072,)."""
+        scratch = np.zeros(SCRATCH_WORDS, np.uint32)
+        self.run(image[None], np.empty((1, self._classes), np.float32), scratch)
+        return feature_bits(scratch)
+
+
+def _address(array: NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]  # .ctypes.data takes a microsecond
+    return address

@@ -1,0 +1,101 @@
+"""How the engines for 2-bit weights and 1-bit features hold a model in memory.
+
+A feature map is words of 32 channels, one pixel after the other, with a border of zero pixels. A
+pixel's *patch* is the words of its 3x3 neighbourhood, row by row; conv21 reads 16 channels, so two
+neighbours share a word. Weights are laid out as the inner loop reads them: for 32 output channels,
+for each word of the patch, plane 1 of the 32 channels, then plane 0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstill.deploy.packed import PackedModel
+from bitstill.deploy.planes import Bytes, plane_bits, unpack_codes
+from bitstill.topology import TOPOLOGY
+
+LANES = 32
+IMAGE_BYTES = 32 * 32 * 3
+# Height and width of each layer's output, and the words of a pixel.
+SIDES = (16, 16, 8, 8, 4, 4, 4)
+PIXEL_WORDS = tuple(-(-layer.channels_out // LANES) for layer in TOPOLOGY)
+# Each layer's output lies in one scratch array, its border included.
+SIZES = tuple(
+    (side + 2) * (side + 2) * words for side, words in zip(SIDES, PIXEL_WORDS, strict=True)
+)
+OFFSETS = tuple(sum(SIZES[:index]) for index in range(len(SIZES)))
+SCRATCH_WORDS = sum(SIZES)
+
+
+def patch_words(channels_in: int) -> int:
+    """Words of a 3x3 neighbourhood: 288 bits and multiples of it, or 144 bits in five words."""
+    return -(-9 * channels_in // LANES)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A model as the engines read it.
+
+    Attributes:
+        first: weight codes of conv1, int8, (16 channels, 3 rows, 12): a row is three pixels of
+            three colours, and three zeros.
+        first_thresholds: int16, (16,), clipped: no sum of conv1 exceeds 27 * 255 * 3.
+        words: the other layers' planes, uint32, flat, layer after layer.
+        thresholds: the other layers', int32, (448,).
+        classifier: float32, (128, classes).
+        bias: float32, (classes,).
+    """
+
+    first: NDArray[np.int8]
+    first_thresholds: NDArray[np.int16]
+    words: NDArray[np.uint32]
+    thresholds: NDArray[np.int32]
+    classifier: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def lay_out(model: PackedModel) -> Layout:
+    """Return the layout of a model with 2-bit weights and 1-bit features."""
+    first = unpack_codes(model.layers[0].planes, channels_out=16, channels_in=3)
+    rows = first.transpose(0, 2, 3, 1).reshape(16, 3, 9)
+    limits = np.iinfo(np.int16)
+    return Layout(
+        first=np.pad(rows, ((0, 0), (0, 0), (0, 3))).astype(np.int8),
+        first_thresholds=model.layers[0]
+        .thresholds[:, 0]
+        .clip(limits.min, limits.max)
+        .astype(np.int16),
+        words=np.concatenate(
+            [
+                _words(packed.planes, layer.channels_out, layer.channels_in)
+                for layer, packed in zip(TOPOLOGY[1:], model.layers[1:], strict=True)
+            ]
+        ),
+        thresholds=np.concatenate([packed.thresholds[:, 0] for packed in model.layers[1:]]),
+        classifier=np.ascontiguousarray(model.weight.T),
+        bias=model.bias,
+    )
+
+
+def _words(planes: Bytes, channels_out: int, channels_in: int) -> NDArray[np.uint32]:
+    """Return a layer's planes as (blocks of 32 channels, patch words, 2, 32), flat."""
+    bits = plane_bits(planes, channels_out=channels_out, channels_in=channels_in)
+    rows = bits.reshape(2, channels_out, 9 * channels_in)
+    count = patch_words(channels_in)
+    rows = np.pad(rows, ((0, 0), (0, 0), (0, count * LANES - rows.shape[2])))
+    packed = np.packbits(rows, axis=2, bitorder="little")
+    words = packed.reshape(2, channels_out // LANES, LANES, count, 4).view("<u4")[..., 0]
+    return np.ascontiguousarray(words[::-1].transpose(1, 3, 0, 2).astype(np.uint32)).ravel()
+
+
+def feature_bits(scratch: NDArray[np.uint32]) -> list[Bytes]:
+    """Return every layer's bits of one image, uint8, (side, side, channels), from the scratch."""
+    found = []
+    for layer, side, words, start in zip(TOPOLOGY, SIDES, PIXEL_WORDS, OFFSETS, strict=True):
+        count = (side + 2) * (side + 2) * words
+        padded = scratch[start : start + count].reshape(side + 2, side + 2, words)
+        inner = np.ascontiguousarray(padded[1:-1, 1:-1].astype("<u4"))
+        bits = np.unpackbits(inner.view(np.uint8), axis=-1, bitorder="little")
+        found.append(bits[..., : layer.channels_out])
+    return found

@@ -1,0 +1,97 @@
+"""Image files to classes: ``bitstill predict``."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bitstill.data.images import decode_image
+from bitstill.deploy.engine import Engine, load
+from bitstill.errors import UserError
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What an image shows.
+
+    Attributes:
+        image: its file.
+        label: index of the class.
+        name: of the class.
+        probability: that the model gives to it (softmax).
+    """
+
+    image: str
+    label: int
+    name: str
+    probability: float
+
+
+def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> list[Prediction]:
+    """Classify image files, and those in folders and their subfolders.
+
+    Args:
+        model: a packed file.
+        images: files of any format and size that Pillow reads, and folders.
+        threads: for many images.
+
+    Raises:
+        UserError: the model is none, or something is no image.
+    """
+    engine, files = load(model, threads=threads), list(_files(images))
+    parts = [files[start : start + _BATCH] for start in range(0, len(files), _BATCH)]
+    return [prediction for part in parts for prediction in _classified(engine, part)]
+
+
+def _files(images: Sequence[Path]) -> Iterator[Path]:
+    from PIL import Image
+
+    known = Image.registered_extensions()
+    for path in images:
+        if not path.is_dir():
+            yield path
+            continue
+        inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in known)
+        if not inside:
+            raise UserError(f"{path} holds no image files: give a folder with some, or a file")
+        yield from inside
+
+
+def _classified(engine: Engine, files: Sequence[Path]) -> Iterator[Prediction]:
+    logits = engine.logits(np.stack([_decoded(file) for file in files])).astype(np.float64)
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    for file, label, row in zip(files, logits.argmax(axis=1).tolist(), shares, strict=True):
+        yield Prediction(str(file), label, engine.model.classes[label], float(row[label]))
+
+
+def _decoded(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    try:
+        return decode_image(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}): give an image file") from error
+    except ValueError as error:
+        reason = " ".join(str(error).split()).partition(" <_io.BytesIO")[0]
+        raise UserError(f"{file} is no image ({reason}): give PNG, JPEG or the like") from error
+
+
+def as_json(predictions: Sequence[Prediction]) -> str:
+    """Return the predictions as a JSON list."""
+    return json.dumps([asdict(one) for one in predictions], indent=2)
+
+
+def as_table(predictions: Sequence[Prediction]) -> str:
+    """Return the predictions as lines of image, class and probability."""
+    images = [one.image for one in predictions]
+    wide = max(len(text) for text in [*images, "image"])
+    named = max(len(text) for text in [*(one.name for one in predictions), "class"])
+    lines = [f"{'image':{wide}}  {'class':{named}}  probability"]
+    lines += [
+        f"{one.image:{wide}}  {one.name:{named}}  {100 * one.probability:10.1f}%"
+        for one in predictions
+    ]
+    return "\n".join(lines)

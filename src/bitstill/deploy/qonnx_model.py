@@ -1,0 +1,89 @@
+"""QONNX files for FINN, hls4ml and the like: float tensors that hold integers, and Quant nodes.
+
+A Quant node holds (q - zero) * scale for a signed q of k bits. The codes of k bits are odd,
+-(2^k - 1) to 2^k - 1, with no zero among them: scale 2 and zero -1/2 (at two bits -3, -1, 1, 3).
+One bit is BipolarQuant.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper
+
+from bitstill.deploy.graph import PADDED, Graph
+from bitstill.integer import IntegerLayer, IntegerNetwork
+
+_DOMAIN = "qonnx.custom_op.general"
+_SUM_LIMIT = 2**24  # float32 holds all integers below
+
+
+def quant_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes:
+    """Return a student in QONNX.
+
+    Args:
+        network: any bits whose sums float32 can hold.
+        metadata: for the file.
+
+    Raises:
+        ValueError: the sums are too large.
+    """
+    graph = Graph()
+    graph.add("Cast", name="pixels", to=TensorProto.FLOAT)
+    graph.add("Transpose", name="channels_first", perm=[0, 3, 1, 2])
+    for name, value in (("zero", 0), ("one", 1), ("two", 2), ("minus_half", -0.5)):
+        graph.constant(name, np.float32(value))
+    graph.constant("weight_bits", np.float32(network.weight_bits))
+    for layer in network.layers:
+        name = layer.layer.name
+        if int(layer.bounds.max()) >= _SUM_LIMIT:
+            raise ValueError(
+                f"{name}: float32 cannot hold its sums: --format qonnx takes fewer bits"
+            )
+        codes = graph.constant(f"{name}.codes", layer.codes.numpy().astype(np.float32))
+        weight = f"{name}.quantized"
+        graph.nodes.append(_quantized(codes, weight, network.weight_bits))
+        graph.add("Conv", weight, name=name, **PADDED)
+        _reach(graph, layer, network.activation_bits)
+        if layer.layer.pool:
+            graph.pool(name)
+    levels = graph.constant("levels", np.float32(2**network.activation_bits - 1))
+    graph.add("Div", levels, name="shares")
+    graph.classify(network.weight.numpy(), network.bias.numpy())
+    return graph.model(len(network.bias), metadata, [_DOMAIN])
+
+
+def _quantized(codes: str, name: str, bits: int) -> NodeProto:
+    if bits == 1:
+        return helper.make_node("BipolarQuant", [codes, "one"], [name], name, domain=_DOMAIN)
+    return helper.make_node(
+        "Quant",
+        [codes, "two", "minus_half", "weight_bits"],
+        [name],
+        name,
+        domain=_DOMAIN,
+        signed=1,
+        narrow=0,
+        rounding_mode="ROUND",
+    )
+
+
+def _reach(graph: Graph, layer: IntegerLayer, bits: int) -> None:
+    """Turn sums into levels: Quant(S - t + 1) for one bit, whose argument is an integer."""
+    name = layer.layer.name
+    thresholds = layer.thresholds.numpy().astype(np.float32)
+    if bits > 1:
+        steps = graph.constant(f"{name}.thresholds", thresholds)
+        kind = f"UINT{bits}"
+        graph.add("MultiThreshold", steps, name=f"{name}.bits", out_dtype=kind, domain=_DOMAIN)
+        return
+    shift = graph.constant(f"{name}.shift", 1 - thresholds[:, :, None])
+    graph.add("Add", shift, name=f"{name}.shifted")
+    graph.add(
+        "Quant",
+        *("one", "zero", "one"),
+        name=f"{name}.bits",
+        domain=_DOMAIN,
+        signed=0,
+        narrow=0,
+        rounding_mode="ROUND",
+    )

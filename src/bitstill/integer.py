@@ -1,0 +1,272 @@
+"""The student as integers: what its evaluation means, and what is deployed.
+
+Weights are odd codes of -(2^k - 1) .. 2^k - 1 (at two bits -3, -1, 1, 3: there is no zero), the
+image is 0..255, features are levels 0 .. 2^a - 1. Every convolution is then an exact integer sum,
+and :mod:`bitstill.folding` turns what follows it into integer thresholds. The max pool takes the
+largest level (of bits: an OR), the average pool adds levels (of bits: a count), and the last layer
+is float. The float path of :class:`bitstill.models.Student` rounds at every step and can differ
+where a value is within its rounding error of a half; this network does not round.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bitstill.folding import DIVERGED, Channels, fold
+from bitstill.models import Student, StudentBlock, to_input
+from bitstill.quantizers import Quantizer, weight_steps_dorefa, weight_steps_mean_scaled
+from bitstill.topology import TOPOLOGY, Layer
+
+IMAGE_LEVELS = 255
+POOLED = 16  # pixels under the average pool
+_EXACT_FLOAT32 = 2**24
+
+
+def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fraction]:
+    """Return a layer's weights as odd integers, and what one of them is worth.
+
+    ``quantize_weight(weight) = unit * codes`` but for the rounding of float32, with codes =
+    2 q - (2^k - 1) for the k-bit number q of DoReFa-Net's quantize_k. For ``mean_scaled`` unit is
+    m / (2 (2^k - 1)), m = 2 mean|tanh r|; for ``dorefa`` 1 / (2^k - 1), at one bit mean|r|.
+
+    Args:
+        weight: r, float32, any shape.
+        quantizer: with 1 to 8 weight bits.
+
+    Returns:
+        int16 codes of the same shape, and the unit, 0 or more.
+    """
+    bits = quantizer.weight_bits
+    assert bits is not None  # noqa: S101  # Integer.of has refused None
+    levels = 2**bits - 1
+    weight = weight.detach()
+    steps_of = {"mean_scaled": weight_steps_mean_scaled, "dorefa": weight_steps_dorefa}
+    steps = steps_of[quantizer.method](weight, bits=bits)
+    if not bool(torch.isfinite(steps.stretched).all()):
+        raise ValueError(DIVERGED)
+    if quantizer.method == "mean_scaled":
+        unit = Fraction(steps.squashed.abs().mean().item()) / levels
+    else:
+        unit = Fraction(weight.abs().mean().item()) if bits == 1 else Fraction(1, levels)
+    codes = 2 * (steps.rounded.double() * levels).round() - levels
+    return codes.to(torch.int16), unit
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerLayer:
+    """One convolution and its thresholds.
+
+    Attributes:
+        layer: its place in the topology.
+        codes: odd integers, int16, (channels_out, channels_in, 3, 3).
+        thresholds: int32, (channels_out, levels): a channel's level is how many of its thresholds
+            the sum reaches.
+        input_levels: the largest input: 255 for the image, 2^a - 1 for a bits.
+    """
+
+    layer: Layer
+    codes: Tensor
+    thresholds: Tensor
+    input_levels: int
+
+    @property
+    def bounds(self) -> Tensor:
+        """The largest |sum| of each channel, int64, (channels_out,)."""
+        return self.codes.long().abs().flatten(start_dim=1).sum(dim=1) * self.input_levels
+
+    def sums(self, levels: Tensor) -> Tensor:
+        """Convolve, exactly; (N, channels_in, H, W) -> (N, channels_out, H, W), as floats.
+
+        Every partial sum, in whatever order, is an integer of at most max(bounds). Below 2^24
+        float32 holds each of them and each product, fused or not; above, float64 does.
+        """
+        exact = torch.float32 if int(self.bounds.max()) < _EXACT_FLOAT32 else torch.float64
+        with _plain_convolutions():
+            return F.conv2d(levels.to(exact), self.codes.to(exact), padding=1)
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """Return the block's levels after its pool, float32."""
+        reached = self._reached(self.sums(levels)).float()
+        return F.max_pool2d(reached, 2) if self.layer.pool else reached
+
+    def _reached(self, sums: Tensor) -> Tensor:
+        """Count how many of its channel's thresholds each sum reaches."""
+        if self.thresholds.shape[1] == 1:
+            return sums >= self.thresholds[:, :, None]
+        rows = sums.transpose(0, 1).flatten(start_dim=1).contiguous()
+        counted = torch.searchsorted(self.thresholds.to(sums.dtype), rows, right=True)
+        return counted.view(sums.transpose(0, 1).shape).transpose(0, 1)
+
+
+@contextmanager
+def _plain_convolutions() -> Iterator[None]:
+    """Keep out algorithms that transform their input (Winograd, FFT): those are not exact."""
+    with torch.backends.nnpack.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
+        yield
+
+
+class Disagreement(NamedTuple):
+    """Where the float path and the integers differ.
+
+    Attributes:
+        images: the images whose predicted class differs.
+        levels: the levels that differ, over all layers, each layer fed by its own path.
+        of_images: how many images there were.
+        of_levels: how many levels there were.
+    """
+
+    images: int
+    levels: int
+    of_images: int
+    of_levels: int
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerNetwork:
+    """A student as integers. Calling it gives logits; :meth:`levels` every layer's levels.
+
+    Attributes:
+        layers: the convolutions, in order.
+        weight: of the last layer, float32, (classes, 128).
+        bias: of the last layer, float32, (classes,).
+        weight_bits: k.
+        activation_bits: a.
+    """
+
+    layers: tuple[IntegerLayer, ...]
+    weight: Tensor
+    bias: Tensor
+    weight_bits: int
+    activation_bits: int
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Return each layer's levels after its pool, float32, (N, channels, H, W).
+
+        Args:
+            images: uint8, (N, 32, 32, 3).
+        """
+        features = images.permute(0, 3, 1, 2).float()
+        found = []
+        for layer in self.layers:
+            features = layer.forward(features)
+            found.append(features)
+        return found
+
+    def classify(self, levels: Tensor) -> Tensor:
+        """Average pool and last layer: (N, 128, 4, 4) -> float32 logits (N, classes).
+
+        ``sum(count * weight) / (16 n) + bias`` in float64, features one after the other: so every
+        engine gets the same bits. A count times a float32 weight is exact there.
+        """
+        counts = levels.double().sum(dim=(2, 3))
+        total = torch.zeros(len(counts), len(self.bias), dtype=torch.float64, device=counts.device)
+        for count, column in zip(counts.unbind(1), self.weight.double().unbind(1), strict=True):
+            total += count[:, None] * column
+        scale = POOLED * (2**self.activation_bits - 1)
+        logits: Tensor = (total / scale + self.bias.double()).float()
+        return logits
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return float32 logits (N, classes) for uint8 images (N, 32, 32, 3)."""
+        return self.classify(self.levels(images)[-1])
+
+    def to(self, device: torch.device) -> "IntegerNetwork":
+        """Return the network on a device."""
+        layers = tuple(
+            replace(one, codes=one.codes.to(device), thresholds=one.thresholds.to(device))
+            for one in self.layers
+        )
+        weight, bias = self.weight.to(device), self.bias.to(device)
+        return replace(self, layers=layers, weight=weight, bias=bias)
+
+    @torch.no_grad()
+    def disagreement(
+        self, student: Student, images: Tensor, *, batch_size: int = 128
+    ) -> Disagreement:
+        """Count where the float path differs.
+
+        Args:
+            student: that this network was made from; it is evaluated in evaluation mode.
+            images: uint8, (N, 32, 32, 3).
+            batch_size: images at a time.
+        """
+        training = student.training
+        student.eval()
+        wrong_images = wrong_levels = of_levels = 0
+        for part in images.split(batch_size):
+            levels, features = self.levels(part), to_input(part)
+            for block, integers in zip(student.stages(), levels, strict=True):
+                features = block(features)
+                steps = (features * (2**self.activation_bits - 1)).round()
+                wrong_levels += int((steps != integers).sum())
+                of_levels += integers.numel()
+            floats = student.classify(features).argmax(dim=1)
+            wrong_images += int((floats != self.classify(levels[-1]).argmax(dim=1)).sum())
+        student.train(training)
+        return Disagreement(wrong_images, wrong_levels, len(images), of_levels)
+
+
+def integer_network(student: Student) -> IntegerNetwork:
+    """Fold a student, with the batch norm statistics that it holds, into integers.
+
+    Args:
+        student: with 1 to 8 bits for weights and features.
+
+    Raises:
+        ValueError: weights or features are in full precision, or not finite.
+    """
+    quantizer = student.quantizer
+    for name in ("weight_bits", "activation_bits"):
+        if getattr(quantizer, name) is None:
+            raise ValueError(
+                f"quantizer.{name} = null is full precision and has no integer form: "
+                "export a student with 1 to 8 bits"
+            )
+    assert quantizer.weight_bits is not None  # noqa: S101  # checked above
+    assert quantizer.activation_bits is not None  # noqa: S101  # checked above
+    input_levels = [IMAGE_LEVELS] + [2**quantizer.activation_bits - 1] * (len(TOPOLOGY) - 1)
+    layers = tuple(
+        _integer_layer(layer, block, levels)
+        for layer, block, levels in zip(TOPOLOGY, student.stages(), input_levels, strict=True)
+    )
+    return IntegerNetwork(
+        layers,
+        student.classifier.weight.detach().clone(),
+        student.classifier.bias.detach().clone(),
+        quantizer.weight_bits,
+        quantizer.activation_bits,
+    )
+
+
+def _integer_layer(layer: Layer, block: object, input_levels: int) -> IntegerLayer:
+    assert isinstance(block, StudentBlock)  # noqa: S101  # a student has no others
+    bits = block.quantizer.activation_bits
+    assert bits is not None and block.conv.bias is not None  # noqa: S101, PT018  # built with them
+    codes, unit = codes_and_unit(block.conv.weight, block.quantizer)
+    mean, variance = block.statistics
+    channels = Channels(
+        step=unit / input_levels,
+        bias=_float64(block.conv.bias),
+        mean=_float64(mean),
+        variance=_float64(variance),
+        epsilon=block.norm.eps,
+        gain=_float64(block.gain),
+        offset=_float64(block.offset),
+        scale=block.quantizer.activation_scale,
+    )
+    unfolded = IntegerLayer(layer, codes, torch.empty(0), input_levels)
+    thresholds = fold(channels, unfolded.bounds.cpu().numpy(), bits=bits)
+    return replace(unfolded, thresholds=torch.from_numpy(thresholds).to(codes.device))
+
+
+def _float64(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.detach().cpu().double().numpy()

@@ -1,0 +1,24 @@
+"""The seven convolutions of both models; imports no torch, since what is deployed needs none."""
+
+from typing import NamedTuple
+
+
+class Layer(NamedTuple):
+    """One convolution of the topology: its name, channels in and out, and a pool behind it."""
+
+    name: str
+    channels_in: int
+    channels_out: int
+    pool: bool
+
+
+TOPOLOGY = (
+    Layer("conv1", 3, 16, pool=True),
+    Layer("conv21", 16, 32, pool=False),
+    Layer("conv22", 32, 32, pool=True),
+    Layer("conv31", 32, 64, pool=False),
+    Layer("conv32", 64, 64, pool=True),
+    Layer("conv41", 64, 128, pool=False),
+    Layer("conv42", 128, 128, pool=False),
+)
+FEATURES = TOPOLOGY[-1].channels_out

@@ -1,0 +1,60 @@
+/* The kernel on random models and images, every array as large as it must be and no larger. Compiled
+   with sanitizers; ends with 0 where nothing is read or written outside, and all paths agree. */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "kernel.c"
+
+static uint32_t state = 1;
+
+static uint32_t next(void) {
+  state ^= state << 13;
+  state ^= state >> 17;
+  state ^= state << 5;
+  return state;
+}
+
+static void *filled(size_t size) {
+  uint8_t *bytes = malloc(size);
+  for (size_t i = 0; i < size; i++) bytes[i] = (uint8_t)next();
+  return bytes;
+}
+
+int main(int count, char **arguments) {
+  int classes = count > 1 ? atoi(arguments[1]) : 10, images = 3;
+  enum { WORDS = 18176, THRESHOLDS = 448 };
+  int8_t *first = malloc(9 * 16 * 4);
+  for (int i = 0; i < 9 * 16 * 4; i++)
+    first[i] = (int8_t)((int)(2 * (next() % 4)) - 3);
+  int32_t *first_thresholds = malloc(16 * 4), *thresholds = malloc(THRESHOLDS * 4);
+  for (int i = 0; i < 16; i++) first_thresholds[i] = (int32_t)(next() % 41312) - 20656;
+  for (int i = 0; i < THRESHOLDS; i++) thresholds[i] = (int32_t)(next() % 301) - 200;
+  thresholds[0] = 1 << 27;
+  thresholds[1] = -(1 << 27);
+  float *classifier = malloc(128 * (size_t)classes * 4), *bias = malloc((size_t)classes * 4);
+  for (int i = 0; i < 128 * classes; i++) classifier[i] = (float)(int32_t)next() / 1e9f;
+  for (int i = 0; i < classes; i++) bias[i] = (float)(int32_t)next() / 1e9f;
+  Model model = {first, first_thresholds, filled(WORDS * 4), thresholds, classifier, bias};
+  uint8_t *pixels = filled((size_t)images * IMAGE);
+
+  float *expected = malloc((size_t)(images * classes) * 4);
+  uint32_t *bits = malloc(SCRATCH * 4);
+  if (bitstill_run(PORTABLE, &model, pixels, images, classes, expected, bits)) return 2;
+  for (int path = AVX2; path <= AVX512; path *= 2) {
+    if (!(bitstill_paths() & path)) continue;
+    float *logits = malloc((size_t)(images * classes) * 4);
+    uint32_t *other = malloc(SCRATCH * 4);
+    if (bitstill_run(path, &model, pixels, images, classes, logits, NULL)) return 3;
+    if (bitstill_run(path, &model, pixels, images, classes, logits, other)) return 4;
+    if (memcmp(expected, logits, (size_t)(images * classes) * 4)) return 5;
+    if (memcmp(bits, other, SCRATCH * 4)) return 6;
+    free(logits);
+    free(other);
+  }
+  if (bitstill_run(8, &model, pixels, images, classes, expected, bits) != 1) return 7;
+  free(first), free(first_thresholds), free((void *)model.words), free(thresholds);
+  free(classifier), free(bias), free(pixels), free(expected), free(bits);
+  puts("sound");
+  return 0;
+}

@@ -1,0 +1,129 @@
+"""Every engine against the integer network: every level of every layer, and every logit's bits."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.students import random_images, random_student, with_bits
+
+import bitstill
+from bitstill.deploy import kernel
+from bitstill.deploy.engine import Backend, Engine
+from bitstill.deploy.export import pack
+from bitstill.deploy.general import General
+from bitstill.deploy.layout import lay_out
+from bitstill.deploy.packed import PackedModel, to_bytes
+from bitstill.deploy.popcount import Popcount
+from bitstill.errors import UserError
+from bitstill.integer import IntegerNetwork, integer_network
+
+
+def agrees(backend: Backend, network: IntegerNetwork, images: torch.Tensor) -> None:
+    rows = images.numpy().reshape(len(images), -1)
+    logits = np.full((len(rows), len(network.bias)), np.nan, np.float32)
+    backend.run(rows, logits)
+    assert np.array_equal(logits, network(images).numpy())
+    reference = [one.permute(0, 2, 3, 1).numpy() for one in network.levels(images)]
+    for number, row in enumerate(rows):
+        for found, expected in zip(backend.levels(row), reference, strict=True):
+            assert np.array_equal(found, expected[number])
+
+
+def test_numba_equals_the_reference(packed: PackedModel, network: IntegerNetwork) -> None:
+    agrees(Popcount(lay_out(packed)), network, random_images(6))
+
+
+def test_c_equals_the_reference(kernels: list[kernel.Kernel], network: IntegerNetwork) -> None:
+    assert "portable" in [one.path for one in kernels]
+    for one in kernels:
+        agrees(one, network, random_images(6))
+
+
+@pytest.mark.slow
+@given(seed=st.integers(0, 2**31), method=st.sampled_from(["mean_scaled", "dorefa"]))
+@settings(max_examples=3, deadline=None)
+def test_random_students(library: Path, seed: int, method: str) -> None:
+    classes = 1 + seed % 40
+    network = integer_network(random_student(seed, with_bits(2, 1, method), classes))
+    layout = lay_out(pack(network))
+    images = random_images(4, seed)
+    agrees(Popcount(layout), network, images)
+    for path in kernel.available(library):
+        agrees(kernel.Kernel(layout, path, library), network, images)
+
+
+@pytest.mark.parametrize(
+    ("weight_bits", "activation_bits"), [(1, 1), (3, 1), (2, 2), (4, 3), (8, 8)]
+)
+def test_other_bits(weight_bits: int, activation_bits: int) -> None:
+    network = integer_network(random_student(1, with_bits(weight_bits, activation_bits)))
+    model = pack(network)
+    agrees(General(model), network, random_images(3))
+    engine = Engine(model)
+    assert engine.backend.name == "numba (any bits)"
+    with pytest.raises(UserError, match="backend = c takes 2-bit weights and 1-bit features"):
+        Engine(model, backend="c")
+
+
+def test_threads_do_not_matter(packed: PackedModel) -> None:
+    engine, images = Engine(packed), random_images(37).numpy()
+    one = engine.logits(images)
+    engine.threads = 3
+    assert np.array_equal(engine.logits(images), one)
+    assert engine.predict(images).tolist() == one.argmax(axis=1).tolist()
+    with pytest.raises(ValueError, match="threads = 0 is not allowed: give 1 or more"):
+        engine.threads = 0
+
+
+def test_input_is_checked(packed: PackedModel) -> None:
+    engine = Engine(packed)
+    good = random_images(2).numpy()
+    for wrong in (good[0], good.astype(np.float32), good.transpose(0, 3, 1, 2), [[1, 2]]):
+        with pytest.raises(ValueError, match=r"give uint8 \(N, 32, 32, 3\), channels last"):
+            engine.predict(wrong)
+    assert engine.predict(good[:0]).shape == (0,)
+    backwards = good[::-1]  # not contiguous
+    assert np.array_equal(engine.logits(backwards), engine.logits(good)[::-1])
+    assert np.array_equal(engine.logits(torch.from_numpy(good)), engine.logits(good))
+    assert [one.shape for one in engine.levels(good[0])][::3] == [
+        (16, 16, 16),
+        (8, 8, 64),
+        (4, 4, 128),
+    ]
+
+
+def test_a_backend_that_is_not_there(packed: PackedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "available", lambda: ())
+    assert Engine(packed).backend.name == "numba"
+    with pytest.raises(UserError, match="was not built: install bitstill again with a C compiler"):
+        Engine(packed, backend="c")
+    with pytest.raises(UserError, match="backend = 'rust' is unknown: choose c or numba"):
+        Engine(packed, backend="rust")
+
+
+def test_a_library_of_another_machine(tmp_path: Path) -> None:
+    strange = tmp_path / "kernel.so"
+    assert kernel.available(strange) == ()
+    strange.write_bytes(b"no library")
+    assert kernel.available(strange) == ()
+
+
+def test_loading_needs_no_torch(packed: PackedModel, tmp_path: Path) -> None:
+    file = tmp_path / "student.bitstill"
+    file.write_bytes(to_bytes(packed))
+    code = (
+        "import sys, numpy, bitstill; print('numba' in sys.modules, 'numpy' in sys.modules);"
+        f"engine = bitstill.load({str(file)!r}, threads=2);"
+        "print(engine.predict(numpy.zeros((1, 32, 32, 3), numpy.uint8)).shape);"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:3] == ["False True", "(1,)", "False"]
+    assert bitstill.load(file).model.classes == packed.classes

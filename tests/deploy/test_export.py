@@ -1,0 +1,123 @@
+"""Export, prediction and the command line around them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.deploy.conftest import record
+from tests.students import random_images
+
+import bitstill
+from bitstill.deploy.export import export
+from bitstill.deploy.finished import Choice, load_run
+from bitstill.deploy.predict import as_json, as_table, predict
+from bitstill.errors import UserError
+from bitstill.integer import integer_network
+from bitstill.models import Student
+from bitstill.runs import RunPaths
+
+
+def test_packed(student_run: Path) -> None:
+    file = export(student_run, "packed", Choice())
+    assert file == student_run / "student.bitstill"
+    engine = bitstill.load(file)
+    network = load_run(student_run, Choice()).network
+    assert isinstance(network, Student)
+    images = random_images(5)
+    assert np.array_equal(engine.logits(images), integer_network(network)(images).numpy())
+    assert engine.model.identity == "a" * 64
+    assert engine.model.test_accuracy == 0.75
+    assert engine.model.selection == "last 3, precise"
+    assert engine.model.classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "form", "message"),
+    [
+        ({"weight_bits": None}, "packed", "weight_bits = null is full precision"),
+        ({"activation_bits": None}, "onnx", "activation_bits = null is full precision"),
+        ({"activation_bits": 2}, "onnx", "--format onnx takes 1-bit features"),
+        ({"weight_bits": 8}, "onnx", "weights of 1 to 6 bits"),
+        ({"weight_bits": 8, "activation_bits": 8}, "qonnx", "float32 cannot hold its sums"),
+    ],
+    ids=str,
+)
+def test_bits_that_do_not_fit(
+    student_run: Path, quantizer: dict[str, int | None], form: str, message: str
+) -> None:
+    record("student", quantizer=quantizer).write(RunPaths(student_run))
+    with pytest.raises(UserError, match=message) as caught:
+        export(student_run, form, Choice())
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_written(student_run: Path, teacher_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--format = tflite is not allowed: give one of packed"):
+        export(student_run, "tflite", Choice())
+    with pytest.raises(UserError, match="a teacher has no packed form: give --format onnx"):
+        export(teacher_run, "packed", Choice())
+    with pytest.raises(UserError, match=r"cannot be written .*: give --output"):
+        export(student_run, "packed", Choice(), tmp_path / "nowhere" / "student.bitstill")
+
+
+@pytest.fixture
+def model(student_run: Path) -> Path:
+    return export(student_run, "packed", Choice())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pictures, one in a subfolder, and a file that is none."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    one, two = random_images(4).numpy()[2:]
+    Image.fromarray(one).save(folder / "b.png")
+    Image.fromarray(two).resize((64, 48)).save(folder / "more" / "a.jpg")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_predict(model: Path, folder: Path) -> None:
+    found = predict(model, [folder, folder / "b.png"])
+    assert [Path(one.image).name for one in found] == ["b.png", "a.jpg", "b.png"]
+    logits = bitstill.load(model).logits(random_images(4)[2:3])[0].astype(float)
+    assert found[0].label == logits.argmax()
+    share = np.exp(logits[found[0].label]) / np.exp(logits).sum()
+    assert found[0].probability == pytest.approx(share)
+    parsed = json.loads(as_json(found))
+    assert parsed[0].keys() == {"image", "label", "name", "probability"}
+    lines = as_table(found).splitlines()
+    assert lines[0].split() == ["image", "class", "probability"]
+    assert lines[1].split()[1:] == [found[0].name, f"{100 * share:.1f}%"]
+
+
+def test_what_is_no_image(model: Path, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"notes.txt is no image \(cannot identify image file\)"):
+        predict(model, [folder / "notes.txt"])
+    with pytest.raises(UserError, match=r"nothing.png cannot be read \(No such file"):
+        predict(model, [folder / "nothing.png"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no image files: give a folder with some"):
+        predict(model, [tmp_path / "empty"])
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "bitstill", *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603
+
+
+def test_the_command_line(student_run: Path, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "it.bitstill"
+    done = command("export", student_run, "--statistics", "running", "--output", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{file}: {file.stat().st_size} bytes\n"
+    done = command("predict", file, folder, "--json")
+    assert (done.returncode, len(json.loads(done.stdout))) == (0, 2)
+    done = command("predict", folder / "b.png", folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("bitstill: ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,51 @@
+"""Random students for the tests of what is deployed: every kind of channel, no training."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from bitstill.evaluation import precise_batch_norm
+from bitstill.models import Student
+from bitstill.quantizers import Quantizer
+
+
+def random_images(count: int, seed: int = 0) -> Tensor:
+    """uint8, (count, 32, 32, 3); black, white and noise are among them."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 32, 32, 3), generator=generator, dtype=torch.uint8)
+    images[0::5] = 0
+    images[1::5] = 255
+    return images
+
+
+def random_student(seed: int = 0, quantizer: Quantizer | None = None, classes: int = 10) -> Student:
+    """A student whose channels are alive, with some that are constant, and some zero weights."""
+    quantizer = quantizer or Quantizer(activation_scale=0.5)
+    torch.manual_seed(seed)
+    student = Student(quantizer=quantizer, classes=classes)
+    with precise_batch_norm(student.eval(), random_images(10, seed), batch_size=10) as exact:
+        pass
+    student.load_state_dict(student.state_dict() | exact)
+    with torch.no_grad():
+        for block in student.stages():
+            assert block.conv.bias is not None
+            block.conv.bias.normal_(std=0.05)
+            block.gain.normal_()  # type: ignore[operator]
+            block.offset.normal_(std=0.3)  # type: ignore[operator]
+            block.offset[0], block.offset[1] = 1e6, -1e6  # type: ignore[operator]
+            block.conv.weight[2] = block.conv.weight[2].abs() + 0.5
+            block.conv.weight[3] = -block.conv.weight[3].abs() - 0.5
+            block.conv.weight[4] = 0
+        student.classifier.bias.normal_()
+    return student
+
+
+def with_bits(weight_bits: int, activation_bits: int, method: str = "mean_scaled") -> Quantizer:
+    """A quantizer that lets some features through."""
+    return replace(
+        Quantizer(activation_scale=0.5),
+        method=method,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+    )

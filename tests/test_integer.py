@@ -1,0 +1,110 @@
+"""The integer network against int64 loops, and against the student's float path."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tests.students import random_images, random_student, with_bits
+
+from bitstill.evaluation import predictions
+from bitstill.integer import IntegerNetwork, codes_and_unit, integer_network
+from bitstill.quantizers import Quantizer
+
+
+def plain(network: IntegerNetwork, images: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+    """The levels of every layer, NHWC, in int64, one tap after the other."""
+    features, found = images.astype(np.int64), []
+    for layer in network.layers:
+        codes, height = layer.codes.numpy().astype(np.int64), features.shape[1]
+        padded = np.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        sums = np.zeros((*features.shape[:3], len(codes)), np.int64)
+        for y in range(3):
+            for x in range(3):
+                sums += padded[:, y : y + height, x : x + height] @ codes[:, :, y, x].T
+        features = (sums[..., None] >= layer.thresholds.numpy()).sum(axis=-1)
+        if layer.layer.pool:
+            halves = (len(images), height // 2, 2, height // 2, 2, len(codes))
+            features = features.reshape(halves).max(axis=(2, 4))
+        found.append(features)
+    return found
+
+
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        with_bits(2, 1),
+        with_bits(2, 1, "dorefa"),
+        with_bits(1, 1),
+        with_bits(1, 1, "dorefa"),
+        with_bits(3, 2),
+        with_bits(8, 8),  # beyond 2^24: float64
+    ],
+    ids=str,
+)
+def test_every_level_of_every_layer(quantizer: Quantizer) -> None:
+    network, images = integer_network(random_student(1, quantizer)), random_images(3, 2)
+    for ours, theirs in zip(network.levels(images), plain(network, images.numpy()), strict=True):
+        assert np.array_equal(ours.permute(0, 2, 3, 1).numpy(), theirs)
+
+
+@pytest.mark.parametrize("method", ["mean_scaled", "dorefa"])
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_codes_times_unit_are_the_quantized_weights(method: str, bits: int) -> None:
+    quantizer = with_bits(bits, 1, method)
+    weight = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(bits))
+    codes, unit = codes_and_unit(weight, quantizer)
+    assert bool((codes.abs() <= 2**bits - 1).all())
+    assert bool((codes % 2 == 1).all())
+    torch.testing.assert_close(codes * float(unit), quantizer.quantize_weight(weight))
+
+
+def test_two_bits_are_minus_three_to_three() -> None:
+    weight = torch.tensor([-9.0, -0.1, 0.1, 9.0])
+    assert codes_and_unit(weight, Quantizer())[0].tolist() == [-3, -1, 1, 3]
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    method=st.sampled_from(["mean_scaled", "dorefa"]),
+    weight_bits=st.integers(1, 3),
+)
+@settings(max_examples=5, deadline=None)
+def test_the_float_path_differs_in_few_levels(seed: int, method: str, weight_bits: int) -> None:
+    student = random_student(seed, with_bits(weight_bits, 1, method))
+    images = random_images(8, seed)
+    network = integer_network(student)
+    found = network.disagreement(student, images, batch_size=5)
+    assert found.of_images == 8
+    assert found.levels < 1e-3 * found.of_levels
+    floats = predictions(student, images, batch_size=8)
+    assert found.images == int((floats != network(images).argmax(dim=1)).sum())
+
+
+def test_logits_of_the_counts() -> None:
+    network, images = integer_network(random_student(3)), random_images(4)
+    counts = network.levels(images)[-1].double().mean(dim=(2, 3))
+    expected = counts @ network.weight.double().T + network.bias.double()
+    torch.testing.assert_close(network(images).double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_batches_do_not_matter() -> None:
+    network, images = integer_network(random_student(4)), random_images(6)
+    parts = [network(part) for part in images.split(1)]
+    assert torch.equal(network(images), torch.cat(parts))
+
+
+@pytest.mark.parametrize("name", ["weight_bits", "activation_bits"])
+def test_full_precision_is_refused(name: str) -> None:
+    student = random_student(0, Quantizer(**{name: None}))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"quantizer.{name} = null .* has no integer form"):
+        integer_network(student)
+
+
+def test_a_diverged_student_is_refused() -> None:
+    student = random_student(0)
+    with torch.no_grad():
+        student.stages()[0].conv.weight[0] = torch.nan
+    with pytest.raises(ValueError, match="diverged"):
+        integer_network(student)
