@@ -51,7 +51,7 @@ def _wandb(settings: WandbConfig, config: TrainConfig, directory: Path, identity
         os.environ.setdefault(name, value)
     from pytorch_lightning.loggers import WandbLogger
 
-    return WandbLogger(
+    logger = WandbLogger(
         name=directory_name(config, identity),
         save_dir=directory.parent,
         id=identity[:32],
@@ -63,3 +63,5 @@ def _wandb(settings: WandbConfig, config: TrainConfig, directory: Path, identity
         entity=settings.entity,
         tags=settings.tags,
     )
+    logger._wandb_init.pop("anonymous", None)  # Lightning's None is enough for wandb to warn of it
+    return logger
