@@ -220,7 +220,7 @@ def test_a_run_that_is_done_keeps_its_last_checkpoint_alone(
 def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
     recorder = Recorder.__new__(Recorder)
     recorder.paths = RunPaths(tmp_path)
-    recorder.record = type("Record", (), {"identity": "b" * 64})()  # type: ignore[assignment]
+    recorder.record = type("Record", (), {"identity": "b" * 64})()
     with pytest.raises(UserError) as caught:
         recorder.load_state_dict({"identity": "a" * 64})
     assert str(caught.value) == (
