@@ -116,7 +116,7 @@ def test_a_run_is_running_while_a_process_holds_it(folder: Path, made_up: Record
     assert look(one).status == "interrupted"
 
 
-def test_a_teacher_in_the_store_is_running_until_it_is_copied(
+def test_a_teacher_is_not_done_until_it_is_copied_from_its_store(
     folder: Path, made_up: Record
 ) -> None:
     one = teacher(folder)
@@ -125,7 +125,9 @@ def test_a_teacher_in_the_store_is_running_until_it_is_copied(
     for kind in ("running", "interrupted", "failed", "done"):
         put(made_up(identity=TEACHER, status=kind, epoch=3), one.stored)
         found.append(look(one).status)
-    assert found == ["interrupted", "interrupted", "failed", "running"]
+    assert found == ["interrupted", "interrupted", "failed", "interrupted"]
+    with exclusive(one.paths):
+        assert look(one).status == "running", "it is being copied"
     put(made_up(identity=TEACHER, status="running"), one.stored)
     with exclusive(one.stored):
         assert look(one).status == "running"
