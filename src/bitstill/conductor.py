@@ -38,7 +38,8 @@ def conduct(cells: Sequence[Cell], folder: Path, launch: Launch) -> Sequence[Any
     returns: Sequence[Any] = []
     if left and left[0].config.sweep.detach:
         returns = launch([list(cell.overrides) for cell in left])
-        console.print(f"submitted; bitstill status {folder} --watch says how far it is")
+        line = f"submitted; bitstill status {folder} --watch says how far it is"
+        console.print(line, markup=False, soft_wrap=True)  # to be copied
         return returns
     if left:
         with progress([cell.expected for cell in left], console):
@@ -52,6 +53,7 @@ def conduct(cells: Sequence[Cell], folder: Path, launch: Launch) -> Sequence[Any
 def _launch_all(left: Sequence[Cell], launch: Launch) -> Sequence[Any]:
     """Launch, and again what is left when a worker process dies and takes the others with it."""
     deaths: Counter[str] = Counter()
+    before = {cell.overrides: look(cell.expected) for cell in left}
     while True:
         try:
             return launch([list(cell.overrides) for cell in left])
@@ -63,9 +65,14 @@ def _launch_all(left: Sequence[Cell], launch: Launch) -> Sequence[Any]:
             for state in killed:
                 if deaths[state.expected.identity] >= _DEATHS_ALLOWED:
                     mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
-            left = [cell for cell in left if look(cell.expected).status not in ("done", "failed")]
+            left = [cell for cell in left if _is_left(look(cell.expected), before[cell.overrides])]
             if not left or not killed:
                 return []
+
+
+def _is_left(now: CellState, before: CellState) -> bool:
+    """Whether a run has not come to an end, other than the one that it is run again for."""
+    return now.status not in ("done", "failed") or now == before
 
 
 def _raise_failures(states: Sequence[CellState], *, stopped: bool) -> None:
