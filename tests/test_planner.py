@@ -167,7 +167,7 @@ def test_teachers_that_students_read_are_counted(
     paths = RunPaths(tmp_path / "teachers" / identity)
     paths.directory.mkdir(parents=True)
     for status, trained in (("running", 0), ("failed", 0), ("done", 1)):
-        made_up(identity=identity, model="teacher", status=status).write(paths)
+        made_up(identity=identity, status=status, images_per_second=1.0).write(paths)
         assert planned(found)[-1].endswith(f"2, of which {trained} are trained")
     assert planned(cells("loss=hard"))[-1] == (
         "Teachers that students read: 0, of which 0 are trained"
