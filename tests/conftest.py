@@ -76,6 +76,33 @@ def _restored() -> Iterator[None]:
             torch.use_deterministic_algorithms(False)
 
 
+@contextmanager
+def _read_only(folder: Path) -> Iterator[None]:
+    """Forbid writing: with a mount for root, to whom permissions mean nothing."""
+    if os.geteuid() == 0:
+        mount, umount = ["mount", "--bind", "-o", "ro"], ["umount"]
+        subprocess.run([*mount, folder, folder], check=True)  # noqa: S603
+        try:
+            yield
+        finally:
+            subprocess.run([*umount, folder], check=True)  # noqa: S603
+        return
+    inside = [folder, *folder.rglob("*")]
+    modes = [path.stat().st_mode for path in inside]
+    for path in reversed(inside):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        yield
+    finally:
+        for path, mode in zip(inside, modes, strict=True):
+            path.chmod(mode)
+
+
+@pytest.fixture(scope="session")
+def read_only() -> Callable[[Path], AbstractContextManager[None]]:
+    return _read_only
+
+
 @pytest.fixture
 def restored() -> Iterator[None]:
     with _restored():

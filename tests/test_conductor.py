@@ -4,6 +4,7 @@ import functools
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.console import Console
 from bitstill import conductor, console, runs
 from bitstill.errors import SweepFailedError
 from bitstill.runs import Row, RunRecord
+from bitstill.status import look, read_sweep
 from bitstill.sweep import Cell, plan
 
 Captured = pytest.CaptureFixture[str]
@@ -153,6 +155,26 @@ def test_failures_are_named_after_everything_else(
     assert "Table 1" in capfd.readouterr().out
 
 
+def test_a_failure_that_could_not_be_recorded_is_named_too(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    """As on a full disk."""
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        write(cells[1])
+        return [
+            returned(JobStatus.FAILED, OSError("no space\nat all")),
+            returned(JobStatus.COMPLETED),
+        ]
+
+    with pytest.raises(SweepFailedError) as caught:
+        conductor.conduct(cells, tmp_path, launch)
+    assert str(caught.value) == (
+        "1 of 2 runs are not done:\n"
+        f"  hard T=15 seed 0: OSError: no space ({cells[0].expected.paths.directory})"
+    )
+
+
 def test_a_launcher_that_breaks_is_heard(
     cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:
@@ -190,3 +212,220 @@ def test_on_a_terminal_there_is_a_live_table(
     assert re.search(r"hard T=15 seed 0 +done .*1/1 epochs +test  62\.5 %  1:15", err)
     assert re.search(r"hard T=15 seed 1 +running .*1/1 epochs", err)
     assert "[2/2 done" not in err, "plain lines are for pipes"
+
+
+def test_what_is_run_again_is_for_rerun_to_say(
+    compose_run: Callable[..., DictConfig],
+    small: tuple[str, ...],
+    write: Write,
+    tmp_path: Path,
+    capfd: Captured,
+) -> None:
+    launched: list[str] = []
+
+    def swept(rerun: str) -> tuple[list[str], str]:
+        common = (*small, f"paths.output={tmp_path}", f"sweep.rerun={rerun}")
+        overrides = [(f"seed={seed}",) for seed in range(4)]
+        cells = plan(overrides, lambda one: compose_run(*common, *one))
+        write(cells[0])
+        write(cells[1], "failed", error=LUCK)
+        write(cells[2], "interrupted")
+
+        def launch(jobs: list[list[str]]) -> list[Any]:
+            launched[:] = [job[-1] for job in jobs]
+            for cell in cells:
+                if list(cell.overrides) in jobs:
+                    write(cell)
+            return [returned(JobStatus.COMPLETED) for _ in jobs]
+
+        try:
+            conductor.conduct(cells, tmp_path, launch)
+        except SweepFailedError as failure:
+            return launched, str(failure)
+        return launched, ""
+
+    seeds, failure = swept("none")
+    assert seeds == ["seed=2", "seed=3"]
+    assert failure.startswith("1 of 4 runs are not done:\n  hard T=15 seed 1: ValueError: bad luck")
+    assert capfd.readouterr().err.startswith("4 runs: 2 skipped, 2 to do\n")
+    assert swept("failed") == (["seed=1", "seed=2"], "")  # seed 3 is done by now
+    assert swept("all") == (["seed=0", "seed=1", "seed=2", "seed=3"], "")
+
+
+def test_a_sweep_says_in_its_folder_what_it_asks_for(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    """Before it begins: so that a status knows of runs that have not begun."""
+    folder = tmp_path / "default"
+    seen: list[str] = []
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        seen.extend(state.status for state in read_sweep(folder))
+        for cell in cells:
+            write(cell)
+        return []
+
+    conductor.conduct(cells, folder, launch)
+    assert seen == ["missing", "missing"]
+    assert [state.status for state in read_sweep(folder)] == ["done", "done"]
+
+
+class Workers:
+    """A launcher whose processes die, as loky's: with one, all of its jobs are lost."""
+
+    def __init__(self, cells: list[Cell], write: Write) -> None:
+        self.cells, self.write = cells, write
+        self.launched: list[list[str]] = []
+
+    def __call__(self, jobs: list[list[str]]) -> list[Any]:
+        self.launched.append([job[-1] for job in jobs])
+        for cell in self.cells:
+            if list(cell.overrides) in jobs:
+                self.do(cell)
+        return [returned(JobStatus.COMPLETED) for _ in jobs]
+
+    def do(self, cell: Cell) -> None:
+        raise NotImplementedError
+
+
+def test_after_a_death_what_is_left_is_launched_again(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    class Once(Workers):
+        def do(self, cell: Cell) -> None:
+            if cell.config.seed == 1 and len(self.launched) == 1:
+                write(cell, "running")
+                raise BrokenProcessPool("a worker is gone")
+            write(cell)
+
+    launch = Once(cells, write)
+    conductor.conduct(cells, tmp_path, launch)
+    assert launch.launched == [["seed=0", "seed=1"], ["seed=1"]]
+    assert "seed 1: done" in capfd.readouterr().err
+
+
+def test_a_run_whose_process_dies_three_times_has_failed(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    class Deadly(Workers):
+        def do(self, cell: Cell) -> None:
+            if cell.config.seed == 0:
+                write(cell, "running")
+                raise BrokenProcessPool("a worker is gone")
+            write(cell)
+
+    launch = Deadly(cells, write)
+    with pytest.raises(SweepFailedError) as caught:
+        conductor.conduct(cells, tmp_path, launch)
+    assert launch.launched == [["seed=0", "seed=1"]] * 3 + [["seed=1"]]
+    directory = cells[0].expected.paths.directory
+    assert str(caught.value) == (
+        "1 of 2 runs are not done:\n  hard T=15 seed 0: ProcessKilled: "
+        f"its process was killed 3 times ({directory})"
+    )
+    assert look(cells[1].expected).status == "done"
+
+
+def test_a_worker_that_dies_before_it_begins_is_not_tried_for_ever(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    launched = []
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        launched.append(jobs)
+        assert len(launched) < 10
+        raise BrokenProcessPool("a worker is gone")
+
+    with pytest.raises(SweepFailedError, match="2 of 2 runs are not done"):
+        conductor.conduct(cells, tmp_path, launch)
+    assert "hard T=15 seed 0: missing" not in capfd.readouterr().err
+
+
+def test_a_death_does_not_end_what_is_run_again(
+    compose_run: Callable[..., DictConfig],
+    small: tuple[str, ...],
+    write: Write,
+    tmp_path: Path,
+    capfd: Captured,
+) -> None:
+    common = (*small, f"paths.output={tmp_path}", "sweep.rerun=all")
+    overrides = [(f"seed={seed}",) for seed in range(3)]
+    cells = plan(overrides, lambda one: compose_run(*common, *one))
+    write(cells[1], "failed", error=LUCK)
+    write(cells[2])
+
+    class Once(Workers):
+        def do(self, cell: Cell) -> None:
+            if len(self.launched) == 1:
+                write(cell, "running")
+                raise BrokenProcessPool("a worker is gone")
+            write(cell, seconds=80.0)
+
+    launch = Once(cells, write)
+    conductor.conduct(cells, tmp_path, launch)
+    assert launch.launched == [["seed=0", "seed=1", "seed=2"]] * 2
+
+
+def test_what_is_run_again_is_news_when_it_has_ended(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    write(cells[0], "failed", error=LUCK)
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        time.sleep(2 * console._POLL_SECONDS)
+        for cell in cells:
+            write(cell)
+        return []
+
+    conductor.conduct(cells, tmp_path, launch)
+    _, *lines = capfd.readouterr().err.splitlines()
+    assert [line.partition("] ")[2].split(" test")[0] for line in lines] == [
+        "hard T=15 seed 0: done",
+        "hard T=15 seed 1: done",
+    ]
+
+
+def test_a_detached_sweep_returns_at_once(
+    compose_run: Callable[..., DictConfig], small: tuple[str, ...], tmp_path: Path, capfd: Captured
+) -> None:
+    common = (*small, f"paths.output={tmp_path}", "sweep.detach=true")
+    cells = plan([("seed=0",), ("seed=1",)], lambda one: compose_run(*common, *one))
+    launched: list[list[str]] = []
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        launched.extend(jobs)
+        return []
+
+    assert conductor.conduct(cells, tmp_path / "default", launch) == []
+    assert launched == [["seed=0"], ["seed=1"]]
+    out, err = capfd.readouterr()
+    assert out == "", "there are no tables yet"
+    assert "2 runs: 0 skipped, 2 to do\nsubmitted; bitstill status " in err
+    assert "--watch says how far it is" in err
+    assert [state.status for state in read_sweep(tmp_path / "default")] == ["missing"] * 2
+
+
+FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"
+
+
+@pytest.mark.slow
+def test_stop_starts_no_further_run_and_the_next_command_does(
+    train: Callable[..., tuple[int, str, str]], small: tuple[str, ...], tmp_path: Path
+) -> None:
+    same = ["-m", *small, f"paths.output={tmp_path}", "name=mine"]
+    rates = f"schedule.learning_rates={TOO_HIGH},{FINE}"  # the failing one is first
+    code, _, err = train(*same, rates, "sweep.on_failure=stop")
+    assert code == 1
+    [failed] = runs.load_sweep(tmp_path / "mine")
+    assert failed.status == "failed"
+    *_, headline, first, second = err.splitlines()
+    assert headline == "bitstill: 2 of 2 runs are not done:"
+    assert first.startswith("  hard T=15 seed 0: DivergedError: ")
+    assert second == "  hard T=15 seed 0: not started, sweep.on_failure=stop"
+
+    # What has failed is left as it is, and what was not started is run.
+    code, _, err = train(*same, rates, "sweep.on_failure=stop", "sweep.rerun=none")
+    assert code == 1
+    assert err.startswith("2 runs: 1 skipped, 1 to do\n")
+    assert err.splitlines()[-2] == "bitstill: 1 of 2 runs are not done:"
+    assert [record.status for record in runs.load_sweep(tmp_path / "mine")].count("done") == 1

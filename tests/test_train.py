@@ -206,6 +206,26 @@ def test_a_run_that_died_after_its_last_epoch_is_finished(
     same_results(paths, hard.paths)
 
 
+def test_a_run_that_died_between_its_last_checkpoint_and_its_curves_has_all_of_them(
+    hard: Trained, configure: Configure, tmp_path: Path
+) -> None:
+    config, paths = configure(tmp_path, "loss=hard"), RunPaths(tmp_path / "run")
+
+    def die(*arguments: object) -> None:
+        raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bitstill.recorder.write_curves", die)
+        with pytest.raises(MemoryError):
+            bitstill.train.run(config, paths.directory)
+    assert paths.checkpoint.exists()
+    assert not paths.metrics.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, epoch=0, batch=0)
+        bitstill.train.run(config, paths.directory)
+    same_results(paths, hard.paths)
+
+
 def test_a_checkpoint_of_another_run_is_not_gone_on_from(
     hard: Trained, configure: Configure, tmp_path: Path
 ) -> None:
@@ -481,3 +501,28 @@ def test_a_signal_leaves_a_run_to_go_on_from(
     [record] = runs.load_sweep(tmp_path / "default")
     assert record.status == "interrupted"
     assert record.epoch >= 1
+
+
+def test_a_copied_teacher_is_written_atomically(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed while it copies must not leave half a record."""
+    stored, paths = RunPaths(tmp_path / "stored"), RunPaths(tmp_path / "run")
+    for one in (stored, paths):
+        one.directory.mkdir()
+    for path in (stored.metrics, stored.weights, stored.correctness, stored.record):
+        path.write_bytes(path.name.encode() * 1000)
+    paths.record.write_bytes(b"old")
+    replaced = []
+    replace = Path.replace
+
+    def replacing(self: Path, target: Path) -> Path:
+        assert self.read_bytes() == target.name.encode() * 1000, "not whole yet"
+        assert target.name != "run.json" or target.read_bytes() == b"old"
+        replaced.append(target.name)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replacing)
+    bitstill.train._publish(stored, paths)
+    assert replaced == ["metrics.csv", "weights.safetensors", "correctness.npz", "run.json"]
+    assert not paths.best_val_weights.exists()

@@ -102,10 +102,11 @@ def _train(config: "TrainConfig", directory: Path, *, progress: bool) -> None:
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # Lightning's own use of torch, and its advice on data loaders, of which there are none.
+        # Lightning's own use of torch, and its advice: on data loaders, of which there are none,
+        # and on Slurm's srun, wherever that is installed.
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", ".*does not have many workers")
-        warnings.filterwarnings("ignore", "The `srun` command is available")
+        warnings.filterwarnings("ignore", ".*`srun` command is available")
         record = run(config, directory, progress=progress)
     last = record.selections[config.evaluation.statistics[-1]]["last"]
     assert last is not None  # noqa: S101  # only best_val may be

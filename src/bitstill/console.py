@@ -102,6 +102,7 @@ class _Watch:
 
     def __init__(self, expected: Sequence[Expected]) -> None:
         self.states = [look(one) for one in expected]
+        self._before = list(self.states)  # what a run is run again for is no news
         self._settled: set[str] = set()
 
     def refresh(self) -> list[CellState]:
@@ -111,7 +112,7 @@ class _Watch:
             if state.expected.identity in self._settled:
                 continue
             self.states[index] = state = look(state.expected)
-            if state.status in ("done", "failed"):
+            if state.status in ("done", "failed") and state != self._before[index]:
                 self._settled.add(state.expected.identity)
                 fresh.append(state)
         return fresh

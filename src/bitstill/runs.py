@@ -6,6 +6,7 @@ sweep of hundreds of runs can be planned and looked at in a moment.
 
 import csv
 import dataclasses
+import fcntl
 import hashlib
 import io
 import json
@@ -300,13 +301,14 @@ def exclusive(paths: RunPaths) -> Iterator[None]:
 
 def is_worked_on(paths: RunPaths) -> bool:
     """Whether a process holds a run; a record that says ``running`` may outlive its process."""
-    if not paths.lock.exists():
-        return False
     try:
-        with FileLock(paths.lock, timeout=0):
-            return False
-    except Timeout:
+        with paths.lock.open("rb") as file:  # as an onlooker, who may not be allowed to write
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
         return True
+    return False
 
 
 def is_done(paths: RunPaths, run_identity: str) -> bool:

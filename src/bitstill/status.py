@@ -93,7 +93,8 @@ def look(expected: Expected) -> CellState:
             if status == "running" and not is_worked_on(paths):
                 status = "interrupted"  # its process is gone without a word
             if paths is expected.stored and status == "done":
-                status = "running"  # trained, and not yet copied to where the sweep expects it
+                # Trained, perhaps for a student, and not yet copied to where the sweep expects it.
+                status = "running" if is_worked_on(expected.paths) else "interrupted"
             return CellState(expected, status, record)
     return CellState(expected, "missing", None)
 

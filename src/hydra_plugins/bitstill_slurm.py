@@ -37,7 +37,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
                 for index, overrides in enumerate(job_overrides)
             ]
             jobs = self._executor().map_array(self, *zip(*rows, strict=True))
-            if self.config.sweep.detach:
+            if OmegaConf.select(self.config, "sweep.detach", default=False):
                 return []
             return [_result(job) for job in jobs]
 

@@ -1,0 +1,141 @@
+"""Sweeps in processes of their own, and what they leave."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitstill.runs import RunPaths, load_sweep, read_record
+
+# A teacher and two students of four epochs: some seconds.
+OVERRIDES = (
+    "name=mine",
+    "seed=0",
+    "schedule.epochs=4",
+    "schedule.batch_size=128",
+    "evaluation.calibration_images=64",
+    "trainer.threads=1",
+)
+SWEPT = ("-m", "loss=hard,soft_hard")
+PARALLEL = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the runs of a sweep and their teachers came to, by folder."""
+
+    metrics: dict[str, bytes]
+    weights: dict[str, bytes]
+    selections: dict[str, Any]
+
+
+@dataclass
+class Place:
+    """An output folder, and ``bitstill train`` in processes that write there."""
+
+    folder: Path
+    processes: "list[subprocess.Popen[str]]" = field(default_factory=list)
+
+    def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+        """Start ``bitstill train`` as the leader of a group of processes."""
+        given = [one for one in arguments if not one.startswith("-")]
+        flags = [one for one in arguments if one.startswith("-")]
+        process = subprocess.Popen(  # noqa: S603
+            [
+                *(sys.executable, "-m", "bitstill", "train", *flags),
+                *(*OVERRIDES, f"paths.output={self.folder}", *given),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **{"env": {**os.environ, "OMP_NUM_THREADS": "1"}} | options,
+        )
+        self.processes.append(process)
+        return process
+
+    def run(self, *arguments: str, **options: Any) -> tuple[int, str, str]:
+        """Run ``bitstill train`` to its end: exit code, stdout, stderr."""
+        process = self.start(*arguments, **options)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def kill(self, process: "subprocess.Popen[str]") -> None:
+        """Kill a process and all that it has started."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+    def directories(self) -> list[Path]:
+        return sorted(path.parent for path in self.folder.glob("*/*/run.json"))
+
+    def directory(self, label: str) -> Path:
+        """The folder of the one run whose name begins with a label."""
+        [found] = self.folder.glob(f"mine/{label}*")
+        return found
+
+    def results(self) -> Results:
+        """Read what is there; every run must be done."""
+        metrics, weights, selections = {}, {}, {}
+        for directory in self.directories():
+            name, paths = str(directory.relative_to(self.folder)), RunPaths(directory)
+            record = read_record(paths)
+            assert record is not None
+            assert record.status == "done", name
+            metrics[name] = paths.metrics.read_bytes()
+            weights[name] = paths.weights.read_bytes()
+            selections[name] = (record.selections, record.checksums, record.epoch)
+        return Results(metrics, weights, selections)
+
+    def states(self) -> dict[str, str]:
+        """The status of each run, by loss."""
+        return {record.loss: record.status for record in load_sweep(self.folder / "mine")}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    found = Place(tmp_path / "output")
+    yield found
+    for process in found.processes:
+        if process.poll() is None:
+            found.kill(process)
+
+
+@pytest.fixture(scope="session")
+def swept() -> tuple[str, ...]:
+    return SWEPT
+
+
+@pytest.fixture(scope="session")
+def parallel() -> tuple[str, ...]:
+    return PARALLEL
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Where a sweep has run that nothing happens to."""
+    place = Place(tmp_path_factory.mktemp("undisturbed"))
+    code, _, err = place.run(*SWEPT)
+    assert code == 0, err
+    return place
+
+
+@pytest.fixture(scope="session")
+def undisturbed(finished: Place) -> Results:
+    """What it comes to."""
+    results = finished.results()
+    assert len(results.metrics) == 3, "two students and their teacher"
+    return results
+
+
+@pytest.fixture
+def done(finished: Place, undisturbed: Results, place: Place) -> Place:
+    """A finished sweep, to be damaged."""
+    shutil.copytree(finished.folder, place.folder)
+    return place

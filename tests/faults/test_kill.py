@@ -1,0 +1,162 @@
+"""Killed at any moment and started again, a sweep ends as one that nothing happened to."""
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitstill.runs import RunPaths, RunRecord, is_worked_on, read_record
+
+pytestmark = pytest.mark.slow
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    """Wait for something that a process will do."""
+    ends = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def record_in(directory: Path) -> RunRecord | None:
+    return read_record(RunPaths(directory))
+
+
+def has_epoch(place: Any, label: str) -> bool:
+    """Whether a run in progress has finished an epoch."""
+    for directory in place.folder.glob(f"mine/{label}*"):
+        record = record_in(directory)
+        if record is not None and record.status == "running" and record.epoch:
+            return True
+    return False
+
+
+def killed_at_random(place: Any, arguments: tuple[str, ...], *, kills: int, seed: int) -> None:
+    """Start, kill, start again; moments are drawn from beginning to end of what is left."""
+    moments = random.Random(seed)  # noqa: S311
+    done = 0
+    for _ in range(kills):
+        process = place.start(*arguments)
+        # From "nothing is there yet" to "almost all is done", whatever this machine's speed is.
+        goal = done + moments.choice((0, 1, 2, 4))
+        while epochs(place) < goal and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0, 1))
+        if process.poll() is not None:
+            break
+        place.kill(process)
+        done = epochs(place)
+    code, _, err = place.run(*arguments)
+    assert code == 0, err
+
+
+def epochs(place: Any) -> int:
+    """How many epochs have been finished, of students and teachers."""
+    records = [record_in(directory) for directory in place.directories()]
+    return sum(record.epoch for record in records if record is not None)
+
+
+def test_a_sweep_that_is_killed_six_times(
+    place: Any, undisturbed: Any, swept: tuple[str, ...]
+) -> None:
+    killed_at_random(place, swept, kills=6, seed=1)
+    assert place.results() == undisturbed
+
+
+def test_a_parallel_sweep_that_is_killed_three_times(
+    place: Any, undisturbed: Any, swept: tuple[str, ...], parallel: tuple[str, ...]
+) -> None:
+    killed_at_random(place, (*swept, *parallel), kills=3, seed=2)
+    assert place.results() == undisturbed
+
+
+def workers(leader: int) -> list[int]:
+    """The processes of a parallel sweep that do its runs, by what Linux says of them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            command = (path / "cmdline").read_text()
+        except OSError:  # it has ended meanwhile
+            continue
+        if parent == leader and "loky.backend.popen_loky" in command:
+            found.append(int(path.name))
+    return found
+
+
+def test_a_worker_that_is_killed_does_not_end_the_sweep(
+    place: Any, undisturbed: Any, swept: tuple[str, ...], parallel: tuple[str, ...]
+) -> None:
+    process = place.start(*swept, *parallel)
+    wait_for(lambda: has_epoch(place, "hard"), process)
+    found = workers(process.pid)
+    assert found
+    subprocess.run(["kill", "-9", str(found[0])], check=True)  # noqa: S603, S607
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert place.results() == undisturbed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_goes_on_exactly(
+    place: Any, undisturbed: Any, number: signal.Signals
+) -> None:
+    process = place.start("loss=hard")
+    wait_for(lambda: has_epoch(place, "hard"), process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("bitstill: interrupted; ")
+    assert "Traceback" not in err
+    [directory] = place.directories()
+    stopped = record_in(directory)
+    assert stopped is not None
+    assert stopped.status == "interrupted"
+    assert 1 <= stopped.epoch < 4
+
+    code, _, err = place.run("loss=hard")
+    assert code == 0, err
+    results = place.results()
+    name = f"mine/{directory.name}"
+    assert results.metrics == {name: undisturbed.metrics[name]}
+    assert results.weights == {name: undisturbed.weights[name]}
+    assert results.selections == {name: undisturbed.selections[name]}
+    log = (directory / "train.log").read_text()
+    assert log.count(": epoch 1 of 4: ") == 1, "what was done is not done again"
+
+
+def logs(place: Any) -> str:
+    return "".join(path.read_text() for path in sorted(place.folder.glob("*/*/train.log")))
+
+
+def test_two_sweeps_train_their_teacher_once(place: Any, undisturbed: Any) -> None:
+    processes = [
+        place.start("-m", f"loss={loss}", f"name={loss}") for loss in ("soft", "soft_hard")
+    ]
+    for process in processes:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    results = place.results()
+    [teacher] = (name for name in results.weights if name.startswith("teachers/"))
+    assert results.weights[teacher] == undisturbed.weights[teacher]
+    assert len(results.weights) == 3
+    assert logs(place).count("epoch 1 of 4: ") == 3, "a teacher and two students"
+
+
+def test_two_processes_on_one_run_train_it_once(place: Any, undisturbed: Any) -> None:
+    processes = [place.start("loss=hard") for _ in range(2)]
+    for process in processes:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    [(name, weights)] = place.results().weights.items()
+    assert weights == undisturbed.weights[name]
+    assert place.results().metrics[name] == undisturbed.metrics[name]
+    assert logs(place).count("epoch 1 of 4: ") == 1
+    assert not is_worked_on(RunPaths(place.folder / name))

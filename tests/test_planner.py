@@ -1,0 +1,205 @@
+"""What a sweep would do, and what it would cost."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+import bitstill.train
+from bitstill import planner, runs
+from bitstill.runs import RunPaths, RunRecord
+from bitstill.schema import TrainConfig
+from bitstill.sweep import Cell, plan
+
+Plan = Callable[..., list[str]]
+Put = Callable[..., None]
+
+UNKNOWN = "time: unknown until a run of each kind has finished here"
+
+
+@pytest.fixture
+def show(
+    restored: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs ``bitstill plan`` in this process: exit code, stdout, stderr."""
+    from bitstill.cli import main
+
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        monkeypatch.setattr(sys, "argv", ["bitstill", "plan", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capfd.readouterr()
+        assert isinstance(stopped.value.code, int)
+        return stopped.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def cells(
+    compose_run: Callable[..., DictConfig], small: tuple[str, ...], tmp_path: Path
+) -> Callable[..., list[Cell]]:
+    def of(*overrides: str) -> list[Cell]:
+        common = (*small, "schedule.epochs=10", f"paths.output={tmp_path}")
+        return plan(
+            [tuple(one.split()) for one in overrides], lambda one: compose_run(*common, *one)
+        )
+
+    return of
+
+
+@pytest.fixture
+def put(made_up: Callable[..., RunRecord]) -> Put:
+    def of(cell: Cell, **changes: Any) -> None:
+        paths = cell.expected.paths
+        paths.directory.mkdir(parents=True, exist_ok=True)
+        model = "teacher" if cell.config.is_teacher else "student"
+        known = {"identity": cell.expected.identity, "model": model, "images_per_second": 1.0}
+        made_up(**known | changes).write(paths)
+
+    return of
+
+
+@pytest.fixture
+def planned(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """Shows a plan; its rows as "run | now | then", then the lines under the table."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def of(cells: list[Cell]) -> list[str]:
+        capfd.readouterr()
+        planner.show_plan(cells)
+        lines = capfd.readouterr().out.splitlines()
+        inside = [re.split(r"\s*[│|]\s*", line)[1:-1] for line in lines if "│" in line]
+        return [" | ".join(row) for row in inside] + lines[-2:]
+
+    return of
+
+
+def test_each_run_has_its_state_and_what_comes_of_it(
+    cells: Callable[..., list[Cell]], put: Put, planned: Plan
+) -> None:
+    found = cells(*(f"loss=hard seed={seed}" for seed in range(5)))
+    put(found[0], status="done")
+    put(found[1], status="failed", epoch=3)
+    put(found[2], status="interrupted", epoch=7)
+    put(found[3], status="failed", epoch=0)
+    assert planned(found)[:5] == [
+        "hard T=15 seed 0 | done | skip",
+        "hard T=15 seed 1 | failed | go on from epoch 3",
+        "hard T=15 seed 2 | interrupted | go on from epoch 7",
+        "hard T=15 seed 3 | failed | run",
+        "hard T=15 seed 4 | missing | run",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rerun", "actions"),
+    [
+        ("none", ["skip", "skip"]),
+        ("failed", ["skip", "go on from epoch 3"]),
+        ("all", ["run again", "go on from epoch 3"]),
+    ],
+)
+def test_rerun_is_heeded(
+    cells: Callable[..., list[Cell]], put: Put, planned: Plan, rerun: str, actions: list[str]
+) -> None:
+    found = cells(f"seed=0 sweep.rerun={rerun}", f"seed=1 sweep.rerun={rerun}")
+    put(found[0], status="done")
+    put(found[1], status="failed", epoch=3)
+    lines = planned(found)
+    assert [line.split(" | ")[-1] for line in lines[:2]] == actions
+    assert lines[2].startswith(f"To do: {2 - actions.count('skip')} runs; ")
+
+
+def test_time_is_estimated_by_hand(
+    cells: Callable[..., list[Cell]], put: Put, planned: Plan
+) -> None:
+    found = cells(*(f"loss=hard seed={seed}" for seed in range(4)))
+    assert UNKNOWN in planned(found)[-2]
+    put(found[0], status="failed", images_per_second=9.0)
+    assert UNKNOWN in planned(found)[-2], "a failed run says nothing of speed"
+    put(found[0], status="done", images_per_second=100.0)
+    put(found[1], status="done", images_per_second=300.0)
+    put(found[2], status="interrupted", epoch=4, images_per_second=1.0)
+    # 1293 images of an epoch at the median of 100 and 300 a second; 6 and 10 epochs: 103 seconds.
+    # A run is 6.1 MB.
+    assert planned(found)[-2] == (
+        "To do: 2 runs; time: 1:43 of one process, by the speed of earlier runs here; disk: 12 MB"
+    )
+
+
+def test_a_teachers_speed_is_not_a_students(
+    cells: Callable[..., list[Cell]], put: Put, planned: Plan
+) -> None:
+    teacher, student = cells("model=teacher", "loss=hard seed=1")
+    put(teacher, status="done", images_per_second=100.0)
+    assert UNKNOWN in planned([teacher, student])[-2]
+    assert UNKNOWN not in planned([teacher])[-2]
+
+
+def test_a_run_again_is_a_whole_run(
+    cells: Callable[..., list[Cell]], put: Put, planned: Plan
+) -> None:
+    [one] = cells("sweep.rerun=all")
+    put(one, status="done", epoch=10, images_per_second=129.3)
+    assert "To do: 1 runs; time: 1:40 of one process" in planned([one])[-2]
+
+
+def test_teachers_that_students_read_are_counted(
+    cells: Callable[..., list[Cell]],
+    made_up: Callable[..., RunRecord],
+    planned: Plan,
+    tmp_path: Path,
+) -> None:
+    found = cells(
+        *("loss=hard", "model=teacher", "loss=soft", "loss=soft_hard", "loss=soft seed=1")
+    )
+    assert planned(found)[-1] == "Teachers that students read: 2, of which 0 are trained"
+    identity = runs.identity(runs.teacher_of(found[2].config), found[2].config.data.identity())
+    paths = RunPaths(tmp_path / "teachers" / identity)
+    paths.directory.mkdir(parents=True)
+    for status, trained in (("running", 0), ("failed", 0), ("done", 1)):
+        made_up(identity=identity, status=status, images_per_second=1.0).write(paths)
+        assert planned(found)[-1].endswith(f"2, of which {trained} are trained")
+    assert planned(cells("loss=hard"))[-1] == (
+        "Teachers that students read: 0, of which 0 are trained"
+    )
+
+
+def test_plan_takes_what_train_takes_and_does_nothing(
+    show: Callable[..., tuple[int, str, str]],
+    small: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(config: TrainConfig, directory: Path, **options: bool) -> RunRecord:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(bitstill.train, "run", run)
+    monkeypatch.chdir(tmp_path)
+    arguments = [*small, f"paths.output={tmp_path / 'output'}", "seed=0,1"]
+    code, out, err = show("experiment=table1", "data=digits", *arguments)
+    assert (code, err) == (0, "")
+    assert re.findall(r"│ (.*?) +│ missing +│ run ", out) == [
+        *("teacher seed 0", "teacher seed 1", "hard T=15 seed 0", "hard T=15 seed 1")
+    ]
+    assert "4 runs" in out
+    assert f"To do: 4 runs; {UNKNOWN}; disk: 24 MB" in out
+    assert not list(tmp_path.iterdir()), "something was written"
+
+
+def test_a_wrong_plan_is_one_line(
+    show: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    code, out, err = show("seed=0,-1", f"paths.output={tmp_path}")
+    assert (code, out) == (2, "")
+    assert err.startswith("bitstill: seed = -1 is not allowed")
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,114 @@
+"""Our sweeper and launcher, under the tests that Hydra has for them.
+
+What is bitstill's own is put aside: a cell is composed, and not checked against bitstill's schema,
+and what is launched is returned in batches, as the suite expects. Hydra's suite for sweepers that
+return batches, and its integration tests, which start applications with other configurations in
+processes of their own, cannot fit a sweeper that refuses every configuration but one.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import submitit
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.plugin import Plugin
+from hydra.plugins.sweeper import Sweeper
+from hydra.test_utils.launcher_common_tests import LauncherTestSuite
+from omegaconf import DictConfig
+
+import bitstill.conductor
+import bitstill.sweep
+from bitstill.sweep import Cell
+
+Returns = Sequence[Any]
+
+SWEEPER = "hydra_plugins.bitstill_sweeper.GridSweeper"
+LAUNCHER = "hydra_plugins.bitstill_slurm.SlurmLauncher"
+
+
+def plugin(name: str) -> Any:
+    """Return a class as Hydra knows it: looking for plugins, it imports their modules anew."""
+    return Plugins.instance().class_name_to_class[name]
+
+
+# The suite's own applications say nothing of Hydra's versions.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Future Hydra versions will no:UserWarning")
+
+
+@pytest.fixture
+def without_bitstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave of a sweep what is Hydra's: compose every cell, launch all of them."""
+
+    def plan(
+        overrides: Sequence[tuple[str, ...]], compose: Callable[[tuple[str, ...]], DictConfig]
+    ) -> list[Cell]:
+        cells = []
+        for one in overrides:
+            compose(one)
+            unused: Any = None
+            cells.append(Cell(one, unused, unused))
+        return cells
+
+    def conduct(
+        cells: Sequence[Cell], folder: Path, launch: Callable[[list[list[str]]], Returns]
+    ) -> Returns:
+        return [launch([list(cell.overrides) for cell in cells])]
+
+    monkeypatch.setattr(bitstill.sweep, "plan", plan)
+    monkeypatch.setattr(bitstill.conductor, "conduct", conduct)
+
+
+@pytest.mark.usefixtures("without_bitstill")
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("basic", ["hydra/sweeper=grid"])])
+class TestSweeper(LauncherTestSuite):
+    """Hydra's suite, which sweeps with our sweeper."""
+
+
+@pytest.fixture
+def on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Submit to processes of this machine, in place of Slurm."""
+
+    def executor(self: Launcher) -> submitit.AutoExecutor:
+        return submitit.AutoExecutor(folder=tmp_path / "submitit", cluster="local")
+
+    monkeypatch.setattr(plugin(LAUNCHER), "_executor", executor)
+
+
+OURS = f"hydra.launcher._target_={LAUNCHER}"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_this_machine")
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("submitit_slurm", [OURS])])
+class TestLauncher(LauncherTestSuite):
+    """Hydra's suite, with our launcher under Hydra's sweeper."""
+
+
+@pytest.mark.parametrize(("name", "kind"), [(SWEEPER, Sweeper), (LAUNCHER, Launcher)])
+def test_hydra_finds_the_plugins(name: str, kind: type[Plugin]) -> None:
+    assert plugin(name) in Plugins.instance().discover(kind)
+
+
+@pytest.mark.parametrize(
+    ("size", "batches"),
+    [(None, [[0, 1, 2, 3, 4]]), (-1, [[0, 1, 2, 3, 4]]), (2, [[0, 1], [2, 3], [4]])],
+)
+def test_jobs_are_launched_in_batches_and_counted_through(
+    size: int | None, batches: list[list[int]]
+) -> None:
+    launched = []
+
+    class Recording:
+        def launch(self, jobs: list[list[str]], initial_job_idx: int) -> list[int]:
+            numbers = list(range(initial_job_idx, initial_job_idx + len(jobs)))
+            assert jobs == [[f"seed={number}"] for number in numbers]
+            launched.append(numbers)
+            return numbers
+
+    sweeper = plugin(SWEEPER)(max_batch_size=size)
+    sweeper.launcher = Recording()
+    assert sweeper._launch([[f"seed={number}"] for number in range(5)]) == [0, 1, 2, 3, 4]
+    assert launched == batches

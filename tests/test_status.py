@@ -1,0 +1,420 @@
+"""How far a sweep is: from its folder alone, whoever runs it, and wherever the folder lies."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitstill import status
+from bitstill.errors import UserError
+from bitstill.runs import Row, RunPaths, RunRecord, exclusive
+from bitstill.status import CellState, Expected, look, read_manifest, seconds_left, write_manifest
+
+Record = Callable[..., RunRecord]
+Show = Callable[..., tuple[int, str, str]]
+
+ONE, TWO, TEACHER = "1" * 64, "2" * 64, "3" * 64
+LAST: Row = {"epoch": 2, "test/accuracy": 0.625}
+SELECTIONS: dict[str, dict[str, Row | None]] = {
+    "running": {"last": {"epoch": 2, "test/accuracy": 0.5}, "best_val": None, "best_test": LAST},
+    "precise": {"last": LAST, "best_val": None, "best_test": LAST},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of a sweep, beside a teacher store."""
+    found = tmp_path / "output" / "mine"
+    found.mkdir(parents=True)
+    return found
+
+
+def expected(folder: Path, name: str, identity: str, *, epochs: int = 4) -> Expected:
+    return Expected(f"student {name}", identity, epochs, RunPaths(folder / name))
+
+
+def teacher(folder: Path) -> Expected:
+    stored = RunPaths(folder.parent / "teachers" / TEACHER)
+    return Expected("teacher", TEACHER, 4, RunPaths(folder / "teacher"), stored)
+
+
+def put(record: RunRecord, paths: RunPaths) -> None:
+    paths.directory.mkdir(parents=True, exist_ok=True)
+    record.write(paths)
+
+
+# Holds a run's lock until it is killed.
+HOLD = """
+import sys, time
+from pathlib import Path
+from bitstill.runs import RunPaths, exclusive
+with exclusive(RunPaths(Path(sys.argv[1]))):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def worked_on(paths: RunPaths) -> Iterator["subprocess.Popen[str]"]:
+    """Let another process work on a run."""
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", HOLD, str(paths.directory)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("kind", ["done", "failed", "interrupted"])
+def test_an_end_is_what_the_record_says(folder: Path, made_up: Record, kind: Any) -> None:
+    one = expected(folder, "a", ONE)
+    put(made_up(identity=ONE, status=kind, epoch=2), one.paths)
+    state = look(one)
+    assert (state.status, state.epoch) == (kind, 2)
+
+
+def test_without_a_record_a_run_is_missing(folder: Path) -> None:
+    one = expected(folder, "a", ONE)
+    assert look(one) == CellState(one, "missing", None)
+    one.paths.directory.mkdir()
+    one.paths.lock.touch()
+    state = look(one)
+    assert (state.status, state.epoch, state.accuracy) == ("missing", 0, None)
+
+
+def test_another_runs_record_is_not_looked_at(folder: Path, made_up: Record) -> None:
+    one = expected(folder, "a", ONE)
+    put(made_up(identity=TWO), one.paths)
+    assert look(one).status == "missing"
+
+
+def test_a_run_is_running_while_a_process_holds_it(folder: Path, made_up: Record) -> None:
+    one = expected(folder, "a", ONE)
+    put(made_up(identity=ONE, status="running"), one.paths)
+    assert look(one).status == "interrupted", "no lock"
+    with worked_on(one.paths) as process:
+        assert look(one).status == "running"
+        assert look(one).status == "running", "looking takes nothing away"
+        process.kill()
+        process.wait()
+        assert one.paths.lock.exists()
+        assert look(one).status == "interrupted", "the process is gone without a word"
+    with exclusive(one.paths):
+        assert look(one).status == "running", "held by this process"
+    assert look(one).status == "interrupted"
+
+
+def test_a_teacher_is_not_done_until_it_is_copied_from_its_store(
+    folder: Path, made_up: Record
+) -> None:
+    one = teacher(folder)
+    assert one.stored is not None
+    found = []
+    for kind in ("running", "interrupted", "failed", "done"):
+        put(made_up(identity=TEACHER, status=kind, epoch=3), one.stored)
+        found.append(look(one).status)
+    assert found == ["interrupted", "interrupted", "failed", "interrupted"]
+    with exclusive(one.paths):
+        assert look(one).status == "running", "it is being copied"
+    put(made_up(identity=TEACHER, status="running"), one.stored)
+    with exclusive(one.stored):
+        assert look(one).status == "running"
+    put(made_up(identity=TEACHER), one.paths)
+    assert look(one).status == "done", "its own folder comes first"
+
+
+def test_accuracy_is_the_latest_with_exact_statistics(folder: Path, made_up: Record) -> None:
+    one = expected(folder, "a", ONE)
+
+    def accuracy(**changes: Any) -> float | None:
+        put(made_up(identity=ONE, **changes), one.paths)
+        return look(one).accuracy
+
+    assert accuracy(selections=SELECTIONS) == 0.625
+    assert accuracy(selections={"running": SELECTIONS["running"]}) == 0.5
+    assert accuracy(selections={}) is None
+
+
+def test_a_state_is_plain(folder: Path, made_up: Record) -> None:
+    one = expected(folder, "a", ONE)
+    common = {"name": "student a", "directory": "a", "identity": ONE, "epochs": 4}
+    assert look(one).plain() == common | {
+        "status": "missing",
+        "epoch": 0,
+        "seconds": 0.0,
+        "test/accuracy": None,
+        "error": None,
+    }
+    error = {"type": "DivergedError", "message": "became nan", "traceback": "..."}
+    changes: dict[str, Any] = {"status": "failed", "epoch": 2, "seconds": 7.5, "error": error}
+    put(made_up(identity=ONE, selections=SELECTIONS, **changes), one.paths)
+    assert look(one).plain() == common | {
+        "status": "failed",
+        "epoch": 2,
+        "seconds": 7.5,
+        "test/accuracy": 0.625,
+        "error": "became nan",
+    }
+
+
+def test_time_left_by_hand(folder: Path, made_up: Record) -> None:
+    def state(kind: status.State, epoch: int, seconds: float, epochs: int = 10) -> CellState:
+        record = made_up(status=kind, epoch=epoch, seconds=seconds)
+        return CellState(expected(folder, "a", ONE, epochs=epochs), kind, record)
+
+    missing = CellState(expected(folder, "b", TWO, epochs=10), "missing", None)
+    assert seconds_left([]) is None
+    assert seconds_left([missing]) is None
+    assert seconds_left([state("running", 0, 5.0), missing]) is None, "no epoch has finished"
+    # 30 seconds for 10 epochs; 10 epochs are left.
+    assert seconds_left([state("done", 10, 30.0), missing]) == 30.0
+    # 30 + 10 seconds for 10 + 5 epochs; 5 + 10 are left, of two runs one is running.
+    assert seconds_left([state("done", 10, 30.0), state("running", 5, 10.0), missing]) == 40.0
+    # 20 seconds for 8 epochs; 6 + 6 + 10 are left, two at a time.
+    running = [state("running", 4, 8.0), state("running", 4, 12.0)]
+    assert seconds_left([*running, missing]) == 27.5
+    # An interrupted run goes on; a failed one does not, but says how fast it was.
+    assert seconds_left([state("interrupted", 4, 8.0), state("failed", 6, 2.0)]) == 6.0
+    assert seconds_left([state("done", 10, 30.0)]) == 0
+
+
+def asked_for(folder: Path) -> list[Expected]:
+    """Read a manifest, with plain folders."""
+
+    def plain(paths: RunPaths) -> RunPaths:
+        return RunPaths(Path(os.path.normpath(paths.directory)))
+
+    return [
+        dataclasses.replace(
+            one, paths=plain(one.paths), stored=plain(one.stored) if one.stored else None
+        )
+        for one in read_manifest(folder)
+    ]
+
+
+def test_a_manifest_is_the_union_of_what_was_asked_for(folder: Path) -> None:
+    one, two, three = expected(folder, "a", ONE), expected(folder, "b", TWO), teacher(folder)
+    assert read_manifest(folder) == []
+    write_manifest(folder, [one, three])
+    assert asked_for(folder) == [one, three]
+    again = expected(folder, "b", ONE, epochs=7)  # the newer word counts
+    write_manifest(folder, [two, again])
+    assert asked_for(folder) == [again, three, two]
+
+
+def test_a_folder_reads_the_same_where_it_has_moved_to(
+    folder: Path, made_up: Record, tmp_path: Path
+) -> None:
+    one, other = expected(folder, "a", ONE), teacher(folder)
+    write_manifest(folder, [one, other])
+    put(made_up(identity=ONE, epoch=2), one.paths)
+    assert other.stored is not None
+    put(made_up(identity=TEACHER, epoch=3, status="interrupted"), other.stored)
+    before = [state.plain() for state in status.read_sweep(folder)]
+    assert [state["epoch"] for state in before] == [2, 3]
+    moved = shutil.move(folder.parent, tmp_path / "elsewhere")
+    assert [state.plain() for state in status.read_sweep(Path(moved) / "mine")] == before
+    assert str(tmp_path) not in (Path(moved) / "mine" / "sweep.json").read_text()
+
+
+def test_a_relative_folder_will_do(
+    folder: Path, made_up: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    one = expected(Path("mine"), "a", ONE)
+    put(made_up(identity=ONE, epoch=2), one.paths)
+    write_manifest(Path("mine"), [one])
+    assert read_manifest(Path("mine")) == [one]
+    assert [state.epoch for state in status.read_sweep(folder)] == [2]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"cells": [', b"[]", b"{}", b'{"cells": 3}', b'{"cells": [{"name": "a"}]}', b"\xff"],
+)
+def test_a_damaged_manifest_is_refused_in_one_line(folder: Path, content: bytes) -> None:
+    path = folder / "sweep.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        status.read_sweep(folder)
+    line = str(caught.value)
+    assert line.startswith(f"{path} cannot be read (")
+    assert line.endswith("): remove it, the sweep writes it again")
+    assert "\n" not in line
+
+
+def test_runs_that_no_manifest_names_are_found(folder: Path, made_up: Record) -> None:
+    write_manifest(folder, [expected(folder, "b", TWO)])
+    put(made_up(identity=TWO), RunPaths(folder / "b"))
+    put(made_up(identity=ONE, seed=3, epoch=2, epochs=5), RunPaths(folder / "a"))
+    found = status.read_sweep(folder)
+    assert [state.expected.name for state in found] == ["student b", "hard T=15 seed 3"]
+    assert [(state.epoch, state.expected.epochs) for state in found] == [(1, 4), (2, 5)]
+    (folder / "sweep.json").unlink()
+    assert [state.expected.paths.directory.name for state in status.read_sweep(folder)] == [
+        "a",
+        "b",
+    ]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_without_runs_is_refused(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "nothing"
+    if there:
+        folder.mkdir()
+    with pytest.raises(UserError) as caught:
+        status.read_sweep(folder)
+    assert (
+        str(caught.value)
+        == f"{folder} holds no runs: give the folder of a sweep, as multirun/quick"
+    )
+
+
+def test_a_death_is_recorded_for_the_run(folder: Path, made_up: Record) -> None:
+    one = expected(folder, "a", ONE)
+    put(made_up(identity=ONE, status="running", epoch=2), one.paths)
+    status.mark_failed(look(one), "its process was killed 3 times")
+    state = look(one)
+    assert (state.status, state.epoch) == ("failed", 2)
+    assert state.plain()["error"] == "its process was killed 3 times"
+
+
+@pytest.fixture
+def show(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Show:
+    """Runs ``bitstill status`` in this process: exit code, stdout, stderr."""
+    from bitstill.cli import main
+
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["bitstill", "status", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capfd.readouterr()
+        assert isinstance(stopped.value.code, int)
+        return stopped.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def swept(folder: Path, made_up: Record) -> Iterator[Path]:
+    """A sweep with a run of each state."""
+    cells = [
+        expected(folder, name, letter * 64) for name, letter in zip("abcde", "12345", strict=True)
+    ]
+    write_manifest(folder, cells)
+    done, running, failed, gone, _ = cells
+    common: dict[str, Any] = {"seconds": 75.0, "selections": SELECTIONS}
+    error = {"type": "ValueError", "message": "bad luck", "traceback": "..."}
+    put(made_up(identity=done.identity, epoch=4, **common), done.paths)
+    put(made_up(identity=running.identity, status="running", epoch=2, **common), running.paths)
+    put(made_up(identity=failed.identity, status="failed", epoch=0, error=error), failed.paths)
+    put(made_up(identity=gone.identity, status="running", epoch=1, **common), gone.paths)
+    with worked_on(running.paths):
+        yield folder
+
+
+def test_status_shows_every_state(show: Show, swept: Path) -> None:
+    code, out, err = show(str(swept))
+    assert (code, err) == (0, "")
+    *lines, last = out.splitlines()
+    assert [line.split()[:3] for line in lines] == [
+        ["student", "a", "done"],
+        ["student", "b", "running"],
+        ["student", "c", "failed"],
+        ["student", "d", "interrupted"],
+        ["student", "e", "missing"],
+    ]
+    assert [line.partition(" epochs")[0].split()[-1] for line in lines] == [
+        *("4/4", "2/4", "0/4", "1/4", "0/4")
+    ]
+    assert lines[0].endswith("test  62.5 %  1:15")
+    # 3 * 75 seconds for 4 + 2 + 1 epochs; 2 + 3 + 4 are left, one at a time: 289 seconds.
+    assert last == ("1/5 done, 1 running, 1 failed, 1 interrupted, 1 missing, about 4:49 left")
+
+
+def test_status_for_programs(show: Show, swept: Path) -> None:
+    code, out, err = show(str(swept), "--json")
+    assert (code, err) == (0, "")
+    states = json.loads(out)
+    assert [state["status"] for state in states] == [
+        *("done", "running", "failed", "interrupted", "missing")
+    ]
+    assert [state["directory"] for state in states] == list("abcde")
+    assert [state["epoch"] for state in states] == [4, 2, 0, 1, 0]
+    assert states[0]["test/accuracy"] == 0.625
+    assert states[2]["error"] == "bad luck"
+
+
+def test_status_changes_nothing(show: Show, swept: Path) -> None:
+    def contents() -> dict[Path, bytes]:
+        found = (path for path in swept.parent.rglob("*") if path.is_file())
+        return {path: path.read_bytes() for path in found if path.name != "run.lock"}
+
+    before = contents()
+    assert show(str(swept))[0] == 0
+    assert contents() == before
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--watch"]])
+def test_status_of_nothing_is_one_line(show: Show, tmp_path: Path, options: list[str]) -> None:
+    code, out, err = show(str(tmp_path), *options)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"bitstill: {tmp_path} holds no runs: give the folder of a sweep, as multirun/quick\n"
+    )
+
+
+def test_status_of_a_damaged_record_is_one_line(show: Show, swept: Path) -> None:
+    record = swept / "a" / "run.json"
+    record.write_bytes(record.read_bytes()[:100])
+    code, out, err = show(str(swept))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"bitstill: {record} cannot be read: ")
+    assert err.endswith("; move it away\n")
+    assert len(err.splitlines()) == 1
+
+
+def test_status_is_watched_until_the_sweep_stands_still(
+    show: Show, folder: Path, made_up: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = expected(folder, "a", ONE)
+    write_manifest(folder, [one])
+    waited = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        put(made_up(identity=ONE, epoch=len(waited), status="running"), one.paths)
+        if len(waited) == 3:
+            put(made_up(identity=ONE, epoch=4, status="done"), one.paths)
+
+    monkeypatch.setattr("bitstill.console.time.sleep", wait)
+    monkeypatch.setattr(status, "is_worked_on", lambda paths: True)
+    code, out, err = show(str(folder), "--watch")
+    assert (code, err) == (0, "")
+    assert waited == [2.0] * 3
+    assert "1/1 done" in out
+
+
+def test_status_reads_a_folder_that_cannot_be_written(
+    show: Show, swept: Path, read_only: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    """As of a colleague, or of an archive."""
+    with read_only(swept):
+        code, out, err = show(str(swept))
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].startswith("1/5 done, 1 running, 1 failed, 1 interrupted")
