@@ -1,6 +1,8 @@
 """Random students for the tests of what is deployed: every kind of channel, no training."""
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -21,7 +23,11 @@ def random_images(count: int, seed: int = 0) -> Tensor:
 
 def random_student(seed: int = 0, quantizer: Quantizer | None = None, classes: int = 10) -> Student:
     """A student whose channels are alive, with some that are constant, and some zero weights."""
-    quantizer = quantizer or Quantizer(activation_scale=0.5)
+    return deepcopy(_random_student(seed, quantizer or Quantizer(activation_scale=0.5), classes))
+
+
+@lru_cache
+def _random_student(seed: int, quantizer: Quantizer, classes: int) -> Student:
     torch.manual_seed(seed)
     student = Student(quantizer=quantizer, classes=classes)
     with precise_batch_norm(student.eval(), random_images(10, seed), batch_size=10) as exact:

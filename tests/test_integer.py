@@ -82,6 +82,17 @@ def test_the_float_path_differs_in_few_levels(seed: int, method: str, weight_bit
     assert found.images == int((floats != network(images).argmax(dim=1)).sum())
 
 
+@pytest.mark.parametrize("method", ["mean_scaled", "dorefa"])
+def test_layers_of_zeros_and_of_one_sign(method: str) -> None:
+    student, images = random_student(2, with_bits(2, 1, method)), random_images(6)
+    with torch.no_grad():
+        student.stages()[1].conv.weight.zero_()
+        student.stages()[3].conv.weight.abs_()
+        student.stages()[5].conv.weight.abs_().neg_()
+    found = integer_network(student).disagreement(student, images)
+    assert (found.images, found.levels) == (0, 0)
+
+
 def test_logits_of_the_counts() -> None:
     network, images = integer_network(random_student(3)), random_images(4)
     counts = network.levels(images)[-1].double().mean(dim=(2, 3))

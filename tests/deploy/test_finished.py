@@ -87,6 +87,13 @@ def test_weights_of_another_model(student_run: Path, teacher_run: Path) -> None:
         load_run(student_run, Choice(statistics="running"))
 
 
+def test_damaged_weights(student_run: Path) -> None:
+    paths = RunPaths(student_run)
+    paths.weights.write_bytes(paths.weights.read_bytes()[:-5])
+    with pytest.raises(UserError, match=r"weights.safetensors is damaged .* train the run again"):
+        load_run(student_run, Choice())
+
+
 def test_unknown_words() -> None:
     with pytest.raises(UserError, match="--select = best_test is not allowed: give one of last"):
         Choice("best_test")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from bitstill.errors import UserError
 from bitstill.models import Network, Student, Teacher
@@ -82,9 +82,11 @@ def load_run(directory: Path, choice: Choice) -> FinishedRun:
             if choice.select == "best_val"
             else f"{directory} holds no {file.name}: train it again"
         )
-    network = _network(record, _classes(file))
     try:
+        network = _network(record, _classes(file))
         load_weights(network, file, statistics=statistics)
+    except SafetensorError as error:
+        raise UserError(f"{file} is damaged ({error}): train the run again") from error
     except KeyError as error:
         raise UserError(
             f"{directory} holds no exact batch norm statistics: give --statistics running"

@@ -338,6 +338,9 @@ static void classify(const Model *model, const uint32_t *bits, int classes, floa
   }
 }
 
+/* Raised with every change of the interface or of the memory layout, here and in kernel.py. */
+int bitstill_version(void) { return 1; }
+
 /* Which paths this processor can run. */
 int bitstill_paths(void) {
   int paths = PORTABLE;

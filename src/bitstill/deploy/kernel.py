@@ -12,6 +12,7 @@ from bitstill.deploy.compiler import LIBRARY
 from bitstill.deploy.layout import SCRATCH_WORDS, Layout, feature_bits
 from bitstill.deploy.planes import Bytes
 
+VERSION = 1  # of the interface; a library left by an older bitstill has another
 PATHS = {"avx512": 4, "avx2": 2, "portable": 1}  # the first that the processor has is taken
 
 
@@ -38,8 +39,11 @@ def available(library: Path = LIBRARY) -> tuple[str, ...]:
     if not library.exists():
         return ()
     try:
-        found = _library(library).bitstill_paths()
-    except (OSError, AttributeError):  # built for another machine
+        loaded = _library(library)
+        if loaded.bitstill_version() != VERSION:
+            return ()
+        found = loaded.bitstill_paths()
+    except (OSError, AttributeError):  # built for another machine, or older than the version
         return ()
     return tuple(name for name, bit in PATHS.items() if found & bit)
 
