@@ -14,6 +14,7 @@ from bitstill.report.table import Table, in_encoding, to_latex, to_markdown, to_
 from bitstill.report.tables import CAPTION
 from bitstill.runs import write_atomically
 
+_PNG_SCALE = 1.5  # sharp enough for slides; for print there is the SVG
 PIPE_WIDTH = 110  # a pipe has no width of its own, and rich would take 80
 
 
@@ -110,4 +111,6 @@ def _write_figure(figure: Figure, folder: Path, prefix: str) -> None:
         svg = str(vl_convert.vegalite_to_svg(with_data(figure), config=config))
         _text(folder / f"{prefix}{figure.name}.csv", to_csv(figure.rows))
     _text(folder / f"{prefix}{figure.name}.svg", svg)
-    write_atomically(folder / f"{prefix}{figure.name}.png", vl_convert.svg_to_png(svg, scale=2))
+    write_atomically(
+        folder / f"{prefix}{figure.name}.png", vl_convert.svg_to_png(svg, scale=_PNG_SCALE)
+    )
