@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,10 +29,10 @@ def percent(loss: str, temperature: float | None, seed: int) -> float:
     return 88 + len(loss) / 10 + (temperature or 1) / 100 + (seed * 37 % 11) / 10
 
 
-@pytest.fixture
-def page(write_sweep: Callable[..., Path], tmp_path: Path) -> Path:
-    """A page of 70 made-up runs."""
-    folder = write_sweep(tmp_path / "study", percent)
+@pytest.fixture(params=[5, 1], ids=["5 seeds", "1 seed"])
+def page(write_sweep: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A page of 70 made-up runs, and of 14."""
+    folder = write_sweep(tmp_path / "study", percent, seeds=range(request.param))
     path = tmp_path / "index.html"
     path.write_text(render(build([folder])), encoding="utf-8")
     return path
@@ -68,7 +69,7 @@ def test_what_a_record_says_cannot_become_a_script(
 
 
 @pytest.fixture
-def browser() -> Iterator[object]:
+def browser() -> Iterator[Any]:
     """Debian's Chromium under playwright, with a profile of its own."""
     if CHROMIUM is None:
         pytest.skip("no chromium here: apt-get install chromium")
@@ -81,10 +82,10 @@ def browser() -> Iterator[object]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_draws_silently_and_asks_nobody(browser: object, page: Path, scheme: str) -> None:
+def test_it_draws_silently_and_asks_nobody(browser: Any, page: Path, scheme: str) -> None:
     said: list[str] = []
     asked: list[str] = []
-    tab = browser.new_page(color_scheme=scheme)  # type: ignore[attr-defined]  # playwright may be absent
+    tab = browser.new_page(color_scheme=scheme)
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
     tab.on("request", lambda request: asked.append(request.url))
@@ -94,6 +95,10 @@ def test_it_draws_silently_and_asks_nobody(browser: object, page: Path, scheme: 
     assert said == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert tab.locator("[data-chart]").count() == tab.locator("[data-chart] svg").count() > 5
+    heights = tab.evaluate(
+        "[...document.querySelectorAll('[data-chart]')].map(box => box.offsetHeight)"
+    )
+    assert max(heights) < 800  # an infinite axis is a mile high
     colour = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert colour == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}[scheme]
     label = tab.locator("#set1-accuracy text").first.evaluate("node => node.getAttribute('fill')")
@@ -101,8 +106,8 @@ def test_it_draws_silently_and_asks_nobody(browser: object, page: Path, scheme: 
 
 
 @pytest.mark.slow
-def test_it_redraws_when_the_scheme_changes(browser: object, page: Path) -> None:
-    tab = browser.new_page(color_scheme="light")  # type: ignore[attr-defined]
+def test_it_redraws_when_the_scheme_changes(browser: Any, page: Path) -> None:
+    tab = browser.new_page(color_scheme="light")
     tab.goto(page.as_uri())
     tab.wait_for_function(DRAWN, timeout=60_000)
     tab.emulate_media(color_scheme="dark")
@@ -110,8 +115,8 @@ def test_it_redraws_when_the_scheme_changes(browser: object, page: Path) -> None
 
 
 @pytest.mark.slow
-def test_legend_and_list_filter(browser: object, page: Path) -> None:
-    tab = browser.new_page()  # type: ignore[attr-defined]
+def test_legend_and_list_filter(browser: Any, page: Path) -> None:
+    tab = browser.new_page()
     tab.goto(page.as_uri())
     tab.wait_for_function(DRAWN, timeout=60_000)
     dots = "#set1-accuracy .mark-symbol.role-mark path"

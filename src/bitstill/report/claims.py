@@ -80,7 +80,8 @@ def findings(
         for _, of_letter in groupby(questions, key=lambda question: question.claim)
         for finding in answer(list(of_letter))
     ]
-    space = _space(sizes or {}, seeds=len(runs.seeds))
+    seeds = max((len(runs.done(cell)) for cell in runs.cells if cell != TEACHER), default=0)
+    space = _space(sizes or {}, seeds=seeds)
     return [*found, space, *answer(_gradients(slopes or {}))]
 
 
