@@ -93,6 +93,20 @@ def test_two_sweeps_are_compared_pair_by_pair(
     p = 2 * stats.ttest_1samp(differences, 0).pvalue  # Holm over two cells
     assert f"+1.10 [{low:+.2f}, {high:+.2f}] | {p:.3f}" in table
     assert "| teacher |" not in table
+    assert "differ in" not in table
+
+
+def test_what_two_sweeps_differ_in_is_said(
+    sweep: Path, write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    schedule = {"epochs": 9, "batch_size": 32}
+    cells = [("hard", 15.0)]
+    other = write_sweep(tmp_path / "two", percent, seeds=[0], cells=cells, schedule=schedule)
+    output = tmp_path / "out"
+    RUN.invoke(app, ["report", str(sweep), str(other), "--output", str(output)])
+    text = (output / "tables/comparison-1.md").read_text()
+    assert "The sets differ in schedule." in text
+    assert text.startswith(f"**{sweep} and {other}, cell by cell**")
 
 
 @pytest.mark.parametrize("arguments", [["nowhere"], ["."]])

@@ -1,7 +1,6 @@
 """``bitstill report``: read sweeps, say what they showed, write it down."""
 
 import json
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -89,7 +88,7 @@ def _prefix(report: Report, one: SetReport) -> str:
     if len(report.sets) == 1:
         return ""
     number = list(report.sets).index(one) + 1
-    return f"set{number}-" + re.sub(r"[^A-Za-z0-9]+", "-", one.runs.name).strip("-") + "-"
+    return f"set{number}-"
 
 
 def _text(path: Path, text: str) -> None:

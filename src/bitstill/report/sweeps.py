@@ -136,7 +136,7 @@ def read_sweep(folder: Path) -> list[Run]:
 
 
 # What varies inside one set; runs that differ in anything else are not averaged.
-_INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "teacher", "name", "quantizer")
+INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "teacher", "name", "quantizer")
 
 
 def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]:
@@ -173,7 +173,7 @@ def _teachers_of(student: Run, runs: Iterable[Run]) -> list[Run]:
 
 
 def _outside(record: RunRecord) -> str:
-    shared = {key: value for key, value in record.config.items() if key not in _INSIDE}
+    shared = {key: value for key, value in record.config.items() if key not in INSIDE}
     shared["trainer"] = {key: value for key, value in shared["trainer"].items() if key != "threads"}
     return json.dumps([shared, record.data_identity], sort_keys=True)
 
