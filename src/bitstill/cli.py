@@ -83,7 +83,7 @@ def status(
 
 @app.command()
 def report(
-    sweeps: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps.")],
+    sweeps: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of sweeps.")],
     output: Annotated[
         Path | None, typer.Option(help="Where files go.", show_default="report/ in the first DIR")
     ] = None,

@@ -103,6 +103,8 @@ def test_c_is_a_block_analysis_of_eight_cells(make_set: Callable[..., RunSet]) -
     assert ours.effect.estimate == pytest.approx(estimate)
     assert ours.effect.half_width == pytest.approx(stats.t.ppf(0.975, df) * error)
     assert ours.p == pytest.approx(2 * stats.t.sf(estimate / error, df))
+    by_seed = cells[:4].mean(0) - cells[4:].mean(0)
+    assert ours.question.check_p == pytest.approx(stats.ttest_1samp(by_seed, 0).pvalue)
 
 
 def test_f_is_a_paired_t_test(make_set: Callable[..., RunSet]) -> None:

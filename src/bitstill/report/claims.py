@@ -80,7 +80,8 @@ def findings(
         for _, of_letter in groupby(questions, key=lambda question: question.claim)
         for finding in answer(list(of_letter))
     ]
-    space = _space(sizes or {}, seeds=len(runs.seeds))
+    seeds = max((len(runs.done(cell)) for cell in runs.cells if cell != TEACHER), default=0)
+    space = _space(sizes or {}, seeds=seeds)
     return [*found, space, *answer(_gradients(slopes or {}))]
 
 
@@ -208,7 +209,29 @@ def _blocked(runs: RunSet, view: View, question: Question, weights: dict[str, fl
         (cell, seed, value) for cell in weights for seed, value in runs.percents(cell, view).items()
     ]
     comparison = Comparison(question.name, blocked_contrast(observations, weights))
-    return _with(question, comparisons=[comparison], images=_over_images(runs, view, weights))
+    return _with(
+        question,
+        comparisons=[comparison],
+        images=_over_images(runs, view, weights),
+        check_p=_check_p(observations, weights),
+    )
+
+
+def _check_p(
+    observations: Sequence[tuple[str, int, float]], weights: Mapping[str, float]
+) -> float | None:
+    """Return the p of a paired t test over the contrasts of seeds that have every cell."""
+    by_seed: dict[int, dict[str, float]] = {}
+    for cell, seed, value in observations:
+        by_seed.setdefault(seed, {})[cell] = value
+    contrasts = [
+        sum(weight * values[cell] for cell, weight in weights.items())
+        for values in by_seed.values()
+        if values.keys() == weights.keys()
+    ]
+    if len(contrasts) < 2:
+        return None
+    return paired_difference(contrasts, [0.0] * len(contrasts)).p
 
 
 def _distillation(runs: RunSet, view: View) -> list[Question]:

@@ -1,7 +1,6 @@
 """``bitstill report``: read sweeps, say what they showed, write it down."""
 
 import json
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from bitstill.report.table import Table, in_encoding, to_latex, to_markdown, to_
 from bitstill.report.tables import CAPTION
 from bitstill.runs import write_atomically
 
+_PNG_SCALE = 1.5  # sharp enough for slides; for print there is the SVG
 PIPE_WIDTH = 110  # a pipe has no width of its own, and rich would take 80
 
 
@@ -88,7 +88,7 @@ def _prefix(report: Report, one: SetReport) -> str:
     if len(report.sets) == 1:
         return ""
     number = list(report.sets).index(one) + 1
-    return f"set{number}-" + re.sub(r"[^A-Za-z0-9]+", "-", one.runs.name).strip("-") + "-"
+    return f"set{number}-"
 
 
 def _text(path: Path, text: str) -> None:
@@ -110,4 +110,6 @@ def _write_figure(figure: Figure, folder: Path, prefix: str) -> None:
         svg = str(vl_convert.vegalite_to_svg(with_data(figure), config=config))
         _text(folder / f"{prefix}{figure.name}.csv", to_csv(figure.rows))
     _text(folder / f"{prefix}{figure.name}.svg", svg)
-    write_atomically(folder / f"{prefix}{figure.name}.png", vl_convert.svg_to_png(svg, scale=2))
+    write_atomically(
+        folder / f"{prefix}{figure.name}.png", vl_convert.svg_to_png(svg, scale=_PNG_SCALE)
+    )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bitstill.report.sweeps import SELECTIONS, STATISTICS, RunSet, View
+from bitstill.report.sweeps import INSIDE, SELECTIONS, STATISTICS, RunSet, View
 from bitstill.report.table import NOT_APPLICABLE, Table
 from bitstill.statistics import (
     MARGIN,
@@ -85,9 +85,30 @@ def comparison_table(first: RunSet, second: RunSet, view: View, name: str) -> Ta
         f"points. p: paired t test, Holm over the cells. p equal: of a difference of at least "
         f"{MARGIN:g} points (two one-sided tests); small means that they are practically equal."
     )
-    header = ("cell", first.name, second.name, "difference", "p", "p equal", "pairs")
+    differing = _differing(first, second)
+    if differing:
+        caption = f"The sets differ in {', '.join(differing)}. " + caption
+    header = ("cell", "first", "second", "difference", "p", "p equal", "pairs")
     title = f"{first.name} and {second.name}, cell by cell"
     return Table(name, title, caption, header, rows)
+
+
+def _differing(first: RunSet, second: RunSet) -> list[str]:
+    """Return the settings in which two sets differ, beside what varies inside a set."""
+    ours, theirs = first.runs[-1].record.config, second.runs[-1].record.config
+    return [
+        key
+        for key in sorted(ours.keys() & theirs.keys())
+        if key not in INSIDE and ours[key] != theirs[key]
+    ] + [
+        key
+        for key in ("quantizer", "teacher")
+        if _without_seed(ours[key]) != _without_seed(theirs[key])
+    ]
+
+
+def _without_seed(settings: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in settings.items() if key != "seed"}
 
 
 def _mean(values: dict[int, float]) -> str:

@@ -1,5 +1,6 @@
 """What a report says: everything measured and worded, before it takes any form."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -128,10 +129,7 @@ def build(folders: Sequence[Path]) -> Report:
     sweeps = [run_sets(read_sweep(folder), folder=folder) for folder in folders]
     names = [runs.name for sets in sweeps for runs in sets]
     if len(set(names)) < len(names):  # two sweeps of one name: told apart by their folders
-        sweeps = [
-            [RunSet(f"{runs.folder}: {runs.name}", runs.runs, runs.folder) for runs in sets]
-            for sets in sweeps
-        ]
+        sweeps = [[_named_by_folder(runs) for runs in sets] for sets in sweeps]
     first = sweeps[0][0]
     later = [runs for sets in sweeps[1:] for runs in sets]
     return Report(
@@ -142,6 +140,11 @@ def build(folders: Sequence[Path]) -> Report:
             for number, runs in enumerate(later, start=1)
         ],
     )
+
+
+def _named_by_folder(runs: RunSet) -> RunSet:
+    _, bracket, number = runs.name.partition(" (")
+    return dataclasses.replace(runs, name=f"{runs.folder}{bracket}{number}")
 
 
 def _shared_view(first: RunSet, second: RunSet) -> View:

@@ -46,6 +46,8 @@ class Question:
         published: the published effect, or None.
         unit: of the effect.
         images: interval over seeds and test images of the effect, or None.
+        check_p: two-sided p of a paired t test over the seeds' own contrasts, where the test itself
+            pools the noise of several cells; it allows for what a seed does to one loss alone.
         missing: what is not there, or nothing; then there is no answer.
         equivalence: whether an effect within the margin of zero contradicts the claim.
         band: the claim says instead that the one comparison lies within +- this.
@@ -58,6 +60,7 @@ class Question:
     published: float | None = None
     unit: str = "points"
     images: Interval | None = None
+    check_p: float | None = None
     missing: str = ""
     equivalence: bool = False
     band: float | None = None

@@ -101,6 +101,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
             "seeds": finding.n,
             "p": finding.p,
             "equivalence_p": finding.equivalence_p,
+            "p_by_seed": question.check_p,
             "detectable": finding.detectable,
             "verdict": finding.verdict,
             "reason": finding.reason,

@@ -136,7 +136,7 @@ def read_sweep(folder: Path) -> list[Run]:
 
 
 # What may differ between the students of one set; a sweep's name says nothing of its runs.
-_INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name", "teacher", "trainer")
+INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name", "teacher", "trainer")
 
 
 def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]:
@@ -169,7 +169,7 @@ def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]
 
 
 def _setting(record: RunRecord) -> str:
-    shared = {key: value for key, value in record.config.items() if key not in _INSIDE}
+    shared = {key: value for key, value in record.config.items() if key not in INSIDE}
     shared |= {"teacher": record.config["teacher"]["schedule"], "trainer": _arithmetic(record)}
     return json.dumps([shared, record.data_identity], sort_keys=True)
 

@@ -224,16 +224,18 @@ def tests_table(findings: Sequence[Finding]) -> Table:
                 finding.question.test,
                 NOT_APPLICABLE if images is None else f"[{images.low:.2f}, {images.high:.2f}]",
                 _p(finding.equivalence_p),
+                _p(finding.question.check_p),
                 finding.reason or NOT_APPLICABLE,
             ]
         )
     caption = (
         "images: 95 % interval of the effect over other seeds and other test images (two-way "
         "bootstrap). p equal: of an effect of at least 0.1 points in size (two one-sided tests); "
-        "small means that it is practically nothing."
+        "small means that it is practically nothing. p by seed: of a paired t test over the seeds' "
+        "own contrasts, which pools no noise; far above the claim's p, it warns."
     )
-    header = ("claim", "test", "images", "p equal", "note")
-    return Table("tests", "How the claims were tested", caption, header, rows, labels=5)
+    header = ("claim", "test", "images", "p equal", "p by seed", "note")
+    return Table("tests", "How the claims were tested", caption, header, rows, labels=6)
 
 
 def robustness_table(by_view: Mapping[View, Sequence[Finding]]) -> Table:

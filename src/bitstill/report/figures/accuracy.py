@@ -112,6 +112,10 @@ def _spec(rows: list[Row]) -> Spec:
         "seed", {"type": "point", "filled": True, "size": 30, "opacity": 0.7}, tooltip=tooltip[:4]
     )
     seeds["params"] = [legend_filter("loss", "loss")]
+    # Without a single interval, Vega would make the axis infinite.
+    bounded = any(row["low"] is not None for row in rows)
+    bar = layer("mean", {"type": "rule", "strokeWidth": 2}, y=low, y2={"field": "high"})
+    intervals = [bar] if bounded else []
     teacher = {
         "transform": [{"filter": "datum.kind == 'teacher'"}],
         "mark": {"type": "rule", "strokeDash": [6, 4]},
@@ -139,7 +143,7 @@ def _spec(rows: list[Row]) -> Spec:
         ],
         "layer": [
             teacher,
-            layer("mean", {"type": "rule", "strokeWidth": 2}, y=low, y2={"field": "high"}),
+            *intervals,
             seeds,
             layer("mean", {"type": "point", "filled": True, "size": 90}, tooltip=tooltip),
             layer(

@@ -30,10 +30,11 @@ def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
         "For each claim the effect that decides (points of accuracy; right of zero as claimed), "
         "its 95 % t interval where there are several seeds, and as a diamond the published effect."
     )
-    return [Figure("claims", "The claims at a glance", caption, rows, _spec())]
+    spec = _spec(bounded=any(row["low"] is not None for row in rows))
+    return [Figure("claims", "The claims at a glance", caption, rows, spec)]
 
 
-def _spec() -> Spec:
+def _spec(*, bounded: bool) -> Spec:
     y = {
         "field": "claim",
         "type": "nominal",
@@ -51,20 +52,17 @@ def _spec() -> Spec:
     tooltip = [
         {"field": name, "format": ".2f"} for name in ("effect", "low", "high", "published")
     ] + [{"field": "verdict"}]
+    intervals = {
+        "mark": {"type": "rule", "strokeWidth": 2},
+        "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "color": color},
+    }
     return {
         "width": 400,
         "height": {"step": 26},
         "encoding": {"y": y},
         "layer": [
             {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": {"x": {"datum": 0}}},
-            {
-                "mark": {"type": "rule", "strokeWidth": 2},
-                "encoding": {
-                    "x": {**x, "field": "low"},
-                    "x2": {"field": "high"},
-                    "color": color,
-                },
-            },
+            *([intervals] if bounded else []),
             {
                 "mark": {"type": "point", "filled": True, "size": 90},
                 "encoding": {"x": x, "color": color, "tooltip": tooltip},

@@ -70,7 +70,7 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
         }
         x = {"field": "epoch", "type": "quantitative", "title": "epoch", "axis": axis}
         thin: Spec = {
-            "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.4},
+            "mark": {"type": "line", "strokeWidth": 1, "strokeOpacity": 0.4},
             "encoding": {"x": x, "y": y, "detail": {"field": "seed"}, **color},
         }
         mean: Spec = {

@@ -37,7 +37,7 @@ def weight_figures(runs: RunSet) -> list[Figure]:
             f"{who}: the share of a layer's weights on each level, as a multiple of the layer's "
             "largest level; the tooltip gives the level itself.",
             shares,
-            _shares_spec(),
+            _shares_spec(shares),
         ),
     ]
 
@@ -78,14 +78,16 @@ def _measure(student: Run) -> tuple[list[Row], list[Row]]:
             ]
         levels, numbers = np.unique(taken.stretched.numpy(), return_counts=True)
         largest = np.abs(levels).max() or 1.0
+        ends = np.cumsum(numbers / numbers.sum())
         shares += [
             {
                 "layer": layer,
                 "level": f"{level / largest:.3g}",
                 "value": float(level),
                 "share": float(number / numbers.sum()),
+                "end": float(end),
             }
-            for level, number in zip(levels, numbers, strict=True)
+            for level, number, end in zip(levels, numbers, ends, strict=True)
         ]
     return sorted(steps, key=lambda row: str(row["layer"])), shares
 
@@ -126,28 +128,29 @@ def _steps_spec(rows: list[Row]) -> Spec:
     }
 
 
-def _shares_spec() -> Spec:
+def _shares_spec(rows: list[Row]) -> Spec:
+    levels = sorted({str(row["level"]) for row in rows}, key=float)
     return {
         "width": 560,
         "height": {"step": 26},
+        "transform": [{"calculate": "datum.end - datum.share", "as": "start"}],
         "mark": "bar",
         "encoding": {
             "y": {"field": "layer", "type": "nominal", "title": None},
             "x": {
-                "field": "share",
+                "field": "start",
                 "type": "quantitative",
                 "title": "share of the weights",
                 "axis": {"format": "%"},
                 "scale": {"domain": [0, 1]},
             },
+            "x2": {"field": "end"},
             "color": {
                 "field": "level",
                 "type": "ordinal",
-                "sort": {"field": "value"},
                 "title": "level / largest",
-                "scale": {"scheme": "viridis"},
+                "scale": {"scheme": "viridis", "domain": levels},
             },
-            "order": {"field": "value", "type": "quantitative"},
             "tooltip": [
                 {"field": "layer"},
                 {"field": "value", "title": "level", "format": ".4f"},

@@ -1,0 +1,146 @@
+"""``bitstill report`` from end to end."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from bitstill.cli import app
+from bitstill.report.commands import run_command
+from bitstill.report.sweeps import read_sweep
+from bitstill.runs import RunPaths
+
+RUN = CliRunner()
+
+
+def percent(loss: str, temperature: float | None, seed: int) -> float:
+    return 88 + len(loss) / 10 + (temperature or 1) / 100 + (seed * 37 % 11) / 10
+
+
+@pytest.fixture
+def sweep(write_sweep: Callable[..., Path], tmp_path: Path) -> Path:
+    cells = [("teacher", None), ("hard", 15.0), ("soft", 10.0), ("soft", 15.0)]
+    return write_sweep(tmp_path / "one", percent, seeds=range(3), cells=cells)
+
+
+def test_it_writes_everything_and_says_where(sweep: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    result = RUN.invoke(app, ["report", str(sweep), "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    assert result.output.rstrip().endswith(f"Page: {output / 'index.html'}")
+    assert "12 of 12 runs finished, 3 seeds" in result.output
+    for name in ("claims", "table1", "table2", "sizes", "noise", "seeds", "robustness", "tests"):
+        assert (output / f"tables/{name}.md").exists()
+        assert (output / f"tables/{name}.tex").exists()
+    for name in ("accuracy", "curves-soft"):
+        with (output / f"figures/{name}.csv").open() as file:
+            assert len(list(csv.reader(file))) > 3
+        assert (output / f"figures/{name}.svg").read_text().startswith("<svg")
+        assert (output / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert (output / "figures/flow.svg").exists()
+
+
+def test_report_json_has_the_numbers(sweep: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    RUN.invoke(app, ["report", str(sweep), "--output", str(output)])
+    (found,) = json.loads((output / "report.json").read_text())["sets"]
+    cell = found["cells"]["soft T=15"]["accuracies"]["running/last"]
+    values = [percent("soft", 15.0, seed) for seed in range(3)]
+    assert list(cell["by_seed"].values()) == pytest.approx(values)
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert [cell["mean"], cell["low"], cell["high"]] == pytest.approx([np.mean(values), low, high])
+    claims = {one["claim"]: one for one in found["claims"][found["verdicts_rest_on"]]}
+    assert claims["e"]["verdict"] is None  # the last of the letter: soft_hard is not there
+    assert claims["f"]["comparisons"][0]["mcnemar_p"].keys() == {"0", "1", "2"}
+
+
+def test_missing_and_failed_cells_are_said(
+    sweep: Path, write_run: Callable[..., RunPaths], tmp_path: Path
+) -> None:
+    error = {"type": "ValueError", "message": "exploded", "traceback": "..."}
+    write_run(sweep, "soft", 50.0, 0, 10.0, status="failed", error=error)
+    result = RUN.invoke(app, ["report", str(sweep), "--output", str(tmp_path / "out")])
+    rows = (tmp_path / "out/tables/table2.md").read_text().splitlines()
+    assert (
+        "| 50 | 88.1 | running | failed | failed | failed | — | 0 (1 failed, 2 missing) |" in rows
+    )
+    assert any(row.startswith("| 100 | 89.9 | running | missing") for row in rows)
+    assert "exploded" in (tmp_path / "out/index.html").read_text()
+    assert result.exit_code == 0
+
+
+def test_two_sweeps_are_compared_pair_by_pair(
+    sweep: Path, write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    def better(loss: str, temperature: float | None, seed: int) -> float:
+        return percent(loss, temperature, seed) + 1 + seed / 10
+
+    cells = [("hard", 15.0), ("soft", 15.0)]
+    other = write_sweep(tmp_path / "two", better, seeds=range(3), cells=cells)
+    output = tmp_path / "out"
+    result = RUN.invoke(app, ["report", str(sweep), str(other), "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    table = (output / "tables/comparison-1.md").read_text()
+    differences = [1.0, 1.1, 1.2]
+    low, high = stats.t.interval(0.95, 2, 1.1, stats.sem(differences))
+    p = 2 * stats.ttest_1samp(differences, 0).pvalue  # Holm over two cells
+    assert f"+1.10 [{low:+.2f}, {high:+.2f}] | {p:.3f}" in table
+    assert "| teacher |" not in table
+    assert "differ in" not in table
+
+
+def test_what_two_sweeps_differ_in_is_said(
+    sweep: Path, write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    schedule = {"epochs": 9, "batch_size": 32}
+    cells = [("hard", 15.0)]
+    other = write_sweep(tmp_path / "two", percent, seeds=[0], cells=cells, schedule=schedule)
+    output = tmp_path / "out"
+    RUN.invoke(app, ["report", str(sweep), str(other), "--output", str(output)])
+    text = (output / "tables/comparison-1.md").read_text()
+    assert "The sets differ in schedule." in text
+    assert text.startswith(f"**{sweep} and {other}, cell by cell**")
+
+
+@pytest.mark.parametrize("arguments", [["nowhere"], ["."]])
+def test_a_folder_without_runs_is_one_line_and_exit_2(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = RUN.invoke(app, ["report", *arguments])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"bitstill: {arguments[0]} ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_output_that_cannot_be_written_is_one_line(sweep: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = RUN.invoke(app, ["report", str(sweep), "--output", str(tmp_path / "file")])
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+
+
+def test_reading_records_imports_no_torch(sweep: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from bitstill.report.content import build; "
+        f"print(build([Path({str(sweep)!r})]).sets[0].runs.cells); "
+        "assert not {'torch', 'pandas', 'vl_convert'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
+
+
+def test_a_run_of_an_experiment_is_made_again_alone(
+    write_run: Callable[..., RunPaths], tmp_path: Path
+) -> None:
+    paths = write_run(tmp_path, "hard", 15.0, 0, 90.0)
+    paths.overrides.parent.mkdir()
+    paths.overrides.write_text("- loss=hard\n- experiment=quick\n")
+    (run,) = read_sweep(tmp_path)
+    assert run_command(run) == "bitstill train loss=hard experiment=quick hydra.mode=RUN"

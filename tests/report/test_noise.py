@@ -1,0 +1,33 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from bitstill.report.noise import epoch_noise
+from bitstill.report.sweeps import Run, read_sweep
+from bitstill.runs import RunPaths, write_curves
+
+
+def with_curve(run: Run, percents: Sequence[float]) -> Run:
+    rows = [{"epoch": n, "test/accuracy": value / 100} for n, value in enumerate(percents)]
+    write_curves(run.paths, rows)
+    return Run(run.paths, run.record)
+
+
+def test_the_last_quarter_by_hand(write_run: Callable[..., RunPaths], tmp_path: Path) -> None:
+    write_run(tmp_path, "hard", 15.0, 0, 90.0)
+    (run,) = read_sweep(tmp_path)
+    curve = [50, 60, 93, 80, 85, 86, 87, 88, 88, 89, 91, 90]
+    noise = epoch_noise([with_curve(run, curve)], "running")
+    assert noise is not None
+    assert noise.epochs == 3
+    assert noise.swing == pytest.approx(2)  # 89, 91, 90
+    assert noise.deviation == pytest.approx(1)
+    assert noise.gain == pytest.approx(93 - 90)
+
+
+def test_two_epochs_are_too_few(write_run: Callable[..., RunPaths], tmp_path: Path) -> None:
+    write_run(tmp_path, "hard", 15.0, 0, 90.0)
+    (run,) = read_sweep(tmp_path)
+    assert epoch_noise([with_curve(run, [80, 90])], "running") is None
+    assert epoch_noise([], "running") is None

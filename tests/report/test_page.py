@@ -1,0 +1,132 @@
+"""The page in a real browser; needs Debian's chromium."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitstill.report.content import build
+from bitstill.report.page import render
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DRAWN = "['light', 'dark'].includes(document.documentElement.dataset.drawn)"
+LIMIT_BYTES = 1_500_000
+
+
+def percent(loss: str, temperature: float | None, seed: int) -> float:
+    return 88 + len(loss) / 10 + (temperature or 1) / 100 + (seed * 37 % 11) / 10
+
+
+@pytest.fixture(params=[5, 1], ids=["5 seeds", "1 seed"])
+def page(write_sweep: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A page of 70 made-up runs, and of 14."""
+    folder = write_sweep(tmp_path / "study", percent, seeds=range(request.param))
+    path = tmp_path / "index.html"
+    path.write_text(render(build([folder])), encoding="utf-8")
+    return path
+
+
+def test_the_page_stands_alone(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert len(text.encode()) < LIMIT_BYTES
+    assert "<script src" not in text
+    assert '<link rel="stylesheet' not in text
+    assert "default-src 'none'" in text  # nor could a script fetch anything
+    head, _, rest = text.partition('<script type="application/json" id="specs">')
+    charts = json.loads(rest.partition("</script>")[0])["charts"]
+    assert {"set1-claims", "set1-accuracy", "set1-curves-soft"} <= charts.keys()
+    for name in charts:
+        assert f'id="{name}"' in head
+
+
+def test_tables_are_semantic(page: Path) -> None:
+    head = page.read_text(encoding="utf-8").partition("<script")[0]
+    assert head.count("<caption>") == head.count("<table")
+    assert '<th scope="row">(a) soft: T = 15 is the best of the four</th>' in head
+    assert '<html lang="en">' in head
+
+
+def test_what_a_record_says_cannot_become_a_script(
+    write_run: Callable[..., object], tmp_path: Path
+) -> None:
+    evil = "</script><script>alert(1)</script>"
+    error = {"type": "E", "message": evil, "traceback": evil}
+    write_run(tmp_path / "x", "hard", 15.0, 0, 90.0, name=evil, status="failed", error=error)
+    text = render(build([tmp_path / "x"]))
+    assert "<script>alert" not in text
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """Debian's Chromium under playwright, with a profile of its own."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_draws_silently_and_asks_nobody(browser: Any, page: Path, scheme: str) -> None:
+    said: list[str] = []
+    asked: list[str] = []
+    tab = browser.new_page(color_scheme=scheme)
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(page.as_uri())
+    tab.wait_for_function(DRAWN, timeout=60_000)
+    assert tab.evaluate("document.documentElement.dataset.drawn") == scheme
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert tab.locator("[data-chart]").count() == tab.locator("[data-chart] svg").count() > 5
+    heights = tab.evaluate(
+        "[...document.querySelectorAll('[data-chart]')].map(box => box.offsetHeight)"
+    )
+    assert max(heights) < 800  # an infinite axis is a mile high
+    colour = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert colour == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}[scheme]
+    label = tab.locator("#set1-accuracy text").first.evaluate("node => node.getAttribute('fill')")
+    assert label == {"light": "#1f2328", "dark": "#e6e6e6"}[scheme]
+
+
+@pytest.mark.slow
+def test_it_redraws_when_the_scheme_changes(browser: Any, page: Path) -> None:
+    tab = browser.new_page(color_scheme="light")
+    tab.goto(page.as_uri())
+    tab.wait_for_function(DRAWN, timeout=60_000)
+    tab.emulate_media(color_scheme="dark")
+    tab.wait_for_function("document.documentElement.dataset.drawn == 'dark'", timeout=60_000)
+
+
+@pytest.mark.slow
+def test_legend_and_list_filter(browser: Any, page: Path) -> None:
+    tab = browser.new_page()
+    tab.goto(page.as_uri())
+    tab.wait_for_function(DRAWN, timeout=60_000)
+    dots = "#set1-accuracy .mark-symbol.role-mark path"
+    everything = tab.locator(dots).count()
+    legend = tab.locator("#set1-accuracy .role-legend-symbol path")
+    legend.nth(1).click()  # soft: a quarter of the dots, more or less
+    tab.wait_for_function(f"document.querySelectorAll({dots!r}).length < {everything}")
+    alone = tab.locator(dots).count()
+    assert 0 < alone < everything / 2
+    legend.nth(1).click(modifiers=["Shift"])
+    tab.wait_for_function(f"document.querySelectorAll({dots!r}).length == {everything}")
+    tab.locator("#set1-accuracy select").nth(1).select_option("soft")
+    tab.wait_for_function(f"document.querySelectorAll({dots!r}).length == {alone}")
