@@ -236,7 +236,8 @@ def test_a_sweep_says_in_its_folder_what_it_asks_for(
     cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:
     """Before it begins: so that a status knows of runs that have not begun."""
-    folder, seen = tmp_path / "default", []
+    folder = tmp_path / "default"
+    seen: list[str] = []
 
     def launch(jobs: list[list[str]]) -> list[Any]:
         seen.extend(state.status for state in read_sweep(folder))

@@ -1,6 +1,7 @@
 """Sweeps in processes of their own, and what they leave."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,11 +118,24 @@ def parallel() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """What a sweep comes to that nothing happens to."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Where a sweep has run that nothing happens to."""
     place = Place(tmp_path_factory.mktemp("undisturbed"))
     code, _, err = place.run(*SWEPT)
     assert code == 0, err
-    results = place.results()
+    return place
+
+
+@pytest.fixture(scope="session")
+def undisturbed(finished: Place) -> Results:
+    """What it comes to."""
+    results = finished.results()
     assert len(results.metrics) == 3, "two students and their teacher"
     return results
+
+
+@pytest.fixture
+def done(finished: Place, undisturbed: Results, place: Place) -> Place:
+    """A finished sweep, to be damaged."""
+    shutil.copytree(finished.folder, place.folder)
+    return place
