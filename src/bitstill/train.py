@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import logging
 import platform
-import shutil
 import subprocess
 import traceback
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from bitstill.runs import (
     portable,
     read_record,
     teacher_of,
+    write_atomically,
 )
 from bitstill.schema import TrainConfig
 from bitstill.tasks import StudentTask, Task, TeacherTask
@@ -186,7 +186,7 @@ def _publish(stored: RunPaths, paths: RunPaths) -> None:
     for name in ("metrics", "weights", "best_val_weights", "correctness", "record"):
         source: Path = getattr(stored, name)
         if source.exists():
-            shutil.copyfile(source, getattr(paths, name))
+            write_atomically(getattr(paths, name), source.read_bytes())
 
 
 def _teacher_logits(config: TrainConfig, data: ImageData, *, progress: bool) -> Tensor:
