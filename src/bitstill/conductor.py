@@ -1,7 +1,7 @@
 """Conducts a sweep: plan, launch, survive what dies, and say what came of it."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ def conduct(cells: Sequence[Cell], folder: Path, launch: Launch) -> Sequence[Any
     left = [cell for cell in cells if cell.is_left]
     console.print(f"{len(cells)} runs: {len(cells) - len(left)} skipped, {len(left)} to do")
     returns: Sequence[Any] = []
+    unrecorded: dict[str, Exception] = {}
     if left and left[0].config.sweep.detach:
         returns = launch([list(cell.overrides) for cell in left])
         line = f"submitted; bitstill status {folder} --watch says how far it is"
@@ -43,20 +44,27 @@ def conduct(cells: Sequence[Cell], folder: Path, launch: Launch) -> Sequence[Any
         return returns
     if left:
         with progress([cell.expected for cell in left], console):
-            returns = _launch_all(left, launch)
+            launched, returns = _launch_all(left, launch)
+        for cell, returned in zip(launched, returns, strict=False):
+            if isinstance(error := getattr(returned, "_return_value", None), Exception):
+                unrecorded[cell.expected.identity] = error
     states = [look(cell.expected) for cell in cells]
     print_tables([state.record for state in states if state.record is not None])
-    _raise_failures(states, stopped=stop_sign(folder).exists())
+    _raise_failures(states, unrecorded, stopped=stop_sign(folder).exists())
     return returns
 
 
-def _launch_all(left: Sequence[Cell], launch: Launch) -> Sequence[Any]:
-    """Launch, and again what is left when a worker process dies and takes the others with it."""
+def _launch_all(left: Sequence[Cell], launch: Launch) -> tuple[Sequence[Cell], Sequence[Any]]:
+    """Launch, and again what is left when a worker process dies and takes the others with it.
+
+    Returns:
+        What was launched last, and what came back.
+    """
     deaths: Counter[str] = Counter()
     before = {cell.overrides: look(cell.expected) for cell in left}
     while True:
         try:
-            return launch([list(cell.overrides) for cell in left])
+            return left, launch([list(cell.overrides) for cell in left])
         except BrokenProcessPool:
             killed = [
                 state for cell in left if (state := look(cell.expected)).status == "interrupted"
@@ -67,7 +75,7 @@ def _launch_all(left: Sequence[Cell], launch: Launch) -> Sequence[Any]:
                     mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
             left = [cell for cell in left if _is_left(look(cell.expected), before[cell.overrides])]
             if not left or not killed:
-                return []
+                return left, []
 
 
 def _is_left(now: CellState, before: CellState) -> bool:
@@ -75,7 +83,10 @@ def _is_left(now: CellState, before: CellState) -> bool:
     return now.status not in ("done", "failed") or now == before
 
 
-def _raise_failures(states: Sequence[CellState], *, stopped: bool) -> None:
+def _raise_failures(
+    states: Sequence[CellState], unrecorded: Mapping[str, Exception], *, stopped: bool
+) -> None:
+    """Name what is not done, by its record, or by what its job has raised if that could not be."""
     failed = []
     for state in states:
         where = state.expected.paths.directory
@@ -83,6 +94,9 @@ def _raise_failures(states: Sequence[CellState], *, stopped: bool) -> None:
             error = (state.record.error if state.record is not None else None) or {}
             first = (error.get("message") or "no message").splitlines()[0]
             failed.append(f"  {state.expected.name}: {error.get('type')}: {first} ({where})")
+        elif state.status != "done" and (lost := unrecorded.get(state.expected.identity)):
+            first = (str(lost) or "no message").splitlines()[0]
+            failed.append(f"  {state.expected.name}: {type(lost).__name__}: {first} ({where})")
         elif state.status == "missing" and stopped:
             failed.append(f"  {state.expected.name}: not started, sweep.on_failure=stop")
         elif state.status != "done":
