@@ -155,6 +155,26 @@ def test_failures_are_named_after_everything_else(
     assert "Table 1" in capfd.readouterr().out
 
 
+def test_a_failure_that_could_not_be_recorded_is_named_too(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    """As on a full disk."""
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        write(cells[1])
+        return [
+            returned(JobStatus.FAILED, OSError("no space\nat all")),
+            returned(JobStatus.COMPLETED),
+        ]
+
+    with pytest.raises(SweepFailedError) as caught:
+        conductor.conduct(cells, tmp_path, launch)
+    assert str(caught.value) == (
+        "1 of 2 runs are not done:\n"
+        f"  hard T=15 seed 0: OSError: no space ({cells[0].expected.paths.directory})"
+    )
+
+
 def test_a_launcher_that_breaks_is_heard(
     cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:

@@ -481,3 +481,28 @@ def test_a_signal_leaves_a_run_to_go_on_from(
     [record] = runs.load_sweep(tmp_path / "default")
     assert record.status == "interrupted"
     assert record.epoch >= 1
+
+
+def test_a_copied_teacher_is_written_atomically(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed while it copies must not leave half a record."""
+    stored, paths = RunPaths(tmp_path / "stored"), RunPaths(tmp_path / "run")
+    for one in (stored, paths):
+        one.directory.mkdir()
+    for path in (stored.metrics, stored.weights, stored.correctness, stored.record):
+        path.write_bytes(path.name.encode() * 1000)
+    paths.record.write_bytes(b"old")
+    replaced = []
+    replace = Path.replace
+
+    def replacing(self: Path, target: Path) -> Path:
+        assert self.read_bytes() == target.name.encode() * 1000, "not whole yet"
+        assert target.name != "run.json" or target.read_bytes() == b"old"
+        replaced.append(target.name)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replacing)
+    bitstill.train._publish(stored, paths)
+    assert replaced == ["metrics.csv", "weights.safetensors", "correctness.npz", "run.json"]
+    assert not paths.best_val_weights.exists()
