@@ -144,6 +144,7 @@ class Recorder(pl.Callback):
 
     def finish(self, network: Network) -> RunRecord:
         """Write what a finished run leaves, and the record last."""
+        write_curves(self.paths, self._rows)  # killed after its last checkpoint, a run lacks a row
         save_weights(network, self.paths.weights, self._exact)
         packed = io.BytesIO()
         np.savez(packed, **self._correct)  # type: ignore[arg-type]  # only arrays
