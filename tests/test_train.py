@@ -206,6 +206,26 @@ def test_a_run_that_died_after_its_last_epoch_is_finished(
     same_results(paths, hard.paths)
 
 
+def test_a_run_that_died_between_its_last_checkpoint_and_its_curves_has_all_of_them(
+    hard: Trained, configure: Configure, tmp_path: Path
+) -> None:
+    config, paths = configure(tmp_path, "loss=hard"), RunPaths(tmp_path / "run")
+
+    def die(*arguments: object) -> None:
+        raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bitstill.recorder.write_curves", die)
+        with pytest.raises(MemoryError):
+            bitstill.train.run(config, paths.directory)
+    assert paths.checkpoint.exists()
+    assert not paths.metrics.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, epoch=0, batch=0)
+        bitstill.train.run(config, paths.directory)
+    same_results(paths, hard.paths)
+
+
 def test_a_checkpoint_of_another_run_is_not_gone_on_from(
     hard: Trained, configure: Configure, tmp_path: Path
 ) -> None:

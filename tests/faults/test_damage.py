@@ -107,8 +107,8 @@ def test_checkpoints_that_are_damaged(place: Any, undisturbed: Any) -> None:
     paths = RunPaths(directory)
     checkpoint, name = paths.checkpoint.read_bytes(), str(directory.relative_to(place.folder))
     for damaged in ([paths.checkpoint], [paths.checkpoint, paths.previous_checkpoint]):
-        paths.clear()
-        (directory / "train.log").unlink()
+        for path in (paths.record, paths.metrics, paths.weights, directory / "train.log"):
+            path.unlink()
         for path in (paths.checkpoint, paths.previous_checkpoint):
             path.write_bytes(checkpoint)
         for path in damaged:
