@@ -54,11 +54,12 @@ class TeacherStore:
         """
         paths = self.paths(identity)
         path = paths.teacher_logits
-        with exclusive(paths):
-            if not path.exists():
-                logits = compute().contiguous()
-                checksum = hashlib.sha256(logits.numpy().data).hexdigest()
-                write_atomically(path, save({"logits": logits}, metadata={"sha256": checksum}))
+        if not path.exists():
+            with exclusive(paths):
+                if not path.exists():  # another process may have been first
+                    logits = compute().contiguous()
+                    checksum = hashlib.sha256(logits.numpy().data).hexdigest()
+                    write_atomically(path, save({"logits": logits}, metadata={"sha256": checksum}))
         try:
             with safe_open(path, framework="pt") as file:
                 stored: Tensor = file.get_tensor("logits")

@@ -80,6 +80,9 @@ def _settle(
 ) -> RunRecord:
     """Bring a run to its end, alone, and leave a record of whatever that end is."""
     new = _new_record(config, data)
+    early = read_record(paths)
+    if early is not None and early.identity == new.identity and _stays(early, config):
+        return early  # without a lock: the folder may be another's, and read-only
     with exclusive(paths):
         found = read_record(paths)
         if found is not None and found.identity != new.identity:
@@ -87,9 +90,9 @@ def _settle(
                 f"{paths.directory} holds another run ({found.identity[:10]}, and this is "
                 f"{new.identity[:10]}): give another folder, or move that one away"
             )
+        if found is not None and _stays(found, config):
+            return found
         if found is not None and found.status == "done":
-            if config.sweep.rerun != "all":
-                return found
             paths.clear()
         try:
             fit(paths)
@@ -102,6 +105,10 @@ def _settle(
         record = read_record(paths)
         assert record is not None  # noqa: S101  # a fit ends with it
         return record
+
+
+def _stays(found: RunRecord, config: TrainConfig) -> bool:
+    return found.status == "done" and config.sweep.rerun != "all"
 
 
 def _mark(new: RunRecord, paths: RunPaths, status: Status, error: Exception | None = None) -> None:
