@@ -34,8 +34,8 @@ def plugin(name: str) -> Any:
     return Plugins.instance().class_name_to_class[name]
 
 
-# The suite's own applications say nothing of Hydra's versions.
-pytestmark = pytest.mark.filterwarnings("ignore:.*Future Hydra versions will no:UserWarning")
+# What the suite relies on, and Hydra's versions differ in.
+IN_ITS_FOLDER = "hydra.job.chdir=true"
 
 
 @pytest.fixture
@@ -62,7 +62,9 @@ def without_bitstill(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_bitstill")
-@pytest.mark.parametrize(("launcher_name", "overrides"), [("basic", ["hydra/sweeper=grid"])])
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"), [("basic", ["hydra/sweeper=grid", IN_ITS_FOLDER])]
+)
 class TestSweeper(LauncherTestSuite):
     """Hydra's suite, which sweeps with our sweeper."""
 
@@ -82,7 +84,9 @@ OURS = f"hydra.launcher._target_={LAUNCHER}"
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_this_machine")
-@pytest.mark.parametrize(("launcher_name", "overrides"), [("submitit_slurm", [OURS])])
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"), [("submitit_slurm", [OURS, IN_ITS_FOLDER])]
+)
 class TestLauncher(LauncherTestSuite):
     """Hydra's suite, with our launcher under Hydra's sweeper."""
 
