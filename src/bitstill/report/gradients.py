@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bitstill.report.outputs import Floats, Images, logits, teacher_logits_path
+from bitstill.report.outputs import Floats, Images, logits, teacher_logits
 from bitstill.report.published import HARD_TEMPERATURE, TEMPERATURES
 from bitstill.report.sweeps import Run, RunSet, cell_name
 
@@ -73,10 +73,8 @@ def _students(runs: RunSet, loss: str) -> list[Run]:
 
 
 def _teacher_logits(run: Run, indices: np.ndarray) -> Floats | None:
-    path = teacher_logits_path(run)
-    if path is None:
-        return None
-    return np.asarray(np.load(path, mmap_mode="r")[indices], dtype=np.float64)
+    stored = teacher_logits(run)
+    return None if stored is None else np.asarray(stored[indices], dtype=np.float64)
 
 
 def _measure(run: Run, student: Floats, teacher: Floats | None, labels: np.ndarray) -> Ratio:

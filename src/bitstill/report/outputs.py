@@ -85,8 +85,10 @@ def _source(run: Run) -> Any:
         return None
 
 
-def teacher_logits_path(run: Run) -> Path | None:
-    """Return where a student's teacher left its logits over the training images, if it did."""
+def teacher_logits(run: Run) -> NDArray[np.float32] | None:
+    """Return a run's teacher's logits over the training images, (N, classes), if it left them."""
+    from safetensors.numpy import load_file
+
     identity = run.record.teacher_identity
     if run.record.model == TEACHER:
         identity = run.record.identity
@@ -95,7 +97,7 @@ def teacher_logits_path(run: Run) -> Path | None:
     for root in (*_stores(run), run.paths.directory.parent.parent / "teachers"):
         path = type(run.paths)(root / identity).teacher_logits
         if path.exists():
-            return path
+            return load_file(path)["logits"]
     return None
 
 

@@ -6,7 +6,7 @@ import io
 import numpy as np
 
 from bitstill.report.figures.figure import Figure, Row, Spec
-from bitstill.report.outputs import Images, softmax, teacher_logits_path
+from bitstill.report.outputs import Images, softmax, teacher_logits
 from bitstill.report.published import TEMPERATURES
 from bitstill.report.sweeps import TEACHER, Run, RunSet
 
@@ -54,9 +54,9 @@ def _teacher(runs: RunSet) -> tuple[Run, np.ndarray] | None:
     teachers = [run for run in runs.runs if run.done and run.record.model == TEACHER]
     students = [run for run in runs.runs if run.done and run.record.teacher_identity]
     for run in sorted(teachers + students, key=lambda run: run.record.seed):
-        path = teacher_logits_path(run)
-        if path is not None:
-            return run, np.load(path, mmap_mode="r")
+        stored = teacher_logits(run)
+        if stored is not None:
+            return run, stored
     return None
 
 
