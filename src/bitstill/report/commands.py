@@ -14,11 +14,12 @@ def report_command(folders: Sequence[Path]) -> str:
 
 def run_command(run: Run) -> str:
     """Return the command that does a run again, from the arguments that made it."""
-    import yaml
+    from omegaconf import OmegaConf
 
     if not run.paths.overrides.exists():
         return "its arguments were not kept"
-    overrides = yaml.safe_load(run.paths.overrides.read_text()) or []
+    overrides = OmegaConf.to_object(OmegaConf.load(run.paths.overrides))
+    assert isinstance(overrides, list)  # noqa: S101  # Hydra wrote it
     # An experiment is a sweep; one of its runs is asked for.
     alone = ["hydra.mode=RUN"] if any("experiment=" in one for one in overrides) else []
     return shlex.join(["bitstill", "train", *map(str, overrides), *alone])
