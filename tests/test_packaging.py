@@ -30,7 +30,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_wheel_holds_everything(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    sources = (path for path in (ROOT / "src").rglob("*") if path.suffix in (".py", ".typed"))
+    files = (path for path in (ROOT / "src").rglob("*") if path.is_file())
+    sources = [path for path in files if path.suffix != ".pyc"]
     wanted = {path.relative_to(ROOT / "src").as_posix() for path in sources}
     wanted |= {
         f"bitstill/conf/{path.relative_to(ROOT / 'conf').as_posix()}"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FULL_ERROR = "HYDRA_FULL_ERROR"
+FULL_ERROR = "HYDRA_FULL_ERROR"
 INTERRUPTED = 130  # what a shell reports of Ctrl-C
 
 
@@ -117,8 +117,8 @@ def _train(config: "TrainConfig", directory: Path, *, progress: bool) -> None:
 
 def train(arguments: list[str]) -> int:
     """Run the Hydra application with command-line arguments; return the exit code."""
-    detailed = os.environ.get(_FULL_ERROR) == "1"
-    os.environ[_FULL_ERROR] = "1"  # let Hydra raise its errors, to be explained here
+    detailed = os.environ.get(FULL_ERROR) == "1"
+    os.environ[FULL_ERROR] = "1"  # let Hydra raise its errors, to be explained here
     sys.argv = ["bitstill train", *arguments]
     application = hydra.main(
         version_base="1.3", config_path=str(conf_directory()), config_name="train"
@@ -136,7 +136,7 @@ def train(arguments: list[str]) -> int:
     finally:
         signal.signal(signal.SIGTERM, terminate)
         if not detailed:
-            del os.environ[_FULL_ERROR]
+            del os.environ[FULL_ERROR]
     return 0
 
 

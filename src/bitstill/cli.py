@@ -1,5 +1,6 @@
 """The command line."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -145,8 +146,11 @@ def main() -> None:
     try:
         app()
     except Exception as error:
+        from bitstill.application import FULL_ERROR
         from bitstill.application import report as explain
 
+        if os.environ.get(FULL_ERROR) == "1":  # for developers
+            raise
         raise SystemExit(explain(error)) from error
 
 

@@ -26,4 +26,4 @@ def test_a_terminal_without_unicode_gets_ascii() -> None:
     console = Console(file=file, width=80)
     console.print(to_rich(TABLE, encoding="ascii"))
     file.flush()
-    assert b"90.1 +- 0.2" in file.buffer.getvalue()
+    assert b"90.1+-0.2" in file.buffer.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,11 +30,16 @@ def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
     """
     from PIL import Image
 
+    # What Pillow's decoders raise on damaged data: PNG's a SyntaxError, for one. An image that is
+    # far too large it warns of first: no picture of one thing is.
+    damage = (OSError, SyntaxError, struct.error)
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
-        with Image.open(io.BytesIO(image_bytes)) as image:
-            rgb = _rgb(image)
-    # What Pillow's decoders raise on damaged data: PNG's a SyntaxError, for one.
-    except (OSError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(image_bytes)) as image:
+                rgb = _rgb(image)
+    except (*damage, *bombs) as error:
         raise ValueError(str(error)) from error
     if rgb.size != (SIDE, SIDE):
         rgb = rgb.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
