@@ -178,8 +178,8 @@ def test_a_sweep_goes_on_past_a_failure_and_does_the_rest_later(
     assert "DivergedError" in (folder / "train.log").read_text(), "its log says why"
     assert "Table 1" in out
     assert "hard T=15" in out
-    assert re.search(r"^\[\d/2 done, 1 failed.*\] hard T=15 seed 0: failed", err, re.MULTILINE)
-    assert re.search(r"^\[1/2 done, 1 failed.*\] hard T=15 seed 0: done test ", err, re.MULTILINE)
+    assert re.search(r"^\[\d/2 done.* 1 failed.*\] hard T=15 seed 0: failed", err, re.MULTILINE)
+    assert re.search(r"^\[1/2 done.* 1 failed.*\] hard T=15 seed 0: done test ", err, re.MULTILINE)
 
     # The same command again does what is left, and nothing else.
     done = next(tmp_path.glob(f"mine/*{records['done'].identity[:10]}"))
