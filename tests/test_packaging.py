@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_everything(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     files = (path for path in (ROOT / "src").rglob("*") if path.is_file())
-    sources = [path for path in files if path.suffix != ".pyc"]
+    sources = [path for path in files if "__pycache__" not in path.parts]
     wanted = {path.relative_to(ROOT / "src").as_posix() for path in sources}
     wanted |= {
         f"bitstill/conf/{path.relative_to(ROOT / 'conf').as_posix()}"
