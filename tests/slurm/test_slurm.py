@@ -103,8 +103,8 @@ def test_preempted_and_failing(tmp_path: Path, undisturbed: Path) -> None:
     assert sorted(str(one["status"]) for one in records(tmp_path)) == ["done"] * 7 + ["failed"]
     assert sorted(ours.values()) == ["COMPLETED"] * 7 + ["FAILED"]
     assert curves(tmp_path) == curves(undisturbed)
-    restarted = list(tmp_path.glob("multirun/default/.submitit/*/*_log.err"))
-    assert any("Requeued" in path.read_text() for path in restarted)
+    restarted = list(tmp_path.glob("multirun/default/.submitit/*/*_log.*"))
+    assert any("Requeued job" in path.read_text() for path in restarted)
 
     again = start(tmp_path, "sweep.rerun=none")
     _, errors = again.communicate(timeout=60)
