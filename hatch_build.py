@@ -7,7 +7,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-DEPLOY = Path("src/bitstill/deploy")
+ENGINE = Path("src/bitstill/engine")
 
 
 class KernelHook(BuildHookInterface[Any]):
@@ -15,14 +15,14 @@ class KernelHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and mark the wheel as this platform's if that worked."""
-        deploy = Path(self.root) / DEPLOY
+        engine = Path(self.root) / ENGINE
         # The package itself cannot be imported here: what it depends on is not installed yet.
-        compiler = runpy.run_path(str(deploy / "compiler.py"))
+        compiler = runpy.run_path(str(engine / "compiler.py"))
         reason = compiler["compile_kernel"]()
         if reason is not None:
             self.app.display_warning(f"bitstill without its C kernel: {reason}")
             return
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["artifacts"].append(str(DEPLOY / "_kernel.so"))
+        build_data["artifacts"].append(str(ENGINE / "_kernel.so"))
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform}"  # it knows nothing of Python

@@ -10,12 +10,22 @@ import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from tests.students import random_student, with_bits
 from torch import Tensor
 
 import bitstill.evaluation
 from bitstill.data import Split
-from bitstill.evaluation import evaluate, metric_name, precise_batch_norm, predictions
+from bitstill.evaluation import (
+    deployed_classifier,
+    evaluate,
+    float_classifier,
+    metric_name,
+    precise_batch_norm,
+    predictions,
+)
+from bitstill.integer import integer_network
 from bitstill.models import Network, Student, StudentBlock, Teacher, to_input
+from bitstill.quantizers import Quantizer
 
 Array = NDArray[np.float64]
 Model = type[Teacher] | type[Student]
@@ -242,7 +252,7 @@ def decided_split(network: Network, count: int) -> Split:
     with torch.no_grad():  # centred logits, so that not one class wins everywhere
         logits = network(to_input(images))
         network.classifier.bias.sub_(logits.mean(dim=0))
-    labels = predictions(network, images, batch_size=1)
+    labels = predictions(deployed_classifier(network), images, batch_size=1)
     assert len(labels.unique()) > 3
     labels[1::2] = (labels[1::2] + 1) % 10
     return Split(images, labels)
@@ -261,6 +271,25 @@ def test_correctness_equals_argmax_by_hand(model: Model) -> None:
     assert found["test/accuracy_precise"].tolist() == expected
     assert expected != [True, False] * 5  # the statistics do matter here
     assert {value.dtype for value in found.values()} == {torch.bool}
+
+
+@pytest.mark.parametrize(
+    ("weight_bits", "activation_bits"), [(2, 1), (1, 1), (3, 2)], ids=["engine", "torch", "levels"]
+)
+def test_a_student_is_evaluated_as_integers(weight_bits: int, activation_bits: int) -> None:
+    """Bit for bit the integer network's logits, not the float path's, which round otherwise."""
+    student = random_student(3, with_bits(weight_bits, activation_bits))
+    images = some_images(20)
+    found = deployed_classifier(student)(images)
+    assert torch.equal(found, integer_network(student)(images))
+    assert not torch.equal(found, float_classifier(student)(images))
+
+
+@pytest.mark.parametrize("bits", [(None, 1), (2, None)])
+def test_full_precision_is_evaluated_in_float32(bits: tuple[int | None, int | None]) -> None:
+    student = random_student(3, Quantizer(weight_bits=bits[0], activation_bits=bits[1]))
+    images = some_images(5)
+    assert torch.equal(deployed_classifier(student)(images), student(to_input(images)))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.students import random_images, random_student, with_bits
 
-from bitstill.evaluation import predictions
+from bitstill.evaluation import float_classifier, predictions
 from bitstill.integer import IntegerNetwork, codes_and_unit, integer_network
 from bitstill.quantizers import Quantizer
 
@@ -78,7 +78,7 @@ def test_the_float_path_differs_in_few_levels(seed: int, method: str, weight_bit
     found = network.disagreement(student, images, batch_size=5)
     assert found.of_images == 8
     assert found.levels < 1e-3 * found.of_levels
-    floats = predictions(student, images, batch_size=8)
+    floats = predictions(float_classifier(student), images, batch_size=8)
     assert found.images == int((floats != network(images).argmax(dim=1)).sum())
 
 

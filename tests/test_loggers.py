@@ -29,6 +29,7 @@ FILES = {
     "metrics.csv",
     "run.json",
     "run.lock",
+    "student.bitstill",
     "weights.safetensors",
 }
 

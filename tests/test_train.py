@@ -20,6 +20,8 @@ from torch import Tensor
 
 import bitstill.train
 from bitstill import runs
+from bitstill.deploy.export import export
+from bitstill.deploy.finished import Choice
 from bitstill.errors import UserError
 from bitstill.models import Network
 from bitstill.recorder import Recorder
@@ -273,6 +275,20 @@ def test_a_loss_that_is_no_number_ends_a_run(
         trained(configure(tmp_path, f"model={model}"), tmp_path)
 
 
+@pytest.mark.parametrize("model", ["teacher", "student"])
+def test_an_epoch_whose_last_step_diverges_is_not_kept(
+    model: str, configure: Configure, tmp_path: Path
+) -> None:
+    """One step, whose loss was finite, and whose rate throws the weights out of float32."""
+    config = configure(
+        tmp_path,
+        *(f"model={model}", "schedule.batch_size=1280", "schedule.learning_rates=[1e39,1e39,1e39]"),
+    )
+    with pytest.raises(DivergedError, match=r"the weights became NaN or infinite in epoch 1: "):
+        trained(config, tmp_path)
+    assert not list(tmp_path.glob("**/metrics.csv"))
+
+
 def test_a_record_says_what_the_run_was(distilled: Trained) -> None:
     record, config = distilled.record, distilled.config
     assert record.identity == runs.identity(config, config.data.identity())
@@ -288,11 +304,36 @@ def test_a_record_says_what_the_run_was(distilled: Trained) -> None:
     assert record.teacher_identity == runs.identity(runs.teacher_of(config), record.data_identity)
     assert record.versions["torch"] == torch.__version__
     assert {"python", "bitstill", "numpy"} <= set(record.versions)
-    assert record.sizes["weights_float32"] == TRAINABLE * 4
-    assert record.sizes["checkpoint"] == distilled.paths.checkpoint.stat().st_size
+    assert record.sizes == {
+        "checkpoint": distilled.paths.checkpoint.stat().st_size,
+        "float32": TRAINABLE * 4,
+        "deployed": distilled.paths.packed.stat().st_size,
+    }
+    teacher = runs.read_record(distilled.teacher)
+    assert teacher is not None
+    assert teacher.sizes["deployed"] == 4 * (290_736 + 464 + 1_290)
+    assert not distilled.teacher.packed.exists()
     assert record.seconds > 0
     assert record.images_per_second == pytest.approx(2 * 1280 / record.seconds, rel=0.01)
     assert runs.read_record(distilled.paths) == record
+
+
+def test_a_run_leaves_what_would_be_exported(distilled: Trained) -> None:
+    left = distilled.paths.packed.read_bytes()
+    assert len(left) < 80_000
+    exported = distilled.folder / "exported.bitstill"
+    export(distilled.paths.directory, "packed", Choice(), exported)
+    assert exported.read_bytes() == left
+
+
+def test_what_is_deployed_scores_what_is_recorded(distilled: Trained) -> None:
+    engine = bitstill.load(distilled.paths.packed)
+    test = distilled.config.data.load().test
+    right = engine.predict(test.images.numpy()) == test.labels.numpy()
+    assert right.mean() == distilled.record.selections["precise"]["last"]["test/accuracy"]
+    correct = runs.read_correctness(distilled.paths)["precise/last"]
+    assert np.array_equal(correct, right)
+    assert engine.model.test_accuracy == right.mean()
 
 
 def test_a_record_holds_no_folder_of_this_machine(distilled: Trained) -> None:

@@ -1,14 +1,24 @@
-"""Accuracy, image by image, under running or exact batch norm statistics; always in float32."""
+"""Accuracy, image by image, under running or exact batch norm statistics.
 
-from collections.abc import Iterator, Mapping, Sequence
+A student is evaluated as what is deployed: integers. What has no integer form (a teacher, full
+precision) is evaluated in float32, whatever it was trained in.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bitstill.data import Split
-from bitstill.models import Network, to_input
+from bitstill.engine.engine import Engine
+from bitstill.integer import has_integer_form, integer_network
+from bitstill.models import Network, Student, to_input
+from bitstill.packing import pack
+
+# Logits (N, classes) of images, uint8, (N, 32, 32, 3).
+Classifier = Callable[[Tensor], Tensor]
 
 
 def metric_name(split: str, statistics: str) -> str:
@@ -16,17 +26,37 @@ def metric_name(split: str, statistics: str) -> str:
     return f"{split}/accuracy" + ("" if statistics == "running" else f"_{statistics}")
 
 
+def float_classifier(network: Network) -> Classifier:
+    """Return a network, in evaluation mode, as it computes in training."""
+    return lambda images: network(to_input(images))
+
+
+def deployed_classifier(network: Network) -> Classifier:
+    """Return what a network is deployed as, with the batch norm statistics that it holds now.
+
+    On a CPU the published student runs in the engine: the bits of the integer network in torch,
+    in a sixth of its time.
+    """
+    if not has_integer_form(network):
+        return float_classifier(network)
+    assert isinstance(network, Student)  # noqa: S101  # only those have one
+    integers = integer_network(network)
+    if integers.weight.is_cuda or (integers.weight_bits, integers.activation_bits) != (2, 1):
+        return integers
+    engine = Engine(pack(integers), threads=torch.get_num_threads())
+    return lambda images: torch.from_numpy(engine.logits(images.numpy()))
+
+
 @torch.no_grad()
-def predictions(network: nn.Module, images: Tensor, *, batch_size: int) -> Tensor:
+def predictions(classifier: Classifier, images: Tensor, *, batch_size: int) -> Tensor:
     """Return the predicted class of each image.
 
     Args:
-        network: in evaluation mode.
+        classifier: what gives their logits.
         images: uint8, (N, 32, 32, 3).
         batch_size: images at a time; the result does not depend on it.
     """
-    parts = [network(to_input(part)).argmax(dim=1) for part in images.split(batch_size)]
-    return torch.cat(parts)
+    return torch.cat([classifier(part).argmax(dim=1) for part in images.split(batch_size)])
 
 
 def _spread(total: int, count: int) -> Tensor:
@@ -55,9 +85,7 @@ def precise_batch_norm(
     Yields:
         The exact statistics, by the name of their buffer in the network's state_dict.
     """
-    buffers = {name: buffer for name, buffer in network.named_buffers() if "norm.running_" in name}
-    saved = {name: buffer.clone() for name, buffer in buffers.items()}
-    try:
+    with borrowed_statistics(network, {}) as buffers:
         with torch.no_grad():
             features = [to_input(part) for part in images.split(batch_size)]
             for block in network.stages():
@@ -66,9 +94,30 @@ def precise_batch_norm(
                     buffer.copy_(exact)
                 features = [block.activate(part) for part in convolved]
         yield {name: buffer.clone() for name, buffer in buffers.items()}
+
+
+@contextmanager
+def borrowed_statistics(
+    network: Network, statistics: Mapping[str, Tensor]
+) -> Iterator[dict[str, Tensor]]:
+    """Lend a network other batch norm statistics; its own come back at the end.
+
+    Args:
+        network: its buffers are written to.
+        statistics: by the name of their buffer; those that are missing stay.
+
+    Yields:
+        The network's buffers of statistics, by name.
+    """
+    buffers = {name: buffer for name, buffer in network.named_buffers() if "norm.running_" in name}
+    own = {name: buffer.clone() for name, buffer in buffers.items()}
+    try:
+        for name, value in statistics.items():
+            buffers[name].copy_(value)
+        yield buffers
     finally:
-        for name, running in saved.items():
-            buffers[name].copy_(running)
+        for name, value in own.items():
+            buffers[name].copy_(value)
 
 
 def _moments(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -124,9 +173,10 @@ def evaluate(
     found = Evaluation({}, {})
 
     def measure(kind: str) -> None:
+        classifier = deployed_classifier(network)
         for name, split in splits.items():
             if len(split):
-                predicted = predictions(network, split.images, batch_size=batch_size)
+                predicted = predictions(classifier, split.images, batch_size=batch_size)
                 found.correct[metric_name(name, kind)] = predicted == split.labels
 
     try:

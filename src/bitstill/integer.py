@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitstill.folding import DIVERGED, Channels, fold
-from bitstill.models import Student, StudentBlock, to_input
+from bitstill.models import Network, Student, StudentBlock, to_input
 from bitstill.quantizers import Quantizer, weight_steps_dorefa, weight_steps_mean_scaled
 from bitstill.topology import TOPOLOGY, Layer
 
@@ -213,6 +213,14 @@ class IntegerNetwork:
             wrong_images += int((floats != self.classify(levels[-1]).argmax(dim=1)).sum())
         student.train(training)
         return Disagreement(wrong_images, wrong_levels, len(images), of_levels)
+
+
+def has_integer_form(network: Network) -> bool:
+    """Whether a network is a student with quantized weights and features."""
+    if not isinstance(network, Student):
+        return False
+    quantizer = network.quantizer
+    return quantizer.weight_bits is not None and quantizer.activation_bits is not None
 
 
 def integer_network(student: Student) -> IntegerNetwork:

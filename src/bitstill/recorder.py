@@ -15,11 +15,15 @@ from torch import Tensor
 
 from bitstill.checkpoints import make_room
 from bitstill.data import ImageData
+from bitstill.engine.packed import to_bytes
 from bitstill.errors import UserError
-from bitstill.evaluation import evaluate, metric_name
-from bitstill.models import Network
+from bitstill.evaluation import borrowed_statistics, evaluate, metric_name
+from bitstill.integer import has_integer_form, integer_network
+from bitstill.models import Network, Student
+from bitstill.packing import describe_selection, pack
 from bitstill.runs import Row, RunPaths, RunRecord, Status, select, write_atomically, write_curves
 from bitstill.schema import EvaluationConfig
+from bitstill.tasks import DivergedError
 from bitstill.weights import save_weights
 
 log = logging.getLogger(__name__)
@@ -98,6 +102,7 @@ class Recorder(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate, and write everything that the epoch has changed."""
         network: Network = pl_module.network  # type: ignore[assignment]  # both tasks have one
+        self._check_finite(network)
         evaluation = self._evaluation
         correct, self._exact = evaluate(
             network,
@@ -114,6 +119,7 @@ class Recorder(pl.Callback):
                 "epoch": trainer.current_epoch + 1,
                 **pl_module.epoch_settings(),  # type: ignore[operator]  # both tasks have them
                 "train/loss": trainer.callback_metrics["train/loss"].item(),
+                "train/accuracy": trainer.callback_metrics["train/accuracy"].item(),
                 **accuracies,
             }
         )
@@ -129,6 +135,18 @@ class Recorder(pl.Callback):
             self._rows[-1]["train/loss"],
             100 * self._rows[-1][metric_name("test", evaluation.statistics[-1])],
         )
+
+    def _check_finite(self, network: Network) -> None:
+        """Find what the last step of an epoch broke, before anything of it is kept.
+
+        Raises:
+            DivergedError: a parameter or statistic is NaN or infinite.
+        """
+        if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+            raise DivergedError(
+                f"the weights became NaN or infinite in epoch {len(self._rows) + 1}: "
+                "lower schedule.learning_rates, or soft_weight"
+            )
 
     def _keep(self, network: Network, correct: dict[str, NDArray[np.bool_]]) -> None:
         """Keep this epoch's per-image results and weights where it is a selected one."""
@@ -151,7 +169,10 @@ class Recorder(pl.Callback):
         write_atomically(self.paths.correctness, packed.getvalue())
         sizes = {
             "checkpoint": self.paths.checkpoint.stat().st_size,
-            "weights_float32": sum(p.numel() * 4 for p in network.parameters()),
+            "float32": 4 * sum(parameter.numel() for parameter in network.parameters()),
+            "deployed": (
+                self._write_packed(network) if has_integer_form(network) else _folded_size(network)
+            ),
         }
         files = [self.paths.weights, self.paths.best_val_weights]
         checksums = {
@@ -162,3 +183,27 @@ class Recorder(pl.Callback):
         self.paths.previous_checkpoint.unlink(missing_ok=True)
         self._write("done", sizes=sizes, checksums=checksums)
         return self.record
+
+    def _write_packed(self, network: Network) -> int:
+        """Write the student as it is deployed, and return the file's size in bytes."""
+        assert isinstance(network, Student)  # noqa: S101  # only those have an integer form
+        kind = self._evaluation.statistics[-1]
+        with borrowed_statistics(network, self._exact):
+            integers = integer_network(network)
+        model = pack(
+            integers,
+            identity=self.record.identity,
+            test_accuracy=self._rows[-1][metric_name("test", kind)],
+            selection=describe_selection("last", len(self._rows), kind),
+        )
+        content = to_bytes(model)
+        write_atomically(self.paths.packed, content)
+        return len(content)
+
+
+def _folded_size(network: Network) -> int:
+    """Return the bytes of a network in float32 with batch norm folded into its convolutions."""
+    weights = [*network.classifier.parameters()]
+    for block in network.stages():
+        weights += block.conv.parameters()
+    return 4 * sum(weight.numel() for weight in weights)

@@ -29,7 +29,7 @@ from bitstill.schema import ModelConfig, TrainConfig
 log = logging.getLogger(__name__)
 
 # Raise this when the same configuration gives another result than before.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 # Raise this when run.json changes its shape.
 SCHEMA_VERSION = 1
 
@@ -164,6 +164,11 @@ class RunPaths:
         return self.directory / "best_val.safetensors"
 
     @property
+    def packed(self) -> Path:
+        """The student as it is deployed: integers of the last epoch, packed."""
+        return self.directory / "student.bitstill"
+
+    @property
     def correctness(self) -> Path:
         """For each kind of statistics and selection, a bit a test image: right or wrong; NumPy."""
         return self.directory / "correctness.npz"
@@ -171,7 +176,7 @@ class RunPaths:
     def clear(self) -> None:
         """Remove what training wrote, so that it begins anew; the log and the lock stay."""
         written = (
-            *(self.record, self.metrics, self.correctness, self.teacher_logits),
+            *(self.record, self.metrics, self.correctness, self.teacher_logits, self.packed),
             *(self.checkpoint, self.previous_checkpoint, self.weights, self.best_val_weights),
         )
         for path in written:

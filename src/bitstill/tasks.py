@@ -49,13 +49,17 @@ class Task(pl.LightningModule, ABC):
         Raises:
             DivergedError: it is NaN or infinite.
         """
-        loss = self.loss(self.network(to_input(batch.images)), batch)
+        logits = self.network(to_input(batch.images))
+        loss = self.loss(logits, batch)
         if not torch.isfinite(loss):
             raise DivergedError(
                 f"the training loss became {loss.item()} in epoch {self.current_epoch + 1}: "
                 "lower schedule.learning_rates, or soft_weight"
             )
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        # As training saw it: in training mode, with the weights of the moment, averaged by epoch.
+        right = (logits.detach().argmax(dim=1) == batch.labels).float().mean()
+        metrics = {"train/loss": loss, "train/accuracy": right}
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(batch.labels))
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

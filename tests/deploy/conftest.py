@@ -1,4 +1,4 @@
-"""A packed student, engines for it, and a finished run made in a moment."""
+"""Finished runs made in a moment."""
 
 from pathlib import Path
 from typing import Any
@@ -7,42 +7,9 @@ import pytest
 import torch
 from tests.students import random_student
 
-from bitstill.deploy import kernel
-from bitstill.deploy.compiler import compile_kernel
-from bitstill.deploy.export import pack
-from bitstill.deploy.layout import lay_out
-from bitstill.deploy.packed import PackedModel
-from bitstill.integer import IntegerNetwork, integer_network
 from bitstill.models import Teacher
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.weights import save_weights
-
-
-@pytest.fixture(scope="session")
-def network() -> IntegerNetwork:
-    return integer_network(random_student(7))
-
-
-@pytest.fixture(scope="session")
-def packed(network: IntegerNetwork) -> PackedModel:
-    return pack(network)
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The C kernel, compiled for the tests; they are left out where there is no compiler."""
-    target = tmp_path_factory.mktemp("kernel") / "kernel.so"
-    reason = compile_kernel(target, flags=["-Wall", "-Wextra", "-Werror"])
-    if reason == "there is no C compiler":
-        pytest.skip(reason)
-    assert reason is None, reason
-    return target
-
-
-@pytest.fixture
-def kernels(library: Path, packed: PackedModel) -> list[kernel.Kernel]:
-    paths = kernel.available(library)
-    return [kernel.Kernel(lay_out(packed), path, library) for path in paths]
 
 
 def record(model: str, **changes: Any) -> RunRecord:

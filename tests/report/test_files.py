@@ -15,23 +15,30 @@ from bitstill.report.sweeps import RunSet, read_sweep, run_sets
 from bitstill.runs import RunPaths
 from bitstill.weights import save_weights
 
+SIZES = {"checkpoint": 3_500_000, "float32": 1_173_672, "deployed": 79_828}
+
 
 @pytest.fixture
 def runs(write_run: Callable[..., RunPaths], tmp_path: Path) -> RunSet:
     torch.manual_seed(0)
     for loss, temperature, network in (("teacher", None, Teacher()), ("hard", 15.0, Student())):
-        paths = write_run(tmp_path, loss, temperature, 0, 90.0, sizes={"checkpoint": 3_500_000})
+        paths = write_run(tmp_path, loss, temperature, 0, 90.0, sizes=SIZES)
         save_weights(network, paths.weights, {})
     (found,) = run_sets(read_sweep(tmp_path))
     return found
 
 
-def test_sizes_by_hand(runs: RunSet) -> None:
-    convolutions, channels, classifier = 290_736, 464, 1_290
-    assert model_sizes(list(runs.runs)) == {
-        "teacher": Sizes(3_500_000, 4 * 293_418, 4 * (convolutions + channels + classifier)),
-        "student": Sizes(3_500_000, 4 * 293_418, convolutions // 4 + 4 * (channels + classifier)),
-    }
+def test_sizes_are_the_recorded_ones(runs: RunSet) -> None:
+    found = model_sizes(list(runs.runs))
+    assert found == {"teacher": Sizes(**SIZES), "student": Sizes(**SIZES)}
+
+
+def test_sizes_of_an_older_record_are_missing(
+    write_run: Callable[..., RunPaths], tmp_path: Path
+) -> None:
+    write_run(tmp_path, "hard", 15.0, 0, 90.0, sizes={"checkpoint": 3_500_000})
+    (found,) = run_sets(read_sweep(tmp_path))
+    assert model_sizes(list(found.runs)) == {}
 
 
 def test_weight_figures(runs: RunSet) -> None:

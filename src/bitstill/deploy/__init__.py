@@ -1,1 +1,1 @@
-"""A student that is small and fast: packed file, engines, and files for other runtimes."""
+"""A finished run as a file for this and other runtimes: packed, ONNX, QONNX."""

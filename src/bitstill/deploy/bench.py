@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstill.deploy import kernel
-from bitstill.deploy.engine import Engine
-from bitstill.deploy.export import pack
-from bitstill.deploy.packed import to_bytes
+from bitstill.engine import kernel
+from bitstill.engine.engine import Engine
+from bitstill.engine.packed import to_bytes
 from bitstill.errors import UserError
+from bitstill.packing import pack
 
 YARDSTICK = "onnxruntime float32"
 BATCHES = (1, 256)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from bitstill.deploy.finished import Choice, FinishedRun, load_run
-from bitstill.deploy.packed import PREPROCESSING, PackedLayer, PackedModel, to_bytes
-from bitstill.deploy.planes import pack_codes
+from bitstill.engine.packed import PREPROCESSING, to_bytes
 from bitstill.errors import UserError
-from bitstill.integer import IntegerNetwork, integer_network
+from bitstill.integer import integer_network
 from bitstill.models import Student
+from bitstill.packing import class_names, describe_selection, pack
 from bitstill.runs import write_atomically
 
 SUFFIXES = {"packed": ".bitstill", "onnx": ".onnx", "qonnx": ".qonnx.onnx"}
@@ -54,7 +54,14 @@ def _content(run: FinishedRun, form: str, choice: Choice) -> bytes:
         return float_model(run.network, _metadata(run, choice))
     network = integer_network(run.network)
     if form == "packed":
-        return to_bytes(pack(network, run, choice))
+        return to_bytes(
+            pack(
+                network,
+                identity=run.record.identity,
+                test_accuracy=run.test_accuracy,
+                selection=_selection(run, choice),
+            )
+        )
     if form == "onnx":
         from bitstill.deploy.onnx_models import integer_model
 
@@ -64,41 +71,16 @@ def _content(run: FinishedRun, form: str, choice: Choice) -> bytes:
     return quant_model(network, _metadata(run, choice))
 
 
-def pack(
-    network: IntegerNetwork, run: FinishedRun | None = None, choice: Choice | None = None
-) -> PackedModel:
-    """Return the packed form of an integer network, with what is known of its run."""
-    known = {} if run is None else _metadata(run, choice or Choice())
-    return PackedModel(
-        layers=tuple(
-            PackedLayer(
-                pack_codes(layer.codes.cpu().numpy(), bits=network.weight_bits),
-                layer.thresholds.cpu().numpy(),
-            )
-            for layer in network.layers
-        ),
-        weight=network.weight.cpu().numpy(),
-        bias=network.bias.cpu().numpy(),
-        activation_bits=network.activation_bits,
-        classes=_classes(len(network.bias)),
-        identity=known.get("identity", ""),
-        test_accuracy=None if run is None else run.test_accuracy,
-        selection=known.get("selection", ""),
-    )
-
-
-def _classes(count: int) -> tuple[str, ...]:
-    """Return the classes' names: their numbers, which for digits are what they show."""
-    return tuple(str(label) for label in range(count))
-
-
 def _metadata(run: FinishedRun, choice: Choice) -> dict[str, str]:
-    epoch = "" if run.epoch is None else f" {run.epoch}"
     accuracy = "" if run.test_accuracy is None else repr(run.test_accuracy)
     return {
-        "classes": "\n".join(_classes(len(run.network.classifier.bias))),
+        "classes": "\n".join(class_names(len(run.network.classifier.bias))),
         "preprocessing": PREPROCESSING,
         "identity": run.record.identity,
         "test_accuracy": accuracy,
-        "selection": f"{choice.select}{epoch}, {run.statistics}",
+        "selection": _selection(run, choice),
     }
+
+
+def _selection(run: FinishedRun, choice: Choice) -> str:
+    return describe_selection(choice.select, run.epoch, run.statistics)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bitstill.data.images import decode_image
-from bitstill.deploy.engine import Engine, load
+from bitstill.engine.engine import Engine, load
 from bitstill.errors import UserError
 
 _BATCH = 256

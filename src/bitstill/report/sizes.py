@@ -1,13 +1,10 @@
 """The three sizes of a model: training checkpoint, float32 weights, deployed."""
 
+import dataclasses
 import json
-import math
 from dataclasses import dataclass
 
-from bitstill.report.sweeps import TEACHER, Run
-
-_FLOAT = 4
-_TRAINED = ("conv.weight", "conv.bias", "norm.weight", "norm.bias", "gain", "offset")
+from bitstill.report.sweeps import Run
 
 
 @dataclass(frozen=True)
@@ -16,10 +13,9 @@ class Sizes:
 
     Attributes:
         checkpoint: what training goes on from, with the optimizer's two moments: the file's size.
-        float32: the trained numbers at four bytes each, counted from the weights' file.
-        deployed: what inference needs, counted from the shapes there: packed weight codes, a
-            threshold a channel and the float32 last layer for a student; convolutions with batch
-            norm folded in, and the last layer, for a teacher.
+        float32: the trained numbers at four bytes each.
+        deployed: what inference needs: of a student its packed file; of what has no integer form
+            the float32 weights, batch norm folded into the convolutions.
     """
 
     checkpoint: int
@@ -39,28 +35,10 @@ def shapes(run: Run) -> dict[str, list[int]]:
 
 
 def sizes(run: Run) -> Sizes | None:
-    """Count a finished run's sizes; None where its weights are not there."""
-    if not run.paths.weights.exists() or "checkpoint" not in run.record.sizes:
-        return None
-    counts = {name: math.prod(shape) for name, shape in shapes(run).items()}
-    trained = sum(
-        count
-        for name, count in counts.items()
-        if not name.startswith("precise.")
-        and (name.startswith("classifier.") or name.endswith(_TRAINED))
-    )
-    convolutions = sum(count for name, count in counts.items() if name.endswith("conv.weight"))
-    channels = sum(count for name, count in counts.items() if name.endswith("conv.bias"))
-    classifier = sum(count for name, count in counts.items() if name.startswith("classifier."))
-    bits = None
-    if run.record.model != TEACHER:
-        bits = run.record.config["quantizer"]["weight_bits"]
-    packed = _FLOAT * convolutions if bits is None else math.ceil(convolutions * bits / 8)
-    return Sizes(
-        checkpoint=run.record.sizes["checkpoint"],
-        float32=_FLOAT * trained,
-        deployed=packed + _FLOAT * (channels + classifier),
-    )
+    """Return a finished run's sizes; None where an older bitstill did not record them."""
+    known = run.record.sizes
+    names = [field.name for field in dataclasses.fields(Sizes)]
+    return Sizes(**{name: known[name] for name in names}) if known.keys() >= set(names) else None
 
 
 def model_sizes(runs: list[Run]) -> dict[str, Sizes]:

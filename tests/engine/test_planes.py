@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitstill.deploy.planes import pack_codes, plane_bits, unpack_codes
+from bitstill.engine.planes import pack_codes, plane_bits, unpack_codes
 
 
 @given(bits=st.integers(1, 8), seed=st.integers(0, 2**32 - 1))

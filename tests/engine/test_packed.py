@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from bitstill.deploy import packed as packing
-from bitstill.deploy.packed import PackedModel, from_bytes, read_packed, to_bytes
+from bitstill.engine import packed as packing
+from bitstill.engine.packed import PackedModel, from_bytes, read_packed, to_bytes
 from bitstill.errors import UserError
 
 KNOWN = {

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstill.deploy.compiler import LIBRARY
-from bitstill.deploy.layout import SCRATCH_WORDS, Layout, feature_bits
-from bitstill.deploy.planes import Bytes
+from bitstill.engine.compiler import LIBRARY
+from bitstill.engine.layout import SCRATCH_WORDS, Layout, feature_bits
+from bitstill.engine.planes import Bytes
 
 VERSION = 1  # of the interface; a library left by an older bitstill has another
 PATHS = {"avx512": 4, "avx2": 2, "portable": 1}  # the first that the processor has is taken

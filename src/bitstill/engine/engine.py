@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.data.images import SIDE
-from bitstill.deploy import kernel
-from bitstill.deploy.layout import IMAGE_BYTES, lay_out
-from bitstill.deploy.packed import PackedModel, read_packed
-from bitstill.deploy.planes import Bytes
+from bitstill.engine import kernel
+from bitstill.engine.layout import IMAGE_BYTES, lay_out
+from bitstill.engine.packed import PackedModel, read_packed
+from bitstill.engine.planes import Bytes
 from bitstill.errors import UserError
 
 BACKENDS = ("c", "numba")
@@ -54,7 +54,7 @@ def _backend(model: PackedModel, wanted: str | None) -> Backend:
     if not published:
         if wanted == "c":
             raise UserError("backend = c takes 2-bit weights and 1-bit features: choose numba")
-        from bitstill.deploy.general import General
+        from bitstill.engine.general import General
 
         return General(model)
     # The path for any processor is slower than numba, which compiles for the one at hand.
@@ -64,7 +64,7 @@ def _backend(model: PackedModel, wanted: str | None) -> Backend:
         if not paths:
             raise UserError("backend = c was not built: install bitstill again with a C compiler")
         return kernel.Kernel(lay_out(model))
-    from bitstill.deploy.popcount import Popcount
+    from bitstill.engine.popcount import Popcount
 
     return Popcount(lay_out(model))
 

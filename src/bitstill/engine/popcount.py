@@ -10,10 +10,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bitstill.deploy.first_layer import convolve_image
-from bitstill.deploy.lanes import bit, count, plus_pair
-from bitstill.deploy.layout import OFFSETS, SCRATCH_WORDS, Layout, feature_bits
-from bitstill.deploy.planes import Bytes
+from bitstill.engine.first_layer import convolve_image
+from bitstill.engine.lanes import bit, count, plus_pair
+from bitstill.engine.layout import OFFSETS, SCRATCH_WORDS, Layout, feature_bits
+from bitstill.engine.planes import Bytes
 
 _CONV1, _CONV21, _CONV22, _CONV31, _CONV32, _CONV41, _CONV42 = OFFSETS
 

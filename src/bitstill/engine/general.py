@@ -6,9 +6,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bitstill.deploy.layout import SIDES
-from bitstill.deploy.packed import PackedModel
-from bitstill.deploy.planes import Bytes, unpack_codes
+from bitstill.engine.layout import SIDES
+from bitstill.engine.packed import PackedModel
+from bitstill.engine.planes import Bytes, unpack_codes
 from bitstill.topology import TOPOLOGY
 
 

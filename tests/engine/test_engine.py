@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from tests.students import random_images, random_student, with_bits
 
 import bitstill
-from bitstill.deploy import kernel
-from bitstill.deploy.engine import Backend, Engine
-from bitstill.deploy.export import pack
-from bitstill.deploy.general import General
-from bitstill.deploy.layout import lay_out
-from bitstill.deploy.packed import PackedModel, to_bytes
-from bitstill.deploy.popcount import Popcount
+from bitstill.engine import kernel
+from bitstill.engine.engine import Backend, Engine
+from bitstill.engine.general import General
+from bitstill.engine.layout import lay_out
+from bitstill.engine.packed import PackedModel, to_bytes
+from bitstill.engine.popcount import Popcount
 from bitstill.errors import UserError
 from bitstill.integer import IntegerNetwork, integer_network
+from bitstill.packing import pack
 
 
 def agrees(backend: Backend, network: IntegerNetwork, images: torch.Tensor) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from bitstill.deploy.lanes import largest, plus_product
-from bitstill.deploy.layout import OFFSETS
+from bitstill.engine.lanes import largest, plus_product
+from bitstill.engine.layout import OFFSETS
 
 _CONV1 = OFFSETS[0]
 

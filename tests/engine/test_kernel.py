@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bitstill.deploy.compiler import SOURCE, compile_kernel
+from bitstill.engine.compiler import SOURCE, compile_kernel
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstill.deploy.planes import Bytes
+from bitstill.engine.planes import Bytes
 from bitstill.errors import UserError
 from bitstill.topology import FEATURES, TOPOLOGY
 
@@ -39,7 +39,7 @@ class PackedLayer:
     """One convolution.
 
     Attributes:
-        planes: of the weight codes, uint8, (k, bytes); see :mod:`bitstill.deploy.planes`.
+        planes: of the weight codes, uint8, (k, bytes); see :mod:`bitstill.engine.planes`.
         thresholds: int32, (channels_out, 2^a - 1), rising.
     """
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstill.deploy.packed import PackedModel
-from bitstill.deploy.planes import Bytes, plane_bits, unpack_codes
+from bitstill.engine.packed import PackedModel
+from bitstill.engine.planes import Bytes, plane_bits, unpack_codes
 from bitstill.topology import TOPOLOGY
 
 LANES = 32

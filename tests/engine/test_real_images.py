@@ -15,13 +15,13 @@ from tests.students import random_images, random_student
 from torch import Tensor
 
 from bitstill.data import Parquet
-from bitstill.deploy import kernel
-from bitstill.deploy.export import pack
-from bitstill.deploy.layout import lay_out
 from bitstill.deploy.onnx_models import integer_model
-from bitstill.deploy.popcount import Popcount
 from bitstill.deploy.qonnx_model import quant_model
+from bitstill.engine import kernel
+from bitstill.engine.layout import lay_out
+from bitstill.engine.popcount import Popcount
 from bitstill.integer import IntegerNetwork, integer_network
+from bitstill.packing import pack
 
 pytestmark = pytest.mark.slow
 _PART = 512

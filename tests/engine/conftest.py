@@ -1,0 +1,40 @@
+"""A packed student, and engines for it."""
+
+from pathlib import Path
+
+import pytest
+from tests.students import random_student
+
+from bitstill.engine import kernel
+from bitstill.engine.compiler import compile_kernel
+from bitstill.engine.layout import lay_out
+from bitstill.engine.packed import PackedModel
+from bitstill.integer import IntegerNetwork, integer_network
+from bitstill.packing import pack
+
+
+@pytest.fixture(scope="session")
+def network() -> IntegerNetwork:
+    return integer_network(random_student(7))
+
+
+@pytest.fixture(scope="session")
+def packed(network: IntegerNetwork) -> PackedModel:
+    return pack(network)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C kernel, compiled for the tests; they are left out where there is no compiler."""
+    target = tmp_path_factory.mktemp("kernel") / "kernel.so"
+    reason = compile_kernel(target, flags=["-Wall", "-Wextra", "-Werror"])
+    if reason == "there is no C compiler":
+        pytest.skip(reason)
+    assert reason is None, reason
+    return target
+
+
+@pytest.fixture
+def kernels(library: Path, packed: PackedModel) -> list[kernel.Kernel]:
+    paths = kernel.available(library)
+    return [kernel.Kernel(lay_out(packed), path, library) for path in paths]
