@@ -50,6 +50,13 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Shells start what they run in the background deaf to Ctrl-C, and so would be its children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def _restored() -> Iterator[None]:
     """Put back what a run changes for the whole process."""
