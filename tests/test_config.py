@@ -91,7 +91,7 @@ def test_a_wrong_type_is_refused(changed: Changed, key: str, value: Any, allowed
         ("evaluation.batch_size", 0, "at least 1"),
         ("trainer.threads", 0, "at least 1"),
         ("trainer.accelerator", "tpu", "cpu, gpu"),
-        ("trainer.precision", "bf16", "float32"),
+        ("trainer.precision", "float16", "float32, bf16"),
         ("evaluation.batch_norm", "exact", "both, running, precise"),
     ],
 )

@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bitstill import __version__
+
+if TYPE_CHECKING:
+    from bitstill.bench.paired import Report
 
 app = typer.Typer(
     name="bitstill",
@@ -17,8 +20,8 @@ app = typer.Typer(
 )
 
 
-bench = typer.Typer(help="Measure how fast it is, on this machine.", no_args_is_help=True)
-app.add_typer(bench, name="bench")
+bench_app = typer.Typer(help="Measure how fast it is, on this machine.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
 
 
 def _print_version(wanted: bool) -> None:
@@ -128,17 +131,49 @@ def predict(
     typer.echo(write(predictions))
 
 
-@bench.command()
-def deploy(
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+_Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+
+
+def _show(report: "Report", *, as_json: bool) -> None:
+    from bitstill.bench import paired
+
+    typer.echo(paired.as_json(report) if as_json else paired.as_table(report))
+
+
+@bench_app.command("deploy")
+def bench_deploy(
+    as_json: _Json = False,
     rounds: Annotated[int, typer.Option(min=3, help="How often each is timed.")] = 30,
 ) -> None:
     """Time the deployed student against onnxruntime: one thread and two, one image and many."""
-    from bitstill.deploy import bench as deployed
+    from bitstill.bench.deploy import bench
 
-    report = deployed.bench(rounds=rounds)
-    write = deployed.as_json if as_json else deployed.as_table
-    typer.echo(write(report))
+    _show(bench(rounds=rounds), as_json=as_json)
+
+
+@bench_app.command("train")
+def bench_train(
+    as_json: _Json = False,
+    rounds: Annotated[int, typer.Option(min=3, help="How often each is timed.")] = 10,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 256,
+    threads: Annotated[int, typer.Option(min=1, help="For all that is compared.")] = 1,
+) -> None:
+    """Time steps of training against plain code, and against the convolutions alone."""
+    from bitstill.bench.train import bench
+
+    _show(bench(rounds=rounds, batch_size=batch_size, threads=threads), as_json=as_json)
+
+
+@bench_app.command("sweep")
+def bench_sweep(
+    as_json: _Json = False,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each of the 14 runs.")] = 4,
+) -> None:
+    """Time the study, shortened, against plain code that trains the same runs in turn."""
+    from bitstill.bench.sweep import bench
+
+    _show(bench(rounds=rounds, epochs=epochs), as_json=as_json)
 
 
 def main() -> None:

@@ -182,7 +182,7 @@ class TrainerConfig:
     """Where and in which arithmetic is trained."""
 
     accelerator: Annotated[str, Range(words=("cpu", "gpu"))]
-    precision: Annotated[str, Range(words=("float32",))]
+    precision: Annotated[str, Range(words=("float32", "bf16"))]
     threads: Annotated[int | None, Range(at_least=1)]
 
 

@@ -49,7 +49,7 @@ class Task(pl.LightningModule, ABC):
         Raises:
             DivergedError: it is NaN or infinite.
         """
-        logits = self.network(to_input(batch.images))
+        logits = self.network(to_input(batch.images)).float()  # they may come in bf16
         loss = self.loss(logits, batch)
         if not torch.isfinite(loss):
             raise DivergedError(

@@ -43,6 +43,9 @@ from bitstill.weights import load_weights
 
 log = logging.getLogger(__name__)
 
+# What Lightning calls them. Only a step's forward pass is in bf16: weights, gradients' sums, Adam
+# and every evaluation stay in float32.
+PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}
 _COMPUTING_PACKAGES = ("bitstill", "torch", "pytorch-lightning", "numpy")
 
 
@@ -229,7 +232,7 @@ def _fit(
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
-        precision="32-true",
+        precision=PRECISIONS[config.trainer.precision],
         max_epochs=config.schedule.epochs,
         log_every_n_steps=len(batches),  # nothing is logged by step
         deterministic=True,

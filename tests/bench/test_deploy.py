@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from bitstill.deploy.bench import BATCHES, YARDSTICK, as_json, as_table, bench
 
 

@@ -1,0 +1,1 @@
+"""How fast: paired measurements, ``bitstill bench``."""

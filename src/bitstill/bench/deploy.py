@@ -1,0 +1,122 @@
+"""How fast is a deployed student? ``bitstill bench deploy``.
+
+The yardstick is onnxruntime in float32 on the teacher of the same topology, batch norm folded. All
+runtimes get the same uint8 images.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstill.bench.paired import Report, Subject, Timing, paired, versions
+from bitstill.engine import kernel
+from bitstill.engine.engine import Engine
+from bitstill.engine.packed import to_bytes
+from bitstill.errors import UserError
+from bitstill.packing import pack
+
+YARDSTICK = "onnxruntime float32"
+BATCHES = (1, 256)
+THREADS = (1, 2)
+_PACKAGES = ("bitstill", "numpy", "numba", "onnxruntime", "torch")
+
+Predict = Callable[[NDArray[np.uint8]], NDArray[Any]]
+
+
+def bench(*, rounds: int = 30, threads: Sequence[int] = THREADS) -> Report:
+    """Time a random student and teacher; how long they take does not depend on the weights.
+
+    Raises:
+        UserError: onnxruntime is missing.
+    """
+    try:
+        import onnxruntime as _  # noqa: F401
+    except ImportError as error:
+        raise UserError("onnxruntime is not installed: pip install 'bitstill[onnx]'") from error
+    images = np.random.default_rng(0).integers(0, 256, (max(BATCHES), 32, 32, 3), np.uint8)
+    student, onnx_float, onnx_int8 = _models(images)
+    timings, equal = [], True
+    for count in threads:
+        runtimes = _runtimes(student, onnx_float, onnx_int8, count)
+        students = [run(images) for name, run in runtimes.items() if name != YARDSTICK]
+        equal &= all(np.array_equal(one, students[0]) for one in students)
+        for batch in BATCHES:
+            timings += _timed(runtimes, images[:batch], count, rounds)
+    sizes = {
+        "packed": len(to_bytes(student)),
+        "onnx int8": len(onnx_int8),
+        "onnx float32": len(onnx_float),
+    }
+    facts = {f"{name}, bytes": size for name, size in sizes.items()} | {
+        "the same classes from every runtime of the student": "yes" if equal else "NO"
+    }
+    return Report("us an image", 1e6, rounds, timings, versions(_PACKAGES), facts)
+
+
+def _models(images: NDArray[np.uint8]) -> tuple[Any, bytes, bytes]:
+    import torch
+
+    from bitstill.deploy.onnx_models import float_model, integer_model
+    from bitstill.evaluation import precise_batch_norm
+    from bitstill.integer import integer_network
+    from bitstill.models import Student, Teacher
+    from bitstill.quantizers import Quantizer
+
+    torch.manual_seed(0)
+    student = Student(quantizer=Quantizer(activation_scale=0.5)).eval()
+    with precise_batch_norm(student, torch.from_numpy(images), batch_size=64):
+        network = integer_network(student)
+    return pack(network), float_model(Teacher().eval(), {}), integer_model(network, {})
+
+
+def _runtimes(
+    student: Any, onnx_float: bytes, onnx_int8: bytes, threads: int
+) -> dict[str, Predict]:
+    runtimes = {
+        YARDSTICK: _session(onnx_float, threads),
+        "onnxruntime int8": _session(onnx_int8, threads),
+        "numba": Engine(student, threads=threads, backend="numba").predict,
+    }
+    if kernel.available():
+        engine = Engine(student, threads=threads, backend="c")
+        runtimes[engine.backend.name] = engine.predict
+    return runtimes
+
+
+def _session(model: bytes, threads: int) -> Predict:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def predict(images: NDArray[np.uint8]) -> NDArray[Any]:
+        labels: NDArray[Any] = session.run(None, {"images": images})[0].argmax(axis=1)
+        return labels
+
+    return predict
+
+
+def _timed(
+    runtimes: dict[str, Predict], images: NDArray[np.uint8], threads: int, rounds: int
+) -> list[Timing]:
+    subjects = {name: _subject(predict, images) for name, predict in runtimes.items()}
+    settings = {"threads": threads, "batch": len(images)}
+    return paired(subjects, yardstick=YARDSTICK, rounds=rounds, settings=settings, warm_up=2)
+
+
+def _subject(predict: Predict, images: NDArray[np.uint8]) -> Subject:
+    """Return what times a runtime, in seconds an image."""
+    calls = max(1, 100 // len(images))  # one image is too short for the clock
+
+    def timed() -> float:
+        predict(images)  # the caches are now its own
+        begun = time.perf_counter()
+        for _ in range(calls):
+            predict(images)
+        return (time.perf_counter() - begun) / calls / len(images)
+
+    return timed

@@ -1,0 +1,32 @@
+"""Where the yardstick is, ``benchmarks/plain.py``: code of its own, which a checkout has."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+from bitstill.conf import conf_directory
+from bitstill.errors import UserError
+
+
+def plain_path() -> Path:
+    """Return the yardstick's file.
+
+    Raises:
+        UserError: bitstill does not run from a checkout.
+    """
+    path = conf_directory().parent / "benchmarks" / "plain.py"
+    if not path.exists():
+        raise UserError(
+            "bitstill bench train and bench sweep compare with benchmarks/plain.py, which an "
+            "installed bitstill does not have: run them in a checkout"
+        )
+    return path
+
+
+def load_plain() -> ModuleType:
+    """Import the yardstick; errors as for :func:`plain_path`."""
+    spec = importlib.util.spec_from_file_location("plain", plain_path())
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018  # a Python file
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,51 @@
+"""How fast is a sweep? ``bitstill bench sweep``.
+
+The 14 runs of ``experiment=quick``, as many at a time as there are cores, against
+``benchmarks/plain.py``, which trains the same 14 one after the other on all cores: as many images,
+epochs and updates. Everything counts: start-up, training, evaluation, files.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+
+from bitstill.bench.paired import Report, paired, versions
+from bitstill.bench.plain import plain_path
+from bitstill.errors import UserError
+
+YARDSTICK = "benchmarks/plain.py"
+OURS = "bitstill train -m experiment=quick"
+_PACKAGES = ("bitstill", "torch", "pytorch-lightning")
+_BATCH = 32
+
+
+def bench(*, rounds: int = 3, epochs: int = 4) -> Report:
+    """Time whole sweeps, each in a folder of its own.
+
+    Raises:
+        UserError: the yardstick is not at hand, or a sweep failed.
+    """
+    plain = [sys.executable, str(plain_path()), f"--epochs={epochs}", f"--batch-size={_BATCH}"]
+    ours = [
+        *(sys.executable, "-m", "bitstill", "train", "-m", "experiment=quick"),
+        *(f"schedule.epochs={epochs}", f"schedule.batch_size={_BATCH}"),
+    ]
+    subjects = {YARDSTICK: lambda: _seconds(plain), OURS: lambda: _seconds(ours)}
+    settings = {"runs": 14, "epochs": epochs, "cores": len(os.sched_getaffinity(0))}
+    timings = paired(subjects, yardstick=YARDSTICK, rounds=rounds, settings=settings, warm_up=0)
+    return Report("s a sweep", 1, rounds, timings, versions(_PACKAGES))
+
+
+def _seconds(command: Sequence[str]) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        done = subprocess.run(  # noqa: S603
+            command, cwd=folder, capture_output=True, text=True, check=False
+        )
+        taken = time.perf_counter() - begun
+    if done.returncode:
+        raise UserError(f"{' '.join(command)} failed: {done.stderr.strip()[-400:]}")
+    return taken

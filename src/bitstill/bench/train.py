@@ -1,0 +1,175 @@
+"""How fast is a step of training? ``bitstill bench train``.
+
+The student under ``soft_hard``, which has every part: both terms, and a teacher. The yardstick is
+``benchmarks/plain.py`` on the same threads; the bound is the seven convolutions alone, forward and
+backward, channels-last. Nothing but the steps is timed: no start-up, no evaluation.
+"""
+
+import functools
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bitstill.batches import Batches
+from bitstill.bench.paired import Report, Subject, Timing, paired, versions
+from bitstill.bench.plain import load_plain
+from bitstill.data import Split
+from bitstill.losses import constant_weight, soft_hard
+from bitstill.models import Student, to_input
+from bitstill.schema import ScheduleConfig
+from bitstill.tasks import StudentTask, adam
+from bitstill.topology import TOPOLOGY
+from bitstill.train import PRECISIONS
+
+YARDSTICK = "benchmarks/plain.py"
+BOUND = "the convolutions alone"
+ALONE = "bitstill, float32, without Lightning"
+TEMPERATURE = 15.0
+_SKIPPED, _STEPS = 4, 8  # a DataLoader's workers have prepared the first four
+_PACKAGES = ("bitstill", "torch", "pytorch-lightning")
+_L2 = 1e-10
+
+
+def bench(*, rounds: int = 10, batch_size: int = 256, threads: int = 1) -> Report:
+    """Time steps of the student on random images; what they show does not change the time.
+
+    Raises:
+        UserError: the yardstick is not at hand.
+    """
+    plain = load_plain()
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    count = batch_size * (_SKIPPED + _STEPS)
+    images = torch.randint(0, 256, (count, 32, 32, 3), dtype=torch.uint8)
+    labels = torch.randint(0, 10, (count,))
+    batches = Batches(Split(images, labels), torch.randn(count, 10), batch_size=batch_size, seed=0)
+    subjects: dict[str, Subject] = {
+        YARDSTICK: functools.partial(_plain_step, plain, images, labels, batch_size),
+        **{
+            f"bitstill, {precision}": functools.partial(_our_step, batches, precision)
+            for precision in PRECISIONS
+        },
+        ALONE: functools.partial(_step_alone, batches),
+        BOUND: _convolutions(batch_size),
+    }
+    settings = {"threads": threads, "batch": batch_size}
+    timings = paired(subjects, yardstick=YARDSTICK, rounds=rounds, settings=settings)
+    return Report("ms a step", 1e3, rounds, timings, versions(_PACKAGES), _shares(timings))
+
+
+def _shares(timings: list[Timing]) -> dict[str, str]:
+    """Say how near the bound is, and what Lightning costs, from the medians."""
+    middle = {one.subject: one.seconds[1] for one in timings}
+    ours = middle["bitstill, float32"]
+    return {
+        "share of the bound that float32 reaches": f"{middle[BOUND] / ours:.0%}",
+        "what Lightning adds to a step": f"{1000 * (ours - middle[ALONE]):.2f} ms",
+    }
+
+
+class _Clock(pl.Callback):
+    """Times the steps of a fit, but for the first few."""
+
+    seconds = 0.0
+    _begun = 0.0
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Look at the clock before the first step that counts, and after the last."""
+        if batch_idx == _SKIPPED - 1:
+            self._begun = time.perf_counter()
+        if batch_idx == _SKIPPED + _STEPS - 1:
+            self.seconds = (time.perf_counter() - self._begun) / _STEPS
+
+
+def _fit(task: pl.LightningModule, batches: Iterable[Any], **settings: Any) -> float:
+    """Return the seconds of a step under Lightning."""
+    clock = _Clock()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        callbacks=[clock],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+        **settings,
+    )
+    trainer.fit(task, batches)
+    return clock.seconds
+
+
+def _plain_step(plain: Any, images: Tensor, labels: Tensor, batch_size: int) -> float:
+    teacher = plain.network(quantized=False)
+    task = plain.Distillation(
+        plain.network(quantized=True), "soft_hard", TEMPERATURE, teacher=teacher
+    )
+    batches = plain.loader(images.numpy(), labels.numpy(), batch_size, train=True)
+    with tempfile.TemporaryDirectory() as folder:
+        return _fit(task, batches, log_every_n_steps=1, default_root_dir=folder)
+
+
+def _task() -> StudentTask:
+    schedule = ScheduleConfig(epochs=60, batch_size=1, learning_rates=[0.01], milestones=[], l2=_L2)
+    return StudentTask(
+        Student(),
+        schedule,
+        loss=functools.partial(soft_hard, temperature=TEMPERATURE),
+        soft_weight=functools.partial(constant_weight, value=TEMPERATURE**2),
+    )
+
+
+def _our_step(batches: Batches, precision: str) -> float:
+    settings: dict[str, Any] = {"precision": PRECISIONS[precision], "deterministic": True}
+    return _fit(_task(), batches, logger=False, log_every_n_steps=len(batches), **settings)
+
+
+def _step_alone(batches: Batches) -> float:
+    task = _task()
+    optimizer = adam(task.network, l2=_L2)
+    begun = 0.0
+    for number, batch in enumerate(batches):
+        if number == _SKIPPED:
+            begun = time.perf_counter()
+        optimizer.zero_grad()
+        loss = task.loss(task.network(to_input(batch.images)), batch)
+        loss.backward()
+        optimizer.step()
+    return (time.perf_counter() - begun) / _STEPS
+
+
+def _convolutions(batch_size: int) -> Callable[[], float]:
+    """Return what times all convolutions of a step; the first one's input needs no gradient."""
+    work, side = [], 32
+
+    def like_images(*shape: int) -> Tensor:
+        return torch.randn(*shape).contiguous(memory_format=torch.channels_last)
+
+    for number, (_, channels_in, channels_out, pool) in enumerate(TOPOLOGY):
+        features = like_images(batch_size, channels_in, side, side).requires_grad_(number > 0)
+        weight = like_images(channels_out, channels_in, 3, 3).requires_grad_()
+        gradient = like_images(batch_size, channels_out, side, side)
+        work.append((features, weight, torch.zeros(channels_out, requires_grad=True), gradient))
+        side //= 2 if pool else 1
+
+    def timed() -> float:
+        begun = time.perf_counter()
+        for _ in range(_STEPS):
+            for features, weight, bias, gradient in work:
+                features.grad = weight.grad = bias.grad = None
+                F.conv2d(features, weight, bias, padding=1).backward(gradient)
+        return (time.perf_counter() - begun) / _STEPS
+
+    return timed
