@@ -457,6 +457,20 @@ SPECIAL = [
 ]
 
 
+def test_one_bit_path_is_right_for_every_bf16_number() -> None:
+    """As training in bf16 calls it: all 65,536 of them, NaN and infinities too."""
+    patterns = torch.arange(2**16, dtype=torch.int32).to(torch.int16)
+    x = patterns.view(torch.bfloat16).clone().requires_grad_()
+    found = quantize_activation(x, bits=1, scale=1)
+    found.backward(torch.full_like(found, 3))
+    wide = x.detach().double()
+    expected = torch.where(wide.isnan(), torch.nan, (wide >= 0.5).double())
+    assert torch.equal(found.double().nan_to_num(-1), expected.nan_to_num(-1))
+    assert x.grad is not None
+    inside = 3 * ((wide >= 0) & (wide <= 1)).double()
+    assert torch.equal(x.grad.double()[~wide.isnan()], inside[~wide.isnan()])
+
+
 def one_bit_by_parts(x: Tensor) -> Tensor:
     """The plain path, with the clip's gradient from autograd and the rounding straight through."""
     clipped = x.clamp(0, 1)

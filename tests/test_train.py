@@ -275,6 +275,21 @@ def test_a_loss_that_is_no_number_ends_a_run(
         trained(configure(tmp_path, f"model={model}"), tmp_path)
 
 
+@pytest.mark.parametrize("loss", ["hard", "soft_hard"])
+def test_bf16_trains_and_nothing_else(loss: str, configure: Configure, tmp_path: Path) -> None:
+    """Weights stay float32, and what is recorded is what the integers score."""
+    run = trained(configure(tmp_path, f"loss={loss}", "trainer.precision=bf16"), tmp_path)
+    assert {tensor.dtype for tensor in load_file(run.paths.weights).values()} == {
+        torch.float32,
+        torch.int64,  # num_batches_tracked
+    }
+    test = run.config.data.load().test
+    right = bitstill.load(run.paths.packed).predict(test.images.numpy()) == test.labels.numpy()
+    assert right.mean() == run.record.selections["precise"]["last"]["test/accuracy"]
+    full = configure(tmp_path, f"loss={loss}")
+    assert runs.identity(full, full.data.identity()) != run.record.identity
+
+
 @pytest.mark.parametrize("model", ["teacher", "student"])
 def test_an_epoch_whose_last_step_diverges_is_not_kept(
     model: str, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
