@@ -23,6 +23,7 @@ from bitstill.conf import conf_directory
 from bitstill.data import ImageData, Split
 from bitstill.errors import UserError
 from bitstill.loggers import build_loggers, close_loggers
+from bitstill.memory import keep_freed_memory
 from bitstill.models import Network, to_input
 from bitstill.recorder import Recorder
 from bitstill.runs import (
@@ -62,6 +63,7 @@ def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunR
     Raises:
         UserError: something in the configuration does not fit the data, the machine or the folder.
     """
+    keep_freed_memory()
     stored = config.data.load()
 
     def fit(paths: RunPaths) -> None:
