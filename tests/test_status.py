@@ -379,14 +379,32 @@ def test_status_of_nothing_is_one_line(show: Show, tmp_path: Path, options: list
     )
 
 
-def test_status_of_a_damaged_record_is_one_line(show: Show, swept: Path) -> None:
+def test_status_of_a_damaged_record_is_a_missing_run_and_one_warning(
+    show: Show, swept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     record = swept / "a" / "run.json"
     record.write_bytes(record.read_bytes()[:100])
+    found = []
+    for _ in range(2):  # `--watch` looks again and again
+        code, out, _ = show(str(swept), "--json")
+        assert code == 0
+        found.append([state["status"] for state in json.loads(out)])
+    assert found == [["missing", "running", "failed", "interrupted", "missing"]] * 2
+    [line] = caplog.messages
+    assert line.startswith(f"{record} is damaged (")
+    assert line.endswith("; until then the run counts as missing")
+
+
+def test_status_of_another_versions_record_is_one_line(show: Show, swept: Path) -> None:
+    record = swept / "a" / "run.json"
+    text = record.read_text()
+    record.write_text(text.replace('"schema_version": 1', '"schema_version": 9'))
     code, out, err = show(str(swept))
     assert (code, out) == (2, "")
-    assert err.startswith(f"bitstill: {record} cannot be read: ")
-    assert err.endswith("; move it away\n")
-    assert len(err.splitlines()) == 1
+    assert err == (
+        f"bitstill: {record} has schema version 9, and this bitstill reads 1: "
+        "use the bitstill that wrote it\n"
+    )
 
 
 def test_status_is_watched_until_the_sweep_stands_still(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bitstill.errors import UserError
-from bitstill.runs import RunPaths, RunRecord, is_worked_on, read_record, write_atomically
+from bitstill.runs import RunPaths, RunRecord, is_worked_on, known_record, write_atomically
 
 _MANIFEST = "sweep.json"
 
@@ -87,7 +87,7 @@ def look(expected: Expected) -> CellState:
     """Read what is known of a run now."""
     places = [paths for paths in (expected.paths, expected.stored) if paths is not None]
     for paths in places:
-        record = read_record(paths)
+        record = known_record(paths)
         if record is not None and record.identity == expected.identity:
             status: State = record.status
             if status == "running" and not is_worked_on(paths):
@@ -165,13 +165,13 @@ def read_sweep(folder: Path) -> list[CellState]:
     """Return the state of every run in a sweep's folder, asked for by its manifest or found there.
 
     Raises:
-        UserError: there is no sweep in the folder, or a record cannot be read.
+        UserError: there is no sweep in the folder, or a record is of another schema version.
     """
     states = [look(one) for one in read_manifest(folder)]
     expected = {state.expected.paths.directory.name for state in states}
     for path in sorted(folder.glob("*/run.json")):
         paths = RunPaths(path.parent)
-        record = read_record(paths)
+        record = known_record(paths)
         if record is not None and paths.directory.name not in expected:
             name = f"{record.cell} seed {record.seed}"
             states.append(look(Expected(name, record.identity, record.epochs, paths)))
