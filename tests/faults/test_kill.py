@@ -68,6 +68,8 @@ def ends_like(place: Any, finished: Any, undisturbed: Any, arguments: tuple[str,
     assert code == 0, err
     assert place.results() == undisturbed
     assert out.replace(str(place.folder), "") == finished.tables.replace(str(finished.folder), "")
+    hidden = [path for path in place.folder.glob("*/*/.*") if path.name != ".hydra"]
+    assert not hidden, "half a file is left"
 
 
 def epochs(place: Any) -> int:

@@ -88,9 +88,10 @@ class Place:
         # could not, and scancel delivers it again after five seconds: it is ended before that.
         with subprocess.Popen(["scancel", "--signal=USR2", submitted.name]) as told:  # noqa: S603, S607
             try:
-                wait_until(lambda: "Requeued job" in self.logs(task), "a requeued job", seconds=4)
+                wait_until(lambda: "Caught signal" in self.logs(task), "a signal that arrives")
             finally:
                 told.kill()
+        wait_until(lambda: "Requeued job" in self.logs(task), "the requeue of a preempted job")
 
 
 @pytest.fixture
