@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,15 @@ def test_a_manifest_is_the_union_of_what_was_asked_for(folder: Path) -> None:
     again = expected(folder, "b", ONE, epochs=7)  # the newer word counts
     write_manifest(folder, [two, again])
     assert asked_for(folder) == [again, three, two]
+
+
+def test_sweeps_that_begin_at_once_in_one_folder_are_all_in_its_manifest(folder: Path) -> None:
+    wanted = [expected(folder, str(number), f"{number:064}") for number in range(16)]
+    (folder / ".sweep.json.abcd1234").touch()  # of a process that was killed
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda one: write_manifest(folder, [one]), wanted))
+    assert {one.identity for one in read_manifest(folder)} == {one.identity for one in wanted}
+    assert {path.name for path in folder.iterdir()} == {"sweep.json", "sweep.lock"}
 
 
 def test_a_folder_reads_the_same_where_it_has_moved_to(

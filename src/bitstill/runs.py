@@ -122,7 +122,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def _remove_halves(path: Path) -> None:
+def remove_halves(path: Path) -> None:
     """Remove what processes that were killed have left of :func:`write_atomically`."""
     for half in path.parent.glob(f".{path.name}.*"):
         half.unlink(missing_ok=True)
@@ -355,7 +355,7 @@ def exclusive(paths: RunPaths) -> Iterator[None]:
         lock.acquire()
     try:
         for path in paths.written:
-            _remove_halves(path)
+            remove_halves(path)
         yield
     finally:
         lock.release()

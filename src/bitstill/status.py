@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock
+
 from bitstill.errors import UserError
-from bitstill.runs import RunPaths, RunRecord, is_worked_on, known_record, write_atomically
+from bitstill.runs import (
+    RunPaths,
+    RunRecord,
+    is_worked_on,
+    known_record,
+    remove_halves,
+    write_atomically,
+)
 
 _MANIFEST = "sweep.json"
 
@@ -120,19 +129,23 @@ def seconds_left(states: Sequence[CellState]) -> float | None:
 
 def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
     """Say in a sweep's folder which runs it asks for, beside those it has asked for before."""
-    known = {one.identity: one for one in read_manifest(folder)}
-    known |= {one.identity: one for one in expected}
-    cells = [
-        {
-            "name": one.name,
-            "identity": one.identity,
-            "epochs": one.epochs,
-            "directory": os.path.relpath(one.paths.directory, folder),
-            "stored": os.path.relpath(one.stored.directory, folder) if one.stored else None,
-        }
-        for one in known.values()
-    ]
-    write_atomically(folder / _MANIFEST, json.dumps({"cells": cells}, indent=1).encode())
+    path = folder / _MANIFEST
+    with FileLock(folder / "sweep.lock"):  # two sweeps may begin in one folder at once
+        known = {one.identity: one for one in read_manifest(folder)}
+        known |= {one.identity: one for one in expected}
+        cells = [_plain(one, folder) for one in known.values()]
+        remove_halves(path)
+        write_atomically(path, json.dumps({"cells": cells}, indent=1).encode())
+
+
+def _plain(one: Expected, folder: Path) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "identity": one.identity,
+        "epochs": one.epochs,
+        "directory": os.path.relpath(one.paths.directory, folder),
+        "stored": os.path.relpath(one.stored.directory, folder) if one.stored else None,
+    }
 
 
 def read_manifest(folder: Path) -> list[Expected]:
