@@ -64,6 +64,7 @@ WRONG = {
     "logger": (["logger=tensorbord"], ["logger=tensorbord", "csv, tensorboard, wandb"]),
     "added logger": (["+logger.foo.x=1"], ["logger.foo", "tensorboard, wandb"]),
     "interpolation": (["schedule.l2=${nowhere}"], ["schedule.l2", "nowhere"]),
+    "deleted setting": (["~schedule.epochs"], ["schedule.epochs is not set", "schedule.epochs="]),
     "deleted group": (["~loss"], ["loss is not set"]),
     "experiment": (["experiment=tabel1"], ["experiment=tabel1", "did you mean table1?"]),
     "name": (["name=a/b"], ["name = 'a/b'", "plain name of a folder"]),

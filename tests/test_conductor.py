@@ -310,7 +310,7 @@ def test_a_run_whose_process_dies_three_times_has_failed(
     class Deadly(Workers):
         def do(self, cell: Cell) -> None:
             if cell.config.seed == 0:
-                write(cell, "running")
+                write(cell, "running", seconds=float(len(self.launched)))
                 raise BrokenProcessPool("a worker is gone")
             write(cell)
 
@@ -333,12 +333,34 @@ def test_a_worker_that_dies_before_it_begins_is_not_tried_for_ever(
 
     def launch(jobs: list[list[str]]) -> list[Any]:
         launched.append(jobs)
-        assert len(launched) < 10
         raise BrokenProcessPool("a worker is gone")
 
-    with pytest.raises(SweepFailedError, match="2 of 2 runs are not done"):
+    with pytest.raises(SweepFailedError, match="2 of 2 runs are not done") as caught:
         conductor.conduct(cells, tmp_path, launch)
-    assert "hard T=15 seed 0: missing" not in capfd.readouterr().err
+    assert len(launched) == 3
+    directory = cells[0].expected.paths.directory
+    named = f"\n  hard T=15 seed 0: BrokenProcessPool: a worker is gone ({directory})"
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("earlier", ["missing", "interrupted"])
+def test_after_a_death_that_left_no_record_all_is_launched_again(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured, earlier: str
+) -> None:
+    """Nor does it count against a run that an earlier sweep was interrupted in."""
+    if earlier == "interrupted":
+        write(cells[1], "interrupted")
+
+    class Twice(Workers):
+        def do(self, cell: Cell) -> None:
+            if len(self.launched) < 3:
+                raise BrokenProcessPool("a worker is gone")
+            write(cell)
+
+    launch = Twice(cells, write)
+    conductor.conduct(cells, tmp_path, launch)
+    assert launch.launched == [["seed=0", "seed=1"]] * 3
+    assert [look(cell.expected).status for cell in cells] == ["done", "done"]
 
 
 def test_a_death_does_not_end_what_is_run_again(

@@ -48,7 +48,8 @@ def cells(
     compose_run: Callable[..., DictConfig], small: tuple[str, ...], tmp_path: Path
 ) -> Callable[..., list[Cell]]:
     def of(*overrides: str) -> list[Cell]:
-        common = (*small, "schedule.epochs=10", f"paths.output={tmp_path}")
+        epochs = ("schedule.epochs=10", "teacher.schedule.epochs=10")
+        common = (*small, *epochs, f"paths.output={tmp_path}")
         return plan(
             [tuple(one.split()) for one in overrides], lambda one: compose_run(*common, *one)
         )
@@ -172,6 +173,111 @@ def test_teachers_that_students_read_are_counted(
     assert planned(cells("loss=hard"))[-1] == (
         "Teachers that students read: 0, of which 0 are trained"
     )
+
+
+@pytest.fixture
+def put_teacher(made_up: Callable[..., RunRecord], tmp_path: Path) -> Put:
+    """Writes the record of a student's teacher, or of a teacher, into the store."""
+
+    def of(cell: Cell, **changes: Any) -> None:
+        config = cell.config if cell.config.is_teacher else runs.teacher_of(cell.config)
+        identity = runs.identity(config, config.data.identity())
+        paths = RunPaths(tmp_path / "teachers" / identity)
+        paths.directory.mkdir(parents=True, exist_ok=True)
+        known = {"identity": identity, "model": "teacher", "images_per_second": 129.3}
+        made_up(**known | changes).write(paths)
+
+    return of
+
+
+def test_the_time_of_missing_teachers_is_counted_once_each(
+    cells: Callable[..., list[Cell]], put: Put, put_teacher: Put, planned: Plan
+) -> None:
+    # Students at 1293 images a second, so a second an epoch; teachers take ten of them.
+    *found, other, trained = cells(
+        *("loss=soft", "loss=soft_hard", "loss=hard seed=1 schedule.epochs=20"),
+        *("loss=soft seed=1 teacher.schedule.epochs=7", "loss=soft seed=2"),
+    )
+    put(found[2], images_per_second=1293.0)
+    assert planned(found)[-2] == (f"To do: 2 runs; missing teachers: 1; {UNKNOWN}; disk: 18 MB")
+    put_teacher(trained)
+    cost = "of one process, by the speed of earlier runs here"
+    for cells_, text in (
+        # Two students of ten epochs and their teacher, also of ten.
+        (found, f"2 runs; missing teachers: 1; time: 2:00 {cost}; disk: 18 MB"),
+        # A student whose teacher has another schedule: ten epochs, and seven.
+        ([other], f"1 runs; missing teachers: 1; time: 1:20 {cost}; disk: 12 MB"),
+        ([trained], f"1 runs; time: 0:10 {cost}; disk: 6 MB"),
+    ):
+        assert planned(cells_)[-2] == f"To do: {text}"
+
+    # What has begun is not begun anew, and what nobody is left to read is not trained.
+    put_teacher(found[0], status="interrupted", epoch=4)
+    assert "time: 1:20 of" in planned(found)[-2]
+    for student in found[:2]:
+        put(student, images_per_second=1293.0)
+    assert planned(found)[-2].startswith("To do: 0 runs; time: 0:00 ")
+
+
+def test_a_teacher_that_is_a_cell_itself_is_counted_there(
+    cells: Callable[..., list[Cell]], put: Put, put_teacher: Put, planned: Plan
+) -> None:
+    *found, other = cells("model=teacher", "loss=soft", "loss=hard seed=1")
+    put(other, images_per_second=1293.0)
+    put_teacher(cells("model=teacher seed=9")[0])
+    assert planned(found)[-2].startswith("To do: 2 runs; time: 1:50 of one process")
+
+    # Trained for a student, it is but copied; not so where the store has lost it.
+    put_teacher(found[0])
+    first, *_, cost, _ = planned(found)
+    assert first == "teacher seed 0 | interrupted | copy from the store"
+    assert cost.startswith("To do: 2 runs; time: 0:10 of one process")
+    [again] = cells("model=teacher sweep.rerun=all")
+    put(again, images_per_second=129.3)
+    assert planned([again])[0] == "teacher seed 0 | done | copy from the store"
+    put_teacher(again, status="failed", epoch=0)
+    first, *_, cost, _ = planned([again])
+    assert first == "teacher seed 0 | done | run again"
+    assert cost.startswith("To do: 1 runs; time: 1:40 of one process")
+
+
+def test_earlier_records_are_read_once_whatever_the_number_of_cells(
+    cells: Callable[..., list[Cell]],
+    put: Put,
+    planned: Plan,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = []
+
+    def reading(paths: RunPaths) -> RunRecord | None:
+        read.append(paths.directory.name)
+        return runs.known_record(paths)
+
+    found = cells(*(f"loss=hard seed={seed}" for seed in range(5)))
+    for cell in found[:2]:
+        put(cell, status="done")
+    monkeypatch.setattr("bitstill.planner.known_record", reading)
+    planned(found)
+    assert sorted(read) == sorted(cell.expected.paths.directory.name for cell in found[:2])
+
+
+def test_a_damaged_record_is_a_run_to_do(
+    cells: Callable[..., list[Cell]],
+    put: Put,
+    planned: Plan,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    found = cells("loss=hard seed=0", "loss=hard seed=1")
+    for cell in found:
+        put(cell, status="done", images_per_second=1293.0)
+    damaged = found[0].expected.paths.record
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    assert planned(found)[:2] == [
+        "hard T=15 seed 0 | missing | run",
+        "hard T=15 seed 1 | done | skip",
+    ]
+    [line] = caplog.messages
+    assert line.startswith(f"{damaged} is damaged")
 
 
 def test_plan_takes_what_train_takes_and_does_nothing(

@@ -100,8 +100,9 @@ def test_hydra_finds_the_plugins(name: str, kind: type[Plugin]) -> None:
     ("size", "batches"),
     [(None, [[0, 1, 2, 3, 4]]), (-1, [[0, 1, 2, 3, 4]]), (2, [[0, 1], [2, 3], [4]])],
 )
+@pytest.mark.parametrize("detached", [False, True])
 def test_jobs_are_launched_in_batches_and_counted_through(
-    size: int | None, batches: list[list[int]]
+    size: int | None, batches: list[list[int]], detached: bool
 ) -> None:
     launched = []
 
@@ -110,9 +111,10 @@ def test_jobs_are_launched_in_batches_and_counted_through(
             numbers = list(range(initial_job_idx, initial_job_idx + len(jobs)))
             assert jobs == [[f"seed={number}"] for number in numbers]
             launched.append(numbers)
-            return numbers
+            return [] if detached else numbers
 
     sweeper = plugin(SWEEPER)(max_batch_size=size)
     sweeper.launcher = Recording()
-    assert sweeper._launch([[f"seed={number}"] for number in range(5)]) == [0, 1, 2, 3, 4]
+    returned = sweeper._launch([[f"seed={number}"] for number in range(5)])
+    assert returned == ([] if detached else [0, 1, 2, 3, 4])
     assert launched == batches

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -270,32 +271,73 @@ def test_a_record_is_strict_json(tmp_path: Path) -> None:
 
 
 def test_no_record_is_none(tmp_path: Path) -> None:
-    assert runs.read_record(RunPaths(tmp_path)) is None
-    assert not runs.is_done(RunPaths(tmp_path), "a" * 64)
+    for read in (runs.read_record, runs.known_record, runs.record_to_go_on_from):
+        assert read(RunPaths(tmp_path)) is None
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "cannot be read"),
-        (b"\xff\xfe", "cannot be read"),
-        (b'{"schema_version": 1', "cannot be read"),
-        (b"[1]", "schema version None, and this bitstill reads 1"),
-        (b"{}", "schema version None, and this bitstill reads 1"),
-        (b'{"schema_version": 2}', "schema version 2, and this bitstill reads 1"),
-        (b'{"schema_version": 1}', "is no run record"),
-        (b'{"schema_version": 1, "colour": "red"}', "is no run record"),
-    ],
-)
-def test_a_foreign_record_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+DAMAGED = [
+    (b"", "Expecting value"),
+    (b"\xff", "codec can't decode"),
+    (b'{"schema_version": 1', "Expecting ',' delimiter"),
+    (b"[1]", "no schema version"),
+    (b"{}", "no schema version"),
+    (b'{"schema_version": 1}', "required positional arguments"),
+    (b'{"schema_version": 1, "colour": "red"}', "unexpected keyword argument 'colour'"),
+]
+
+
+@pytest.mark.parametrize(("content", "words"), DAMAGED)
+def test_a_damaged_record_is_refused_where_it_is_asked_for(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
     paths = RunPaths(tmp_path)
     paths.record.write_bytes(content)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(runs.DamagedRecordError) as caught:
         runs.read_record(paths)
     message = str(caught.value)
-    assert message.startswith(str(paths.record))
+    assert message.startswith(f"{paths.record} is damaged (")
     assert words in message
+    assert message.endswith("): run its command again, which keeps the file as run.json.damaged")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(("content", "words"), DAMAGED)
+def test_of_many_a_damaged_record_is_none_with_one_warning(
+    tmp_path: Path, content: bytes, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = RunPaths(tmp_path / "a")
+    paths.directory.mkdir()
+    paths.record.write_bytes(content)
+    assert runs.known_record(paths) is None
+    assert runs.load_sweep(tmp_path) == []
+    [line] = caplog.messages
+    assert line.startswith(f"{paths.record} is damaged (")
+    assert paths.record.read_bytes() == content
+
+
+@pytest.mark.parametrize(("content", "words"), DAMAGED)
+def test_a_damaged_record_is_kept_when_its_run_begins_again(
+    tmp_path: Path, content: bytes, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = RunPaths(tmp_path)
+    paths.record.write_bytes(content)
+    assert runs.record_to_go_on_from(paths) is None
+    assert caplog.messages == [f"{paths.record} was damaged: it is kept as run.json.damaged"]
+    assert not paths.record.exists()
+    assert paths.damaged_record.read_bytes() == content
+
+
+def test_a_record_of_another_schema_is_refused_everywhere(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path / "a")
+    paths.directory.mkdir()
+    paths.record.write_bytes(b'{"schema_version": 2}')
+    line = f"{paths.record} has schema version 2, and this bitstill reads 1: use the bitstill "
+    for read in (runs.read_record, runs.known_record, runs.record_to_go_on_from):
+        with pytest.raises(UserError, match=re.escape(line)):
+            read(paths)
+    with pytest.raises(UserError, match=re.escape(line)):
+        runs.load_sweep(tmp_path)
+    assert paths.record.exists()
 
 
 def test_a_folder_in_place_of_a_record_is_refused(tmp_path: Path) -> None:
@@ -304,14 +346,40 @@ def test_a_folder_in_place_of_a_record_is_refused(tmp_path: Path) -> None:
         runs.read_record(RunPaths(tmp_path))
 
 
-@pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
-def test_a_run_is_done_when_its_record_says_so(tmp_path: Path, status: str) -> None:
+def test_a_finished_run_is_known_by_its_record(
+    configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths, config = RunPaths(tmp_path), configure(tmp_path)
+    assert runs.finished_record(config, paths) is None
+    done = record(identity=identity(config, config.data.identity()))
+    done.write(paths)
+    assert runs.finished_record(config, paths) == done
+    assert runs.finished_record(configure(tmp_path, "sweep.rerun=none"), paths) == done
+    assert runs.finished_record(configure(tmp_path, "sweep.rerun=all"), paths) is None
+    assert runs.finished_record(configure(tmp_path, "seed=1"), paths) is None, "another run"
+    for status in ("running", "failed", "interrupted"):
+        record(identity=done.identity, status=status).write(paths)
+        assert runs.finished_record(config, paths) is None
+    paths.record.write_bytes(b"{")
+    assert runs.finished_record(config, paths) is None
+    assert not caplog.messages, "that is for the run to say"
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = RunPaths(tmp_path)
     record().write(paths)
-    assert runs.is_done(paths, "a" * 64)
-    assert not runs.is_done(paths, "b" * 64)
-    record(status=status).write(paths)
-    assert not runs.is_done(paths, "a" * 64)
+    paths.metrics.touch()
+    others = [tmp_path / name for name in (".student.bsq.abcd1234", "run.json.damaged", ".hydra")]
+    for path in others:
+        path.touch()
+    for name in ("run.json", "last.ckpt", "metrics.csv", "train_logits.safetensors"):
+        (tmp_path / f".{name}.abcd1234").touch()
+    with runs.exclusive(paths):
+        found = set(tmp_path.iterdir())
+    assert found == {paths.record, paths.metrics, paths.lock, *others}
+    assert runs.read_record(paths) == record()
 
 
 def test_a_sweep_is_read_in_the_order_of_names(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,15 @@ def test_a_manifest_is_the_union_of_what_was_asked_for(folder: Path) -> None:
     assert asked_for(folder) == [again, three, two]
 
 
+def test_sweeps_that_begin_at_once_in_one_folder_are_all_in_its_manifest(folder: Path) -> None:
+    wanted = [expected(folder, str(number), f"{number:064}") for number in range(16)]
+    (folder / ".sweep.json.abcd1234").touch()  # of a process that was killed
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda one: write_manifest(folder, [one]), wanted))
+    assert {one.identity for one in read_manifest(folder)} == {one.identity for one in wanted}
+    assert {path.name for path in folder.iterdir()} == {"sweep.json", "sweep.lock"}
+
+
 def test_a_folder_reads_the_same_where_it_has_moved_to(
     folder: Path, made_up: Record, tmp_path: Path
 ) -> None:
@@ -379,14 +389,32 @@ def test_status_of_nothing_is_one_line(show: Show, tmp_path: Path, options: list
     )
 
 
-def test_status_of_a_damaged_record_is_one_line(show: Show, swept: Path) -> None:
+def test_status_of_a_damaged_record_is_a_missing_run_and_one_warning(
+    show: Show, swept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     record = swept / "a" / "run.json"
     record.write_bytes(record.read_bytes()[:100])
+    found = []
+    for _ in range(2):  # `--watch` looks again and again
+        code, out, _ = show(str(swept), "--json")
+        assert code == 0
+        found.append([state["status"] for state in json.loads(out)])
+    assert found == [["missing", "running", "failed", "interrupted", "missing"]] * 2
+    [line] = caplog.messages
+    assert line.startswith(f"{record} is damaged (")
+    assert line.endswith("; until then the run counts as missing")
+
+
+def test_status_of_another_versions_record_is_one_line(show: Show, swept: Path) -> None:
+    record = swept / "a" / "run.json"
+    text = record.read_text()
+    record.write_text(text.replace('"schema_version": 1', '"schema_version": 9'))
     code, out, err = show(str(swept))
     assert (code, out) == (2, "")
-    assert err.startswith(f"bitstill: {record} cannot be read: ")
-    assert err.endswith("; move it away\n")
-    assert len(err.splitlines()) == 1
+    assert err == (
+        f"bitstill: {record} has schema version 9, and this bitstill reads 1: "
+        "use the bitstill that wrote it\n"
+    )
 
 
 def test_status_is_watched_until_the_sweep_stands_still(

@@ -435,6 +435,38 @@ def test_a_finished_run_is_not_trained_again(
     assert {path: path.stat().st_mtime_ns for path in distilled.folder.rglob("*")} == before
 
 
+def test_that_a_run_is_done_is_known_without_torch(distilled: Trained, small: Any) -> None:
+    """What was trained here is found by a command in a process that may not import it."""
+    code = (
+        "import sys; sys.modules['torch'] = None; from bitstill.application import train; "
+        "sys.exit(train(sys.argv[1:]))"
+    )
+    directory, teachers = distilled.paths.directory, distilled.config.paths.teachers
+    arguments = [*small, "loss=soft_hard", "schedule.epochs=2", f"hydra.run.dir={directory}"]
+    command = [sys.executable, "-c", code, *arguments, f"paths.teachers={teachers}"]
+    before = distilled.paths.record.read_bytes()
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    assert found.returncode == 0, found.stderr
+    assert "soft_hard T=15: test accuracy " in found.stderr
+    assert distilled.paths.record.read_bytes() == before
+
+
+def test_a_teacher_that_is_run_again_stays_in_its_store(
+    distilled: Trained, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Students may be reading it."""
+    monkeypatch.delattr(bitstill.train, "_fit")
+    before = contents(distilled.teacher.directory)
+    teachers = f"paths.teachers={distilled.config.paths.teachers}"
+    for rerun in ("failed", "all"):
+        config = configure(tmp_path, "model=teacher", teachers, f"sweep.rerun={rerun}")
+        copied = trained(config, tmp_path)
+        assert copied.record.status == "done"
+        assert copied.paths.weights.read_bytes() == before[distilled.teacher.weights]
+        assert contents(distilled.teacher.directory) == before
+        copied.paths.weights.write_bytes(b"to be copied again")
+
+
 def test_without_validation_images_there_is_no_best_val(
     configure: Configure, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ from bitstill.conf import conf_directory
 from bitstill.errors import SweepFailedError, UserError, nearest
 
 if TYPE_CHECKING:
+    from bitstill.runs import RunRecord
     from bitstill.schema import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -96,8 +97,6 @@ def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
 
 
 def _train(config: "TrainConfig", directory: Path, *, progress: bool) -> None:
-    from bitstill.train import run
-
     # Importing Lightning makes it talk: of hardware that is not there, and of other products.
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -107,12 +106,23 @@ def _train(config: "TrainConfig", directory: Path, *, progress: bool) -> None:
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", ".*does not have many workers")
         warnings.filterwarnings("ignore", ".*`srun` command is available")
-        record = run(config, directory, progress=progress)
+        record = _record(config, directory, progress=progress)
     last = record.selections[config.evaluation.statistics[-1]]["last"]
     assert last is not None  # noqa: S101  # only best_val may be
     log.info(
         "%s: test accuracy %.2f %%, in %s", record.cell, 100 * last["test/accuracy"], directory
     )
+
+
+def _record(config: "TrainConfig", directory: Path, *, progress: bool) -> "RunRecord":
+    from bitstill.runs import RunPaths, finished_record
+
+    found = finished_record(config, RunPaths(directory))
+    if found is not None:  # known in a moment, without torch
+        return found
+    from bitstill.train import run
+
+    return run(config, directory, progress=progress)
 
 
 def train(arguments: list[str]) -> int:

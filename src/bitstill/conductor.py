@@ -6,6 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn, JobStatus
 from rich.console import Console
 
 from bitstill.console import print_tables, progress
@@ -17,6 +18,7 @@ from bitstill.sweep import Cell
 Launch = Callable[[list[list[str]]], Sequence[Any]]
 
 _DEATHS_ALLOWED = 3  # of a run's process, before the run counts as failed
+_NOBODY = ""  # the identity that a death counts for, when no run was at work
 
 
 def conduct(cells: Sequence[Cell], folder: Path, launch: Launch) -> Sequence[Any]:
@@ -63,20 +65,33 @@ def _launch_all(left: Sequence[Cell], launch: Launch) -> tuple[Sequence[Cell], S
     """
     deaths: Counter[str] = Counter()
     before = {cell.overrides: look(cell.expected) for cell in left}
+    latest = before
     while True:
         try:
             return left, launch([list(cell.overrides) for cell in left])
-        except BrokenProcessPool:
+        except BrokenProcessPool as error:
+            now = {cell.overrides: look(cell.expected) for cell in left}
             killed = [
-                state for cell in left if (state := look(cell.expected)).status == "interrupted"
+                state
+                for overrides, state in now.items()
+                if state.status == "interrupted" and state != latest[overrides]
             ]
-            deaths.update(state.expected.identity for state in killed)
+            # With none at work, a process has died before it began a run; nobody knows which.
+            deaths.update([state.expected.identity for state in killed] or [_NOBODY])
             for state in killed:
                 if deaths[state.expected.identity] >= _DEATHS_ALLOWED:
                     mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
             left = [cell for cell in left if _is_left(look(cell.expected), before[cell.overrides])]
-            if not left or not killed:
-                return left, []
+            if not left or deaths[_NOBODY] >= _DEATHS_ALLOWED:
+                return left, [_lost(error) for _ in left]
+            latest = now
+
+
+def _lost(error: BrokenProcessPool) -> JobReturn:
+    """Return what a launcher would of a job whose process died before it began."""
+    lost = JobReturn()
+    lost.status, lost.return_value = JobStatus.FAILED, error
+    return lost
 
 
 def _is_left(now: CellState, before: CellState) -> bool:

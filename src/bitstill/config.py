@@ -10,7 +10,11 @@ from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
+from omegaconf.errors import (
+    InterpolationKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+)
 
 from bitstill.errors import UserError, nearest
 from bitstill.schema import TARGETS, Range, TrainConfig
@@ -49,12 +53,19 @@ def _resolved(composed: DictConfig) -> dict[str, Any]:
         node = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
-        key = str(error.full_key or str(error).rpartition(" ")[2])
-        raise UserError(f"{key} is not set: give {key}=VALUE on the command line") from error
+        raise _not_set(str(error.full_key or str(error).rpartition(" ")[2])) from error
     except InterpolationResolutionError as error:
-        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+        first = str(error).splitlines()[0]
+        key = first.split("'")[1] if isinstance(error, InterpolationKeyError) else ""
+        if key in settings():  # that another one refers to
+            raise _not_set(key) from error
+        raise UserError(f"{error.full_key}: {first}") from error
     assert isinstance(plain, dict)  # noqa: S101  # a DictConfig's container
     return {str(key): value for key, value in plain.items()}
+
+
+def _not_set(key: str) -> UserError:
+    return UserError(f"{key} is not set: give {key}=VALUE on the command line")
 
 
 def _built(schema: type, plain: Mapping[str, Any], prefix: str) -> object:

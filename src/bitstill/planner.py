@@ -1,7 +1,8 @@
 """What a sweep would do, and what it would cost, before anything runs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -9,12 +10,31 @@ from rich.console import Console
 from rich.table import Table
 
 from bitstill.console import clock
-from bitstill.runs import RunPaths, identity, read_record, teacher_of
+from bitstill.runs import RunPaths, identity, known_record, teacher_of
+from bitstill.schema import TrainConfig
 from bitstill.status import CellState, look
 from bitstill.sweep import Cell
 
 # A checkpoint, two files of weights, curves and per-image results, as measured.
 _RUN_BYTES = 6_100_000
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that a sweep would do, or go on with.
+
+    Attributes:
+        config: what is trained.
+        epochs: that are left; a teacher that lies in the store has none.
+    """
+
+    config: TrainConfig
+    epochs: int
+
+    def seconds(self, speeds: Mapping[str, float]) -> float:
+        """Estimate them from images per second by kind of model; NaN for a kind not seen yet."""
+        images = self.config.data.training_images() * self.epochs
+        return images / speeds.get(_kind(self.config), math.nan) if images else 0.0
 
 
 def show_plan(cells: Sequence[Cell]) -> None:
@@ -24,56 +44,80 @@ def show_plan(cells: Sequence[Cell]) -> None:
     ``paths.output``; without any, it is said to be unknown.
     """
     table = Table("run", "now", "then", title=f"{len(cells)} runs", title_justify="left")
-    seconds, left = 0.0, 0
+    left: dict[str, Training] = {}
     for cell in cells:
         state = look(cell.expected)
-        action = _action(cell, state)
+        training = _training(cell, state)
+        action = _action(cell, state, training)
         table.add_row(cell.expected.name, state.status, action)
         if action != "skip":
-            left += 1
-            seconds += _seconds(cell, state)
-    console = Console()
-    console.print(table)
-    wanted = _teachers(cells)
-    trained = sum(wanted.values())
+            left[cell.expected.identity] = training
+    teachers = _teachers(cells)
+    wanted = _teachers([cell for cell in cells if cell.expected.identity in left])
+    extra = {name: one for name, one in wanted.items() if one.epochs and name not in left}
+    speeds = _speeds(cells)
+    seconds = sum(one.seconds(speeds) for one in (left | extra).values())
     cost = (
         "unknown until a run of each kind has finished here"
         if math.isnan(seconds)
         else (f"{clock(seconds)} of one process, by the speed of earlier runs here")
     )
-    console.print(f"To do: {left} runs; time: {cost}; disk: {left * _RUN_BYTES / 1e6:.0f} MB")
-    console.print(f"Teachers that students read: {len(wanted)}, of which {trained} are trained")
+    work = f"{len(left)} runs" + (f"; missing teachers: {len(extra)}" if extra else "")
+    disk = len(left | extra) * _RUN_BYTES / 1e6
+    trained = sum(not one.epochs for one in teachers.values())
+    console = Console()
+    console.print(table)
+    console.print(f"To do: {work}; time: {cost}; disk: {disk:.0f} MB", soft_wrap=True)
+    console.print(f"Teachers that students read: {len(teachers)}, of which {trained} are trained")
 
 
-def _action(cell: Cell, state: CellState) -> str:
+def _action(cell: Cell, state: CellState, training: Training) -> str:
     if not cell.is_left:
         return "skip"
+    if not training.epochs and cell.config.is_teacher:
+        return "copy from the store"
     if state.status == "done":
         return "run again"
     return f"go on from epoch {state.epoch}" if state.epoch else "run"
 
 
-def _seconds(cell: Cell, state: CellState) -> float:
-    """Estimate a cell's seconds, NaN where no run of its kind has finished."""
-    kind = "teacher" if cell.config.is_teacher else "student"
-    speeds = []
-    for path in Path(cell.config.paths.output).glob("*/*/run.json"):
-        record = read_record(RunPaths(path.parent))
-        if record is not None and record.status == "done" and record.model == kind:
-            speeds.append(record.images_per_second)
-    if not speeds:
-        return math.nan
-    done = state.epoch if state.status != "done" else 0
-    images = cell.config.data.training_images() * (cell.expected.epochs - done)
-    return images / median(speeds)
+def _training(cell: Cell, state: CellState) -> Training:
+    if cell.config.is_teacher:
+        return _stored(cell.config, cell.expected.identity)
+    done = 0 if state.status == "done" else state.epoch
+    return Training(cell.config, cell.expected.epochs - done)
 
 
-def _teachers(cells: Sequence[Cell]) -> dict[str, bool]:
-    """Return the identities of all teachers that students read, and whether each is trained."""
-    found = {}
-    for cell in cells:
-        if cell.config.needs_teacher:
-            name = identity(teacher_of(cell.config), cell.config.data.identity())
-            record = read_record(RunPaths(Path(cell.config.paths.teachers) / name))
-            found[name] = record is not None and record.status == "done"
-    return found
+def _stored(teacher: TrainConfig, name: str) -> Training:
+    """Return what is left to train of a teacher in the store."""
+    record = known_record(RunPaths(Path(teacher.paths.teachers) / name))
+    if record is None:
+        return Training(teacher, teacher.schedule.epochs)
+    # Killed after its last epoch and before its end, it has something left all the same.
+    left = max(1, teacher.schedule.epochs - record.epoch)
+    return Training(teacher, 0 if record.status == "done" else left)
+
+
+def _teachers(cells: Iterable[Cell]) -> dict[str, Training]:
+    """Return what is left of all teachers that students read, by identity."""
+    configs = [cell.config for cell in cells if cell.config.needs_teacher]
+    teachers = {identity(teacher_of(one), one.data.identity()): teacher_of(one) for one in configs}
+    return {name: _stored(config, name) for name, config in teachers.items()}
+
+
+def _speeds(cells: Iterable[Cell]) -> dict[str, float]:
+    """Return the median images per second of finished runs, by kind of model."""
+    outputs = {Path(cell.config.paths.output) for cell in cells}
+    stores = {Path(cell.config.paths.teachers) for cell in cells}
+    paths = {path for output in outputs for path in output.glob("*/*/run.json")}
+    paths |= {path for store in stores for path in store.glob("*/run.json")}
+    seen: dict[str, list[float]] = {}
+    for path in paths:
+        record = known_record(RunPaths(path.parent))
+        if record is not None and record.status == "done":
+            seen.setdefault(record.model, []).append(record.images_per_second)
+    return {kind: median(speeds) for kind, speeds in seen.items()}
+
+
+def _kind(config: TrainConfig) -> str:
+    return "teacher" if config.is_teacher else "student"

@@ -7,6 +7,7 @@ sweep of hundreds of runs can be planned and looked at in a moment.
 import csv
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import io
 import json
@@ -44,7 +45,6 @@ def teacher_of(config: TrainConfig) -> TrainConfig:
         model=ModelConfig(_target_="bitstill.models.Teacher"),
         seed=config.teacher.seed,
         schedule=config.teacher.schedule,
-        sweep=dataclasses.replace(config.sweep, rerun="failed"),  # not with each of its students
     )
 
 
@@ -122,6 +122,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def remove_halves(path: Path) -> None:
+    """Remove what processes that were killed have left of :func:`write_atomically`."""
+    for half in path.parent.glob(f".{path.name}.*"):
+        half.unlink(missing_ok=True)
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """The files of a run."""
@@ -132,6 +138,11 @@ class RunPaths:
     def record(self) -> Path:
         """The record, JSON."""
         return self.directory / "run.json"
+
+    @property
+    def damaged_record(self) -> Path:
+        """Where a record goes that cannot be read, when its run is begun again."""
+        return self.directory / "run.json.damaged"
 
     @property
     def metrics(self) -> Path:
@@ -173,13 +184,17 @@ class RunPaths:
         """For each kind of statistics and selection, a bit a test image: right or wrong; NumPy."""
         return self.directory / "correctness.npz"
 
-    def clear(self) -> None:
-        """Remove what training wrote, so that it begins anew; the log and the lock stay."""
-        written = (
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """What training writes, but for the log and the lock."""
+        return (
             *(self.record, self.metrics, self.correctness, self.teacher_logits, self.packed),
             *(self.checkpoint, self.previous_checkpoint, self.weights, self.best_val_weights),
         )
-        for path in written:
+
+    def clear(self) -> None:
+        """Remove what training wrote, so that it begins anew; the log and the lock stay."""
+        for path in self.written:
             path.unlink(missing_ok=True)
 
     @property
@@ -264,28 +279,73 @@ class RunRecord:
         return "teacher" if self.temperature is None else f"{self.loss} T={self.temperature:g}"
 
 
+class DamagedRecordError(UserError):
+    """A file that should hold a record holds none: it was cut short, say."""
+
+
 def read_record(paths: RunPaths) -> RunRecord | None:
     """Read a run's record, or None where there is none yet.
 
     Raises:
-        UserError: the file is no record of a schema version that this code knows.
+        DamagedRecordError: the file is no record.
+        UserError: it is one of another schema version, or cannot be opened.
     """
     try:
         plain = json.loads(paths.record.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UserError(f"{paths.record} cannot be read: {error}; move it away") from error
-    if not isinstance(plain, dict) or plain.get("schema_version") != SCHEMA_VERSION:
-        found = plain.get("schema_version") if isinstance(plain, dict) else None
+    except ValueError as error:
+        raise _damaged(paths, error) from error
+    version = plain.get("schema_version") if isinstance(plain, dict) else None
+    if version is None:
+        raise _damaged(paths, "it has no schema version")
+    if version != SCHEMA_VERSION:
         raise UserError(
-            f"{paths.record} has schema version {found}, and this bitstill reads {SCHEMA_VERSION}: "
-            "use the bitstill that wrote it"
+            f"{paths.record} has schema version {version}, and this bitstill reads "
+            f"{SCHEMA_VERSION}: use the bitstill that wrote it"
         )
     try:
         return RunRecord(**plain)
     except TypeError as error:
-        raise UserError(f"{paths.record} is no run record: {error}; move it away") from error
+        raise _damaged(paths, error) from error
+
+
+def _damaged(paths: RunPaths, reason: object) -> DamagedRecordError:
+    return DamagedRecordError(
+        f"{paths.record} is damaged ({reason}): run its command again, which keeps the file as "
+        f"{paths.damaged_record.name}"
+    )
+
+
+def known_record(paths: RunPaths) -> RunRecord | None:
+    """Read a run's record as one of many: a damaged one costs a warning, and is none.
+
+    Raises:
+        UserError: as :func:`read_record`, for what is not damage.
+    """
+    try:
+        return read_record(paths)
+    except DamagedRecordError as error:
+        _warn_once(f"{error}; until then the run counts as missing")
+        return None
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    """Warn; once in a process, which may look at the same files again and again."""
+    log.warning(text)
+
+
+def record_to_go_on_from(paths: RunPaths) -> RunRecord | None:
+    """Read a run's record before training; a damaged one is moved aside, with a warning."""
+    try:
+        return read_record(paths)
+    except DamagedRecordError:
+        paths.record.replace(paths.damaged_record)
+        log.warning("%s was damaged: it is kept as %s", paths.record, paths.damaged_record.name)
+        return None
 
 
 @contextmanager
@@ -299,6 +359,8 @@ def exclusive(paths: RunPaths) -> Iterator[None]:
         log.info("waiting for another process, which works on %s", paths.directory)
         lock.acquire()
     try:
+        for path in paths.written:
+            remove_halves(path)
         yield
     finally:
         lock.release()
@@ -316,15 +378,23 @@ def is_worked_on(paths: RunPaths) -> bool:
     return False
 
 
-def is_done(paths: RunPaths, run_identity: str) -> bool:
-    """Whether a directory holds the finished run of an identity."""
-    record = read_record(paths)
-    return record is not None and record.status == "done" and record.identity == run_identity
+def finished_record(config: TrainConfig, paths: RunPaths) -> RunRecord | None:
+    """Return the record of a run that is done and is not asked for again; else None.
+
+    Without a lock: the folder may be another's, and read-only.
+    """
+    try:
+        record = read_record(paths)
+    except DamagedRecordError:
+        return None  # the run moves it aside
+    if record is None or record.status != "done" or config.sweep.rerun == "all":
+        return None
+    return record if record.identity == identity(config, config.data.identity()) else None
 
 
 def load_sweep(directory: Path) -> list[RunRecord]:
     """Read all records in the folders of a sweep, in the order of their names."""
-    found = (read_record(RunPaths(path.parent)) for path in sorted(directory.glob("*/run.json")))
+    found = (known_record(RunPaths(path.parent)) for path in sorted(directory.glob("*/run.json")))
     return [record for record in found if record is not None]
 
 

@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock
+
 from bitstill.errors import UserError
-from bitstill.runs import RunPaths, RunRecord, is_worked_on, read_record, write_atomically
+from bitstill.runs import (
+    RunPaths,
+    RunRecord,
+    is_worked_on,
+    known_record,
+    remove_halves,
+    write_atomically,
+)
 
 _MANIFEST = "sweep.json"
 
@@ -87,7 +96,7 @@ def look(expected: Expected) -> CellState:
     """Read what is known of a run now."""
     places = [paths for paths in (expected.paths, expected.stored) if paths is not None]
     for paths in places:
-        record = read_record(paths)
+        record = known_record(paths)
         if record is not None and record.identity == expected.identity:
             status: State = record.status
             if status == "running" and not is_worked_on(paths):
@@ -120,19 +129,23 @@ def seconds_left(states: Sequence[CellState]) -> float | None:
 
 def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
     """Say in a sweep's folder which runs it asks for, beside those it has asked for before."""
-    known = {one.identity: one for one in read_manifest(folder)}
-    known |= {one.identity: one for one in expected}
-    cells = [
-        {
-            "name": one.name,
-            "identity": one.identity,
-            "epochs": one.epochs,
-            "directory": os.path.relpath(one.paths.directory, folder),
-            "stored": os.path.relpath(one.stored.directory, folder) if one.stored else None,
-        }
-        for one in known.values()
-    ]
-    write_atomically(folder / _MANIFEST, json.dumps({"cells": cells}, indent=1).encode())
+    path = folder / _MANIFEST
+    with FileLock(folder / "sweep.lock"):  # two sweeps may begin in one folder at once
+        known = {one.identity: one for one in read_manifest(folder)}
+        known |= {one.identity: one for one in expected}
+        cells = [_plain(one, folder) for one in known.values()]
+        remove_halves(path)
+        write_atomically(path, json.dumps({"cells": cells}, indent=1).encode())
+
+
+def _plain(one: Expected, folder: Path) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "identity": one.identity,
+        "epochs": one.epochs,
+        "directory": os.path.relpath(one.paths.directory, folder),
+        "stored": os.path.relpath(one.stored.directory, folder) if one.stored else None,
+    }
 
 
 def read_manifest(folder: Path) -> list[Expected]:
@@ -165,13 +178,13 @@ def read_sweep(folder: Path) -> list[CellState]:
     """Return the state of every run in a sweep's folder, asked for by its manifest or found there.
 
     Raises:
-        UserError: there is no sweep in the folder, or a record cannot be read.
+        UserError: there is no sweep in the folder, or a record is of another schema version.
     """
     states = [look(one) for one in read_manifest(folder)]
     expected = {state.expected.paths.directory.name for state in states}
     for path in sorted(folder.glob("*/run.json")):
         paths = RunPaths(path.parent)
-        record = read_record(paths)
+        record = known_record(paths)
         if record is not None and paths.directory.name not in expected:
             name = f"{record.cell} seed {record.seed}"
             states.append(look(Expected(name, record.identity, record.epochs, paths)))

@@ -31,9 +31,11 @@ from bitstill.runs import (
     RunRecord,
     Status,
     exclusive,
+    finished_record,
     identity,
     portable,
     read_record,
+    record_to_go_on_from,
     teacher_of,
     write_atomically,
 )
@@ -63,6 +65,9 @@ def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunR
     Raises:
         UserError: something in the configuration does not fit the data, the machine or the folder.
     """
+    paths = RunPaths(directory)
+    if (found := finished_record(config, paths)) is not None:
+        return found
     keep_freed_memory()
     stored = config.data.load()
 
@@ -77,7 +82,7 @@ def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunR
             logits = _teacher_logits(teacher_of(config), data, progress=progress).to(device)
         _fit(config, data, logits, paths, progress=progress)
 
-    return _settle(config, stored, RunPaths(directory), fit)
+    return _settle(config, stored, paths, fit)
 
 
 def _settle(
@@ -85,19 +90,16 @@ def _settle(
 ) -> RunRecord:
     """Bring a run to its end, alone, and leave a record of whatever that end is."""
     new = _new_record(config, data)
-    early = read_record(paths)
-    if early is not None and early.identity == new.identity and _stays(early, config):
-        return early  # without a lock: the folder may be another's, and read-only
     with exclusive(paths):
-        found = read_record(paths)
+        found = record_to_go_on_from(paths)
         if found is not None and found.identity != new.identity:
             raise UserError(
                 f"{paths.directory} holds another run ({found.identity[:10]}, and this is "
                 f"{new.identity[:10]}): give another folder, or move that one away"
             )
-        if found is not None and _stays(found, config):
-            return found
         if found is not None and found.status == "done":
+            if config.sweep.rerun != "all":  # another process was first
+                return found
             paths.clear()
         try:
             fit(paths)
@@ -110,10 +112,6 @@ def _settle(
         record = read_record(paths)
         assert record is not None  # noqa: S101  # a fit ends with it
         return record
-
-
-def _stays(found: RunRecord, config: TrainConfig) -> bool:
-    return found.status == "done" and config.sweep.rerun != "all"
 
 
 def _mark(new: RunRecord, paths: RunPaths, status: Status, error: Exception | None = None) -> None:
@@ -188,7 +186,14 @@ def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPath
     store = TeacherStore(Path(config.paths.teachers))
     teacher_identity = identity(config, data.identity)
     paths = store.paths(teacher_identity)
-    _settle(config, data, paths, lambda paths: _fit(config, data, None, paths, progress=progress))
+    # What students may be reading is not trained again under them.
+    config = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, rerun="failed"))
+
+    def fit(paths: RunPaths) -> None:
+        _fit(config, data, None, paths, progress=progress)
+
+    if finished_record(config, paths) is None:
+        _settle(config, data, paths, fit)
     store.verify(teacher_identity)
     return paths
 

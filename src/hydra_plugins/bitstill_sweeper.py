@@ -77,6 +77,8 @@ class GridSweeper(BasicSweeper):
     def _launch(self, jobs: list[list[str]]) -> list[Any]:
         assert self.launcher is not None  # noqa: S101  # Hydra has called setup
         returns: list[Any] = []
+        launched = 0  # not as many as there are returns: a detached sweep has none
         for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size or -1):
-            returns += self.launcher.launch(batch, initial_job_idx=len(returns))
+            returns += self.launcher.launch(batch, initial_job_idx=launched)
+            launched += len(batch)
         return returns

@@ -14,12 +14,11 @@ import pytest
 
 from bitstill.runs import RunPaths, load_sweep, read_record
 
-# A teacher and two students of four epochs: some seconds.
+# A teacher and two students of six epochs on few images: some seconds.
 OVERRIDES = (
     "name=mine",
     "seed=0",
-    "schedule.epochs=4",
-    "schedule.batch_size=128",
+    "schedule.epochs=6",
     "evaluation.calibration_images=64",
     "trainer.threads=1",
 )
@@ -41,6 +40,8 @@ class Place:
     """An output folder, and ``bitstill train`` in processes that write there."""
 
     folder: Path
+    images: tuple[str, ...]
+    tables: str = ""
     processes: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
@@ -50,7 +51,7 @@ class Place:
         process = subprocess.Popen(  # noqa: S603
             [
                 *(sys.executable, "-m", "bitstill", "train", *flags),
-                *(*OVERRIDES, f"paths.output={self.folder}", *given),
+                *(*OVERRIDES, *self.images, f"paths.output={self.folder}", *given),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -99,8 +100,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    found = Place(tmp_path / "output")
+def place(tmp_path: Path, few_images: tuple[str, ...]) -> Iterator[Place]:
+    found = Place(tmp_path / "output", few_images)
     yield found
     for process in found.processes:
         if process.poll() is None:
@@ -118,10 +119,10 @@ def parallel() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def finished(tmp_path_factory: pytest.TempPathFactory, few_images: tuple[str, ...]) -> Place:
     """Where a sweep has run that nothing happens to."""
-    place = Place(tmp_path_factory.mktemp("undisturbed"))
-    code, _, err = place.run(*SWEPT)
+    place = Place(tmp_path_factory.mktemp("undisturbed"), few_images)
+    code, place.tables, err = place.run(*SWEPT)
     assert code == 0, err
     return place
 

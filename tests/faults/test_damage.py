@@ -46,22 +46,55 @@ def stored(place: Any) -> RunPaths:
     return RunPaths(directory)
 
 
-def test_a_record_that_is_cut_in_half(done: Any, undisturbed: Any, swept: tuple[str, ...]) -> None:
-    hard, other = done.directory("hard"), done.directory("soft_hard")
-    record = hard / "run.json"
-    record.write_bytes(record.read_bytes()[: record.stat().st_size // 2])
-    before = contents(hard, other, done.folder / "teachers")
-    for arguments in (swept, ("loss=hard",)):
-        code, _, err = done.run(*arguments)
-        assert code == 2
-        assert one_line(err).startswith(f"bitstill: {record} cannot be read: ")
-        assert one_line(err).endswith("; move it away")
-    assert contents(hard, other, done.folder / "teachers") == before, "something was changed"
+def cut(path: Path) -> bytes:
+    """Leave a file half its content, which is returned."""
+    half = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(half)
+    return half
 
-    record.unlink()
+
+def test_a_record_that_is_cut_in_half(
+    done: Any, undisturbed: Any, swept: tuple[str, ...], bitstill: Any
+) -> None:
+    """It costs a line; its run is brought to its end again, and the others are left alone."""
+    paths, other = RunPaths(done.directory("hard")), done.directory("soft_hard")
+    half = cut(paths.record)
+    before = contents(paths.directory, other, done.folder / "teachers")
+    for command in ("status", "report"):
+        shown = bitstill(command, str(done.folder / "mine"))
+        assert shown.returncode == 0, shown.stderr
+        [line] = shown.stderr.splitlines()
+        assert line.startswith(f"{paths.record} is damaged (")
+        assert "soft_hard" in shown.stdout
+    assert contents(paths.directory, other, done.folder / "teachers") == before
+
     code, _, err = done.run(*swept)
     assert code == 0, err
-    assert err.startswith("2 runs: 1 skipped, 1 to do\n")
+    line, counted, *_ = err.splitlines()
+    assert line.startswith(f"{paths.record} is damaged (")
+    assert counted == "2 runs: 1 skipped, 1 to do"
+    assert err.count("damaged") == 2, "the line itself has it twice"
+    assert done.results() == undisturbed
+    assert paths.damaged_record.read_bytes() == half
+    assert contents(other, done.folder / "teachers").items() <= before.items()
+    assert "run.json was damaged: it is kept as " in (paths.directory / "train.log").read_text()
+
+
+@pytest.mark.parametrize("which", ["the run's own", "its teacher's"])
+def test_a_record_that_is_cut_in_half_under_a_run_alone(
+    done: Any, undisturbed: Any, which: str
+) -> None:
+    own = RunPaths(done.directory("soft_hard"))
+    paths = own if which == "the run's own" else stored(done)
+    half = cut(paths.record)
+    if paths is not own:
+        own.record.unlink()  # so that it is begun again
+    code, _, err = done.run("loss=soft_hard")
+    assert code == 0, err
+    assert [line for line in err.splitlines() if "damaged" in line] == [
+        f"{paths.record} was damaged: it is kept as run.json.damaged"
+    ]
+    assert paths.damaged_record.read_bytes() == half
     assert done.results() == undisturbed
 
 
@@ -118,7 +151,7 @@ def test_checkpoints_that_are_damaged(place: Any, undisturbed: Any) -> None:
         log = (directory / "train.log").read_text()
         for path in damaged:
             assert log.count(f"{path} is damaged (its checksum does not fit): going on from") == 1
-        assert log.count(": epoch ") == (0 if len(damaged) == 1 else 4)
+        assert log.count(": epoch ") == (0 if len(damaged) == 1 else 6)
         results = place.results()
         assert results.weights[name] == undisturbed.weights[name]
         assert results.metrics[name] == undisturbed.metrics[name]

@@ -67,3 +67,13 @@ def test_a_folder_without_runs_is_said(name: str, what: str, tmp_path: Path) -> 
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=f"{what}: give the folder of a sweep, such as"):
         read_sweep(tmp_path / name)
+
+
+def test_a_damaged_record_costs_a_run_and_a_warning(
+    write_run: Callable[..., RunPaths], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged, _ = (write_run(tmp_path, "hard", 15.0, seed, 90.0) for seed in (0, 1))
+    damaged.record.write_bytes(damaged.record.read_bytes()[:100])
+    assert [run.record.seed for run in read_sweep(tmp_path)] == [1]
+    [line] = caplog.messages
+    assert line.startswith(f"{damaged.record} is damaged (")

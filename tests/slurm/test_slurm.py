@@ -6,12 +6,17 @@ node, as root, from Debian's packages. `BITSTILL_TEST_SLURM=1` says that there i
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from bitstill.runs import RunPaths, is_worked_on, read_record
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,108 +24,135 @@ pytestmark = [
 ]
 
 FAILING = "[1e37,1e37,1e37]"
+# The first is the first task of the job array. Its epochs are many, so that it is at work still
+# when it has been seen at work and is told to stop.
+PREEMPTED, EPOCHS = "hard-T15-seed3-*", 20
 GRIDS = (
-    'hydra.sweeper.grids=[{loss:"hard,soft",seed:"0,1,2"},{seed:"3"},'
+    f'hydra.sweeper.grids=[{{seed:"3",schedule.epochs:"{EPOCHS}"}},'
+    '{loss:"hard,soft",seed:"0,1,2",schedule.epochs:"2"},'
     f'{{seed:"4",schedule.learning_rates:"{FAILING}"}}]'
 )
-SETTINGS = (
-    "schedule.epochs=3",
-    "schedule.batch_size=128",
-    "evaluation.calibration_images=64",
-    "trainer.threads=1",
-)
+SETTINGS = ("evaluation.calibration_images=64", "trainer.threads=1")
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.array_parallelism=2")
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "bitstill", "train", "-m", GRIDS, *SETTINGS, *arguments]
-    return subprocess.Popen(  # noqa: S603
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+@dataclass(frozen=True)
+class Place:
+    """A folder, and ``bitstill`` in processes that work there."""
+
+    folder: Path
+    images: tuple[str, ...]
+
+    @property
+    def sweep(self) -> Path:
+        return self.folder / "multirun/default"
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "bitstill", "train", "-m", GRIDS]
+        return subprocess.Popen(  # noqa: S603
+            [*command, *self.images, *SETTINGS, *arguments],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def statuses(self) -> list[str]:
+        """Ask ``bitstill status``."""
+        command = [sys.executable, "-m", "bitstill", "status", "multirun/default", "--json"]
+        shown = subprocess.run(  # noqa: S603
+            command, cwd=self.folder, capture_output=True, text=True, check=True
+        )
+        return sorted(one["status"] for one in json.loads(shown.stdout))
+
+    def curves(self) -> dict[str, bytes]:
+        return {path.parent.name: path.read_bytes() for path in self.sweep.glob("*/metrics.csv")}
+
+    def logs(self, task: int) -> str:
+        """Read what submitit has said of a task of the job array."""
+        found = sorted(self.sweep.glob(f".submitit/*_{task}/*_log.out"))
+        return "".join(path.read_text() for path in found)
+
+    def preempt(self, pattern: str, *, task: int) -> None:
+        """Tell a run at work, after its first epoch, what submitit takes as preemption."""
+
+        def finished() -> int:
+            found = [RunPaths(path) for path in self.sweep.glob(pattern)]
+            known = [read_record(paths) for paths in found if is_worked_on(paths)]
+            return max((record.epoch for record in known if record is not None), default=0)
+
+        wait_until(finished, "an epoch of the run that is to be preempted")
+        assert finished() < EPOCHS, "too few epochs to be preempted between"
+        [submitted] = self.sweep.glob(f".submitit/*_{task}")
+        # While other tasks of the array are pending, Slurm delivers the signal and says that it
+        # could not, and scancel delivers it again after five seconds: it is ended before that.
+        with subprocess.Popen(["scancel", "--signal=USR2", submitted.name]) as told:  # noqa: S603, S607
+            try:
+                wait_until(lambda: "Caught signal" in self.logs(task), "a signal that arrives")
+            finally:
+                told.kill()
+        wait_until(lambda: "Requeued job" in self.logs(task), "the requeue of a preempted job")
 
 
-def running_jobs() -> list[str]:
-    command = ["squeue", "--noheader", "--states=RUNNING", "--format=%A"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()  # noqa: S603
+@pytest.fixture
+def place(tmp_path: Path, few_images: tuple[str, ...]) -> Place:
+    return Place(tmp_path, few_images)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, few_images: tuple[str, ...]
+) -> dict[str, bytes]:
+    place = Place(tmp_path_factory.mktemp("undisturbed"), few_images)
+    place.start("hydra/launcher=parallel").communicate(timeout=500)
+    return place.curves()
 
 
 def states() -> dict[str, str]:
     """Return the state of every job, by array job and task."""
     command = ["sacct", "--noheader", "--allocations", "--parsable2", "--format=JobID,State"]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()  # noqa: S603
-    return dict(line.split("|") for line in lines)
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    return dict(line.split("|") for line in lines.splitlines())
 
 
-def records(folder: Path) -> list[dict[str, object]]:
-    return [json.loads(path.read_text()) for path in folder.glob("multirun/default/*/run.json")]
-
-
-def curves(folder: Path) -> dict[str, bytes]:
-    found = sorted((folder / "multirun/default").glob("*/metrics.csv"))
-    return {path.parent.name: path.read_bytes() for path in found}
-
-
-def wait_until(condition: object, *, seconds: float) -> None:
-    assert callable(condition)
+def wait_until(
+    condition: Callable[[], object], what: str, *, seconds: float = 120, every: float = 0.1
+) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.2)
+        assert time.monotonic() < end, f"waited in vain: {what}"
+        time.sleep(every)
 
 
-def preempt_one(folder: Path) -> None:
-    """Tell a job whose run has finished an epoch what submitit takes as preemption."""
-
-    def has_begun() -> bool:
-        found = records(folder)
-        return any(one["status"] == "running" and one["epoch"] in (1, 2) for one in found)
-
-    def is_told() -> bool:  # a job that is ending cannot be told any more
-        tell = ["scancel", "--signal=USR2"]
-        return any(subprocess.run([*tell, job]).returncode == 0 for job in running_jobs())  # noqa: S603
-
-    wait_until(has_begun, seconds=120)
-    wait_until(is_told, seconds=60)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    start(folder, "hydra/launcher=parallel").communicate(timeout=500)
-    return folder
-
-
-def test_preempted_and_failing(tmp_path: Path, undisturbed: Path) -> None:
+def test_preempted_and_failing(place: Place, undisturbed: dict[str, bytes]) -> None:
     before = set(states())
-    sweep = start(tmp_path, *SLURM)
-    preempt_one(tmp_path)
+    sweep = place.start(*SLURM)
+    place.preempt(PREEMPTED, task=0)
     _, errors = sweep.communicate(timeout=500)
-    ours = {job: state for job, state in states().items() if job not in before}
+
+    def ended() -> list[str]:  # a result is there a moment before Slurm knows of the job's end
+        return sorted(state for job, state in states().items() if job not in before)
 
     assert sweep.returncode == 1
     assert "1 of 8 runs are not done" in errors
     assert "hard T=15 seed 4: DivergedError: the training loss became" in errors
-    assert sorted(str(one["status"]) for one in records(tmp_path)) == ["done"] * 7 + ["failed"]
-    assert sorted(ours.values()) == ["COMPLETED"] * 7 + ["FAILED"]
-    assert curves(tmp_path) == curves(undisturbed)
-    restarted = list(tmp_path.glob("multirun/default/.submitit/*/*_log.*"))
-    assert any("Requeued job" in path.read_text() for path in restarted)
+    assert place.statuses() == ["done"] * 7 + ["failed"]
+    wait_until(lambda: set(ended()) <= {"COMPLETED", "FAILED"}, "the end of all jobs", seconds=60)
+    assert ended() == ["COMPLETED"] * 7 + ["FAILED"]
+    assert place.curves() == undisturbed
+    [preempted] = place.sweep.glob(PREEMPTED)
+    epochs = re.findall(r": epoch (\d+) of ", (preempted / "train.log").read_text())
+    assert epochs == [str(epoch + 1) for epoch in range(EPOCHS)], "each is trained once"
 
-    again = start(tmp_path, "sweep.rerun=none")
-    _, errors = again.communicate(timeout=60)
+    again = place.start("sweep.rerun=none")
+    _, errors = again.communicate(timeout=120)
     assert "8 runs: 8 skipped, 0 to do" in errors
 
 
-def test_left_to_itself(tmp_path: Path) -> None:
-    sweep = start(tmp_path, *SLURM, "sweep.detach=true", "schedule.epochs=1")
-    _, errors = sweep.communicate(timeout=60)
+def test_left_to_itself(place: Place) -> None:
+    sweep = place.start(*SLURM, "sweep.detach=true", "schedule.epochs=1")
+    _, errors = sweep.communicate(timeout=120)
     assert sweep.returncode == 0
     assert "submitted; bitstill status multirun/default --watch" in errors
-    status = [sys.executable, "-m", "bitstill", "status", "multirun/default", "--json"]
-
-    def settled() -> bool:
-        shown = subprocess.run(status, cwd=tmp_path, capture_output=True, text=True, check=True)  # noqa: S603
-        found = [one["status"] for one in json.loads(shown.stdout)]
-        return sorted(found) == ["done"] * 7 + ["failed"]
-
-    wait_until(settled, seconds=300)
+    ended = ["done"] * 7 + ["failed"]
+    wait_until(lambda: place.statuses() == ended, "the end of all runs", seconds=300, every=2)

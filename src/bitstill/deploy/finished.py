@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from bitstill.errors import UserError
 from bitstill.models import Network, Student, Teacher
 from bitstill.quantizers import Quantizer
-from bitstill.runs import RunPaths, RunRecord, load_sweep, read_record
+from bitstill.runs import RunPaths, RunRecord, known_record, load_sweep, read_record
 from bitstill.weights import load_weights
 
 SELECTIONS = ("last", "best_val")
@@ -118,7 +118,7 @@ def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
         raise UserError(f"{directory} has no student with validation images: give a run's folder")
     _, best = max(rated, key=lambda pair: pair[0])
     folders = (path.parent for path in sorted(directory.glob("*/run.json")))
-    chosen = next(one for one in folders if read_record(RunPaths(one)) == best)
+    chosen = next(one for one in folders if known_record(RunPaths(one)) == best)
     return chosen, best
 
 

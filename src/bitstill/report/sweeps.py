@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.errors import UserError
-from bitstill.runs import Row, RunPaths, RunRecord, read_correctness, read_curves, read_record
+from bitstill.runs import Row, RunPaths, RunRecord, known_record, read_correctness, read_curves
 
 TEACHER = "teacher"
 
@@ -122,17 +122,17 @@ class RunSet:
 
 
 def read_sweep(folder: Path) -> list[Run]:
-    """Read all runs in the folders of a sweep.
+    """Read all runs in the folders of a sweep; a damaged record costs a warning.
 
     Raises:
-        UserError: there are none, or a record cannot be read.
+        UserError: there are none, or a record is of another schema version.
     """
     paths = [RunPaths(path.parent) for path in sorted(folder.glob("*/run.json"))]
-    if not paths:
+    found = [Run(one, record) for one in paths if (record := known_record(one)) is not None]
+    if not found:
         what = "holds no runs" if folder.is_dir() else "is no folder"
         raise UserError(f"{folder} {what}: give the folder of a sweep, such as multirun/quick")
-    records = ((one, read_record(one)) for one in paths)
-    return [Run(one, record) for one, record in records if record is not None]
+    return found
 
 
 # What may differ between the students of one set; a sweep's name says nothing of its runs.
