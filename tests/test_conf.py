@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bitstill.conf import conf_directory
 from bitstill.config import check
-from bitstill.runs import directory_name, identity
+from bitstill.identity import directory_name, identity
 from bitstill.schema import TrainConfig
 from bitstill.sweep import expand
 from hydra_plugins.bitstill_sweeper import GridSweeper

@@ -10,8 +10,9 @@ from omegaconf import DictConfig
 
 from bitstill import console
 from bitstill.config import check
+from bitstill.identity import portable
 from bitstill.report.sweeps import Run
-from bitstill.runs import RunPaths, RunRecord, portable
+from bitstill.runs import RunPaths, RunRecord
 
 Captured = pytest.CaptureFixture[str]
 

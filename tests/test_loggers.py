@@ -13,6 +13,9 @@ from tensorboard.backend.event_processing import event_accumulator  # type: igno
 from torch import Tensor
 
 from bitstill import runs, train
+from bitstill.curves import read_curves
+from bitstill.identity import directory_name
+from bitstill.identity import identity as identity_of
 from bitstill.loggers import build_loggers
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
@@ -38,8 +41,8 @@ FILES = {
 def run_here(configure: Configure, tmp_path: Path) -> Callable[..., RunPaths]:
     def run(*overrides: str) -> RunPaths:
         config = configure(tmp_path, "loss=gt_soft_hard", "name=mine", *overrides)
-        identity = runs.identity(config, config.data.identity())
-        paths = RunPaths(tmp_path / "mine" / runs.directory_name(config, identity))
+        identity = identity_of(config, config.data.identity())
+        paths = RunPaths(tmp_path / "mine" / directory_name(config, identity))
         train.run(config, paths.directory)
         return paths
 
@@ -61,7 +64,7 @@ def test_tensorboard_holds_the_curves(run_here: Callable[..., RunPaths]) -> None
     assert {path.name for path in paths.directory.iterdir()} == FILES | {"tensorboard"}
     events = event_accumulator.EventAccumulator(str(paths.directory / "tensorboard"))
     events.Reload()
-    curves = runs.read_curves(paths)
+    curves = read_curves(paths)
     names = set(curves[0]) - {"epoch"}
     assert {"train/loss", "test/accuracy_precise", "learning_rate", "soft_weight"} <= names
     assert set(events.Tags()["scalars"]) - {"epoch"} == names

@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 
 import bitstill.train
 from bitstill import planner, runs
+from bitstill.identity import identity as identity_of
+from bitstill.identity import teacher_of
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
 from bitstill.sweep import Cell, plan
@@ -164,7 +166,7 @@ def test_teachers_that_students_read_are_counted(
         *("loss=hard", "model=teacher", "loss=soft", "loss=soft_hard", "loss=soft seed=1")
     )
     assert planned(found)[-1] == "Teachers that students read: 2, of which 0 are trained"
-    identity = runs.identity(runs.teacher_of(found[2].config), found[2].config.data.identity())
+    identity = identity_of(teacher_of(found[2].config), found[2].config.data.identity())
     paths = RunPaths(tmp_path / "teachers" / identity)
     paths.directory.mkdir(parents=True)
     for status, trained in (("running", 0), ("failed", 0), ("done", 1)):
@@ -180,8 +182,8 @@ def put_teacher(made_up: Callable[..., RunRecord], tmp_path: Path) -> Put:
     """Writes the record of a student's teacher, or of a teacher, into the store."""
 
     def of(cell: Cell, **changes: Any) -> None:
-        config = cell.config if cell.config.is_teacher else runs.teacher_of(cell.config)
-        identity = runs.identity(config, config.data.identity())
+        config = cell.config if cell.config.is_teacher else teacher_of(cell.config)
+        identity = identity_of(config, config.data.identity())
         paths = RunPaths(tmp_path / "teachers" / identity)
         paths.directory.mkdir(parents=True, exist_ok=True)
         known = {"identity": identity, "model": "teacher", "images_per_second": 129.3}

@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitstill import runs
+from bitstill.curves import read_curves, select, write_curves
 from bitstill.errors import UserError
-from bitstill.runs import RunPaths, RunRecord, identity
+from bitstill.files import write_atomically
+from bitstill.identity import RESULT_VERSION, directory_name, identity, portable, teacher_of
+from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
 
 Configure = Callable[..., TrainConfig]
@@ -118,7 +121,7 @@ def test_an_identity_changes_with_the_codes_version(
     identified: Identified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = identified()
-    monkeypatch.setattr(runs, "RESULT_VERSION", runs.RESULT_VERSION + 1)
+    monkeypatch.setattr(runs, "RESULT_VERSION", RESULT_VERSION + 1)
     assert identified() != before
 
 
@@ -176,8 +179,8 @@ def test_a_students_teacher_is_the_teacher_that_a_teachers_run_trains(
 ) -> None:
     student = configure(None, "loss=soft", "seed=1", "teacher.seed=2")
     teacher = configure(None, "model=teacher", "seed=2")
-    assert identity(runs.teacher_of(student), "d") == identity(teacher, "d")
-    assert runs.teacher_of(student).is_teacher
+    assert identity(teacher_of(student), "d") == identity(teacher, "d")
+    assert teacher_of(student).is_teacher
 
 
 def test_an_identity_is_a_sha256(identified: Identified) -> None:
@@ -196,12 +199,12 @@ def test_an_identity_is_a_sha256(identified: Identified) -> None:
 def test_a_folder_is_named_for_a_person(
     configure: Configure, overrides: list[str], name: str
 ) -> None:
-    assert runs.directory_name(configure(None, *overrides), "0123456789abcdef") == name
+    assert directory_name(configure(None, *overrides), "0123456789abcdef") == name
 
 
 def test_a_portable_configuration_holds_no_folder(configure: Configure, tmp_path: Path) -> None:
     config = configure(tmp_path, "data=parquet", f"data.path={tmp_path}", "logger=wandb")
-    plain = runs.portable(config)
+    plain = portable(config)
     text = json.dumps(plain)
     assert str(tmp_path) not in text
     assert os.environ["BITSTILL_CACHE"] not in text
@@ -232,7 +235,7 @@ def test_an_interrupted_write_leaves_the_old_content(
     with monkeypatch.context() as patch:
         patch.setattr(os, function, stop)
         with pytest.raises(Interrupted):
-            runs.write_atomically(path, b"new")
+            write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path], "a temporary file is left"
 
@@ -240,7 +243,7 @@ def test_an_interrupted_write_leaves_the_old_content(
 def test_a_write_replaces_the_content(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     for content in (b"old and long", b"new"):
-        runs.write_atomically(path, content)
+        write_atomically(path, content)
         assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
 
@@ -250,7 +253,7 @@ def test_a_write_respects_the_umask(tmp_path: Path, mask: int, mode: int) -> Non
     path = tmp_path / "run.json"
     before = os.umask(mask)
     try:
-        runs.write_atomically(path, b"x")
+        write_atomically(path, b"x")
         assert os.umask(mask) == mask, "the umask itself has changed"
     finally:
         os.umask(before)
@@ -405,7 +408,7 @@ def rows(test: list[float], val: list[float] | None = None) -> list[runs.Row]:
 
 
 def test_select_the_three_epochs() -> None:
-    chosen = runs.select(rows([0.1, 0.9, 0.3, 0.2], [0.1, 0.2, 0.8, 0.4]), ["running"])
+    chosen = select(rows([0.1, 0.9, 0.3, 0.2], [0.1, 0.2, 0.8, 0.4]), ["running"])
     assert chosen == {
         "running": {
             "last": {"epoch": 4, "val/accuracy": 0.4, "test/accuracy": 0.2},
@@ -416,7 +419,7 @@ def test_select_the_three_epochs() -> None:
 
 
 def test_select_the_first_of_equals() -> None:
-    chosen = runs.select(rows([0.1, 0.5, 0.5], [0.2, 0.1, 0.2]), ["running"])["running"]
+    chosen = select(rows([0.1, 0.5, 0.5], [0.2, 0.1, 0.2]), ["running"])["running"]
     best_val, best_test = chosen["best_val"], chosen["best_test"]
     assert best_val is not None
     assert best_test is not None
@@ -424,7 +427,7 @@ def test_select_the_first_of_equals() -> None:
 
 
 def test_select_without_validation_images() -> None:
-    chosen = runs.select(rows([0.1, 0.5]), ["running"])["running"]
+    chosen = select(rows([0.1, 0.5]), ["running"])["running"]
     assert chosen["best_val"] is None
     assert chosen["best_test"] == {"epoch": 2, "test/accuracy": 0.5}
 
@@ -434,7 +437,7 @@ def test_select_each_kind_of_statistics_by_itself() -> None:
         row | {"test/accuracy_precise": precise}
         for row, precise in zip(rows([0.9, 0.1]), [0.2, 0.3], strict=True)
     ]
-    chosen = runs.select(both, ["running", "precise"])
+    chosen = select(both, ["running", "precise"])
     assert chosen["running"]["best_test"] == {"epoch": 1, "test/accuracy": 0.9}
     assert chosen["precise"]["best_test"] == {"epoch": 2, "test/accuracy": 0.3}
 
@@ -451,12 +454,12 @@ def test_curves_read_back_exactly(
         for index, (loss, accuracy) in enumerate(values)
     ]
     paths = RunPaths(tmp_path_factory.mktemp("curves"))
-    runs.write_curves(paths, written)
-    assert runs.read_curves(paths) == written
+    write_curves(paths, written)
+    assert read_curves(paths) == written
 
 
 def test_curves_may_gain_a_column(tmp_path: Path) -> None:
     written: list[runs.Row] = [{"epoch": 1}, {"epoch": 2, "new": 0.5}]
-    runs.write_curves(RunPaths(tmp_path), written)
+    write_curves(RunPaths(tmp_path), written)
     assert RunPaths(tmp_path).metrics.read_text() == "epoch,new\n1,\n2,0.5\n"
-    assert runs.read_curves(RunPaths(tmp_path)) == written
+    assert read_curves(RunPaths(tmp_path)) == written

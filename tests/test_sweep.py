@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 import bitstill.train
 from bitstill import runs
 from bitstill.errors import UserError
+from bitstill.identity import directory_name
+from bitstill.identity import identity as identity_of
 from bitstill.runs import RunRecord
 from bitstill.schema import TrainConfig
 from bitstill.sweep import Cell, expand, plan
@@ -106,9 +108,9 @@ def test_a_bad_cell_is_refused_before_anything_runs(planned: Callable[..., list[
 def test_a_cell_knows_its_folder(planned: Callable[..., list[Cell]], tmp_path: Path) -> None:
     [cell] = planned("loss=soft name=mine")
     expected = cell.expected
-    name = runs.directory_name(cell.config, expected.identity)
+    name = directory_name(cell.config, expected.identity)
     assert expected.paths.directory == tmp_path / "mine" / name
-    assert expected.identity == runs.identity(cell.config, cell.config.data.identity())
+    assert expected.identity == identity_of(cell.config, cell.config.data.identity())
     assert (expected.name, expected.epochs) == ("soft T=15 seed 0", 1)
     assert expected.stored is None
 

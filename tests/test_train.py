@@ -20,9 +20,12 @@ from torch import Tensor
 
 import bitstill.train
 from bitstill import runs
+from bitstill.curves import read_curves
 from bitstill.deploy.export import export
 from bitstill.deploy.finished import Choice
 from bitstill.errors import UserError
+from bitstill.identity import identity as identity_of
+from bitstill.identity import portable, teacher_of
 from bitstill.models import Network
 from bitstill.recorder import Recorder
 from bitstill.runs import RunPaths, RunRecord
@@ -138,7 +141,7 @@ def test_another_seed_gives_another_run(
 ) -> None:
     other = trained(configure(tmp_path, "loss=hard", "seed=1"), tmp_path)
     assert other.record.identity != hard.record.identity
-    losses = [runs.read_curves(run.paths)[0]["train/loss"] for run in (hard, other)]
+    losses = [read_curves(run.paths)[0]["train/loss"] for run in (hard, other)]
     assert losses[0] != losses[1]
     weights = [load_file(run.paths.weights)["blocks.conv1.conv.weight"] for run in (hard, other)]
     assert not torch.equal(weights[0], weights[1])
@@ -244,7 +247,7 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from(
         other = trained(configure(tmp_path, "loss=hard", "seed=1"), tmp_path)
     except UserError:
         return
-    assert runs.read_curves(other.paths) != runs.read_curves(hard.paths)
+    assert read_curves(other.paths) != read_curves(hard.paths)
 
 
 def test_a_failing_run_records_why(hard: Trained, configure: Configure, tmp_path: Path) -> None:
@@ -294,7 +297,7 @@ def test_bf16_trains_and_nothing_else(loss: str, configure: Configure, tmp_path:
     right = bitstill.load(run.paths.packed).predict(test.images.numpy()) == test.labels.numpy()
     assert right.mean() == recorded(run.record)
     full = configure(tmp_path, f"loss={loss}")
-    assert runs.identity(full, full.data.identity()) != run.record.identity
+    assert identity_of(full, full.data.identity()) != run.record.identity
 
 
 @pytest.mark.parametrize("model", ["teacher", "student"])
@@ -313,7 +316,7 @@ def test_an_epoch_whose_last_step_diverges_is_not_kept(
 
 def test_a_record_says_what_the_run_was(distilled: Trained) -> None:
     record, config = distilled.record, distilled.config
-    assert record.identity == runs.identity(config, config.data.identity())
+    assert record.identity == identity_of(config, config.data.identity())
     assert record.data_identity == config.data.identity()
     assert (record.model, record.loss, record.temperature, record.seed) == (
         "student",
@@ -322,8 +325,8 @@ def test_a_record_says_what_the_run_was(distilled: Trained) -> None:
         0,
     )
     assert (record.status, record.epoch, record.epochs) == ("done", 2, 2)
-    assert record.config == runs.portable(config)
-    assert record.teacher_identity == runs.identity(runs.teacher_of(config), record.data_identity)
+    assert record.config == portable(config)
+    assert record.teacher_identity == identity_of(teacher_of(config), record.data_identity)
     assert record.versions["torch"] == torch.__version__
     assert {"python", "bitstill", "numpy"} <= set(record.versions)
     assert record.sizes == {
@@ -366,7 +369,7 @@ def test_a_record_holds_no_folder_of_this_machine(distilled: Trained) -> None:
 
 
 def test_the_curves_are_a_row_an_epoch(distilled: Trained) -> None:
-    curves = runs.read_curves(distilled.paths)
+    curves = read_curves(distilled.paths)
     assert [row["epoch"] for row in curves] == [1, 2]
     # Two epochs: milestones at a quarter and two thirds begin after epochs 1 and 1.
     assert [row["learning_rate"] for row in curves] == [0.01, 0.0005]
@@ -382,7 +385,7 @@ def test_the_curves_are_a_row_an_epoch(distilled: Trained) -> None:
 
 
 def test_selections_are_those_of_the_curves(distilled: Trained) -> None:
-    curves = runs.read_curves(distilled.paths)
+    curves = read_curves(distilled.paths)
     assert set(distilled.record.selections) == {"running", "precise"}
     for kind, suffix in (("running", ""), ("precise", "_precise")):
         chosen = distilled.record.selections[kind]
@@ -475,7 +478,7 @@ def test_without_validation_images_there_is_no_best_val(
         assert chosen["best_val"] is None
         assert chosen["last"] == chosen["best_test"]
     assert not run.paths.best_val_weights.exists()
-    assert "val/accuracy" not in runs.read_curves(run.paths)[0]
+    assert "val/accuracy" not in read_curves(run.paths)[0]
     with np.load(run.paths.correctness) as bits:
         assert not [key for key in bits if "best_val" in key]
 
@@ -491,7 +494,7 @@ def test_one_kind_of_statistics_may_be_left_out(
     last = run.record.selections[kind]["last"]
     assert last is not None
     name = "test/accuracy" if kind == "running" else "test/accuracy_precise"
-    assert last["test/accuracy"] == runs.read_curves(run.paths)[0][name]
+    assert last["test/accuracy"] == read_curves(run.paths)[0][name]
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -532,7 +535,7 @@ def test_a_teacher_is_trained_once_and_stays_as_it_was(
 
 
 def test_cached_logits_are_those_of_the_frozen_teacher(distilled: Trained) -> None:
-    config = runs.teacher_of(distilled.config)
+    config = teacher_of(distilled.config)
     train = config.data.load().train
     teacher = bitstill.train.build_network(config, classes=10)
     load_weights(teacher, distilled.teacher.weights)

@@ -41,7 +41,7 @@ INTERRUPTED = 130  # what a shell reports of Ctrl-C
 
 def _run_directory(*, _root_: DictConfig) -> str:
     from bitstill.config import check
-    from bitstill.runs import directory_name, identity
+    from bitstill.identity import directory_name, identity
 
     config = check(_root_)
     return directory_name(config, identity(config, config.data.identity()))

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from bitstill.runs import RunPaths, write_atomically
+from bitstill.files import write_atomically
+from bitstill.runs import RunPaths
 
 log = logging.getLogger(__name__)
 

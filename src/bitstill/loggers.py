@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
 
-from bitstill.runs import directory_name, portable
+from bitstill.identity import directory_name, portable
 from bitstill.schema import TrainConfig, WandbConfig
 
 # Said before wandb is imported: it prints, asks the network and samples the machine otherwise.

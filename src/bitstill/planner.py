@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bitstill.console import clock
-from bitstill.runs import RunPaths, identity, known_record, teacher_of
+from bitstill.identity import identity, teacher_of
+from bitstill.runs import RunPaths, known_record
 from bitstill.schema import TrainConfig
 from bitstill.status import CellState, look
 from bitstill.sweep import Cell

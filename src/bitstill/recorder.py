@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitstill.checkpoints import make_room
+from bitstill.curves import select, write_curves
 from bitstill.data import ImageData
 from bitstill.engine.packed import to_bytes
 from bitstill.errors import UserError
 from bitstill.evaluation import borrowed_statistics, evaluate, metric_name
+from bitstill.files import write_atomically
 from bitstill.integer import has_integer_form, integer_network
 from bitstill.models import Network, Student
 from bitstill.packing import describe_selection, pack
-from bitstill.runs import Row, RunPaths, RunRecord, Status, select, write_atomically, write_curves
+from bitstill.runs import Row, RunPaths, RunRecord, Status
 from bitstill.schema import EvaluationConfig
 from bitstill.tasks import DivergedError
 from bitstill.weights import save_weights

@@ -1,20 +1,15 @@
-"""What a run leaves behind: its identity, its record and its files.
+"""What a run leaves behind: its record and its files.
 
 The only place that knows the files of a run. It imports neither torch nor Lightning, so that a
 sweep of hundreds of runs can be planned and looked at in a moment.
 """
 
-import csv
 import dataclasses
 import fcntl
 import functools
-import hashlib
-import io
 import json
 import logging
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,107 +20,17 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bitstill.errors import UserError
-from bitstill.schema import ModelConfig, TrainConfig
+from bitstill.files import remove_halves, write_atomically
+from bitstill.identity import identity
+from bitstill.schema import TrainConfig
 
 log = logging.getLogger(__name__)
 
-# Raise this when the same configuration gives another result than before.
-RESULT_VERSION = 2
 # Raise this when run.json changes its shape.
 SCHEMA_VERSION = 1
 
 Status = Literal["running", "done", "failed", "interrupted"]
-Row = dict[str, float]
-
-
-def teacher_of(config: TrainConfig) -> TrainConfig:
-    """Return the configuration of the run that trains a student's teacher."""
-    return dataclasses.replace(
-        config,
-        model=ModelConfig(_target_="bitstill.models.Teacher"),
-        seed=config.teacher.seed,
-        schedule=config.teacher.schedule,
-    )
-
-
-def identity(config: TrainConfig, data_identity: str) -> str:
-    """Hash everything that decides a run's result, and nothing else.
-
-    Paths, loggers and threads are left out; so is what the run's model or loss does not read: a
-    teacher has no temperature, and ``hard`` no teacher.
-
-    Args:
-        config: the run.
-        data_identity: the checksum of its images, labels and splits.
-
-    Returns:
-        SHA-256, 64 hexadecimal digits.
-    """
-    parts: dict[str, Any] = {
-        "result_version": RESULT_VERSION,
-        "data": data_identity,
-        "model": config.model,
-        "batch_norm": config.batch_norm,
-        "schedule": config.schedule,
-        "seed": config.seed,
-        "evaluation": config.evaluation,
-        "accelerator": config.trainer.accelerator,
-        "precision": config.trainer.precision,
-    }
-    if not config.is_teacher:
-        parts |= {
-            "quantizer": config.quantizer,
-            "loss": config.loss,
-            "temperature": config.temperature,
-        }
-    if config.needs_soft_weight:
-        parts["soft_weight"] = config.soft_weight
-    if config.needs_teacher:
-        parts["teacher"] = identity(teacher_of(config), data_identity)
-    text = json.dumps(parts, sort_keys=True, default=dataclasses.asdict)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def directory_name(config: TrainConfig, run_identity: str) -> str:
-    """Return the name of a run's folder: what a person looks for, then the identity's beginning."""
-    student = f"{config.loss_name}-T{config.temperature.value:g}"
-    label = "teacher" if config.is_teacher else student
-    return f"{label}-seed{config.seed}-{run_identity[:10]}"
-
-
-def portable(config: TrainConfig) -> dict[str, Any]:
-    """Return the configuration as plain values, without the folders of this machine."""
-    plain = dataclasses.asdict(config)
-    for key in ("paths", "logger", "sweep"):
-        del plain[key]
-    folders = ("path", "cache")
-    plain["data"] = {"source": type(config.data).__name__.lower()} | {
-        key: value for key, value in plain["data"].items() if key not in folders
-    }
-    return plain
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, finds the old one or the new one whole."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)  # mkstemp's files are private
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def remove_halves(path: Path) -> None:
-    """Remove what processes that were killed have left of :func:`write_atomically`."""
-    for half in path.parent.glob(f".{path.name}.*"):
-        half.unlink(missing_ok=True)
+Row = dict[str, float]  # the numbers of an epoch, by their names in the curves
 
 
 @dataclass(frozen=True)
@@ -398,25 +303,6 @@ def load_sweep(directory: Path) -> list[RunRecord]:
     return [record for record in found if record is not None]
 
 
-def write_curves(paths: RunPaths, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write ``metrics.csv``, atomically; numbers in full, so that they read back the same."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(paths.metrics, text.getvalue().encode())
-
-
-def read_curves(paths: RunPaths) -> list[Row]:
-    """Read ``metrics.csv``: a row an epoch."""
-    with paths.metrics.open(newline="") as file:
-        return [
-            {name: float(text) for name, text in row.items() if text}
-            for row in csv.DictReader(file)
-        ]
-
-
 def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
     """Read which test images are right, by ``<statistics>/<selection>``; empty without the file.
 
@@ -430,31 +316,3 @@ def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
         return {
             name: np.unpackbits(packed[name], count=count).astype(np.bool_) for name in packed.files
         }
-
-
-def _accuracies(row: Row, suffix: str) -> Iterator[tuple[str, float]]:
-    for split in ("val", "test"):
-        name = f"{split}/accuracy"
-        if name + suffix in row:
-            yield name, row[name + suffix]
-
-
-def select(rows: Sequence[Row], statistics: Sequence[str]) -> dict[str, dict[str, Row | None]]:
-    """Choose the three epochs of a run, for each kind of batch norm statistics.
-
-    Of equal accuracies the first epoch is chosen. Without validation images ``best_val`` is None.
-    """
-    chosen: dict[str, dict[str, Row | None]] = {}
-    for kind in statistics:
-        suffix = "" if kind == "running" else f"_{kind}"
-
-        def at(row: Row, suffix: str = suffix) -> Row:
-            return {"epoch": row["epoch"], **dict(_accuracies(row, suffix))}
-
-        def best(name: str, suffix: str = suffix) -> Row | None:
-            column = f"{name}/accuracy{suffix}"
-            rated = [row for row in rows if column in row]
-            return at(max(rated, key=lambda row: row[column]), suffix) if rated else None
-
-        chosen[kind] = {"last": at(rows[-1]), "best_val": best("val"), "best_test": best("test")}
-    return chosen

@@ -11,14 +11,8 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from bitstill.errors import UserError
-from bitstill.runs import (
-    RunPaths,
-    RunRecord,
-    is_worked_on,
-    known_record,
-    remove_halves,
-    write_atomically,
-)
+from bitstill.files import remove_halves, write_atomically
+from bitstill.runs import RunPaths, RunRecord, is_worked_on, known_record
 
 _MANIFEST = "sweep.json"
 

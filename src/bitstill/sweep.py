@@ -8,7 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from bitstill.config import check
-from bitstill.runs import RunPaths, directory_name, identity
+from bitstill.identity import directory_name, identity
+from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
 from bitstill.status import Expected, look
 

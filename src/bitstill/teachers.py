@@ -10,7 +10,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bitstill.errors import UserError
-from bitstill.runs import RunPaths, exclusive, read_record, write_atomically
+from bitstill.files import write_atomically
+from bitstill.runs import RunPaths, exclusive, read_record
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from bitstill.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from bitstill.conf import conf_directory
 from bitstill.data import ImageData, Split
 from bitstill.errors import UserError
+from bitstill.files import write_atomically
+from bitstill.identity import identity, portable, teacher_of
 from bitstill.loggers import build_loggers, close_loggers
 from bitstill.memory import keep_freed_memory
 from bitstill.models import Network, to_input
@@ -32,12 +34,8 @@ from bitstill.runs import (
     Status,
     exclusive,
     finished_record,
-    identity,
-    portable,
     read_record,
     record_to_go_on_from,
-    teacher_of,
-    write_atomically,
 )
 from bitstill.schema import TrainConfig
 from bitstill.tasks import StudentTask, Task, TeacherTask

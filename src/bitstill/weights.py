@@ -6,8 +6,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from bitstill.files import write_atomically
 from bitstill.models import Network
-from bitstill.runs import write_atomically
 
 _EXACT = "precise."  # in front of the name of a buffer in the state_dict
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bitstill.curves import select, write_curves
 from bitstill.report.published import TEMPERATURES
 from bitstill.report.sweeps import VIEWS, Run, RunSet, read_sweep, run_sets
-from bitstill.runs import Row, RunPaths, RunRecord, select, write_curves
+from bitstill.runs import Row, RunPaths, RunRecord
 
 TEST_IMAGES = 1000
 CELLS = (

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from bitstill.curves import write_curves
 from bitstill.report.noise import epoch_noise
 from bitstill.report.sweeps import Run, read_sweep
-from bitstill.runs import RunPaths, write_curves
+from bitstill.runs import RunPaths
 
 
 def with_curve(run: Run, percents: Sequence[float]) -> Run:

@@ -5,10 +5,10 @@ from pathlib import Path
 from bitstill.deploy.finished import Choice, FinishedRun, load_run
 from bitstill.engine.packed import PREPROCESSING, to_bytes
 from bitstill.errors import UserError
+from bitstill.files import write_atomically
 from bitstill.integer import integer_network
 from bitstill.models import Student
 from bitstill.packing import class_names, describe_selection, pack
-from bitstill.runs import write_atomically
 
 SUFFIXES = {"packed": ".bitstill", "onnx": ".onnx", "qonnx": ".qonnx.onnx"}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bitstill.files import write_atomically
 from bitstill.report.content import Report, SetReport, build
 from bitstill.report.figures.figure import Figure, theme, to_csv, with_data
 from bitstill.report.table import Table, in_encoding, to_latex, to_markdown, to_rich
 from bitstill.report.tables import CAPTION
-from bitstill.runs import write_atomically
 
 _PNG_SCALE = 1.5  # sharp enough for slides; for print there is the SVG
 PIPE_WIDTH = 110  # a pipe has no width of its own, and rich would take 80

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bitstill.curves import read_curves
 from bitstill.errors import UserError
-from bitstill.runs import Row, RunPaths, RunRecord, known_record, read_correctness, read_curves
+from bitstill.runs import Row, RunPaths, RunRecord, known_record, read_correctness
 
 TEACHER = "teacher"
 

@@ -1,0 +1,78 @@
+"""Which run a configuration means: everything that decides its result, and nothing else."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from bitstill.schema import ModelConfig, TrainConfig
+
+# Raise this when the same configuration gives another result than before.
+RESULT_VERSION = 2
+
+
+def teacher_of(config: TrainConfig) -> TrainConfig:
+    """Return the configuration of the run that trains a student's teacher."""
+    return dataclasses.replace(
+        config,
+        model=ModelConfig(_target_="bitstill.models.Teacher"),
+        seed=config.teacher.seed,
+        schedule=config.teacher.schedule,
+    )
+
+
+def identity(config: TrainConfig, data_identity: str) -> str:
+    """Hash everything that decides a run's result, and nothing else.
+
+    Paths, loggers and threads are left out; so is what the run's model or loss does not read: a
+    teacher has no temperature, and ``hard`` no teacher.
+
+    Args:
+        config: the run.
+        data_identity: the checksum of its images, labels and splits.
+
+    Returns:
+        SHA-256, 64 hexadecimal digits.
+    """
+    parts: dict[str, Any] = {
+        "result_version": RESULT_VERSION,
+        "data": data_identity,
+        "model": config.model,
+        "batch_norm": config.batch_norm,
+        "schedule": config.schedule,
+        "seed": config.seed,
+        "evaluation": config.evaluation,
+        "accelerator": config.trainer.accelerator,
+        "precision": config.trainer.precision,
+    }
+    if not config.is_teacher:
+        parts |= {
+            "quantizer": config.quantizer,
+            "loss": config.loss,
+            "temperature": config.temperature,
+        }
+    if config.needs_soft_weight:
+        parts["soft_weight"] = config.soft_weight
+    if config.needs_teacher:
+        parts["teacher"] = identity(teacher_of(config), data_identity)
+    text = json.dumps(parts, sort_keys=True, default=dataclasses.asdict)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def directory_name(config: TrainConfig, run_identity: str) -> str:
+    """Return the name of a run's folder: what a person looks for, then the identity's beginning."""
+    student = f"{config.loss_name}-T{config.temperature.value:g}"
+    label = "teacher" if config.is_teacher else student
+    return f"{label}-seed{config.seed}-{run_identity[:10]}"
+
+
+def portable(config: TrainConfig) -> dict[str, Any]:
+    """Return the configuration as plain values, without the folders of this machine."""
+    plain = dataclasses.asdict(config)
+    for key in ("paths", "logger", "sweep"):
+        del plain[key]
+    folders = ("path", "cache")
+    plain["data"] = {"source": type(config.data).__name__.lower()} | {
+        key: value for key, value in plain["data"].items() if key not in folders
+    }
+    return plain
