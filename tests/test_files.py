@@ -8,6 +8,10 @@ import pytest
 from bitstill.files import write_atomically
 
 
+class Interrupted(BaseException):
+    pass
+
+
 @pytest.mark.parametrize("function", ["fsync", "fdopen", "umask"])
 def test_an_interrupted_write_leaves_the_old_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str

@@ -181,7 +181,3 @@ def test_a_portable_configuration_holds_no_folder(configure: Configure, tmp_path
         "checksum": None,
     }
     assert plain["schedule"]["batch_size"] == 128
-
-
-class Interrupted(BaseException):
-    pass
