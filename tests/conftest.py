@@ -4,11 +4,13 @@ import copy
 import io
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,12 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from sklearn.datasets import load_digits
+from tests.wandb_server import WandbServer, serving
 
 from bitstill.application import register_resolvers
 from bitstill.conf import conf_directory
 from bitstill.config import check
-from bitstill.runs import RunRecord
+from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
 
 # A training run of one to two seconds.
@@ -38,6 +41,17 @@ SMALL = (
     "evaluation.calibration_images=64",
     "trainer.threads=1",
 )
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 Compose = Callable[..., DictConfig]
 Configure = Callable[..., TrainConfig]
@@ -252,3 +266,68 @@ def bitstill() -> Callable[..., "subprocess.CompletedProcess[str]"]:
         )
 
     return run
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A sweep on disk.
+
+    Attributes:
+        home: the folder that it was called in.
+        folder: of the sweep.
+        secrets: what must be found nowhere: the key, the user, this machine's folders.
+    """
+
+    home: Path
+    folder: Path
+    secrets: tuple[str, ...]
+
+    def paths(self, label: str) -> RunPaths:
+        [found] = self.folder.glob(f"{label}*/run.json")
+        return RunPaths(found.parent)
+
+
+@pytest.fixture(scope="session")
+def logged(tmp_path_factory: pytest.TempPathFactory, small: tuple[str, ...]) -> Logged:
+    """A teacher and two students of two epochs, called as a user does, in a folder of theirs."""
+    home = tmp_path_factory.mktemp("alice-at-work")
+    key, user = "5ecretkey" * 5, "alice-the-user"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("WANDB_")},
+        **{"WANDB_API_KEY": key, "USER": user, "LOGNAME": user, "USERNAME": user},
+        **{"HOME": str(home / user), "OMP_NUM_THREADS": "1"},
+        "PYTHONPATH": str(
+            Path(sys.modules["bitstill"].__file__ or "").parents[1]
+        ),  # it runs in another folder
+    }
+    (home / user).mkdir()
+    command = [
+        *(sys.executable, "-m", "bitstill", "train", "-m", *small),
+        *("name=mine", "model=student,teacher", "loss=soft", "temperature=T10,T15"),
+        *("schedule.epochs=2", "logger=[tensorboard,wandb]"),
+        *("logger.wandb.log_artifacts=true", "logger.wandb.tags=[tagged]"),
+    ]
+    done = subprocess.run(  # noqa: S603
+        command, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "wandb:" not in done.stderr
+    return Logged(home, home / "multirun" / "mine", (key, user, str(home), sys.prefix))
+
+
+@pytest.fixture
+def server() -> Iterator[WandbServer]:
+    with serving() as found:
+        yield found
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """Debian's Chromium under playwright, with a profile of its own."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()

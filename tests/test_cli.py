@@ -213,7 +213,14 @@ main()
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["train", "--help"], ["train", "--cfg", "job"], ["train", "loss=hrad"]],
+    [
+        ["--help"],
+        ["sync", "--help"],
+        ["dashboard", "--help"],
+        ["train", "--help"],
+        ["train", "--cfg", "job"],
+        ["train", "loss=hrad"],
+    ],
 )
 def test_what_is_slow_to_import_is_not_imported_to_say_something(arguments: list[str]) -> None:
     command = [sys.executable, "-c", _IMPORTED, *arguments]

@@ -48,10 +48,12 @@ def refusal(composed: DictConfig) -> str:
         ("paths.cache", 3, "a text"),
         ("logger.wandb.tags", "mine", "a list"),
         ("logger.wandb.project", None, "a text"),
+        ("logger.wandb.log_artifacts", "all", "true or false"),
     ],
 )
 def test_a_wrong_type_is_refused(changed: Changed, key: str, value: Any, allowed: str) -> None:
     wandb: dict[str, Any] = {"mode": "offline", "project": "p", "entity": None, "tags": []}
+    wandb["log_artifacts"] = False
     line = refusal(changed({"logger.wandb": wandb, key: value}))
     assert line.startswith(key)
     assert repr(value) in line or "'x'" in line

@@ -99,6 +99,38 @@ def report(
 
 
 @app.command()
+def dashboard(
+    place: Annotated[
+        str, typer.Argument(metavar="DIR|PROJECT", help="A sweep's folder, or [ENTITY/]PROJECT.")
+    ],
+    save: Annotated[
+        bool, typer.Option("--save", help="Save them to wandb's server, too; else no network.")
+    ] = False,
+    project: Annotated[
+        str | None,
+        typer.Option(help="[ENTITY/]PROJECT.", show_default="the one that the runs name"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where files go.", show_default="dashboard/ in DIR")
+    ] = None,
+) -> None:
+    """Make a report and a workspace for wandb, as JSON."""
+    from bitstill.dashboards.command import make_dashboard
+
+    typer.echo(make_dashboard(place, project=project, output=output, save=save))
+
+
+@app.command()
+def sync(
+    folder: Annotated[Path, typer.Argument(help="Of a sweep, as multirun/quick.")],
+) -> None:
+    """Send what the runs of a sweep have logged offline to wandb; again to go on."""
+    from bitstill.sync import sync as send
+
+    typer.echo(send(folder))
+
+
+@app.command()
 def export(
     directory: Annotated[Path, typer.Argument(help="A run's folder, or a sweep's.")],
     form: Annotated[str, typer.Option("--format", help="packed, onnx or qonnx.")] = "packed",

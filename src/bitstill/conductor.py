@@ -1,5 +1,6 @@
 """Conducts a sweep: plan, launch, survive what dies, and say what came of it."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -12,8 +13,11 @@ from rich.console import Console
 from bitstill.console import print_tables, progress
 from bitstill.errors import SweepFailedError
 from bitstill.report.sweeps import Run
+from bitstill.schema import TrainConfig
 from bitstill.status import CellState, look, mark_failed, stop_sign, write_manifest
 from bitstill.sweep import Cell
+
+log = logging.getLogger(__name__)
 
 Launch = Callable[[list[list[str]]], Sequence[Any]]
 
@@ -52,9 +56,25 @@ def conduct(cells: Sequence[Cell], folder: Path, launch: Launch) -> Sequence[Any
             if isinstance(error := getattr(returned, "_return_value", None), Exception):
                 unrecorded[cell.expected.identity] = error
     states = [look(cell.expected) for cell in cells]
-    print_tables([Run(one.expected.paths, one.record) for one in states if one.record is not None])
+    runs = [Run(one.expected.paths, one.record) for one in states if one.record is not None]
+    print_tables(runs)
+    if left and any(run.done for run in runs):
+        _summarize(left[0].config, folder)
     _raise_failures(states, unrecorded, stopped=stop_sign(folder).exists())
     return returns
+
+
+def _summarize(config: TrainConfig, folder: Path) -> None:
+    """Log the sweep as a whole, where its runs are logged to wandb."""
+    settings = config.logger.wandb
+    if settings is None or settings.mode == "disabled":
+        return
+    from bitstill.loggers.summary import log_summary
+
+    try:
+        log_summary(settings, folder, config.name)
+    except Exception as error:  # noqa: BLE001  # the runs are done, whatever wandb says
+        log.warning("the sweep's summary is not logged to wandb: %s", error)
 
 
 def _launch_all(left: Sequence[Cell], launch: Launch) -> tuple[Sequence[Cell], Sequence[Any]]:

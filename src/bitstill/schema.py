@@ -199,6 +199,7 @@ class WandbConfig:
     project: str
     entity: str | None
     tags: list[str]
+    log_artifacts: bool
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from bitstill.data import ImageData, Split
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.identity import identity, portable, teacher_of
-from bitstill.loggers import build_loggers, close_loggers
+from bitstill.loggers.callback import DONE, FAILED, INTERRUPTED, Loggers, log_again
 from bitstill.memory import keep_freed_memory
 from bitstill.models import Network, to_input
+from bitstill.portable import portable_text
 from bitstill.recorder import Recorder
 from bitstill.runs import (
     RunPaths,
@@ -74,6 +75,7 @@ def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunR
         data = _on(device, stored)
         if config.is_teacher:
             _publish(_teacher(config, data, progress=progress), paths)
+            log_again(config, paths, data)
             return
         logits = None
         if config.needs_teacher:
@@ -119,8 +121,8 @@ def _mark(new: RunRecord, paths: RunPaths, status: Status, error: Exception | No
         if error is not None:
             described = {
                 "type": type(error).__name__,
-                "message": str(error),
-                "traceback": "".join(traceback.format_exception(error)),
+                "message": portable_text(str(error)),
+                "traceback": portable_text("".join(traceback.format_exception(error))),
             }
             record = dataclasses.replace(record, error=described)
         record.write(paths)
@@ -234,15 +236,15 @@ def _fit(
         data.train, teacher_logits, batch_size=config.schedule.batch_size, seed=config.seed
     )
     recorder = Recorder(paths, _new_record(config, data), data, config.evaluation)
+    loggers = Loggers(paths, config.logger)
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
         precision=PRECISIONS[config.trainer.precision],
         max_epochs=config.schedule.epochs,
-        log_every_n_steps=len(batches),  # nothing is logged by step
         deterministic=True,
-        callbacks=[recorder],
-        logger=build_loggers(config, paths.directory, recorder.record.identity),
+        callbacks=[recorder, loggers],  # in this order
+        logger=False,  # the recorder measures; ours read what it writes
         enable_checkpointing=False,  # the recorder writes them
         enable_model_summary=False,
         enable_progress_bar=progress,
@@ -251,16 +253,18 @@ def _fit(
         plugins=[LightningEnvironment(), AtomicCheckpointIO()],
         default_root_dir=paths.directory,
     )
-    failed = True
+    exit_code = FAILED
+    loggers.open(config, recorder.record)
     try:
         checkpoint = newest_checkpoint(paths)
         trainer.fit(build_task(config, network), batches, ckpt_path=checkpoint, weights_only=True)
-        recorder.finish(network)
-        failed = False
-    except SystemExit as stopped:  # what Lightning makes of Ctrl-C and SIGTERM
+        loggers.finish(recorder.finish(network), data)
+        exit_code = DONE
+    except (KeyboardInterrupt, SystemExit) as stopped:  # the latter is what Lightning makes of it
+        exit_code = INTERRUPTED
         raise KeyboardInterrupt from stopped
     finally:
-        close_loggers(trainer.loggers, failed=failed)
+        loggers.close(exit_code)
 
 
 def _new_record(config: TrainConfig, data: ImageData) -> RunRecord:

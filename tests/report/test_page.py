@@ -1,8 +1,7 @@
 """The page in a real browser; needs Debian's chromium."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,6 @@ import pytest
 from bitstill.report.content import build
 from bitstill.report.page import render
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DRAWN = "['light', 'dark'].includes(document.documentElement.dataset.drawn)"
 LIMIT_BYTES = 1_500_000
 
@@ -66,18 +55,6 @@ def test_what_a_record_says_cannot_become_a_script(
     write_run(tmp_path / "x", "hard", 15.0, 0, 90.0, name=evil, status="failed", error=error)
     text = render(build([tmp_path / "x"]))
     assert "<script>alert" not in text
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """Debian's Chromium under playwright, with a profile of its own."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from bitstill.report.table import Table, to_latex, to_markdown, to_rich
+from bitstill.report.table import Table, to_html, to_latex, to_markdown, to_rich
 
 TABLE = Table("t", "A_title", "100 % & more", ("T", "ours"), [("10", "90.1 ± 0.2"), ("15", "—")])
 
@@ -27,3 +27,12 @@ def test_a_terminal_without_unicode_gets_ascii() -> None:
     console.print(to_rich(TABLE, encoding="ascii"))
     file.flush()
     assert b"90.1+-0.2" in file.buffer.getvalue()
+
+
+def test_html_has_headings_and_no_markup_of_its_own() -> None:
+    assert to_html(TABLE) == (
+        "<table><caption>A_title. 100 % &amp; more</caption>"
+        '<thead><tr><th scope="col">T</th><th scope="col">ours</th></tr></thead><tbody>'
+        '<tr><th scope="row">10</th><td>90.1 ± 0.2</td></tr>'
+        '<tr><th scope="row">15</th><td>—</td></tr></tbody></table>'
+    )

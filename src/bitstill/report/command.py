@@ -9,11 +9,10 @@ from rich.console import Console
 
 from bitstill.files import write_atomically
 from bitstill.report.content import Report, SetReport, build
-from bitstill.report.figures.figure import Figure, theme, to_csv, with_data
+from bitstill.report.figures.figure import Figure, to_csv, to_png, to_svg
 from bitstill.report.table import Table, in_encoding, to_latex, to_markdown, to_rich
 from bitstill.report.tables import CAPTION
 
-_PNG_SCALE = 1.5  # sharp enough for slides; for print there is the SVG
 PIPE_WIDTH = 110  # a pipe has no width of its own, and rich would take 80
 
 
@@ -102,14 +101,8 @@ def _write_table(table: Table, folder: Path, prefix: str) -> None:
 
 
 def _write_figure(figure: Figure, folder: Path, prefix: str) -> None:
-    import vl_convert
-
-    svg = figure.drawing
+    svg = to_svg(figure)
     if figure.spec is not None:
-        config = {**theme(dark=False), "background": "white"}
-        svg = str(vl_convert.vegalite_to_svg(with_data(figure), config=config))
         _text(folder / f"{prefix}{figure.name}.csv", to_csv(figure.rows))
     _text(folder / f"{prefix}{figure.name}.svg", svg)
-    write_atomically(
-        folder / f"{prefix}{figure.name}.png", vl_convert.svg_to_png(svg, scale=_PNG_SCALE)
-    )
+    write_atomically(folder / f"{prefix}{figure.name}.png", to_png(svg))

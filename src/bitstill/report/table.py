@@ -1,5 +1,6 @@
 """A table as text, and its forms: rich, Markdown, LaTeX."""
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,25 @@ def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.table.Table:
     for row in table.rows:
         shown.add_row(*(known(cell) for cell in row))
     return shown
+
+
+def to_html(table: Table) -> str:
+    """Return the table for a page, with its caption and headings."""
+
+    def cell(number: int, text: str) -> str:
+        tag = 'th scope="row"' if number < table.labels else "td"
+        return f"<{tag}>{html.escape(text)}</{tag.split()[0]}>"
+
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.header)
+    rows = "".join(
+        "<tr>" + "".join(cell(number, text) for number, text in enumerate(row)) + "</tr>"
+        for row in table.rows
+    )
+    caption = html.escape(f"{table.title}. {table.caption}".strip())
+    return (
+        f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
+    )
 
 
 def to_markdown(table: Table) -> str:

@@ -53,6 +53,25 @@ def accuracy_tables(runs: RunSet) -> list[Table]:
     return found
 
 
+def temperature_table(runs: RunSet, view: View) -> Table:
+    """Return mean test accuracy: a row a temperature, a column a loss."""
+    records = [run.record for run in runs.runs if run.record.model != TEACHER]
+    losses = list(dict.fromkeys(cell.split(" ")[0] for cell in runs.cells if cell != TEACHER))
+    temperatures = sorted({one.temperature for one in records if one.temperature is not None})
+    cells = {one.cell for one in records}
+
+    def entry(loss: str, temperature: float) -> str:
+        cell = cell_name(loss, temperature)
+        return _mean(runs, cell, view) if cell in cells else NOT_APPLICABLE
+
+    rows = [[f"{value:g}", *(entry(loss, value) for loss in losses)] for value in temperatures]
+    caption = (
+        f"Test accuracy in %: {SELECTIONS[view.selection]}, {STATISTICS[view.statistics]} batch "
+        "norm statistics; mean over seeds ± 95 % t interval."
+    )
+    return Table("temperatures", "Temperature and loss", caption, ("T", *losses), rows)
+
+
 def _loss_rows(
     runs: RunSet, loss: str, known: Mapping[float, float], ours: Sequence[str]
 ) -> list[list[str]]:

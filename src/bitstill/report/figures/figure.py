@@ -10,6 +10,7 @@ Row = Mapping[str, str | float | int | None]
 Spec = dict[str, Any]
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing is fetched
+_PNG_SCALE = 1.5  # sharp enough for slides; for print there is the SVG
 LOSSES = ("hard", "soft", "soft_hard", "gt_soft_hard")
 
 
@@ -54,6 +55,23 @@ def with_data(figure: Figure) -> Spec:
         raise ValueError(f"figure {figure.name} is a drawing and has no specification")
     data = {"values": to_csv(figure.rows), "format": {"type": "csv"}}
     return {"$schema": SCHEMA, "description": figure.caption, "data": data, **figure.spec}
+
+
+def to_svg(figure: Figure) -> str:
+    """Draw a figure in light colours on white."""
+    import vl_convert
+
+    if figure.spec is None:
+        return figure.drawing
+    config = {**theme(dark=False), "background": "white"}
+    return str(vl_convert.vegalite_to_svg(with_data(figure), config=config))
+
+
+def to_png(svg: str) -> bytes:
+    """Return a drawing as PNG."""
+    import vl_convert
+
+    return bytes(vl_convert.svg_to_png(svg, scale=_PNG_SCALE))
 
 
 def keyboard_filter(name: str, label: str, field: str, values: Sequence[str]) -> tuple[Spec, Spec]:

@@ -1,0 +1,77 @@
+"""``bitstill dashboard``: write a dashboard's specifications, or save them to wandb."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from bitstill.dashboards.source import Source, find_source
+from bitstill.errors import UserError
+from bitstill.files import write_atomically
+
+_SAVED = "saved.json"  # what was saved before, so that it is replaced and not added to
+_SECONDS = 30  # to wait for an answer
+
+
+def make_dashboard(place: str, *, project: str | None, output: Path | None, save: bool) -> str:
+    """Make report and workspace of a sweep or project.
+
+    Args:
+        place: a sweep's folder, or a project.
+        project: where the sweep's runs are, if not where they were configured to go.
+        output: where files go; None is ``dashboard/`` in the sweep's folder, or here.
+        save: save them to the server, too.
+
+    Returns:
+        What was written and saved, a line each.
+
+    Raises:
+        UserError: the place holds nothing, the output cannot be written, or the server refuses.
+    """
+    os.environ.setdefault("WANDB_SILENT", "true")
+    from bitstill.dashboards.specs import plain, report, workspace
+
+    source = find_source(place, project)
+    folder = output or (Path(place) if Path(place).is_dir() else Path()) / "dashboard"
+    files = [folder / "report.json", folder / "workspace.json"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, spec in zip(files, (report(source), workspace(source)), strict=True):
+            write_atomically(file, (json.dumps(plain(spec), indent=1) + "\n").encode())
+    except OSError as error:
+        raise UserError(
+            f"--output: {folder} cannot be written ({error.strerror}): give another folder"
+        ) from error
+    addresses = _save(source, folder / _SAVED) if save else []
+    return "\n".join([*map(str, files), *addresses])
+
+
+def _save(source: Source, known: Path) -> list[str]:
+    """Save both to the server, in place of what was saved before; return their addresses."""
+    import wandb
+
+    from bitstill.dashboards.specs import report, workspace
+
+    before: dict[str, Any] = json.loads(known.read_bytes()) if known.exists() else {}
+    try:
+        entity = source.entity or wandb.Api(timeout=_SECONDS).default_entity or ""
+        source = dataclasses.replace(source, entity=entity)
+        page, board = report(source, online=True), workspace(source)
+        if before.get("project") == [entity, source.project]:
+            page.id = before["report"]
+            board._internal_name, board._internal_id = before["workspace"]
+        page.save()
+        board.save()
+    except Exception as error:  # wandb's errors have no common base
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"--save: wandb does not take it ({first}): see `wandb login` and WANDB_BASE_URL"
+        ) from error
+    ids = {
+        "project": [entity, source.project],
+        "report": page.id,
+        "workspace": [board._internal_name, board._internal_id],
+    }
+    write_atomically(known, json.dumps(ids).encode())
+    return [page.url, board.url]

@@ -1,0 +1,144 @@
+"""The charts of a dashboard, the same in a report and in a workspace.
+
+Every key that is named here is one that :mod:`bitstill.loggers` logs.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import wandb_workspaces.reports.v2 as wr
+
+from bitstill.dashboards.source import Source
+from bitstill.loggers.names import EPOCH, picture_name, summary_name
+from bitstill.report import published
+from bitstill.report.sweeps import SELECTIONS, STATISTICS
+
+_PICTURES = ("confusion", "weight-levels", "weight-steps")
+_WIDE, _HALF, _HIGH = 24, 12, 8  # of a grid of 24 columns
+
+
+@dataclass(frozen=True)
+class Section:
+    """Some panels under a title, and which runs they show.
+
+    Attributes:
+        title: a line.
+        filters: by key: configuration at the top, or ``Group``.
+        panels: of wandb-workspaces.
+    """
+
+    title: str
+    filters: dict[str, str]
+    panels: list[Any]
+
+
+def shared_sections(source: Source) -> list[Section]:
+    """Return the sections over all losses: a workspace has one set of runs for all it shows."""
+    students = {**_group(source), "model": "student"}
+    return [
+        Section("T x loss", students, _comparison_panels(source)),
+        Section("Curves by temperature", students, _loss_panels(source)),
+        Section("Runs", _group(source), _run_panels()),
+    ]
+
+
+def sections(source: Source) -> list[Section]:
+    """Return the sections of a report: one a table, then those over all losses."""
+    group = _group(source)
+    found = []
+    for loss in source.losses:
+        title = published.TITLES.get(loss, "Table 1: student from ground truth only (hard)")
+        filters = {**group, "loss_name": loss, "model": "student"}
+        found.append(Section(title, filters, _loss_panels(source)))
+    if source.has_teacher:
+        filters = {**group, "model": "teacher"}
+        found.append(Section("Teacher", filters, [_curves("test/accuracy", "seed")]))
+    return found + shared_sections(source)
+
+
+def _group(source: Source) -> dict[str, str]:
+    return {"Group": source.group} if source.group else {}
+
+
+def _metric(source: Source) -> str:
+    return summary_name(source.view.selection, source.view.statistics)
+
+
+def _axis(source: Source) -> str:
+    selection, statistics = SELECTIONS[source.view.selection], STATISTICS[source.view.statistics]
+    return f"test accuracy, fraction ({selection}, {statistics} batch norm)"
+
+
+def _curves(metric: str, group: str, *, left: int = 0, top: int = 0) -> Any:
+    """Return curves against the epoch: mean over seeds, and a band of a standard deviation."""
+    return wr.LinePlot(
+        title=f"{metric}, by {group}: mean and standard deviation over seeds",
+        x=EPOCH,
+        y=[metric],
+        title_x=EPOCH,
+        groupby=wr.Config(group),
+        groupby_aggfunc="mean",
+        groupby_rangefunc="stddev",
+        smoothing_type="none",
+        layout=wr.Layout(x=left, y=top, w=_HALF, h=_HIGH),
+    )
+
+
+def _bars(source: Source, group: str, *, left: int = 0, top: int = 0) -> Any:
+    return wr.BarPlot(
+        title=f"test accuracy, by {group}",
+        metrics=[wr.SummaryMetric(_metric(source))],
+        orientation="v",
+        title_x=_axis(source),
+        groupby=wr.Config(group),
+        groupby_aggfunc="mean",
+        groupby_rangefunc="stddev",
+        layout=wr.Layout(x=left, y=top, w=_HALF, h=_HIGH),
+    )
+
+
+def _loss_panels(source: Source) -> list[Any]:
+    suffix = "" if source.view.statistics == "running" else f"_{source.view.statistics}"
+    return [
+        _curves(f"test/accuracy{suffix}", "temperature"),
+        _curves("train/loss", "temperature", left=_HALF),
+        _bars(source, "temperature", top=_HIGH),
+        wr.ScatterPlot(
+            title="test accuracy over T, a dot a seed",
+            x=wr.Config("temperature"),
+            y=wr.SummaryMetric(_metric(source)),
+            log_x=True,
+            layout=wr.Layout(x=_HALF, y=_HIGH, w=_HALF, h=_HIGH),
+        ),
+    ]
+
+
+def _comparison_panels(source: Source) -> list[Any]:
+    return [
+        _bars(source, "cell"),
+        _bars(source, "loss_name", left=_HALF),
+        _curves("test/accuracy", "loss_name", top=_HIGH),
+        wr.ParallelCoordinatesPlot(
+            columns=[
+                wr.ParallelCoordinatesPlotColumn(wr.Config("loss_name"), display_name="loss"),
+                wr.ParallelCoordinatesPlotColumn(
+                    wr.Config("temperature"), display_name="T", log=True
+                ),
+                wr.ParallelCoordinatesPlotColumn(
+                    wr.SummaryMetric(_metric(source)), display_name="test accuracy"
+                ),
+            ],
+            layout=wr.Layout(x=_HALF, y=_HIGH, w=_HALF, h=_HIGH),
+        ),
+    ]
+
+
+def _run_panels() -> list[Any]:
+    return [
+        wr.RunComparer(diff_only="split", layout=wr.Layout(w=_WIDE, h=_HIGH)),
+        wr.MediaBrowser(
+            title="Confusion, weights and their levels",
+            media_keys=[picture_name(name) for name in _PICTURES],
+            layout=wr.Layout(y=_HIGH, w=_WIDE, h=_HIGH),
+        ),
+    ]

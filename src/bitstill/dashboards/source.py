@@ -1,0 +1,100 @@
+"""What a dashboard is of: a sweep in a folder, or a project of wandb."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from bitstill.errors import UserError
+from bitstill.report import published
+from bitstill.report.claims import primary_view
+from bitstill.report.content import SetReport
+from bitstill.report.sweeps import PUBLISHED_VIEW, TEACHER, Run, View, read_sweep, run_sets
+from bitstill.report.table import Table
+from bitstill.report.tables import accuracy_tables
+
+_PROJECT = "bitstill"  # what conf/logger/wandb.yaml has
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a dashboard needs to know.
+
+    Attributes:
+        entity: user or team of wandb; empty is the default one of whoever saves.
+        project: of wandb.
+        group: the sweep's name; empty is every sweep of the project.
+        losses: the tables to be shown, by loss, in the order of the local report.
+        has_teacher: whether there is a teacher's section.
+        view: the accuracy that verdicts rest on.
+        tables: the local report's; none for a project.
+    """
+
+    entity: str
+    project: str
+    group: str
+    losses: Sequence[str]
+    has_teacher: bool
+    view: View
+    tables: Sequence[Table]
+
+    @property
+    def title(self) -> str:
+        """What reports and workspaces are called."""
+        return f"bitstill: {self.group or self.project}"
+
+
+def find_source(place: str, project: str | None = None) -> Source:
+    """Return the source that a command line names.
+
+    Args:
+        place: a sweep's folder, or ``PROJECT`` or ``ENTITY/PROJECT``.
+        project: the same, in place of the one that the sweep's runs name.
+
+    Raises:
+        UserError: it is neither, or the folder holds no runs.
+    """
+    folder = Path(place)
+    if place and folder.is_dir():
+        return _of_sweep(folder, project)
+    entity, name = _split(place, place)
+    losses = ("hard", *published.DISTILLED)
+    return Source(entity, name, "", losses, True, PUBLISHED_VIEW._replace(selection="best_val"), ())
+
+
+def _split(name: str, place: str) -> tuple[str, str]:
+    parts = name.split("/")
+    if len(parts) > 2 or not all(parts):
+        raise UserError(
+            f"{place} is neither a folder nor a project: give a sweep's folder, such as "
+            "multirun/quick, or PROJECT or ENTITY/PROJECT"
+        )
+    return ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
+
+
+def _of_sweep(folder: Path, project: str | None) -> Source:
+    runs = read_sweep(folder)
+    sets = run_sets(runs, folder=folder)
+    entity, name = _split(project, project) if project else _logged_to(runs)
+    losses = dict.fromkeys(run.record.loss for run in runs if run.record.model != TEACHER)
+    tables = [table for one in sets for table in (SetReport(one).tables[0], *accuracy_tables(one))]
+    return Source(
+        entity=entity,
+        project=name,
+        group=str(runs[0].record.config["name"]),
+        losses=[loss for loss in ("hard", *published.DISTILLED) if loss in losses],
+        has_teacher=any(run.record.model == TEACHER for run in runs),
+        view=primary_view(sets[0]),
+        tables=tables,
+    )
+
+
+def _logged_to(runs: Sequence[Run]) -> tuple[str, str]:
+    """Return entity and project that the runs were configured with, as Hydra has kept it."""
+    for run in runs:
+        if run.paths.composed.exists():
+            found = OmegaConf.select(OmegaConf.load(run.paths.composed), "logger.wandb")
+            if found is not None:
+                return found.entity or "", found.project
+    return "", _PROJECT

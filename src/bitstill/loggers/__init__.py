@@ -1,0 +1,1 @@
+"""The loggers beside ``metrics.csv``: TensorBoard and wandb. They receive, and decide nothing."""

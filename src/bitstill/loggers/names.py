@@ -1,0 +1,69 @@
+"""What both loggers call things: the same names in wandb, in TensorBoard and in dashboards.
+
+Accuracies are fractions; every other number has its unit in its name.
+"""
+
+from typing import Any
+
+from bitstill.runs import RunRecord
+
+EPOCH = "epoch"
+# Of a metric over the epochs, wandb's summary keeps the best as well as the last.
+BEST = {"val/accuracy": "max", "test/accuracy": "max", "train/loss": "min"}
+
+
+def summary_name(selection: str, statistics: str) -> str:
+    """Return the name of a selected epoch's test accuracy: ``best_val/test_accuracy``."""
+    return f"{selection}/test_accuracy" + ("" if statistics == "running" else f"_{statistics}")
+
+
+def picture_name(figure: str) -> str:
+    """Return the name of a figure of one run."""
+    return f"pictures/{figure}"
+
+
+def science(record: RunRecord) -> dict[str, Any]:
+    """Return what tells the runs of a sweep apart, flat.
+
+    Tables, groups and filters of a dashboard take keys at the top; nested ones are ambiguous there.
+    """
+    quantizer = record.config.get("quantizer", {}) if record.model == "student" else {}
+    return {
+        "model": record.model,
+        "loss_name": record.loss,
+        "temperature": record.temperature,
+        "seed": record.seed,
+        "cell": record.cell,
+        "quantizer": quantizer.get("method"),
+        "weight_bits": quantizer.get("weight_bits"),
+        "activation_bits": quantizer.get("activation_bits"),
+        "epochs": record.epochs,
+        "batch_size": record.config["schedule"]["batch_size"],
+    }
+
+
+def provenance(record: RunRecord) -> dict[str, Any]:
+    """Return the whole configuration, nested, and what else a result is owed to; no folders."""
+    return {
+        "identity": record.identity,
+        "data_identity": record.data_identity,
+        "teacher_identity": record.teacher_identity,
+        "git_commit": record.git_commit,
+        "versions": record.versions,
+        "config": record.config,
+    }
+
+
+def results(record: RunRecord) -> dict[str, float]:
+    """Return what a finished run came to: accuracies of the selected epochs, and its time."""
+    found: dict[str, float] = {}
+    for statistics, selections in record.selections.items():
+        for selection, row in selections.items():
+            if row is not None:
+                name = summary_name(selection, statistics)
+                found[name] = row["test/accuracy"]
+                found[name.replace("test_accuracy", EPOCH)] = row["epoch"]
+    return found | {
+        "time/total_seconds": record.seconds,
+        "time/images_per_second": record.images_per_second,
+    }

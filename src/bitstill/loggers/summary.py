@@ -1,0 +1,72 @@
+"""One run of wandb for a whole sweep: its tables and its accuracies over temperature."""
+
+import hashlib
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from bitstill.loggers.callback import DONE
+from bitstill.loggers.wandb_run import begin, end
+from bitstill.report.claims import primary_view
+from bitstill.report.figures.accuracy import accuracy_figure
+from bitstill.report.figures.figure import to_png, to_svg
+from bitstill.report.sweeps import RunSet, read_sweep, run_sets
+from bitstill.report.table import Table, to_html
+from bitstill.report.tables import accuracy_tables, temperature_table
+from bitstill.schema import WandbConfig
+
+JOB_TYPE = "summary"
+
+
+def summary_id(name: str) -> str:
+    """Return the id of a sweep's summary: the same whenever the sweep goes on."""
+    return "summary-" + hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
+    """Log what a sweep's folder has shown so far, in place of what its summary said before.
+
+    Args:
+        settings: where wandb's runs go.
+        folder: of the sweep.
+        name: of the sweep.
+    """
+    import wandb
+
+    runs = read_sweep(folder)
+    run = begin(
+        settings,
+        folder,
+        run_id=summary_id(name),
+        name=f"{name}: summary",
+        group=name,
+        job_type=JOB_TYPE,
+        config={"sweep": name, "runs": len(runs)},
+    )
+    try:
+        sets = run_sets(runs, folder=folder)
+        for number, one in enumerate(sets, start=1):
+            prefix = "" if len(sets) == 1 else f"set{number}/"
+            picture = Image.open(io.BytesIO(to_png(to_svg(accuracy_figure(one)))))
+            run.log(
+                {f"{prefix}{table.name}": wandb.Html(to_html(table)) for table in _tables(one)}
+                | {f"{prefix}accuracy": wandb.Image(picture)}
+            )
+            run.summary.update(_means(one, prefix))
+    finally:
+        end(run, folder, DONE)
+
+
+def _tables(runs: RunSet) -> list[Table]:
+    return [temperature_table(runs, primary_view(runs)), *accuracy_tables(runs)]
+
+
+def _means(runs: RunSet, prefix: str) -> dict[str, float]:
+    """Return the mean test accuracy of each cell, a fraction."""
+    view, found = primary_view(runs), {}
+    for cell in runs.cells:
+        values = list(runs.percents(cell, view).values())
+        if values:
+            found[f"{prefix}mean/{cell}"] = sum(values) / len(values) / 100
+    return found

@@ -1,0 +1,128 @@
+"""wandb: a run of it for each run here, which a resumed one goes on with."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from bitstill.loggers.names import BEST, EPOCH, provenance, results, science
+from bitstill.loggers.outcome import Outcome
+from bitstill.loggers.wandb_run import begin, end
+from bitstill.runs import Row, RunPaths, RunRecord
+from bitstill.schema import WandbConfig
+
+_READ_SECONDS = 60
+
+
+def run_id(record: RunRecord) -> str:
+    """Return a run's id in wandb: its identity, so that a resumed run is one run."""
+    return record.identity[:32]
+
+
+class WandbLog:
+    """A run in wandb: group = sweep, job_type = loss, curves against the epoch.
+
+    Args:
+        settings: where wandb's runs go.
+        folder: of the sweep.
+        record: of the run, when it begins.
+        name: of the run, for a person.
+    """
+
+    def __init__(self, settings: WandbConfig, folder: Path, record: RunRecord, name: str) -> None:
+        self._folder, self._artifacts = folder, settings.log_artifacts
+        self._rows: Sequence[Row] = ()
+        earlier = _logged_offline(folder, run_id(record))
+        self._run = begin(
+            settings,
+            folder,
+            run_id=run_id(record),
+            name=name,
+            group=str(record.config["name"]),
+            job_type="teacher" if record.model == "teacher" else record.loss,
+            config={**science(record), **provenance(record)},
+        )
+        # A step is an epoch, so the server knows the next one of a run that it has seen.
+        self._through = max(self._run.step - 1, earlier if self._run.offline else 0)
+        self._run.define_metric(EPOCH, hidden=True)
+        self._run.define_metric("*", step_metric=EPOCH)
+        for name, best in BEST.items():
+            for known in (name, f"{name}_precise"):
+                self._run.define_metric(known, step_metric=EPOCH, summary=f"{best},last")
+
+    def log_rows(self, rows: Sequence[Row]) -> None:
+        """Log the curves, a step an epoch; see :class:`~bitstill.loggers.callback.RunLog`."""
+        self._rows = rows
+        for row in rows:
+            epoch = int(row[EPOCH])
+            if epoch > self._through:
+                self._run.log({**row, EPOCH: epoch}, step=epoch, commit=True)
+                self._through = epoch
+
+    def log_outcome(self, record: RunRecord, outcome: Outcome) -> None:
+        """Log the summary, pictures and, if asked for, artifacts."""
+        import wandb
+
+        # No wandb.Table: it is an artifact, whose manifest tells the server where it lay here.
+        shown = {
+            name: wandb.Image(Image.open(io.BytesIO(png)), caption=record.cell)
+            for name, png in outcome.pictures.items()
+        }
+        self._run.log(shown, step=record.epoch + 1, commit=True)
+        self._run.summary.update({**results(record), **outcome.sizes, **self._bests()})
+        if self._artifacts:
+            self._keep(record, outcome.files)
+
+    def _bests(self) -> dict[str, dict[str, float]]:
+        """Return best and last over all epochs; wandb's own know those of this sitting alone."""
+        found = {}
+        for name in self._rows[-1] if self._rows else ():
+            best = BEST.get(name.removesuffix("_precise"))
+            if best is not None:
+                values = [row[name] for row in self._rows]
+                found[name] = {
+                    best: max(values) if best == "max" else min(values),
+                    "last": values[-1],
+                }
+        return found
+
+    def _keep(self, record: RunRecord, files: Sequence[Path]) -> None:
+        import wandb
+
+        for file in files:
+            kind = "run-record" if file == RunPaths(file.parent).record else "model"
+            artifact = wandb.Artifact(
+                f"{kind}-{record.identity[:10]}", type=kind, metadata=science(record)
+            )
+            # By the name that its folder was given, which the server is told. Not copied: what a
+            # finished run has written does not change.
+            path = file if self._folder.is_absolute() else os.path.relpath(file)
+            artifact.add_file(str(path), policy="immutable")
+            self._run.log_artifact(artifact)
+
+    def close(self, exit_code: int) -> None:
+        """End wandb's run."""
+        end(self._run, self._folder, exit_code)
+
+
+def _logged_offline(folder: Path, name: str) -> int:
+    """Return the last epoch that earlier sittings of a run have logged into a sweep's folder.
+
+    Their files are read by wandb itself; what it cannot read was not logged.
+    """
+    last = 0
+    for file in (folder / "wandb").glob(f"*run-*-{name}/run-{name}.wandb"):
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
+        done = subprocess.run(  # noqa: S603
+            [*command, str(file)], capture_output=True, check=False, timeout=_READ_SECONDS
+        )
+        try:
+            last = max(last, int(json.loads(done.stdout)["summary"][EPOCH]))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return last

@@ -1,0 +1,107 @@
+"""Begins and ends runs of wandb: silently, without a word on this machine, whatever the network."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitstill.schema import WandbConfig
+
+if TYPE_CHECKING:
+    import wandb
+
+log = logging.getLogger(__name__)
+
+# Said before wandb is imported: it prints, asks the network and samples the machine otherwise.
+_QUIET = {
+    "WANDB_SILENT": "true",
+    "WANDB_CONSOLE": "off",
+    "WANDB_ERROR_REPORTING": "false",
+    "WANDB_X_DISABLE_STATS": "true",
+}
+_BEGIN_SECONDS = 10.0  # to wait for a server, once in a process
+_END_SECONDS = 20.0  # to wait for the rest of a run's data to be sent
+_unreachable: list[str] = []  # why, once a server has not answered this process in time
+
+
+def begin(
+    settings: WandbConfig, folder: Path, *, run_id: str, config: dict[str, Any], **options: str
+) -> "wandb.Run":
+    """Begin or go on with a run; offline, with one warning, where a server does not answer.
+
+    Args:
+        settings: mode, project, entity, tags.
+        folder: of the sweep; wandb writes into ``wandb/`` in it.
+        run_id: the same for a resumed run.
+        config: what the run is.
+        **options: ``name``, ``group`` and ``job_type``, as ``wandb.init`` has them.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import wandb
+
+    def init(mode: str) -> wandb.Run:
+        return wandb.init(
+            mode=mode,  # type: ignore[arg-type]  # one of its words, as the schema has checked
+            project=settings.project,
+            entity=settings.entity,
+            tags=settings.tags,
+            dir=folder,
+            id=run_id,
+            resume="allow",
+            config=config,
+            settings=_discreet(wandb.Settings),
+            **options,  # type: ignore[arg-type]  # all of them are texts
+        )
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if settings.mode != "online" or _unreachable:
+        return init("offline" if settings.mode == "online" else settings.mode)
+    before = set(_online_folders(folder, run_id))
+    try:
+        return init("online")
+    except wandb.Error as error:
+        _unreachable.append(str(error))
+        first = str(error).splitlines()[0]
+        log.warning("wandb is offline (%s): bitstill sync %s sends it later", first, folder)
+    wandb.teardown()  # its service holds on to the id
+    for left in set(_online_folders(folder, run_id)) - before:
+        shutil.rmtree(left, ignore_errors=True)  # of the attempt, empty
+    return init("offline")
+
+
+def _discreet(settings: type["wandb.Settings"]) -> "wandb.Settings":
+    """Return settings that keep user, host, paths and arguments out of the run."""
+    return settings(
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        disable_git=True,
+        disable_code=True,
+        host="",
+        username="",
+        email="",
+        program="bitstill",
+        init_timeout=_BEGIN_SECONDS,
+        finish_timeout=_END_SECONDS,
+        finish_timeout_raises=True,
+        x_transaction_log_flush_interval=1.0,  # a killed run keeps all but its last second
+    )
+
+
+def _online_folders(folder: Path, run_id: str) -> list[Path]:
+    return list((folder / "wandb").glob(f"run-*-{run_id}"))
+
+
+def end(run: "wandb.Run", folder: Path, exit_code: int) -> None:
+    """End a run; what a server has not taken in time stays in the folder, for a later sync."""
+    files = Path(run.settings.sync_file)
+    online = not (run.offline or run.disabled)
+    try:
+        run.finish(exit_code=exit_code)
+    except TimeoutError as error:
+        _unreachable.append(str(error))  # the next run of the process does not wait for it
+        log.warning("wandb has not taken all: bitstill sync %s sends the rest", folder)
+        return
+    if online and files.exists():  # the mark that `wandb sync` leaves
+        files.with_name(f"{files.name}.synced").touch()

@@ -1,0 +1,31 @@
+"""Texts without the folders, and the user, of this machine: what is recorded may be passed on."""
+
+import logging
+import sys
+from pathlib import Path
+
+# Files of Python and of packages by the names that they are imported under, the longest first.
+_IMPORTED = sorted(
+    {str(Path(entry).resolve()) for entry in sys.path if entry} | {sys.prefix, sys.base_prefix},
+    key=len,
+    reverse=True,
+)
+
+
+def portable_text(text: str) -> str:
+    """Replace the working folder by ``.``, the home folder by ``~``, and shorten imported files."""
+    for imported in _IMPORTED:
+        if len(Path(imported).parts) > 1:
+            text = text.replace(f"{imported}/", "")
+    for folder, sign in ((Path.cwd(), "."), (Path.home(), "~")):
+        if len(folder.parts) > 1:
+            text = text.replace(f"{folder}/", f"{sign}/").replace(str(folder), sign)
+    return text
+
+
+class PortableFormatter(logging.Formatter):
+    """A formatter whose lines, tracebacks included, are portable."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return portable_text(super().format(record))

@@ -1,0 +1,58 @@
+"""Which classes are taken for which."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstill.report.figures.figure import Figure, Row, Spec
+
+_LIGHT_TEXT = 0.5  # above this share of a row, white is easier to read than black
+
+
+def confusion_figure(labels: NDArray[np.int64], predicted: NDArray[np.int64], who: str) -> Figure:
+    """Return the confusion matrix of a test set: counts, shaded by their share of a true class.
+
+    Args:
+        labels: the true classes.
+        predicted: of the same images.
+        who: the network, for the caption.
+    """
+    classes = int(max(labels.max(), predicted.max())) + 1
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    rows: list[Row] = [
+        {
+            "true": true,
+            "predicted": column,
+            "images": int(counts[true, column]),
+            "share": float(shares[true, column]),
+        }
+        for true in range(classes)
+        for column in range(classes)
+    ]
+    caption = f"{who}: test images of a class (row) that were taken for a class (column)."
+    return Figure("confusion", "Confusion on the test images", caption, rows, _spec())
+
+
+def _spec() -> Spec:
+    axes = {
+        "x": {"field": "predicted", "type": "ordinal", "axis": {"orient": "top", "labelAngle": 0}},
+        "y": {"field": "true", "type": "ordinal"},
+    }
+    shade = {"field": "share", "type": "quantitative", "scale": {"scheme": "blues"}, "legend": None}
+    text = {
+        "text": {"field": "images", "type": "quantitative"},
+        "color": {
+            "condition": {"test": f"datum.share > {_LIGHT_TEXT}", "value": "white"},
+            "value": "black",
+        },
+    }
+    return {
+        "width": {"step": 36},
+        "height": {"step": 28},
+        "encoding": axes,
+        "layer": [
+            {"mark": "rect", "encoding": {"color": shade}},
+            {"mark": {"type": "text"}, "encoding": text},
+        ],
+    }

@@ -1,0 +1,132 @@
+"""Runs that fail, are stopped and go on, in wandb."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import wandb
+from tests.wandb_files import epochs, files, overview
+from torch import Tensor
+
+from bitstill.curves import read_curves
+from bitstill.recorder import Recorder
+from bitstill.runs import RunPaths
+from bitstill.tasks import StudentTask
+
+pytestmark = pytest.mark.usefixtures("restored")
+
+RunHere = Callable[..., RunPaths]
+
+
+def lost(self: StudentTask, logits: Tensor, batch: object) -> Tensor:
+    return logits.sum() * torch.nan
+
+
+def stop_in(epoch: int) -> Callable[..., None]:
+    recorded = Recorder.on_train_epoch_end
+
+    def stop(self: Recorder, trainer: object, task: object) -> None:
+        recorded(self, trainer, task)  # type: ignore[arg-type]
+        if self.record.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+def test_a_failed_run_ends_in_wandb_too(
+    run_here: RunHere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(StudentTask, "loss", lost)
+    with pytest.raises(RuntimeError, match="became nan"):
+        run_here("logger=wandb")
+    assert wandb.run is None
+    [[file]] = files(tmp_path / "mine").values()
+    assert overview(file)["exit_code"] == 1
+    assert overview(file)["state"] == "failed"
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_as_the_same_run(
+    run_here: RunHere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_train_epoch_end", stop_in(2))
+        with pytest.raises(KeyboardInterrupt):
+            run_here("logger=[tensorboard,wandb]", "schedule.epochs=3")
+    [[file]] = files(tmp_path / "mine").values()
+    assert overview(file)["exit_code"] == 255
+    assert epochs(file) == [1], "the second was recorded, and not logged any more"
+
+    paths = run_here("logger=[tensorboard,wandb]", "schedule.epochs=3")
+    [sittings] = files(tmp_path / "mine").values()
+    assert [epochs(one) for one in sittings] == [[1], [2, 3]]
+    assert overview(sittings[-1])["exit_code"] == 0
+    rows = read_curves(paths)
+    assert [row["epoch"] for row in rows] == [1, 2, 3], "metrics.csv has all of it"
+    best = overview(sittings[-1])["summary"]["test/accuracy_precise"]["max"]
+    assert best == max(row["test/accuracy_precise"] for row in rows), "of both sittings"
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_one_run(small: tuple[str, ...], tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "bitstill", "train", *small, "name=mine", "logger=wandb"),
+        *("schedule.epochs=4", f"paths.output={tmp_path}"),
+    ]
+    process = subprocess.Popen(command, start_new_session=True)  # noqa: S603
+    until = time.monotonic() + 120
+    while time.monotonic() < until and len(list(tmp_path.glob("mine/*/previous.ckpt"))) == 0:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(command, check=True, timeout=120)  # noqa: S603
+    [sittings] = files(tmp_path / "mine").values()
+    assert len(sittings) == 2
+    assert [epoch for one in sittings for epoch in epochs(one)] == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_loggers_change_no_result(run_here: RunHere, tmp_path: Path) -> None:
+    plain = run_here("logger=csv")
+    assert not (plain.directory / "tensorboard").exists()
+    assert not (tmp_path / "mine" / "wandb").exists()
+    metrics, weights = plain.metrics.read_bytes(), plain.weights.read_bytes()
+    plain.record.unlink()
+    plain.checkpoint.unlink()
+    again = run_here("logger=[tensorboard,wandb]")
+    assert again == plain, "a logger is no part of a run's identity"
+    assert again.metrics.read_bytes() == metrics
+    assert again.weights.read_bytes() == weights
+    assert (again.directory / "tensorboard").is_dir()
+    assert len(files(tmp_path / "mine")) == 1
+    assert not (again.directory / "student.bitstill").exists(), "artifacts were not asked for"
+
+
+def test_a_logger_that_raises_stops_no_run(
+    run_here: RunHere,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    said: Callable[[], list[str]],
+) -> None:
+    def refuse(*values: object, **options: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(wandb.Run, "log", refuse)
+    paths = run_here("logger=wandb", "schedule.epochs=2")
+    assert len(read_curves(paths)) == 2
+    assert said() == ["WandbLog is not logged any more (no space left); the run goes on"]
+    assert wandb.run is None, "the next run would go on in it"
+
+
+def test_disabled_writes_nothing(
+    run_here: RunHere, tmp_path: Path, said: Callable[[], list[str]]
+) -> None:
+    run_here("logger=wandb", "logger.wandb.mode=disabled")
+    assert said() == []
+    assert not list(tmp_path.rglob("*.wandb"))

@@ -1,0 +1,130 @@
+"""``bitstill sync`` and ``wandb sync`` of a real sweep, to a server on loopback."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.conftest import Logged
+from tests.wandb_files import files
+from tests.wandb_server import WandbServer
+
+from bitstill.errors import UserError
+from bitstill.runs import load_sweep
+from bitstill.sync import sync, unsent
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def folder(logged: Logged, tmp_path: Path) -> Path:
+    """The sweep, moved elsewhere and not sent yet."""
+    return shutil.copytree(logged.home, tmp_path / "moved", symlinks=True) / "multirun" / "mine"
+
+
+def reaching(server: WandbServer) -> dict[str, str]:
+    return {**os.environ, **server.environment}
+
+
+@pytest.mark.slow
+def test_everything_is_sent_once(
+    bitstill: Run, folder: Path, server: WandbServer, logged: Logged
+) -> None:
+    done = bitstill("sync", str(folder), env=reaching(server))
+    assert (done.returncode, done.stdout) == (0, "5 runs sent\n"), done.stderr
+    assert set(server.runs) == set(files(folder))
+    for record in load_sweep(folder):
+        run = server.runs[record.identity[:32]]
+        assert run.exit_code == 0
+        assert run.sent_epochs == [1, 2]
+        assert run.fields["groupName"] == "mine"
+        assert run.config["seed"] == record.seed
+        row = record.selections["running"]["best_val"]
+        assert row is not None
+        assert run.summary["best_val/test_accuracy"] == row["test/accuracy"]
+        assert any(name.startswith("media/images/pictures/confusion") for name in run.files)
+    kept = [one for one in server.artifacts.values() if one["artifactTypeName"] == "model"]
+    assert [one["committed"] for one in kept] == [True, True]
+    assert all(len(one["files"]["student.bitstill"]) > 70_000 for one in kept)
+    for body in server.received:
+        assert not [secret for secret in logged.secrets if secret.encode() in body]
+
+    before = len(server.received)
+    done = bitstill("sync", str(folder), env=reaching(server))
+    assert (done.returncode, done.stdout) == (0, "all runs were sent before\n")
+    assert len(server.received) == before
+
+
+@pytest.mark.slow
+def test_what_was_cut_short_is_sent_again(bitstill: Run, folder: Path, server: WandbServer) -> None:
+    first, second = list(files(folder))[:2]
+    done = bitstill("sync", str(folder), env=reaching(server))
+    assert done.returncode == 0
+    for name in (first, second):
+        [file] = files(folder)[name]
+        file.with_name(f"{file.name}.synced").unlink()  # as if it had been stopped before that
+    done = bitstill("sync", str(folder), env=reaching(server))
+    assert done.stdout == "2 runs sent\n"
+    assert len(server.runs) == 5
+    assert server.runs[second].epochs == [1, 2], "a step that is sent again is the same step"
+
+
+@pytest.mark.slow
+def test_failures_are_listed_and_the_rest_is_sent(
+    bitstill: Run, folder: Path, server: WandbServer
+) -> None:
+    name, [file] = next(iter(files(folder).items()))
+    file.write_bytes(b"no run")
+    done = bitstill("sync", str(folder), env=reaching(server))
+    assert done.returncode == 1
+    first, second = done.stderr.strip().splitlines()[-2:]
+    assert first == "bitstill: 1 of 5 runs were not sent; the same command goes on:"
+    assert second.startswith(f"  {name}: ")
+    assert len(server.runs) == 4
+
+
+@pytest.mark.slow
+def test_without_a_key_nothing_is_sent(bitstill: Run, folder: Path, server: WandbServer) -> None:
+    environment = reaching(server) | {"HOME": str(folder)}
+    del environment["WANDB_API_KEY"]
+    done = bitstill("sync", str(folder), env=environment)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1] == (
+        "bitstill: there is no key for wandb's server: wandb login, or set WANDB_API_KEY"
+    )
+
+
+@pytest.mark.slow
+def test_wandb_sync_does_too(folder: Path, server: WandbServer) -> None:
+    """What users of wandb call; from the folder that training was called in."""
+    home = folder.parents[1]
+    paths = sorted(str(path) for path in folder.glob("wandb/offline-run-*"))
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "wandb", "sync", *paths],
+        cwd=home,
+        env=reaching(server),
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0
+    assert len(server.runs) == 5
+    assert all(one["committed"] for one in server.artifacts.values())
+    assert unsent(folder) == []
+
+
+def test_a_folder_without_runs_of_wandb(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no runs of wandb: give a sweep's folder"):
+        sync(tmp_path)
+
+
+def test_sittings_are_sent_in_the_order_of_time(tmp_path: Path) -> None:
+    names = ["offline-run-20260102_000000-b", "run-20260101_000000-b", "run-20260103_000000-a"]
+    for name in names:
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+        (tmp_path / "wandb" / name / f"run-{name[-1]}.wandb").touch()
+    found = {one.run_id: [folder.name for folder in one.folders] for one in unsent(tmp_path)}
+    assert found == {"b": [names[1], names[0]], "a": [names[2]]}
