@@ -13,7 +13,6 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from bitstill.cli import app, main
-from bitstill.report.commands import run_command
 from bitstill.report.sweeps import read_sweep
 from bitstill.runs import RunPaths
 
@@ -154,4 +153,4 @@ def test_a_run_of_an_experiment_is_made_again_alone(
     paths.overrides.parent.mkdir()
     paths.overrides.write_text("- loss=hard\n- experiment=quick\n")
     (run,) = read_sweep(tmp_path)
-    assert run_command(run) == "bitstill train loss=hard experiment=quick hydra.mode=RUN"
+    assert run.command == "bitstill train loss=hard experiment=quick hydra.mode=RUN"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bitstill.errors import UserError
 from bitstill.report.content import Report, SetReport, build
 from bitstill.report.figures.figure import Figure, theme, to_csv, with_data
 from bitstill.report.table import Table, in_encoding, to_latex, to_markdown, to_rich
@@ -30,8 +31,6 @@ def run_report(folders: Sequence[Path], output: Path | None) -> Path:
     Raises:
         UserError: a folder holds no runs, or the output cannot be written.
     """
-    from bitstill.errors import UserError
-
     report = build(folders)
     output = folders[0] / "report" if output is None else output
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -56,6 +55,8 @@ def show(report: Report, console: Console) -> None:
         for table in one.tables:
             if table.name not in ("seeds", "robustness", "tests"):
                 console.print(to_rich(table, encoding=console.encoding))
+        if one.left_out:
+            console.print(one.left_out_text, style="dim", highlight=False)
     for table in report.comparisons:
         console.print(to_rich(table, encoding=console.encoding))
     console.print(in_encoding(CAPTION, console.encoding), style="dim")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import rich.box
 import rich.table
 
+from bitstill.statistics import mean_interval
+
 NOT_APPLICABLE = "—"
 
 
@@ -28,6 +30,18 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     labels: int = 1
+
+
+def plus_minus(values: Sequence[float]) -> str:
+    """Return mean ± half of the 95 % t interval; the value alone if it is one."""
+    interval = mean_interval(values)
+    spread = f" ± {interval.half_width:.1f}" if len(values) > 1 else ""
+    return f"{interval.estimate:.1f}{spread}"
+
+
+def or_dash(value: float | None, form: str) -> str:
+    """Return a number in a format, or what stands for none."""
+    return NOT_APPLICABLE if value is None else format(value, form)
 
 
 def in_encoding(text: str, encoding: str) -> str:

@@ -10,7 +10,6 @@ Row = Mapping[str, str | float | int | None]
 Spec = dict[str, Any]
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing is fetched
-LOSSES = ("hard", "soft", "soft_hard", "gt_soft_hard")
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,16 @@ def with_data(figure: Figure) -> Spec:
     return {"$schema": SCHEMA, "description": figure.caption, "data": data, **figure.spec}
 
 
+def channel(field: str, kind: str = "quantitative", **more: Any) -> Spec:
+    """Return what a field of the rows is drawn as: its kind, title, scale, axis."""
+    return {"field": field, "type": kind, **more}
+
+
+def where(field: str, value: str) -> Spec:
+    """Return the transform that keeps the rows with a value."""
+    return {"filter": f"datum.{field} == '{value}'"}
+
+
 def keyboard_filter(name: str, label: str, field: str, values: Sequence[str]) -> tuple[Spec, Spec]:
     """Return a drop-down list that shows one value of ``field`` alone, and the filter with it.
 
@@ -75,7 +84,7 @@ def legend_filter(name: str, field: str) -> Spec:
 def theme(*, dark: bool) -> Spec:
     """Return the Vega-Lite ``config`` of a colour scheme, whose colours the colour-blind can tell.
 
-    The categories are the losses in the order of ``LOSSES``, and then the teacher.
+    The categories are the losses in their order, and then the teacher.
     """
     line = "#8a8f98"
     text, grid = ("#e6e6e6", "#3a3f47") if dark else ("#1f2328", "#e4e7eb")
