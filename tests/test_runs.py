@@ -387,6 +387,18 @@ def test_curves_read_back_exactly(
     assert runs.read_curves(paths) == written
 
 
+def test_damaged_curves_and_results_are_one_line(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    paths.metrics.write_text("epoch,train/loss\n1,abc\n")
+    with pytest.raises(UserError, match=r"metrics.csv is damaged: move it away, or do the run"):
+        runs.read_curves(paths)
+    record(images={"test": 8}).write(paths)
+    for content in (b"junk", b"PK\x03\x04junk"):
+        paths.correctness.write_bytes(content)
+        with pytest.raises(UserError, match=r"correctness.npz is damaged: move it away"):
+            runs.read_correctness(paths)
+
+
 def test_curves_may_gain_a_column(tmp_path: Path) -> None:
     written: list[runs.Row] = [{"epoch": 1}, {"epoch": 2, "new": 0.5}]
     runs.write_curves(RunPaths(tmp_path), written)

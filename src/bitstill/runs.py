@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -338,9 +339,21 @@ def write_curves(paths: RunPaths, rows: Sequence[Mapping[str, float]]) -> None:
     write_atomically(paths.metrics, text.getvalue().encode())
 
 
+@contextmanager
+def _told_if_damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise UserError(f"{path} is damaged: move it away, or do the run again") from error
+
+
 def read_curves(paths: RunPaths) -> list[Row]:
-    """Read ``metrics.csv``: a row an epoch."""
-    with paths.metrics.open(newline="") as file:
+    """Read ``metrics.csv``: a row an epoch.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    with _told_if_damaged(paths.metrics), paths.metrics.open(newline="") as file:
         return [
             {name: float(text) for name, text in row.items() if text}
             for row in csv.DictReader(file)
@@ -351,12 +364,16 @@ def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
     """Read which test images are right, by ``<statistics>/<selection>``; empty without the file.
 
     The bits come in whole bytes, so how many of them are images is taken from the record.
+
+    Raises:
+        UserError: it is damaged.
     """
     record = read_record(paths)
     if record is None or not paths.correctness.exists():
         return {}
     count = record.images["test"]
-    with np.load(paths.correctness) as packed:
+    with _told_if_damaged(paths.correctness), paths.correctness.open("rb") as file:
+        packed = np.load(file)
         return {
             name: np.unpackbits(packed[name], count=count).astype(np.bool_) for name in packed.files
         }

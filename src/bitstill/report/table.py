@@ -71,9 +71,11 @@ def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.table.Table:
         safe_box=True,
     )
     for number, name in enumerate(table.header):
+        intervals = any(" [" in row[number] for row in table.rows)
         shown.add_column(
             known(name).replace(" ", "\n"),
-            no_wrap=True,
+            no_wrap=number > 0 and not intervals,  # names and intervals may take several lines
+            overflow="fold",
             justify="left" if number < table.labels else "right",
             style="cyan" if name == "published" else None,
         )

@@ -89,7 +89,10 @@ def _state(statuses: set[str]) -> str:
 def _optimism(runs: RunSet, cell: str, kind: str) -> str:
     best, honest = (runs.percents(cell, View(kind, name)) for name in ("best_test", "best_val"))
     shared = best.keys() & honest.keys()
-    return f"{fmean(best[s] - honest[s] for s in shared):.1f}" if shared else NOT_APPLICABLE
+    if not shared:
+        return NOT_APPLICABLE
+    # Rounded first, and 0.0 added: there is no minus zero.
+    return f"{round(fmean(best[s] - honest[s] for s in shared), 1) + 0.0:.1f}"
 
 
 def _count(runs: RunSet, cell: str) -> str:

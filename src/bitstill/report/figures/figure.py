@@ -60,6 +60,12 @@ def channel(field: str, kind: str = "quantitative", **more: Any) -> Spec:
     return {"field": field, "type": kind, **more}
 
 
+def temperature_axis() -> Spec:
+    """Return the channel of T where it is a number, logarithmic."""
+    ticks = {"values": [1, 2, 5, 10, 15, 50, 100, 200]}
+    return channel("T", title="temperature T", scale={"type": "log", "nice": False}, axis=ticks)
+
+
 def where(field: str, value: str) -> Spec:
     """Return the transform that keeps the rows with a value."""
     return {"filter": f"datum.{field} == '{value}'"}

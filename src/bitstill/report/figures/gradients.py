@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bitstill.report.figures.figure import Figure, Row, Spec, channel, where
+from bitstill.report.figures.figure import Figure, Row, Spec, channel, temperature_axis, where
 from bitstill.report.gradients import GRID, Ratio, mean_over_seeds
 from bitstill.report.published import TEMPERATURES, TWO_TERMS
 
@@ -47,10 +47,9 @@ def _row(loss: str, factor: str, kind: str, seed: int | str, t: float, ratio: fl
 
 def _spec() -> Spec:
     log = {"type": "log"}
-    ticks = {"values": [1, 2, 5, 10, 15, 50, 100, 200]}
-    y_axis = {"format": "~g", "tickCount": 6}
+    y_axis = {"format": ".3~g", "tickCount": 6}
     encoding = {
-        "x": channel("T", title="temperature T", scale=log, axis=ticks),
+        "x": temperature_axis(),
         "y": channel("ratio", title="gradient norms, tempered / hard", scale=log, axis=y_axis),
         "color": channel("factor", "nominal", title=None),
         "tooltip": [
@@ -76,4 +75,4 @@ def _spec() -> Spec:
         }
         for loss in TWO_TERMS
     ]
-    return {"hconcat": panels, "resolve": {"scale": {"y": "shared"}}}
+    return {"hconcat": panels}

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from bitstill.report.figures.figure import Figure, Row, Spec, channel, where
+from bitstill.report.figures.figure import Figure, Row, Spec, channel, temperature_axis, where
 from bitstill.report.outputs import Images, softmax, teacher_logits
 from bitstill.report.published import TEMPERATURES
 from bitstill.report.sweeps import TEACHER, Run, RunSet
@@ -77,9 +77,8 @@ def _sharpness(values: np.ndarray) -> list[Row]:
 
 
 def _sharpness_spec() -> Spec:
-    axis = {"values": [1, 2, 5, 10, 15, 50, 100, 200]}
     encoding = {
-        "x": channel("T", title="temperature T", scale={"type": "log"}, axis=axis),
+        "x": temperature_axis(),
         "y": channel("value", title=None),
         "color": channel("measure", "nominal", title=None),
         "tooltip": [{"field": "measure"}, {"field": "T"}, {"field": "value", "format": ".3f"}],
