@@ -33,14 +33,14 @@ def run_report(folders: Sequence[Path], output: Path | None) -> Path:
     """
     report = build(folders)
     output = folders[0] / "report" if output is None else output
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    show(report, console)
     try:
-        page = write(report, output)
+        page = write(report, output)  # before the terminal, whose reader may leave: | head
     except OSError as error:
         raise UserError(
-            f"--output: {output} cannot be written ({error.strerror}): give another folder"
+            f"--output: {output} cannot be written ({error}): give another folder"
         ) from error
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    show(report, console)
     console.print(f"\nPage: {page.resolve()}", soft_wrap=True, highlight=False)
     return page
 
