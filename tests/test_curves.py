@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitstill.curves import read_curves, select, write_curves
+from bitstill.errors import UserError
 from bitstill.runs import Row, RunPaths
 
 
@@ -67,6 +68,13 @@ def test_curves_read_back_exactly(
     paths = RunPaths(tmp_path_factory.mktemp("curves"))
     write_curves(paths, written)
     assert read_curves(paths) == written
+
+
+def test_damaged_curves_are_one_line(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    paths.metrics.write_text("epoch,train/loss\n1,abc\n")
+    with pytest.raises(UserError, match=r"metrics.csv is damaged: move it away, or do the run"):
+        read_curves(paths)
 
 
 def test_curves_may_gain_a_column(tmp_path: Path) -> None:

@@ -179,3 +179,12 @@ def test_a_sweep_is_read_in_the_order_of_names(tmp_path: Path) -> None:
 def test_a_cell_is_a_runs_entry_seeds_aside() -> None:
     assert record(temperature=1.5).cell == record(temperature=1.5, seed=4).cell == "soft T=1.5"
     assert record(model="teacher", loss="hard", temperature=None).cell == "teacher"
+
+
+@pytest.mark.parametrize("content", [b"junk", b"PK\x03\x04junk"])
+def test_damaged_results_are_one_line(tmp_path: Path, content: bytes) -> None:
+    paths = RunPaths(tmp_path)
+    record(images={"test": 8}).write(paths)
+    paths.correctness.write_bytes(content)
+    with pytest.raises(UserError, match=r"correctness.npz is damaged: move it away"):
+        runs.read_correctness(paths)

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 
-from bitstill.files import write_atomically
+from bitstill.files import told_if_damaged, write_atomically
 from bitstill.runs import Row, RunPaths
 
 
@@ -19,8 +19,12 @@ def write_curves(paths: RunPaths, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 def read_curves(paths: RunPaths) -> list[Row]:
-    """Read ``metrics.csv``: a row an epoch."""
-    with paths.metrics.open(newline="") as file:
+    """Read ``metrics.csv``: a row an epoch.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    with told_if_damaged(paths.metrics), paths.metrics.open(newline="") as file:
         return [
             {name: float(text) for name, text in row.items() if text}
             for row in csv.DictReader(file)

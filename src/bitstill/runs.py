@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bitstill.errors import UserError
-from bitstill.files import remove_halves, write_atomically
+from bitstill.files import remove_halves, told_if_damaged, write_atomically
 from bitstill.identity import identity
 from bitstill.schema import TrainConfig
 
@@ -307,12 +307,16 @@ def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
     """Read which test images are right, by ``<statistics>/<selection>``; empty without the file.
 
     The bits come in whole bytes, so how many of them are images is taken from the record.
+
+    Raises:
+        UserError: it is damaged.
     """
     record = read_record(paths)
     if record is None or not paths.correctness.exists():
         return {}
     count = record.images["test"]
-    with np.load(paths.correctness) as packed:
+    with told_if_damaged(paths.correctness), paths.correctness.open("rb") as file:
+        packed = np.load(file)
         return {
             name: np.unpackbits(packed[name], count=count).astype(np.bool_) for name in packed.files
         }

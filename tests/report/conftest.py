@@ -73,7 +73,7 @@ def _write_run(
     rows = []
     for epoch in range(1, 9):
         test = (percent + (0.4 if epoch == 7 else 0.0)) / 100
-        row = {"epoch": epoch, "train/loss": 1 / epoch}
+        row = {"epoch": epoch, "train/loss": 1 / epoch, "train/accuracy": percent / 100}
         for suffix in ("", "_precise"):
             row[f"test/accuracy{suffix}"] = test
             if val:

@@ -1,6 +1,7 @@
 """``bitstill report`` from end to end."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 from typer.testing import CliRunner
 
 from bitstill.cli import app, main
-from bitstill.report.commands import run_command
-from bitstill.report.sweeps import read_sweep
+from bitstill.report.command import show
+from bitstill.report.content import build
+from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.runs import RunPaths
 
 RUN = CliRunner()
@@ -72,6 +75,34 @@ def test_missing_and_failed_cells_are_said(
     assert any(row.startswith("| 100 | 89.9 | running | missing") for row in rows)
     assert "exploded" in (tmp_path / "out/index.html").read_text()
     assert result.exit_code == 0
+
+
+def test_records_alone_are_enough_and_what_is_not_drawn_is_said(
+    sweep: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    result = RUN.invoke(app, ["report", str(sweep), "--output", str(output)])
+    assert result.exit_code == 0
+    said = " ".join(result.output.split())
+    assert "Not drawn, for want of data: soft targets (from the teacher's logits);" in said
+    assert "calibration (from weights and the images)." in said
+    assert "Not drawn, for want of data" in (output / "index.html").read_text()
+    (found,) = json.loads((output / "report.json").read_text())["sets"]
+    missing = ["soft targets", "gradients", "quantized weights", "size against accuracy"]
+    assert list(found["left_out"]) == [*missing, "calibration"]
+
+
+def test_verdicts_can_be_read_in_a_terminal_of_80_columns(
+    make_set: Callable[..., RunSet],
+) -> None:
+    report = build([make_set(percent, seeds=range(3)).folder])
+    file = io.StringIO()
+    show(report, Console(file=file, width=80))
+    text = file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for finding in report.sets[0].main_findings:
+        assert f" {finding.verdict or 'no verdict'} " in text
 
 
 def test_two_sweeps_are_compared_pair_by_pair(
@@ -154,4 +185,4 @@ def test_a_run_of_an_experiment_is_made_again_alone(
     paths.overrides.parent.mkdir()
     paths.overrides.write_text("- loss=hard\n- experiment=quick\n")
     (run,) = read_sweep(tmp_path)
-    assert run_command(run) == "bitstill train loss=hard experiment=quick hydra.mode=RUN"
+    assert run.command == "bitstill train loss=hard experiment=quick hydra.mode=RUN"

@@ -1,5 +1,6 @@
-"""A recorded sweep: 42 real runs, every number computed again from the files alone."""
+"""A recorded sweep of real runs: every number computed again from curves and bits alone."""
 
+import csv
 import itertools
 import json
 from pathlib import Path
@@ -12,10 +13,12 @@ from scipy import stats
 
 from bitstill.report.content import SetReport, build
 from bitstill.report.findings import Finding
-from bitstill.report.sweeps import VIEWS, View
+from bitstill.report.sweeps import HARD, VIEWS, View
 
 FOLDER = Path(__file__).parent / "recorded"
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
+N = len(SEEDS)
+DF = 7 * (N - 1)  # of eight cells over the seeds
 TEMPERATURES = (10, 15, 50, 100)
 LOSSES = ("soft", "soft_hard", "gt_soft_hard")
 
@@ -28,24 +31,31 @@ def report() -> SetReport:
 
 @pytest.fixture(scope="module")
 def records() -> dict[tuple[str, int], Any]:
-    """Read the records without bitstill, by cell and seed."""
+    """Read curves and bits without bitstill, by cell and seed."""
     found = {}
     for path in FOLDER.glob("*/run.json"):
         plain = json.loads(path.read_text())
         student = f"{plain['loss']} T={plain['temperature']:g}" if plain["temperature"] else ""
         name = "teacher" if plain["model"] == "teacher" else student
-        found[name, plain["seed"]] = plain | {"folder": path.parent}
+        with (path.parent / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        curves = {column: np.array([float(row[column]) for row in rows]) for column in rows[0]}
+        with np.load(path.parent / "correctness.npz") as packed:
+            bits = {view: np.unpackbits(packed[view]) for view in packed.files}
+        found[name, plain["seed"]] = {"curves": curves, "bits": bits}
     return found
 
 
 def percents(records: dict[tuple[str, int], Any], cell: str, view: View) -> NDArray[np.float64]:
-    return np.array(
-        [
-            100
-            * records[cell, seed]["selections"][view.statistics][view.selection]["test/accuracy"]
-            for seed in SEEDS
-        ]
-    )
+    """Choose each run's epoch from its curves, and return the test accuracies."""
+    suffix = "_precise" if view.statistics == "precise" else ""
+    found = []
+    for seed in SEEDS:
+        curves = records[cell, seed]["curves"]
+        test, val = (curves[f"{split}/accuracy{suffix}"] for split in ("test", "val"))
+        epoch = {"last": -1, "best_val": np.argmax(val), "best_test": np.argmax(test)}
+        found.append(100 * test[epoch[view.selection]])
+    return np.array(found)
 
 
 def claims(report: SetReport, view: View, letter: str) -> list[Finding]:
@@ -62,12 +72,45 @@ def holm(raw: list[float]) -> list[float]:
 def test_means_and_intervals(report: SetReport, records: Any, view: View) -> None:
     from bitstill.statistics import mean_interval
 
-    assert len(records) == 42
+    assert len(records) == 14 * N
     for cell in report.runs.cells:
         values = percents(records, cell, view)
         ours = mean_interval(list(report.runs.percents(cell, view).values()))
-        low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+        low, high = stats.t.interval(0.95, N - 1, values.mean(), stats.sem(values))
         assert list(ours) == pytest.approx([values.mean(), low, high])
+        bits = [records[cell, seed]["bits"][str(view)] for seed in SEEDS]
+        assert [100 * one.mean() for one in bits] == pytest.approx(values.tolist())
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "label", "printed"),
+    [("table1", "hard T=15", "hard T=15", "90.0"), ("table3", "soft_hard T=50", "50", "90.1")],
+)
+def test_a_row_of_a_table(
+    report: SetReport, records: Any, name: str, cell: str, label: str, printed: str
+) -> None:
+    (table,) = [one for one in report.tables if one.name == name]
+    (row, _) = [row for row in table.rows if row[0] == label]
+    views = [View("running", selection) for selection in ("best_test", "best_val", "last")]
+    test, val, last = (percents(records, cell, view) for view in views)
+    means = [
+        f"{one.mean():.1f} ± {stats.t.ppf(0.975, N - 1) * stats.sem(one):.1f}"
+        for one in (test, val, last)
+    ]
+    optimism = f"{(test - val).mean():.1f}"
+    assert list(row) == [label, printed, "running", *means, optimism, str(N)]
+
+
+def test_a_row_of_the_epoch_noise(report: SetReport, records: Any) -> None:
+    (table,) = [one for one in report.tables if one.name == "noise"]
+    (row,) = [row for row in table.rows if row[0] == "soft T=50"]
+    curves = 100 * np.array([records["soft T=50", s]["curves"]["test/accuracy"] for s in SEEDS])
+    late = curves[:, -int(row[1]) :]
+    assert late.shape[1] == max(2, int(np.ceil(curves.shape[1] / 4)))
+    gain = (curves.max(axis=1) - late.mean(axis=1)).mean()
+    numbers = [late.std(axis=1, ddof=1).mean(), np.ptp(late, axis=1).mean(), gain, 90.4 - 88.1]
+    assert [float(text) for text in row[2:6]] == pytest.approx(numbers, abs=0.0501)
+    assert row[6] == f"{100 * gain / 2.3:.0f} %"
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)
@@ -107,14 +150,14 @@ def test_claims_on_losses(report: SetReport, records: Any, view: View) -> None:
             ]
         )
         left = cells - cells.mean(0) - cells.mean(1, keepdims=True) + cells.mean()
-        error = np.sqrt((left**2).sum() / 14 * 8 / 16 / 3)
+        error = np.sqrt((left**2).sum() / DF * 8 / 16 / N)
         estimate = cells[:4].mean() - cells[4:].mean()
-        reach = stats.t.ppf(0.975, 14) * error
+        reach = stats.t.ppf(0.975, DF) * error
         assert ours.effect is not None
         assert list(ours.effect) == pytest.approx([estimate, estimate - reach, estimate + reach])
-        assert ours.p == pytest.approx(2 * stats.t.sf(abs(estimate) / error, 14))
+        assert ours.p == pytest.approx(2 * stats.t.sf(abs(estimate) / error, DF))
         tost = max(
-            stats.t.sf((estimate + 0.1) / error, 14), stats.t.cdf((estimate - 0.1) / error, 14)
+            stats.t.sf((estimate + 0.1) / error, DF), stats.t.cdf((estimate - 0.1) / error, DF)
         )
         assert ours.equivalence_p == pytest.approx(tost)
 
@@ -122,24 +165,36 @@ def test_claims_on_losses(report: SetReport, records: Any, view: View) -> None:
 @pytest.mark.parametrize("view", VIEWS, ids=str)
 def test_claims_on_pairs(report: SetReport, records: Any, view: View) -> None:
     hard = percents(records, "hard T=15", view)
-    raw = [
-        stats.ttest_rel(percents(records, f"{loss} T=15", view), hard).pvalue
-        for loss in ("soft", "soft_hard")
+    cells = [percents(records, f"{loss} T=15", view) for loss in ("soft", "soft_hard")]
+    above, below = (
+        holm([min(1, 2 * stats.ttest_rel(one, hard, alternative=way).pvalue) for one in cells])
+        for way in ("greater", "less")
+    )
+    expected = [
+        above[index] if cells[index].mean() > hard.mean() else below[index] for index in (0, 1)
     ]
-    assert [one.p for one in claims(report, view, "e")] == pytest.approx(holm(raw))
+    assert [one.p for one in claims(report, view, "e")] == pytest.approx(expected)
     (ours,) = claims(report, view, "f")
     theirs = stats.ttest_rel(percents(records, "teacher", view), hard)
     assert ours.p == pytest.approx(theirs.pvalue)
 
 
+def test_size_is_counted_from_the_packed_file(report: SetReport) -> None:
+    (ours,) = claims(report, report.view, "g")
+    plain = [json.loads(path.read_text()) for path in FOLDER.glob("*/run.json")]
+    deployed = {one["sizes"]["deployed"] for one in plain if one["model"] == "student"}
+    float32 = {one["sizes"]["float32"] for one in plain if one["model"] == "teacher"}
+    assert float32 == {4 * 293_418}
+    assert ours.effect is not None
+    assert ours.effect.estimate == pytest.approx(4 * 293_418 / deployed.pop(), rel=0.01)
+
+
 def test_mcnemar(report: SetReport, records: Any) -> None:
     view = View("running", "last")
     (ours,) = claims(report, view, "f")
+    assert len(ours.question.comparisons[0].mcnemar) == N
     for seed, p in ours.question.comparisons[0].mcnemar.items():
-        teacher, student = (
-            np.unpackbits(np.load(records[cell, seed]["folder"] / "correctness.npz")[str(view)])
-            for cell in ("teacher", "hard T=15")
-        )
+        teacher, student = (records[cell, seed]["bits"][str(view)] for cell in ("teacher", HARD))
         gained, lost = int((teacher > student).sum()), int((teacher < student).sum())
         assert p == pytest.approx(stats.binomtest(gained, gained + lost).pvalue)
 
@@ -147,23 +202,16 @@ def test_mcnemar(report: SetReport, records: Any) -> None:
 def test_over_images(report: SetReport, records: Any) -> None:
     view = View("running", "last")
     (ours,) = claims(report, view, "f")
-    difference = np.array(
-        [
-            np.unpackbits(
-                np.load(records["teacher", seed]["folder"] / "correctness.npz")[str(view)]
-            )
-            * 1.0
-            - np.unpackbits(
-                np.load(records["hard T=15", seed]["folder"] / "correctness.npz")[str(view)]
-            )
-            for seed in SEEDS
-        ]
+    teacher, student = (
+        np.array([records[cell, seed]["bits"][str(view)] for seed in SEEDS], dtype=float)
+        for cell in ("teacher", HARD)
     )
+    difference = teacher - student
     rng = np.random.default_rng(0)
     seeds, images = difference.shape
     rows = rng.multinomial(seeds, [1 / seeds] * seeds, 20_000)
     columns = rng.multinomial(images, [1 / images] * images, 20_000)
     drawn = np.einsum("ni,ij,nj->n", rows, difference, columns, optimize=True) / difference.size
-    reach = 100 * stats.t.ppf(0.975, 2) * np.sqrt(drawn.var() * 3 / 2)
+    reach = 100 * stats.t.ppf(0.975, N - 1) * np.sqrt(drawn.var() * N / (N - 1))
     assert ours.question.images is not None
     assert ours.question.images.half_width == pytest.approx(reach, rel=0.03)

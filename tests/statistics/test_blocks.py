@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 from bitstill.statistics import blocked_contrast, paired_difference
 
@@ -43,9 +44,18 @@ def test_of_two_cells_it_is_the_paired_t_test() -> None:
     assert [ours.estimate, ours.error, ours.df] == pytest.approx(expected)
 
 
-def test_a_missing_run_is_no_obstacle() -> None:
-    found = observations(np.random.default_rng(3))[1:]
-    assert blocked_contrast(found, WEIGHTS).df == 11
+def test_with_runs_missing_it_is_ordinary_least_squares_of_statsmodels() -> None:
+    found = observations(np.random.default_rng(3))[1:-2]
+    ours = blocked_contrast(found, WEIGHTS)
+    cells, seeds, values = zip(*found, strict=True)
+    columns = [[cell == name for cell in cells] for name in CELLS]
+    columns += [[seed == number for seed in seeds] for number in range(1, 5)]
+    fit = OLS(values, np.array(columns, dtype=float).T).fit()
+    theirs = fit.t_test([*WEIGHTS.values(), 0, 0, 0, 0])
+    assert ours.estimate == pytest.approx(theirs.effect.item())
+    assert ours.error == pytest.approx(theirs.sd.item())
+    assert ours.df == fit.df_resid == 9
+    assert ours.p == pytest.approx(theirs.pvalue.item())
 
 
 def test_one_seed_gives_a_difference_without_error() -> None:

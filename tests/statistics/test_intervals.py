@@ -2,9 +2,8 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from bitstill.statistics import mean_interval, proportion_interval
+from bitstill.statistics import mean_interval
 
 VALUES = [90.1, 90.4, 89.8, 90.6, 90.3]
 
@@ -26,16 +25,6 @@ def test_one_value_has_no_limits() -> None:
 def test_no_values_have_no_mean() -> None:
     with pytest.raises(ValueError, match="no values"):
         mean_interval([])
-
-
-def test_the_proportion_interval_is_wilsons() -> None:
-    ours = proportion_interval(9000, 10_000)
-    theirs = stats.binomtest(9000, 10_000).proportion_ci(method="wilson")
-    assert [ours.low, ours.high] == pytest.approx([theirs.low, theirs.high])
-
-
-def test_ninety_percent_of_svhns_test_images_is_known_to_a_third_of_a_point() -> None:
-    assert 100 * proportion_interval(23_429, 26_032).half_width == pytest.approx(0.364, abs=0.002)
 
 
 @pytest.mark.parametrize("n", [3, 5, 8])

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitstill.data import ImageData
-from bitstill.deploy.export import export
 from bitstill.deploy.finished import Choice, load_run
-from bitstill.evaluation import predictions
+from bitstill.evaluation import deployed_classifier, predictions
 from bitstill.loggers.names import picture_name
 from bitstill.report.figures.confusion import confusion_figure
 from bitstill.report.figures.figure import Figure, to_png, to_svg
 from bitstill.report.figures.weights import weight_figures
-from bitstill.report.sizes import sizes
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.runs import RunPaths, RunRecord
 
@@ -24,7 +22,7 @@ class Outcome:
     Attributes:
         pictures: the confusion matrix, and a student's weights and their levels; PNG, by name.
         sizes: bytes, by name.
-        files: the record, and a student in its packed form; empty if they are not asked for.
+        files: the record, and the packed student; empty if they are not asked for.
     """
 
     pictures: Mapping[str, bytes]
@@ -39,21 +37,14 @@ def outcome_of(paths: RunPaths, record: RunRecord, data: ImageData, *, artifacts
         paths: of the run.
         record: of the run.
         data: that it was tested on.
-        artifacts: also write the packed student, beside the record.
+        artifacts: also name the files.
     """
     run = Run(paths, record)
     figures = [_confusion(run, data), *weight_figures(RunSet(record.cell, [run]))]
-    counted = sizes(run)
     return Outcome(
         pictures={picture_name(one.name): to_png(to_svg(one)) for one in figures},
-        sizes={}
-        if counted is None
-        else {
-            "size/checkpoint_bytes": counted.checkpoint,
-            "size/float32_bytes": counted.float32,
-            "size/deployed_bytes": counted.deployed,
-        },
-        files=_files(run) if artifacts else (),
+        sizes={f"size/{name}_bytes": count for name, count in record.sizes.items()},
+        files=[path for path in (paths.record, paths.packed) if path.exists()] if artifacts else (),
     )
 
 
@@ -62,14 +53,6 @@ def _confusion(run: Run, data: ImageData) -> Figure:
     found = load_run(run.paths.directory, Choice())
     network = found.network.to(data.test.images.device)
     batch = int(run.record.config["evaluation"]["batch_size"])
-    predicted = predictions(network, data.test.images, batch_size=batch)
+    predicted = predictions(deployed_classifier(network), data.test.images, batch_size=batch)
     who = f"{run.record.cell}, seed {run.record.seed}, after the last epoch"
     return confusion_figure(data.test.labels.cpu().numpy(), predicted.cpu().numpy(), who)
-
-
-def _files(run: Run) -> Sequence[Path]:
-    record, quantizer = run.paths.record, run.record.config["quantizer"]
-    bits = (quantizer["weight_bits"], quantizer["activation_bits"])
-    if run.record.model != "student" or None in bits:
-        return [record]  # at full precision there is nothing to pack
-    return [record, export(run.paths.directory, "packed", Choice())]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.report.content import Report, SetReport, build
 from bitstill.report.figures.figure import Figure, to_csv, to_png, to_svg
@@ -29,18 +30,16 @@ def run_report(folders: Sequence[Path], output: Path | None) -> Path:
     Raises:
         UserError: a folder holds no runs, or the output cannot be written.
     """
-    from bitstill.errors import UserError
-
     report = build(folders)
     output = folders[0] / "report" if output is None else output
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    show(report, console)
     try:
-        page = write(report, output)
+        page = write(report, output)  # before the terminal, whose reader may leave: | head
     except OSError as error:
         raise UserError(
-            f"--output: {output} cannot be written ({error.strerror}): give another folder"
+            f"--output: {output} cannot be written ({error}): give another folder"
         ) from error
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    show(report, console)
     console.print(f"\nPage: {page.resolve()}", soft_wrap=True, highlight=False)
     return page
 
@@ -55,6 +54,8 @@ def show(report: Report, console: Console) -> None:
         for table in one.tables:
             if table.name not in ("seeds", "robustness", "tests"):
                 console.print(to_rich(table, encoding=console.encoding))
+        if one.left_out:
+            console.print(one.left_out_text, style="dim", highlight=False)
     for table in report.comparisons:
         console.print(to_rich(table, encoding=console.encoding))
     console.print(in_encoding(CAPTION, console.encoding), style="dim")

@@ -1,89 +1,32 @@
 """Two sweeps side by side: the same cells, and their paired differences."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from bitstill.report.sweeps import INSIDE, SELECTIONS, STATISTICS, RunSet, View
-from bitstill.report.table import NOT_APPLICABLE, Table
-from bitstill.statistics import (
-    MARGIN,
-    Difference,
-    equivalence_p,
-    holm,
-    mean_interval,
-    paired_difference,
-)
-
-
-@dataclass(frozen=True)
-class CellDifference:
-    """A cell in two sets.
-
-    Attributes:
-        cell: its name.
-        first: accuracies of the first set in percent, by seed.
-        second: of the second.
-        difference: second minus first over the seeds in both; None without such.
-        p: two-sided, corrected for the number of cells (Holm); None without two such seeds.
-        equivalence_p: of "they differ by at least 0.1 points", not corrected; None like ``p``.
-    """
-
-    cell: str
-    first: dict[int, float]
-    second: dict[int, float]
-    difference: Difference | None
-    p: float | None
-    equivalence_p: float | None
-
-
-def compare(first: RunSet, second: RunSet, view: View) -> list[CellDifference]:
-    """Compare the cells that both sets have, seed by seed."""
-    found = []
-    for cell in first.cells:
-        if cell in second.cells:
-            ours, theirs = first.percents(cell, view), second.percents(cell, view)
-            seeds = sorted(ours.keys() & theirs.keys())
-            difference = (
-                paired_difference([theirs[s] for s in seeds], [ours[s] for s in seeds])
-                if seeds
-                else None
-            )
-            found.append((cell, ours, theirs, difference))
-    tested = [difference for *_, difference in found if difference is not None and difference.df]
-    corrected = iter(holm([difference.p for difference in tested]))
-    return [
-        CellDifference(
-            cell,
-            ours,
-            theirs,
-            difference,
-            next(corrected) if difference is not None and difference.df else None,
-            equivalence_p(difference, MARGIN) if difference is not None and difference.df else None,
-        )
-        for cell, ours, theirs, difference in found
-    ]
+from bitstill.report.sweeps import INSIDE, RunSet, View, soft_weight_rule
+from bitstill.report.table import NOT_APPLICABLE, Table, plus_minus
+from bitstill.statistics import MARGIN, Difference, equivalence_p, holm, paired_difference
 
 
 def comparison_table(first: RunSet, second: RunSet, view: View, name: str) -> Table:
-    """Return the comparison as a table."""
-    rows = []
-    for one in compare(first, second, view):
-        seeds = 0 if one.difference is None else one.difference.n
-        rows.append(
-            [
-                one.cell,
-                _mean(one.first),
-                _mean(one.second),
-                _interval(one.difference),
-                NOT_APPLICABLE if one.p is None else f"{one.p:.3f}",
-                NOT_APPLICABLE if one.equivalence_p is None else f"{one.equivalence_p:.3f}",
-                str(seeds),
-            ]
-        )
+    """Return the cells that both sets have, compared seed by seed."""
+    cells = [cell for cell in first.cells if cell in second.cells]
+    pairs = [(first.percents(cell, view), second.percents(cell, view)) for cell in cells]
+    differences = [_difference(*pair) for pair in pairs]
+    tested = [one for one in differences if one is not None and one.df]
+    corrected = dict(zip(map(id, tested), holm([one.p for one in tested]), strict=True))
+    rows = [
+        [
+            cell,
+            *(plus_minus(list(values.values())) if values else "missing" for values in pair),
+            *_texts(difference, corrected.get(id(difference))),
+        ]
+        for cell, pair, difference in zip(cells, pairs, differences, strict=True)
+    ]
     caption = (
-        f"Test accuracy in % ({SELECTIONS[view.selection]}, {STATISTICS[view.statistics]} batch "
-        "norm). difference: second minus first over the seeds in both, with 95 % t interval, in "
-        f"points. p: paired t test, Holm over the cells. p equal: of a difference of at least "
-        f"{MARGIN:g} points (two one-sided tests); small means that they are practically equal."
+        f"Test accuracy in % ({view.label} batch norm). difference: second minus first over the "
+        "seeds in both, with 95 % t interval, in points. p: paired t test, Holm over the cells. "
+        f"p equal: of a difference of at least {MARGIN:g} points (two one-sided tests); small "
+        "means that they are practically equal."
     )
     differing = _differing(first, second)
     if differing:
@@ -93,35 +36,35 @@ def comparison_table(first: RunSet, second: RunSet, view: View, name: str) -> Ta
     return Table(name, title, caption, header, rows)
 
 
+def _difference(first: dict[int, float], second: dict[int, float]) -> Difference | None:
+    """Return second minus first over the seeds in both; None without such."""
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        return None
+    return paired_difference([second[s] for s in seeds], [first[s] for s in seeds])
+
+
+def _texts(difference: Difference | None, p: float | None) -> Sequence[str]:
+    """Return a difference with its interval, both p and the number of pairs."""
+    if difference is None:
+        return "no seed in both", NOT_APPLICABLE, NOT_APPLICABLE, "0"
+    estimate, low, high = difference.interval()
+    if p is None:
+        return f"{estimate:+.2f}", NOT_APPLICABLE, NOT_APPLICABLE, str(difference.n)
+    equal = equivalence_p(difference, MARGIN)
+    limits = f"{estimate:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return limits, f"{p:.3f}", f"{equal:.3f}", str(difference.n)
+
+
 def _differing(first: RunSet, second: RunSet) -> list[str]:
     """Return the settings in which two sets differ, beside what varies inside a set."""
     ours, theirs = first.runs[-1].record.config, second.runs[-1].record.config
-    return [
-        key
-        for key in sorted(ours.keys() & theirs.keys())
-        if key not in INSIDE and ours[key] != theirs[key]
-    ] + [
-        key
-        for key in ("quantizer", "teacher")
-        if _without_seed(ours[key]) != _without_seed(theirs[key])
-    ]
-
-
-def _without_seed(settings: dict[str, object]) -> dict[str, object]:
-    return {key: value for key, value in settings.items() if key != "seed"}
-
-
-def _mean(values: dict[int, float]) -> str:
-    if not values:
-        return "missing"
-    interval = mean_interval(list(values.values()))
-    if len(values) == 1:
-        return f"{interval.estimate:.1f}"
-    return f"{interval.estimate:.1f} ± {interval.half_width:.1f}"
-
-
-def _interval(difference: Difference | None) -> str:
-    if difference is None:
-        return "no seed in both"
-    estimate, low, high = difference.interval()
-    return f"{estimate:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if difference.df else "")
+    shared = [key for key in sorted(ours.keys() & theirs.keys()) if key not in INSIDE]
+    pairs: dict[str, tuple[object, object]] = {
+        **{key: (ours[key], theirs[key]) for key in shared},
+        "teacher.schedule": (ours["teacher"]["schedule"], theirs["teacher"]["schedule"]),
+    }
+    rules = [{soft_weight_rule(run.record) for run in one.runs} - {None} for one in (first, second)]
+    if all(rules):  # else one of them has no factor c
+        pairs["soft_weight"] = (rules[0], rules[1])
+    return [key for key, (one, other) in pairs.items() if one != other]

@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitstill.report.claim_tables import claims_table, robustness_table, tests_table
 from bitstill.report.claims import findings, primary_view
 from bitstill.report.comparison import comparison_table
 from bitstill.report.figures.accuracy import accuracy_figure
@@ -20,18 +22,21 @@ from bitstill.report.figures.soft_targets import soft_target_figures
 from bitstill.report.figures.weights import weight_figures
 from bitstill.report.findings import Finding
 from bitstill.report.gradients import Ratio, gradient_ratios, slopes
+from bitstill.report.noise import noise_table
 from bitstill.report.outputs import Images
-from bitstill.report.sizes import Sizes, model_sizes
+from bitstill.report.sizes import Sizes, model_sizes, sizes_table
 from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, run_sets
 from bitstill.report.table import Table
-from bitstill.report.tables import (
-    accuracy_tables,
-    claims_table,
-    noise_table,
-    robustness_table,
-    seeds_table,
-    sizes_table,
-    tests_table,
+from bitstill.report.tables import accuracy_tables, seeds_table
+
+# How a figure's name begins; the same in words; what it is drawn from beside the records.
+_DRAWN_FROM = (
+    ("curves", "learning curves", "metrics.csv"),
+    ("soft-targets", "soft targets", "the teacher's logits"),
+    ("gradients", "gradients", "students' weights, the teacher's logits and the images"),
+    ("weight", "quantized weights", "a student's weights"),
+    ("size", "size against accuracy", "the recorded sizes of a teacher and a student"),
+    ("calibration", "calibration", "weights and the images"),
 )
 
 
@@ -45,7 +50,7 @@ class SetReport:
     @functools.cached_property
     def sizes(self) -> dict[str, Sizes]:
         """The sizes of teacher and student."""
-        return model_sizes(list(self.runs.runs))
+        return model_sizes(self.runs.runs)
 
     @functools.cached_property
     def _images(self) -> Images | None:
@@ -104,6 +109,22 @@ class SetReport:
             *calibration_figures(self.runs, self._images),
         ]
 
+    @functools.cached_property
+    def left_out(self) -> dict[str, str]:
+        """The figures that could not be drawn, and what they are drawn from."""
+        drawn = [figure.name for figure in self.figures]
+        return {
+            words: source
+            for begin, words, source in _DRAWN_FROM
+            if not any(name.startswith(begin) for name in drawn)
+        }
+
+    @property
+    def left_out_text(self) -> str:
+        """The same as a sentence; empty where all are drawn."""
+        parts = [f"{words} (from {source})" for words, source in self.left_out.items()]
+        return f"Not drawn, for want of data: {'; '.join(parts)}." if parts else ""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -118,6 +139,11 @@ class Report:
     folders: Sequence[Path]
     sets: Sequence[SetReport]
     comparisons: Sequence[Table]
+
+    @property
+    def command(self) -> str:
+        """The command that makes it."""
+        return shlex.join(["bitstill", "report", *map(str, self.folders)])
 
 
 def build(folders: Sequence[Path]) -> Report:

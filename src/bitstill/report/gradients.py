@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bitstill.report.outputs import Floats, Images, logits, teacher_logits
-from bitstill.report.published import HARD_TEMPERATURE, TEMPERATURES
+from bitstill.report.published import HARD_TEMPERATURE, TEMPERATURES, TWO_TERMS
 from bitstill.report.sweeps import Run, RunSet, cell_name
 
 if TYPE_CHECKING:
     import torch
 
-LOSSES = ("soft_hard", "gt_soft_hard")
 GRID = tuple(sorted({*np.geomspace(1, 200, 30).tolist(), *TEMPERATURES}))
 _IMAGES = 256
 
@@ -28,7 +27,7 @@ class Ratio:
     """Norm of the tempered term's gradient over that of the hard term's, for c = 1, at each T.
 
     Attributes:
-        loss: ``soft_hard`` or ``gt_soft_hard``.
+        loss: of two terms.
         seed: of the student whose logits were taken.
         measured: by T, from autograd of the losses themselves.
         limit: by T, what theory says for large T.
@@ -58,7 +57,7 @@ def gradient_ratios(runs: RunSet, images: Images | None) -> list[Ratio]:
     if sample is None:
         return []
     found = []
-    for loss in LOSSES:
+    for loss in TWO_TERMS:
         for run in _students(runs, loss):
             student, teacher = logits(run, sample.images), _teacher_logits(run, sample.indices)
             if student is not None and (teacher is not None or loss == "gt_soft_hard"):

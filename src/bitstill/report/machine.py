@@ -5,12 +5,10 @@ import math
 from importlib.metadata import version
 from typing import Any
 
-from bitstill.report.commands import report_command, run_command
 from bitstill.report.content import Report, SetReport
 from bitstill.report.findings import Finding
 from bitstill.report.noise import epoch_noise
 from bitstill.report.sweeps import VIEWS, RunSet
-from bitstill.report.table import Table
 from bitstill.statistics import mean_interval
 
 FORMAT = 1
@@ -22,9 +20,9 @@ def to_plain(report: Report) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "bitstill": version("bitstill"),
-        "command": report_command(report.folders),
+        "command": report.command,
         "sets": [_set(one) for one in report.sets],
-        "comparisons": [_table(table) for table in report.comparisons],
+        "comparisons": [dataclasses.asdict(table) for table in report.comparisons],
     }
 
 
@@ -54,14 +52,15 @@ def _set(one: SetReport) -> dict[str, Any]:
         "gradient_ratios": [
             {**_finite(dataclasses.asdict(ratio)), "slope": ratio.slope} for ratio in one.ratios
         ],
-        "tables": [_table(table) for table in one.tables],
+        "left_out": one.left_out,
+        "tables": [dataclasses.asdict(table) for table in one.tables],
         "runs": [
             {
                 "directory": str(run.paths.directory),
                 "identity": run.record.identity,
                 "status": run.record.status,
                 "seconds": run.record.seconds,
-                "command": run_command(run),
+                "command": run.command,
             }
             for run in runs.runs
         ],
@@ -116,7 +115,3 @@ def _finding(finding: Finding) -> dict[str, Any]:
             ],
         }
     )
-
-
-def _table(table: Table) -> dict[str, Any]:
-    return dataclasses.asdict(table)

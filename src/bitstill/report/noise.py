@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from bitstill.report.sweeps import Run
+from bitstill.report import published
+from bitstill.report.sweeps import PUBLISHED_VIEW, Run, RunSet, cell_name
+from bitstill.report.table import NOT_APPLICABLE, Table, or_dash
 
 LATE_SHARE = 0.25
 
@@ -49,3 +51,38 @@ def epoch_noise(runs: Iterable[Run], statistics: str) -> EpochNoise | None:
         found[0].epochs,
         *(fmean(getattr(one, name) for one in found) for name in ("deviation", "swing", "gain")),
     )
+
+
+def noise_table(runs: RunSet) -> Table:
+    """Return how test accuracy swings over the late epochs, and what the best epoch gains."""
+    rows = []
+    for cell in runs.cells:
+        noise = epoch_noise(runs.done(cell), PUBLISHED_VIEW.statistics)
+        if noise is None:
+            rows.append([cell, *["too few epochs"] * 4, NOT_APPLICABLE, NOT_APPLICABLE])
+            continue
+        gap = _published_gap(cell)
+        explained = f"{100 * noise.gain / abs(gap):.0f} %" if gap else NOT_APPLICABLE
+        numbers = [f"{one:.2f}" for one in (noise.deviation, noise.swing, noise.gain)]
+        rows.append([cell, str(noise.epochs), *numbers, or_dash(gap, ".1f"), explained])
+    caption = (
+        "In points, running statistics, the mean over runs. Late epochs: the last quarter. gain: "
+        "the best of all epochs on the test set minus the mean of the late ones, which no method "
+        "earned. gap: published, this loss at T = 15 minus this T; at T = 15, minus hard. "
+        "A gain near or above 100 % of a gap can explain it alone."
+    )
+    header = ("cell", "late epochs", "deviation", "swing", "gain", "gap", "gain / gap")
+    return Table(
+        "noise", "Epoch noise: what choosing the best epoch picks up", caption, header, rows
+    )
+
+
+def _published_gap(cell: str) -> float | None:
+    for loss, accuracies in published.DISTILLED.items():
+        known = dict(zip(published.TEMPERATURES, accuracies, strict=True))
+        for temperature, accuracy in known.items():
+            if cell == cell_name(loss, temperature):
+                if temperature == published.HARD_TEMPERATURE:
+                    return accuracy - published.HARD_ACCURACY
+                return known[published.HARD_TEMPERATURE] - accuracy
+    return None

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitstill import load
 from bitstill.errors import UserError
 from bitstill.report.sweeps import TEACHER, Run
+from bitstill.runs import RunPaths
 
 if TYPE_CHECKING:
     from bitstill.data import ImageData
-    from bitstill.models import Network
 
 Floats = NDArray[np.float64]
 
@@ -67,21 +68,28 @@ class Images:
         return Sample(part.images.numpy()[indices], part.labels.numpy()[indices], indices)
 
 
-def _source(run: Run) -> Any:
-    """Return the run's image source, with the folders of Hydra's copy of its configuration."""
+def _composed(run: Run, group: str) -> dict[str, Any]:
+    """Return a group of Hydra's copy of a run's configuration; empty where it was not kept."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    try:
+        whole: Any = OmegaConf.load(run.paths.composed)
+        chosen: Any = OmegaConf.to_container(whole[group], resolve=True)
+        return dict(chosen)
+    except (OSError, KeyError, TypeError, ValueError, OmegaConfBaseException):
+        return {}
+
+
+def _source(run: Run) -> Any:
+    """Return the run's image source, which never downloads."""
     from bitstill.schema import TARGETS
 
-    if not run.paths.composed.exists():
-        return None
+    settings = _composed(run, "data")
     try:
-        node: Any = OmegaConf.to_container(OmegaConf.load(run.paths.composed).data, resolve=True)
-        settings = dict(node)
         source = TARGETS["data"][settings.pop("_target_")]
         return source(**settings | ({"download": False} if "download" in settings else {}))
-    except (OmegaConfBaseException, AttributeError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 
@@ -89,68 +97,36 @@ def teacher_logits(run: Run) -> NDArray[np.float32] | None:
     """Return a run's teacher's logits over the training images, (N, classes), if it left them."""
     from safetensors.numpy import load_file
 
-    identity = run.record.teacher_identity
-    if run.record.model == TEACHER:
-        identity = run.record.identity
+    taught = run.record.model != TEACHER
+    identity = run.record.teacher_identity if taught else run.record.identity
     if identity is None:
         return None
-    for root in (*_stores(run), run.paths.directory.parent.parent / "teachers"):
-        path = type(run.paths)(root / identity).teacher_logits
-        if path.exists():
-            return load_file(path)["logits"]
-    return None
-
-
-def _stores(run: Run) -> list[Path]:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    if not run.paths.composed.exists():
-        return []
-    try:
-        return [Path(str(OmegaConf.load(run.paths.composed).paths.teachers))]
-    except (OmegaConfBaseException, AttributeError):
-        return []
+    path = RunPaths(run.paths.directory.parent.parent / "teachers" / identity).teacher_logits
+    if not path.exists():  # not beside the sweep, where it is unless configured elsewhere
+        path = RunPaths(Path(_composed(run, "paths").get("teachers", "")) / identity).teacher_logits
+    return load_file(path)["logits"] if path.exists() else None
 
 
 def logits(run: Run, images: NDArray[np.uint8]) -> Floats | None:
     """Return a trained network's logits, (N, classes); None without its weights.
 
-    With exact batch norm statistics where they were kept, else with running ones.
+    After the last epoch, with exact batch norm statistics where they were measured. A student
+    answers as it is deployed: the packed file says what its integers say.
     """
+    if run.paths.packed.exists():
+        return load(run.paths.packed).logits(images).astype(np.float64)
+
     import torch
 
+    from bitstill.deploy.finished import Choice, load_run
     from bitstill.models import to_input
-    from bitstill.weights import load_weights
 
     if not run.paths.weights.exists():
         return None
-    network = _network(run)
-    try:
-        load_weights(network, run.paths.weights, statistics="precise")
-    except KeyError:
-        load_weights(network, run.paths.weights)
-    network.eval()
+    network = load_run(run.paths.directory, Choice()).network
     with torch.no_grad():
         parts = [network(to_input(part)) for part in torch.from_numpy(images).split(128)]
     return torch.cat(parts).double().numpy()
-
-
-def _network(run: Run) -> Network:
-    from bitstill.models import Student, Teacher
-    from bitstill.quantizers import Quantizer
-    from bitstill.report.sizes import shapes
-
-    config = run.record.config
-    settings = {
-        "classes": shapes(run)["classifier.bias"][0],
-        "batch_norm_momentum": config["batch_norm"]["momentum"],
-        "batch_norm_epsilon": config["batch_norm"]["epsilon"],
-    }
-    if run.record.model == TEACHER:
-        return Teacher(**settings)
-    quantizer = {key: value for key, value in config["quantizer"].items() if key != "_target_"}
-    return Student(quantizer=Quantizer(**quantizer), **settings)
 
 
 def softmax(values: Floats, temperature: float) -> Floats:

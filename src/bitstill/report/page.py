@@ -6,10 +6,9 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from bitstill.report.commands import report_command, run_command
 from bitstill.report.content import Report, SetReport
 from bitstill.report.figures.figure import Figure, theme, with_data
-from bitstill.report.sweeps import SELECTIONS, STATISTICS, Run
+from bitstill.report.sweeps import Run
 from bitstill.report.table import Table
 from bitstill.report.tables import CAPTION
 
@@ -51,7 +50,7 @@ def render(report: Report) -> str:
         summary=summary(report),
         verdicts=_VERDICTS,
         absent=_ABSENT,
-        command=report_command(report.folders),
+        command=report.command,
         version=version("bitstill"),
         specs=_in_script(json.dumps({"charts": charts, "themes": themes}, allow_nan=False)),
         bundle=_bundle(),
@@ -83,6 +82,7 @@ def _set(prefix: str, one: SetReport) -> dict[str, Any]:
         "id": prefix,
         "name": one.runs.name,
         "facts": _facts(one),
+        "left_out": one.left_out_text,
         "sections": [
             section
             for row in _SECTIONS
@@ -118,13 +118,11 @@ def _section(
 
 
 def _claims_text(one: SetReport) -> str:
-    view = one.view
     return (
-        f"Verdicts rest on the accuracy at {SELECTIONS[view.selection]} with "
-        f"{STATISTICS[view.statistics]} batch norm statistics, chosen beforehand. Reproduced: the "
-        "claim is shown at the 5 % level, corrected for the statements under its letter. "
-        "Contradicted: its opposite is. Undecided: these runs cannot tell; detectable says what "
-        "they could have told."
+        f"Verdicts rest on one accuracy, chosen beforehand: {one.view.label} batch norm "
+        "statistics. Reproduced: the claim is shown at the 5 % level, corrected for the "
+        "statements under its letter. Contradicted: its opposite is. Undecided: these runs cannot "
+        "tell; detectable says what they could have told."
     )
 
 
@@ -159,7 +157,7 @@ def _run(run: Run, environments: list[str]) -> dict[str, str]:
         "seconds": f"{record.seconds:.0f}",
         "environment": str(environments.index(_environment(run)) + 1),
         "teacher": (record.teacher_identity or "none")[:10],
-        "command": run_command(run),
+        "command": run.command,
     }
 
 

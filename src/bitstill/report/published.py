@@ -14,6 +14,9 @@ DISTILLED = {
     "gt_soft_hard": (90.2, 91.4, 90.0, 90.6),
 }
 
+TWO_TERMS = ("soft_hard", "gt_soft_hard")
+"""The losses with a factor c."""
+
 TITLES = {
     "soft": "Table 2: soft targets only (soft)",
     "soft_hard": "Table 3: hard and soft targets (soft_hard)",

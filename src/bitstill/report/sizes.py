@@ -1,10 +1,12 @@
 """The three sizes of a model: training checkpoint, float32 weights, deployed."""
 
 import dataclasses
-import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bitstill.report.published import HARD_CHECKPOINT, TEACHER_CHECKPOINT
 from bitstill.report.sweeps import Run
+from bitstill.report.table import Table
 
 
 @dataclass(frozen=True)
@@ -23,28 +25,35 @@ class Sizes:
     deployed: int
 
 
-def shapes(run: Run) -> dict[str, list[int]]:
-    """Read the shapes in a run's weights, by name, without reading the weights.
-
-    The header of a safetensors file: its length in 8 bytes, little-endian, then JSON.
-    """
-    with run.paths.weights.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+def model_sizes(runs: Iterable[Run]) -> dict[str, Sizes]:
+    """Return the sizes of the first finished ``teacher`` and the first ``student``."""
+    found: dict[str, Sizes] = {}
+    for run in runs:
+        if run.done and run.record.model not in found and (counted := _recorded(run)) is not None:
+            found[run.record.model] = counted
+    return found
 
 
-def sizes(run: Run) -> Sizes | None:
+def _recorded(run: Run) -> Sizes | None:
     """Return a finished run's sizes; None where an older bitstill did not record them."""
     known = run.record.sizes
     names = [field.name for field in dataclasses.fields(Sizes)]
     return Sizes(**{name: known[name] for name in names}) if known.keys() >= set(names) else None
 
 
-def model_sizes(runs: list[Run]) -> dict[str, Sizes]:
-    """Return the sizes of the first finished ``teacher`` and the first ``student``."""
-    found: dict[str, Sizes] = {}
-    for run in runs:
-        if run.done and run.record.model not in found and (counted := sizes(run)) is not None:
-            found[run.record.model] = counted
-    return found
+def sizes_table(sizes: Mapping[str, Sizes]) -> Table:
+    """Return Table 1's sizes: what was published, and the three that we count."""
+    rows = []
+    for model, printed in (("teacher", TEACHER_CHECKPOINT), ("student", HARD_CHECKPOINT)):
+        counted = sizes.get(model)
+        bytes_ = () if counted is None else dataclasses.astuple(counted)
+        numbers = [f"{one / 1000:,.1f} kB" for one in bytes_] or ["missing"] * 3
+        rows.append([model, printed, *numbers])
+    caption = (
+        "The published 3.43M is the teacher with Adam's two moments, 1.13M the student's 32-bit "
+        "weights alone: their ratio of 3 owes nothing to quantization. checkpoint: what training "
+        "goes on from, the file; float32: trained numbers at 4 bytes; deployed: the student's "
+        "packed file, and the teacher's float32 weights with batch norm folded into them."
+    )
+    header = ("model", "published", "checkpoint", "float32", "deployed")
+    return Table("sizes", "Table 1: sizes", caption, header, rows)

@@ -2,19 +2,23 @@
 
 import functools
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from bitstill.curves import read_curves
 from bitstill.errors import UserError
+from bitstill.report.published import HARD_TEMPERATURE, TWO_TERMS
 from bitstill.runs import Row, RunPaths, RunRecord, known_record, read_correctness
 
 TEACHER = "teacher"
+LOSSES = ("hard", "soft", "soft_hard", "gt_soft_hard")
 
 
 class View(NamedTuple):
@@ -31,6 +35,11 @@ class View(NamedTuple):
     def __str__(self) -> str:
         return f"{self.statistics}/{self.selection}"
 
+    @property
+    def label(self) -> str:
+        """What a reader is told."""
+        return f"{SELECTIONS[self.selection]}, {STATISTICS[self.statistics]}"
+
 
 SELECTIONS = {
     "best_test": "best test",
@@ -45,6 +54,9 @@ PUBLISHED_VIEW = View("running", "best_test")
 def cell_name(loss: str, temperature: float) -> str:
     """Return the name of a student's cell, as :attr:`RunRecord.cell` has it."""
     return f"{loss} T={temperature:g}"
+
+
+HARD = cell_name("hard", HARD_TEMPERATURE)  # the student of Table 1
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,17 @@ class Run:
         """Which test images are right, by the name of a view."""
         return read_correctness(self.paths)
 
+    @functools.cached_property
+    def command(self) -> str:
+        """The command that does it again, from the arguments that made it."""
+        if not self.paths.overrides.exists():
+            return "its arguments were not kept"
+        # OmegaConf would take a second for a hundred runs.
+        overrides = yaml.safe_load(self.paths.overrides.read_text())
+        # An experiment is a sweep; one of its runs is asked for.
+        alone = ["hydra.mode=RUN"] if any("experiment=" in one for one in overrides) else []
+        return shlex.join(["bitstill", "train", *overrides, *alone])
+
 
 @dataclass(frozen=True)
 class RunSet:
@@ -89,10 +112,16 @@ class RunSet:
     runs: Sequence[Run]
     folder: Path = field(default_factory=Path)
 
+    @functools.cached_property
+    def _by_cell(self) -> dict[str, list[Run]]:
+        found: dict[str, list[Run]] = {}
+        for run in sorted(self.runs, key=lambda run: run.record.seed):
+            found.setdefault(run.record.cell, []).append(run)
+        return found
+
     def of(self, cell: str) -> list[Run]:
         """Return all runs of a cell, by seed."""
-        found = [run for run in self.runs if run.record.cell == cell]
-        return sorted(found, key=lambda run: run.record.seed)
+        return self._by_cell.get(cell, [])
 
     def done(self, cell: str) -> list[Run]:
         """Return the finished runs of a cell, by seed; one for each seed."""
@@ -112,10 +141,9 @@ class RunSet:
     @property
     def cells(self) -> list[str]:
         """The cells that any run belongs to: teacher first, then by loss and temperature."""
-        losses = ("hard", "soft", "soft_hard", "gt_soft_hard")
 
         def place(record: RunRecord) -> tuple[bool, int, float]:
-            order = losses.index(record.loss) if record.loss in losses else len(losses)
+            order = LOSSES.index(record.loss) if record.loss in LOSSES else len(LOSSES)
             return record.model != TEACHER, order, record.temperature or 0.0
 
         records = sorted((run.record for run in self.runs), key=place)
@@ -152,9 +180,9 @@ def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]
     found: list[list[Run]] = []
     for setting in dict.fromkeys(_setting(run.record) for run in students):
         like = [run for run in students if _setting(run.record) == setting]
-        rules = {_soft_weight_rule(run.record): None for run in like}
+        rules = {soft_weight_rule(run.record): None for run in like}
         for rule in [rule for rule in rules if rule is not None] or rules:
-            members = [run for run in like if _soft_weight_rule(run.record) in (None, rule)]
+            members = [run for run in like if soft_weight_rule(run.record) in (None, rule)]
             teachers = [run for run in runs if _teaches(run.record, members[0].record)]
             found.append([*teachers, *members])
     groups = found or ([runs] if runs else [])
@@ -191,9 +219,9 @@ def _teaches(teacher: RunRecord, student: RunRecord) -> bool:
     )
 
 
-def _soft_weight_rule(record: RunRecord) -> str | None:
+def soft_weight_rule(record: RunRecord) -> str | None:
     """Return how c follows from T, or None for a loss without c: T^2 or a number, to a number."""
-    if record.loss not in ("soft_hard", "gt_soft_hard") or record.temperature is None:
+    if record.loss not in TWO_TERMS or record.temperature is None:
         return None
     values = {
         key: "T^2" if value == record.temperature**2 else value

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import rich.box
 import rich.table
 
+from bitstill.statistics import mean_interval
+
 NOT_APPLICABLE = "—"
 
 
@@ -29,6 +31,18 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     labels: int = 1
+
+
+def plus_minus(values: Sequence[float]) -> str:
+    """Return mean ± half of the 95 % t interval; the value alone if it is one."""
+    interval = mean_interval(values)
+    spread = f" ± {interval.half_width:.1f}" if len(values) > 1 else ""
+    return f"{interval.estimate:.1f}{spread}"
+
+
+def or_dash(value: float | None, form: str) -> str:
+    """Return a number in a format, or what stands for none."""
+    return NOT_APPLICABLE if value is None else format(value, form)
 
 
 def in_encoding(text: str, encoding: str) -> str:
@@ -58,9 +72,11 @@ def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.table.Table:
         safe_box=True,
     )
     for number, name in enumerate(table.header):
+        intervals = any(" [" in row[number] for row in table.rows)
         shown.add_column(
             known(name).replace(" ", "\n"),
-            no_wrap=True,
+            no_wrap=number > 0 and not intervals,  # names and intervals may take several lines
+            overflow="fold",
             justify="left" if number < table.labels else "right",
             style="cyan" if name == "published" else None,
         )

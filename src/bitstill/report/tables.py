@@ -1,13 +1,10 @@
-"""Tables 1 to 4 with ours beside the published numbers; every seed; epoch noise; claims; sizes."""
+"""Tables 1 to 4 with ours beside the published numbers, and every seed."""
 
-from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from bitstill.report import published
-from bitstill.report.findings import Finding
-from bitstill.report.noise import epoch_noise
-from bitstill.report.sizes import Sizes
 from bitstill.report.sweeps import (
+    HARD,
     PUBLISHED_VIEW,
     SELECTIONS,
     STATISTICS,
@@ -17,8 +14,7 @@ from bitstill.report.sweeps import (
     View,
     cell_name,
 )
-from bitstill.report.table import NOT_APPLICABLE, Table
-from bitstill.statistics import mean_interval
+from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, plus_minus
 
 CAPTION = (
     "Test accuracy in %: mean over seeds ± 95 % t interval. Published numbers are of the epoch "
@@ -28,28 +24,24 @@ CAPTION = (
 )
 _HEADER = ("published", "batch norm", *SELECTIONS.values(), "optimism", "n")
 _STATES = {"running": "unfinished"}  # "running" means batch norm statistics here
-_HARD = cell_name("hard", published.HARD_TEMPERATURE)
 
 
 def accuracy_tables(runs: RunSet) -> list[Table]:
     """Return the published tables that a set of runs has something for."""
     cells, found = runs.cells, []
     if TEACHER in cells or any(cell.startswith("hard ") for cell in cells):
-        others = [cell for cell in cells if cell.startswith("hard ") and cell != _HARD]
+        others = [cell for cell in cells if cell.startswith("hard ") and cell != HARD]
         rows = [
             *_rows(runs, TEACHER, "teacher", published.TEACHER_ACCURACY),
-            *_rows(runs, _HARD, _HARD, published.HARD_ACCURACY),
+            *_rows(runs, HARD, HARD, published.HARD_ACCURACY),
             *(row for cell in others for row in _rows(runs, cell, cell, None)),
         ]
         title = "Table 1: teacher, and student from ground truth only (hard)"
         found.append(Table("table1", title, "", ("model", *_HEADER), rows))
-    for number, (loss, accuracies) in enumerate(published.DISTILLED.items(), start=2):
-        ours = [cell for cell in cells if cell.startswith(f"{loss} ")]
-        if ours:
-            known = dict(zip(published.TEMPERATURES, accuracies, strict=True))
-            rows = _loss_rows(runs, loss, known, ours)
+    for number, loss in enumerate(published.DISTILLED, start=2):
+        if any(cell.startswith(f"{loss} ") for cell in cells):
             title = published.TITLES[loss]
-            found.append(Table(f"table{number}", title, "", ("T", *_HEADER), rows))
+            found.append(Table(f"table{number}", title, "", ("T", *_HEADER), _by_t(runs, loss)))
     return found
 
 
@@ -72,24 +64,25 @@ def temperature_table(runs: RunSet, view: View) -> Table:
     return Table("temperatures", "Temperature and loss", caption, ("T", *losses), rows)
 
 
-def _loss_rows(
-    runs: RunSet, loss: str, known: Mapping[float, float], ours: Sequence[str]
-) -> list[list[str]]:
-    temperatures = {run.record.temperature for cell in ours for run in runs.of(cell)} | set(known)
-    rows = []
-    for temperature in sorted(value for value in temperatures if value is not None):
-        cell = cell_name(loss, temperature)
-        rows += _rows(runs, cell, f"{temperature:g}", known.get(temperature))
-    return rows
+def _by_t(runs: RunSet, loss: str) -> list[list[str]]:
+    """Return the rows of a loss at every temperature, published or run."""
+    known = dict(zip(published.TEMPERATURES, published.DISTILLED[loss], strict=True))
+    ours = {run.record.temperature for run in runs.runs if run.record.loss == loss}
+    return [
+        row
+        for temperature in sorted({value for value in ours if value is not None} | known.keys())
+        for row in _rows(
+            runs, cell_name(loss, temperature), f"{temperature:g}", known.get(temperature)
+        )
+    ]
 
 
 def _rows(runs: RunSet, cell: str, label: str, accuracy: float | None) -> list[list[str]]:
     """Return a row for each kind of batch norm statistics; what is not there is said."""
-    number = NOT_APPLICABLE if accuracy is None else f"{accuracy:.1f}"
     return [
         [
             label,
-            number if kind == PUBLISHED_VIEW.statistics else NOT_APPLICABLE,
+            or_dash(accuracy, ".1f") if kind == PUBLISHED_VIEW.statistics else NOT_APPLICABLE,
             name,
             *(_mean(runs, cell, View(kind, selection)) for selection in SELECTIONS),
             _optimism(runs, cell, kind),
@@ -101,21 +94,24 @@ def _rows(runs: RunSet, cell: str, label: str, accuracy: float | None) -> list[l
 
 def _mean(runs: RunSet, cell: str, view: View) -> str:
     values = list(runs.percents(cell, view).values())
-    if not runs.done(cell):
-        states = {run.record.status for run in runs.of(cell)}
-        return "failed" if "failed" in states else "unfinished" if states else "missing"
-    if not values:
+    if values:
+        return plus_minus(values)
+    if runs.done(cell):
         return "not measured"
-    interval = mean_interval(values)
-    if len(values) == 1:
-        return f"{interval.estimate:.1f}"
-    return f"{interval.estimate:.1f} ± {interval.half_width:.1f}"
+    return _state({run.record.status for run in runs.of(cell)})
+
+
+def _state(statuses: set[str]) -> str:
+    return "failed" if "failed" in statuses else "unfinished" if statuses else "missing"
 
 
 def _optimism(runs: RunSet, cell: str, kind: str) -> str:
     best, honest = (runs.percents(cell, View(kind, name)) for name in ("best_test", "best_val"))
     shared = best.keys() & honest.keys()
-    return f"{fmean(best[s] - honest[s] for s in shared):.1f}" if shared else NOT_APPLICABLE
+    if not shared:
+        return NOT_APPLICABLE
+    # Rounded first, and 0.0 added: there is no minus zero.
+    return f"{round(fmean(best[s] - honest[s] for s in shared), 1) + 0.0:.1f}"
 
 
 def _count(runs: RunSet, cell: str) -> str:
@@ -134,160 +130,5 @@ def seeds_table(runs: RunSet) -> Table:
             if not run.done:
                 texts = [_STATES.get(run.record.status, run.record.status)] * len(VIEWS)
             rows.append([cell, str(run.record.seed), *texts])
-    header = ("cell", "seed", *(f"{SELECTIONS[s]}, {STATISTICS[k]}" for k, s in VIEWS))
+    header = ("cell", "seed", *(view.label for view in VIEWS))
     return Table("seeds", "Every run: test accuracy in %", "", header, rows)
-
-
-def noise_table(runs: RunSet) -> Table:
-    """Return how test accuracy swings over the late epochs, and what the best epoch gains."""
-    rows = []
-    for cell in runs.cells:
-        noise = epoch_noise(runs.done(cell), PUBLISHED_VIEW.statistics)
-        if noise is None:
-            rows.append([cell, *["too few epochs"] * 4, NOT_APPLICABLE, NOT_APPLICABLE])
-            continue
-        gap = _published_gap(cell)
-        explained = f"{100 * noise.gain / abs(gap):.0f} %" if gap else NOT_APPLICABLE
-        numbers = (noise.deviation, noise.swing, noise.gain)
-        rows.append(
-            [
-                cell,
-                str(noise.epochs),
-                *(f"{number:.2f}" for number in numbers),
-                f"{gap:.1f}" if gap is not None else NOT_APPLICABLE,
-                explained,
-            ]
-        )
-    caption = (
-        "In points, running statistics, the mean over runs. Late epochs: the last quarter. gain: "
-        "the best of all epochs on the test set minus the mean of the late ones, which no method "
-        "earned. gap: published, T = 15 minus this T (hard: this loss at T = 15 minus hard). "
-        "A gain near or above 100 % of a gap can explain it alone."
-    )
-    header = ("cell", "late epochs", "deviation", "swing", "gain", "gap", "gain / gap")
-    return Table(
-        "noise", "Epoch noise: what choosing the best epoch picks up", caption, header, rows
-    )
-
-
-def _published_gap(cell: str) -> float | None:
-    for loss, accuracies in published.DISTILLED.items():
-        known = dict(zip(published.TEMPERATURES, accuracies, strict=True))
-        for temperature, accuracy in known.items():
-            if cell == cell_name(loss, temperature):
-                if temperature == published.HARD_TEMPERATURE:
-                    return accuracy - published.HARD_ACCURACY
-                return known[published.HARD_TEMPERATURE] - accuracy
-    return None
-
-
-def sizes_table(sizes: Mapping[str, Sizes]) -> Table:
-    """Return Table 1's sizes: what was published, and the three that we count."""
-    known = {"teacher": published.TEACHER_CHECKPOINT, "student": published.HARD_CHECKPOINT}
-    rows = []
-    for model, printed in known.items():
-        counted = sizes.get(model)
-        numbers = (
-            ["missing"] * 3
-            if counted is None
-            else [_kilobytes(n) for n in (counted.checkpoint, counted.float32, counted.deployed)]
-        )
-        rows.append([model, printed, *numbers])
-    caption = (
-        "The published 3.43M is the teacher with Adam's two moments, 1.13M the student's 32-bit "
-        "weights alone: their ratio of 3 owes nothing to quantization. checkpoint: what training "
-        "goes on from, the file; float32: trained numbers at 4 bytes; deployed: the student's "
-        "packed file, and the teacher's float32 weights with batch norm folded into them."
-    )
-    header = ("model", "published", "checkpoint", "float32", "deployed")
-    return Table("sizes", "Table 1: sizes", caption, header, rows)
-
-
-def _kilobytes(count: int) -> str:
-    return f"{count / 1000:,.1f} kB"
-
-
-def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
-    """Return the claims with effect, p and verdict."""
-    rows = [
-        [
-            statement(finding),
-            finding.verdict or "no verdict",
-            _number(finding.question.published),
-            _effect(finding),
-            _p(finding.p),
-            _number(finding.detectable),
-            str(finding.n) if finding.n else NOT_APPLICABLE,
-        ]
-        for finding in findings
-    ]
-    caption = (
-        f"Accuracies: {SELECTIONS[view.selection]}, {STATISTICS[view.statistics]} batch norm "
-        "statistics. effect: the comparison that decides, with 95 % interval, in points where no "
-        "other unit is said. p: two-sided, Holm within a letter. detectable: the smallest "
-        "difference that this many seeds find with 80 % probability."
-    )
-    header = ("claim", "verdict", "published", "effect", "p", "detectable", "seeds")
-    return Table("claims", "Published claims", caption, header, rows, labels=2)
-
-
-def tests_table(findings: Sequence[Finding]) -> Table:
-    """Return how each claim was tested, and what else is known of it."""
-    rows = []
-    for finding in findings:
-        images = finding.question.images
-        rows.append(
-            [
-                statement(finding),
-                finding.question.test,
-                NOT_APPLICABLE if images is None else f"[{images.low:.2f}, {images.high:.2f}]",
-                _p(finding.equivalence_p),
-                _p(finding.question.check_p),
-                finding.reason or NOT_APPLICABLE,
-            ]
-        )
-    caption = (
-        "images: 95 % interval of the effect over other seeds and other test images (two-way "
-        "bootstrap). p equal: of an effect of at least 0.1 points in size (two one-sided tests); "
-        "small means that it is practically nothing. p by seed: of a paired t test over the seeds' "
-        "own contrasts, which pools no noise; far above the claim's p, it warns."
-    )
-    header = ("claim", "test", "images", "p equal", "p by seed", "note")
-    return Table("tests", "How the claims were tested", caption, header, rows, labels=6)
-
-
-def robustness_table(by_view: Mapping[View, Sequence[Finding]]) -> Table:
-    """Return the verdicts under every kind of accuracy: what depends on the choice is fragile."""
-    rows = [
-        [statement(found[0]), *(one.verdict or "no verdict" for one in found)]
-        for found in zip(*by_view.values(), strict=True)
-        if found[0].question.unit == "points"
-    ]
-    header = ("claim", *(f"{SELECTIONS[s]}, {STATISTICS[k]}" for k, s in by_view))
-    caption = "Verdicts if the claims were read from other accuracies than the one that counts."
-    title = "Do verdicts depend on the accuracy?"
-    return Table("robustness", title, caption, header, rows, labels=len(header))
-
-
-def statement(finding: Finding) -> str:
-    """Return a claim's letter and words."""
-    return f"({finding.question.claim}) {finding.question.name}"
-
-
-def _number(value: float | None) -> str:
-    return NOT_APPLICABLE if value is None else f"{value:.2f}"
-
-
-def _effect(finding: Finding) -> str:
-    if finding.effect is None:
-        return "not measured" if finding.question.claim in "gh" else "missing"
-    estimate, low, high = finding.effect
-    unit = "" if finding.question.unit == "points" else f" {finding.question.unit}"
-    limits = f" [{low:.2f}, {high:.2f}]" if low < high < float("inf") else ""
-    return f"{estimate:.2f}{limits}{unit}"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return NOT_APPLICABLE
-    return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -14,7 +14,7 @@ from bitstill.statistics.comparisons import (
     smallest_detectable,
 )
 from bitstill.statistics.images import mcnemar_p, two_way_bootstrap_interval
-from bitstill.statistics.intervals import Interval, mean_interval, proportion_interval
+from bitstill.statistics.intervals import Interval, mean_interval
 from bitstill.statistics.verdicts import ALPHA, MARGIN, POWER, Verdict, verdict
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "mcnemar_p",
     "mean_interval",
     "paired_difference",
-    "proportion_interval",
     "smallest_detectable",
     "two_way_bootstrap_interval",
     "verdict",

@@ -29,8 +29,6 @@ def blocked_contrast(
     Raises:
         ValueError: the weights do not add up to zero.
     """
-    from statsmodels.regression.linear_model import OLS
-
     if abs(sum(weights.values())) > 1e-9:
         raise ValueError(f"weights {dict(weights)} do not add up to zero")
     cells = sorted({cell for cell, _, _ in observations})
@@ -46,11 +44,12 @@ def blocked_contrast(
     for cell, weight in weights.items():
         contrast[cells.index(cell)] = weight
     values = np.array([value for _, _, value in observations])
+    coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
+    estimate = float(contrast @ coefficients)
     df = len(values) - int(np.linalg.matrix_rank(design))
     if df < 1 or len(seeds) < 2:
-        coefficients = np.linalg.lstsq(design, values)[0]
-        return Difference(float(contrast @ coefficients), math.nan, 0, len(seeds))
-    fit = OLS(values, design).fit()
-    covariance = np.asarray(fit.cov_params())
-    error = math.sqrt(max(0.0, float(contrast @ covariance @ contrast)))
-    return Difference(float(contrast @ fit.params), error, df, len(seeds))
+        return Difference(estimate, math.nan, 0, len(seeds))
+    residuals = values - design @ coefficients
+    variance = float(residuals @ residuals) / df
+    spread = float(contrast @ np.linalg.pinv(design.T @ design) @ contrast)
+    return Difference(estimate, math.sqrt(max(0.0, variance * spread)), df, len(seeds))

@@ -32,13 +32,13 @@ class Difference:
 
     def p_above(self, bound: float) -> float:
         """One-sided p of "the difference is at most ``bound``": small if it lies above."""
-        from scipy import stats
+        from scipy import special
 
         if self.df < 1:
             return 1.0
         if self.error == 0:
             return _without_noise(self.estimate - bound)
-        return float(stats.t.sf((self.estimate - bound) / self.error, self.df))
+        return float(special.stdtr(self.df, (bound - self.estimate) / self.error))
 
     def p_below(self, bound: float) -> float:
         """One-sided p of "the difference is at least ``bound``": small if it lies below."""
@@ -119,16 +119,9 @@ def smallest_detectable(error: float, df: float, *, alpha: float, power: float) 
     Returns:
         The difference, in the unit of ``error``; infinite without a degree of freedom.
     """
-    from scipy import optimize, stats
+    from scipy import special
 
     if df < 1:
         return math.inf
-    critical = float(stats.t.ppf(1 - alpha / 2, df))
-
-    def lacking(noncentrality: float) -> float:
-        return float(stats.nct.sf(critical, df, noncentrality)) - power
-
-    high = critical + 2.0
-    while lacking(high) < 0:
-        high *= 1.5
-    return error * float(optimize.brentq(lacking, 0.0, high, xtol=1e-6))
+    critical = special.stdtrit(df, 1 - alpha / 2)
+    return error * float(special.nctdtrinc(df, 1 - power, critical))

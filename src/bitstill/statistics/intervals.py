@@ -1,4 +1,4 @@
-"""Intervals of one mean and of one proportion."""
+"""Intervals of a mean."""
 
 import math
 from collections.abc import Sequence
@@ -31,11 +31,11 @@ def around(estimate: float, error: float, df: float, confidence: float = CONFIDE
         df: degrees of freedom of that error.
         confidence: in (0, 1).
     """
-    from scipy import stats
+    from scipy import special
 
     if df < 1:
         return Interval(estimate, -math.inf, math.inf)
-    reach = float(stats.t.ppf((1 + confidence) / 2, df)) * error
+    reach = float(special.stdtrit(df, (1 + confidence) / 2)) * error
     return Interval(estimate, estimate - reach, estimate + reach)
 
 
@@ -58,20 +58,3 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
     n = len(array)
     error = float(array.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
     return around(float(array.mean()), error, n - 1, confidence)
-
-
-def proportion_interval(successes: int, total: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return the score interval of a proportion (Wilson 1927): one run on finitely many images.
-
-    Args:
-        successes: images that are right.
-        total: images; above 0.
-        confidence: in (0, 1).
-    """
-    from scipy import stats
-
-    z2 = float(stats.norm.ppf((1 + confidence) / 2)) ** 2
-    share = successes / total
-    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    reach = math.sqrt(z2 * (share * (1 - share) + z2 / (4 * total)) / total) / (1 + z2 / total)
-    return Interval(share, middle - reach, middle + reach)

@@ -3,16 +3,16 @@
 import math
 
 from bitstill.report import published
-from bitstill.report.figures.figure import LOSSES, Figure, Row, Spec, keyboard_filter, legend_filter
-from bitstill.report.sweeps import (
-    PUBLISHED_VIEW,
-    SELECTIONS,
-    STATISTICS,
-    TEACHER,
-    VIEWS,
-    RunSet,
-    View,
+from bitstill.report.figures.figure import (
+    Figure,
+    Row,
+    Spec,
+    channel,
+    keyboard_filter,
+    legend_filter,
+    where,
 )
+from bitstill.report.sweeps import LOSSES, PUBLISHED_VIEW, TEACHER, VIEWS, RunSet, View
 from bitstill.statistics import mean_interval
 
 _SEEDS = " seeds"  # behind a loss: the place beside its mean, where its seeds stand
@@ -72,82 +72,60 @@ def _published(view: View, runs: RunSet) -> list[Row]:
 
 def _spec(rows: list[Row]) -> Spec:
     temperatures = sorted({str(row["T"]) for row in rows if row["T"]}, key=float)
-    names = {
-        str(view): f"{SELECTIONS[view.selection]}, {STATISTICS[view.statistics]} batch norm"
-        for view in VIEWS
-    }
     slots = [name for loss in LOSSES for name in (loss, loss + _SEEDS, f"{loss} gap")]
     losses = [loss for loss in LOSSES if any(row["loss"] == loss for row in rows)]
     shown, is_shown = keyboard_filter("shown", "Loss", "loss", losses)
+    scale = {"domain": temperatures}
+    y = channel("accuracy", title="test accuracy, %", scale={"zero": False})
     encoding = {
-        "x": {
-            "field": "T",
-            "type": "ordinal",
-            "title": "temperature T",
-            "scale": {"domain": temperatures},
-            "axis": {"labelAngle": 0},
-        },
+        "x": channel("T", "ordinal", title="temperature T", scale=scale, axis={"labelAngle": 0}),
         "xOffset": {"field": "slot", "scale": {"domain": slots}},
-        "y": {
-            "field": "accuracy",
-            "type": "quantitative",
-            "title": "test accuracy, %",
-            "scale": {"zero": False},
-        },
-        "color": {
-            "field": "loss",
-            "type": "nominal",
-            "title": "loss",
-            "scale": {"domain": list(LOSSES)},
-        },
+        "y": y,
+        "color": channel("loss", "nominal", title="loss", scale={"domain": list(LOSSES)}),
     }
     tooltip = [{"field": name} for name in ("loss", "T", "seed", "accuracy", "low", "high")]
 
     def layer(kind: str, mark: Spec, **more: object) -> Spec:
-        filters = [{"filter": f"datum.kind == '{kind}'"}, {"filter": {"param": "loss"}}, is_shown]
+        filters = [where("kind", kind), {"filter": {"param": "loss"}}, is_shown]
         return {"transform": filters, "mark": mark, "encoding": {**encoding, **more}}
 
-    low = {"field": "low", "type": "quantitative"}
-    seeds = layer(
-        "seed", {"type": "point", "filled": True, "size": 30, "opacity": 0.7}, tooltip=tooltip[:4]
-    )
+    small = {"type": "point", "filled": True, "size": 30, "opacity": 0.7}
+    seeds = layer("seed", small, tooltip=tooltip[:4])
     seeds["params"] = [legend_filter("loss", "loss")]
     # Without a single interval, Vega would make the axis infinite.
     bounded = any(row["low"] is not None for row in rows)
-    bar = layer("mean", {"type": "rule", "strokeWidth": 2}, y=low, y2={"field": "high"})
-    intervals = [bar] if bounded else []
+    rule = {"type": "rule", "strokeWidth": 2}
+    bar = layer("mean", rule, y=channel("low"), y2={"field": "high"})
     teacher = {
-        "transform": [{"filter": "datum.kind == 'teacher'"}],
+        "transform": [where("kind", TEACHER)],
         "mark": {"type": "rule", "strokeDash": [6, 4]},
-        "encoding": {"y": encoding["y"], "tooltip": {"field": "accuracy", "title": "teacher"}},
+        "encoding": {"y": y, "tooltip": {"field": "accuracy", "title": "teacher"}},
     }
+    large, diamond = {**small, "size": 90, "opacity": 1}, {"type": "point", "shape": "diamond"}
     return {
         "width": 760,
         "height": 340,
-        "params": [
-            {
-                "name": "view",
-                "value": str(PUBLISHED_VIEW),
-                "bind": {
-                    "input": "select",
-                    "name": "Accuracy at ",
-                    "options": list(names),
-                    "labels": list(names.values()),
-                },
-            },
-            shown,
-        ],
+        "params": [_view_list(), shown],
         "transform": [
             {"filter": "datum.view == view"},
             {"calculate": f"datum.loss + (datum.kind == 'seed' ? '{_SEEDS}' : '')", "as": "slot"},
         ],
         "layer": [
             teacher,
-            *intervals,
+            *([bar] if bounded else []),
             seeds,
-            layer("mean", {"type": "point", "filled": True, "size": 90}, tooltip=tooltip),
-            layer(
-                "published", {"type": "point", "shape": "diamond", "size": 90}, tooltip=tooltip[:4]
-            ),
+            layer("mean", large, tooltip=tooltip),
+            layer("published", {**diamond, "size": 90}, tooltip=tooltip[:4]),
         ],
     }
+
+
+def _view_list() -> Spec:
+    names = {str(view): f"{view.label} batch norm" for view in VIEWS}
+    bind = {
+        "input": "select",
+        "name": "Accuracy at ",
+        "options": list(names),
+        "labels": list(names.values()),
+    }
+    return {"name": "view", "value": str(PUBLISHED_VIEW), "bind": bind}

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from bitstill.report.figures.figure import LOSSES, Figure, Row, Spec, legend_filter
+from bitstill.report.figures.figure import Figure, Row, Spec, channel, legend_filter
 from bitstill.report.outputs import Images, logits, softmax
 from bitstill.report.published import HARD_TEMPERATURE
-from bitstill.report.sweeps import TEACHER, Run, RunSet, cell_name
+from bitstill.report.sweeps import LOSSES, TEACHER, Run, RunSet, cell_name
 
 _IMAGES = 1024
 _BINS = 10
+_CELLS = (*(cell_name(loss, HARD_TEMPERATURE) for loss in LOSSES), TEACHER)
 
 
 def calibration_figures(runs: RunSet, images: Images | None) -> list[Figure]:
@@ -38,8 +39,7 @@ def calibration_figures(runs: RunSet, images: Images | None) -> list[Figure]:
 
 
 def _chosen(runs: RunSet) -> list[Run]:
-    cells = [*(cell_name(loss, HARD_TEMPERATURE) for loss in LOSSES), TEACHER]
-    return [runs.done(cell)[0] for cell in cells if runs.done(cell)]
+    return [runs.done(cell)[0] for cell in _CELLS if runs.done(cell)]
 
 
 def _reliability(name: str, sure: np.ndarray, right: np.ndarray) -> tuple[list[Row], float]:
@@ -60,19 +60,14 @@ def _reliability(name: str, sure: np.ndarray, right: np.ndarray) -> tuple[list[R
 
 def _spec(rows: list[Row]) -> Spec:
     shown = {str(row["network"]) for row in rows}
-    names = [*(cell_name(loss, HARD_TEMPERATURE) for loss in LOSSES), TEACHER]
-    encoding: Spec = {
-        "x": {
-            "field": "confidence",
-            "type": "quantitative",
-            "title": "largest probability",
-            "scale": {"domain": [0, 1]},
-        },
-        "y": {"field": "accuracy", "type": "quantitative", "scale": {"domain": [0, 1]}},
-        "color": {"field": "network", "type": "nominal", "scale": {"domain": names}},
+    unit = {"domain": [0, 1]}
+    legend = {"values": [cell for cell in _CELLS if cell in shown]}
+    place = {
+        "x": channel("confidence", title="largest probability", scale=unit),
+        "y": channel("accuracy", scale=unit),
     }
-    encoding["color"]["legend"] = {"values": [name for name in names if name in shown]}
-    size = {"field": "share", "type": "quantitative", "legend": None, "scale": {"range": [20, 300]}}
+    color = channel("network", "nominal", scale={"domain": list(_CELLS)}, legend=legend)
+    size = channel("share", legend=None, scale={"range": [20, 300]})
     filters = [{"filter": {"param": "network"}}]
     return {
         "width": 380,
@@ -81,18 +76,18 @@ def _spec(rows: list[Row]) -> Spec:
             {
                 "data": {"values": [{"confidence": end, "accuracy": end} for end in (0, 1)]},
                 "mark": {"type": "line", "strokeDash": [5, 4], "color": "#8a8f98"},
-                "encoding": {name: encoding[name] for name in ("x", "y")},
+                "encoding": place,
             },
             {
                 "transform": filters,
                 "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.5},
-                "encoding": encoding,
+                "encoding": {**place, "color": color},
                 "params": [legend_filter("network", "network")],
             },
             {
                 "transform": filters,
                 "mark": {"type": "point", "filled": True},
-                "encoding": {**encoding, "size": size},
+                "encoding": {**place, "color": color, "size": size},
             },
         ],
     }

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from bitstill.report.figures.figure import Figure, Row, Spec
+from bitstill.report.figures.figure import Figure, Row, Spec, channel
 from bitstill.report.findings import Finding
 
 
@@ -35,31 +35,20 @@ def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
 
 
 def _spec(*, bounded: bool) -> Spec:
-    y = {
-        "field": "claim",
-        "type": "nominal",
-        "sort": None,
-        "title": None,
-        "axis": {"labelLimit": 420},
-    }
-    x = {"field": "effect", "type": "quantitative", "title": "points of test accuracy"}
-    color = {
-        "field": "verdict",
-        "type": "nominal",
-        "title": "verdict",
-        "scale": {"domain": ["no verdict", "undecided", "contradicted", "reproduced"]},
-    }
-    tooltip = [
-        {"field": name, "format": ".2f"} for name in ("effect", "low", "high", "published")
-    ] + [{"field": "verdict"}]
+    x = channel("effect", title="points of test accuracy")
+    verdicts = {"domain": ["no verdict", "undecided", "contradicted", "reproduced"]}
+    color = channel("verdict", "nominal", title="verdict", scale=verdicts)
+    numbers = ("effect", "low", "high", "published")
+    tooltip = [{"field": name, "format": ".2f"} for name in numbers] + [{"field": "verdict"}]
     intervals = {
         "mark": {"type": "rule", "strokeWidth": 2},
         "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "color": color},
     }
+    axis = {"labelLimit": 420}
     return {
         "width": 400,
         "height": {"step": 26},
-        "encoding": {"y": y},
+        "encoding": {"y": channel("claim", "nominal", sort=None, title=None, axis=axis)},
         "layer": [
             {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": {"x": {"datum": 0}}},
             *([intervals] if bounded else []),

@@ -1,9 +1,24 @@
-"""Learning curves by temperature, for each loss: training loss, and test accuracy."""
+"""Learning curves by temperature, for each loss: loss and accuracy in training, test accuracy."""
 
-from bitstill.report.figures.figure import LOSSES, Figure, Row, Spec, keyboard_filter, legend_filter
-from bitstill.report.sweeps import TEACHER, RunSet
+import math
 
-_HOW = " Click on a temperature in the legend, or choose it in the list, to see it alone."
+from bitstill.report.figures.figure import (
+    Figure,
+    Row,
+    Spec,
+    channel,
+    keyboard_filter,
+    legend_filter,
+)
+from bitstill.report.sweeps import LOSSES, TEACHER, RunSet
+
+_PANELS = {
+    "loss": "training loss",
+    "train": "training accuracy, %",
+    "running": "test accuracy, %, running",
+    "exact": "test accuracy, %, exact",
+}
+_COLUMNS = {"train": "train/accuracy", "running": "test/accuracy", "exact": "test/accuracy_precise"}
 _FEW = 15  # epochs that each get a tick
 
 
@@ -13,35 +28,39 @@ def curve_figures(runs: RunSet) -> list[Figure]:
     for loss in (TEACHER, *LOSSES):
         rows = _rows(runs, loss)
         if rows:
-            what = "Teacher" if loss == TEACHER else f"Loss {loss}"
-            caption = (
-                f"{what}: loss on training images (left, logarithmic) and accuracy on test images "
-                "(running and exact batch norm statistics) after every epoch. Thin: one run each; "
-                "thick: their mean." + ("" if loss == TEACHER else _HOW)
-            )
-            title = f"Learning curves: {loss}"
-            found.append(Figure(f"curves-{loss}", title, caption, rows, _spec(loss, rows)))
+            name, title = f"curves-{loss}", f"Learning curves: {loss}"
+            found.append(Figure(name, title, _caption(loss), rows, _spec(loss, rows)))
     return found
 
 
+def _caption(loss: str) -> str:
+    what = "Teacher" if loss == TEACHER else f"Loss {loss}"
+    how = " Click on a temperature in the legend, or choose it in the list, to see it alone."
+    return (
+        f"{what}, after every epoch: loss (logarithmic) and accuracy on training images, in "
+        "training mode and averaged over the epoch; accuracy on test images with running and with "
+        "exact batch norm statistics. Thin: one run each; thick: their mean."
+        + ("" if loss == TEACHER else how)
+    )
+
+
 def _rows(runs: RunSet, loss: str) -> list[Row]:
+    """Return a row an epoch; an older record lacks the training accuracy."""
     members = [
         run
         for run in runs.runs
         if (loss == TEACHER) == (run.record.model == TEACHER) and loss in (TEACHER, run.record.loss)
     ]
-
-    def percent(row: dict[str, float], name: str) -> float | None:
-        return round(100 * row[name], 3) if name in row else None
-
     return [
         {
             "T": "" if run.record.temperature is None else f"{run.record.temperature:g}",
             "seed": run.record.seed,
             "epoch": int(row["epoch"]),
             "loss": row.get("train/loss"),
-            "running": percent(row, "test/accuracy"),
-            "exact": percent(row, "test/accuracy_precise"),
+            **{
+                name: round(100 * row[column], 3) if column in row else None
+                for name, column in _COLUMNS.items()
+            },
         }
         for run in sorted(members, key=lambda run: (run.record.temperature or 0, run.record.seed))
         for row in run.curves
@@ -50,25 +69,21 @@ def _rows(runs: RunSet, loss: str) -> list[Row]:
 
 def _spec(loss: str, rows: list[Row]) -> Spec:
     epochs = max(int(row["epoch"] or 0) for row in rows)
-    axis: Spec = {"format": "d"}
-    if epochs <= _FEW:
-        axis["values"] = list(range(1, epochs + 1))
+    ticks = {"values": list(range(1, epochs + 1))} if epochs <= _FEW else {}
+    x = channel("epoch", title="epoch", axis={"format": "d", **ticks})
     temperatures = list(dict.fromkeys(str(row["T"]) for row in rows))
     shown, is_shown = keyboard_filter("shown", "T", "T", temperatures)
-    color: Spec = (
-        {}
-        if loss == TEACHER
-        else {"color": {"field": "T", "type": "ordinal", "sort": None, "title": "T"}}
-    )
+    colored = loss != TEACHER
+    color = {"color": channel("T", "ordinal", sort=None, title="T")} if colored else {}
+    accuracies = [
+        float(row[name] or 0) for row in rows for name in _COLUMNS if row[name] is not None
+    ]
+    # One scale for all accuracies, so that training and test are compared at a glance.
+    percent = {"domain": [math.floor(min(accuracies)), 100], "nice": True}
 
-    def panel(field: str, title: str, kind: str) -> Spec:
-        y = {
-            "field": field,
-            "type": "quantitative",
-            "title": title,
-            "scale": {"type": "log", "nice": False} if kind == "log" else {"zero": False},
-        }
-        x = {"field": "epoch", "type": "quantitative", "title": "epoch", "axis": axis}
+    def panel(field: str) -> Spec:
+        scale = {"type": "log", "nice": False} if field == "loss" else percent
+        y = channel(field, title=_PANELS[field], scale=scale)
         thin: Spec = {
             "mark": {"type": "line", "strokeWidth": 1, "strokeOpacity": 0.4},
             "encoding": {"x": x, "y": y, "detail": {"field": "seed"}, **color},
@@ -77,20 +92,18 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
             "mark": {"type": "line", "strokeWidth": 2.5},
             "encoding": {"x": x, "y": {**y, "aggregate": "mean"}, **color},
         }
-        layers = [thin, mean]
-        if color:
-            for one in layers:
+        if colored:
+            for one in (thin, mean):
                 one["transform"] = [{"filter": {"param": "legend_T"}}, is_shown]
             if field == "loss":
                 thin["params"] = [legend_filter("legend_T", "T")]
-        return {"width": 240, "height": 230, "layer": layers}
+        return {"width": 370, "height": 220, "layer": [thin, mean]}
 
+    # Of what was never measured Vega would make an infinite axis.
+    measured = [name for name in _PANELS if any(row[name] is not None for row in rows)]
     return {
-        **({"params": [shown]} if color else {}),
-        "hconcat": [
-            panel("loss", "training loss", "log"),
-            panel("running", "test accuracy, %, running", "linear"),
-            panel("exact", "test accuracy, %, exact", "linear"),
-        ],
+        **({"params": [shown]} if colored else {}),
+        "concat": [panel(field) for field in measured],
+        "columns": 2,
         "resolve": {"scale": {"color": "shared"}},
     }

@@ -11,7 +11,6 @@ Spec = dict[str, Any]
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing is fetched
 _PNG_SCALE = 1.5  # sharp enough for slides; for print there is the SVG
-LOSSES = ("hard", "soft", "soft_hard", "gt_soft_hard")
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,22 @@ def to_png(svg: str) -> bytes:
     return bytes(vl_convert.svg_to_png(svg, scale=_PNG_SCALE))
 
 
+def channel(field: str, kind: str = "quantitative", **more: Any) -> Spec:
+    """Return what a field of the rows is drawn as: its kind, title, scale, axis."""
+    return {"field": field, "type": kind, **more}
+
+
+def temperature_axis() -> Spec:
+    """Return the channel of T where it is a number, logarithmic."""
+    ticks = {"values": [1, 2, 5, 10, 15, 50, 100, 200]}
+    return channel("T", title="temperature T", scale={"type": "log", "nice": False}, axis=ticks)
+
+
+def where(field: str, value: str) -> Spec:
+    """Return the transform that keeps the rows with a value."""
+    return {"filter": f"datum.{field} == '{value}'"}
+
+
 def keyboard_filter(name: str, label: str, field: str, values: Sequence[str]) -> tuple[Spec, Spec]:
     """Return a drop-down list that shows one value of ``field`` alone, and the filter with it.
 
@@ -93,7 +108,7 @@ def legend_filter(name: str, field: str) -> Spec:
 def theme(*, dark: bool) -> Spec:
     """Return the Vega-Lite ``config`` of a colour scheme, whose colours the colour-blind can tell.
 
-    The categories are the losses in the order of ``LOSSES``, and then the teacher.
+    The categories are the losses in their order, and then the teacher.
     """
     line = "#8a8f98"
     text, grid = ("#e6e6e6", "#3a3f47") if dark else ("#1f2328", "#e4e7eb")

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from bitstill.report.figures.figure import Figure, Row, Spec
-from bitstill.report.gradients import GRID, LOSSES, Ratio, mean_over_seeds
-from bitstill.report.published import TEMPERATURES
+from bitstill.report.figures.figure import Figure, Row, Spec, channel, temperature_axis, where
+from bitstill.report.gradients import GRID, Ratio, mean_over_seeds
+from bitstill.report.published import TEMPERATURES, TWO_TERMS
 
 _FACTORS = {"c = 1": 0, "c = T²": 2}
 
@@ -25,7 +25,7 @@ def gradient_figures(ratios: Sequence[Ratio]) -> list[Figure]:
 
 def _rows(ratios: Sequence[Ratio]) -> list[Row]:
     rows: list[Row] = []
-    for loss in LOSSES:
+    for loss in TWO_TERMS:
         of_loss = [ratio for ratio in ratios if ratio.loss == loss]
         for factor, power in _FACTORS.items():
             for ratio in of_loss:
@@ -46,43 +46,33 @@ def _row(loss: str, factor: str, kind: str, seed: int | str, t: float, ratio: fl
 
 
 def _spec() -> Spec:
-    def panel(loss: str) -> Spec:
-        def layer(kind: str, mark: Spec) -> Spec:
-            return {"transform": [{"filter": f"datum.kind == '{kind}'"}], "mark": mark}
-
-        return {
+    log = {"type": "log"}
+    y_axis = {"format": ".3~g", "tickCount": 6}
+    encoding = {
+        "x": temperature_axis(),
+        "y": channel("ratio", title="gradient norms, tempered / hard", scale=log, axis=y_axis),
+        "color": channel("factor", "nominal", title=None),
+        "tooltip": [
+            *({"field": name} for name in ("factor", "T", "seed")),
+            {"field": "ratio", "format": ".3g"},
+        ],
+    }
+    marks = {
+        "limit": {"type": "line", "strokeDash": [5, 4], "strokeWidth": 1.5},
+        "measured": {"type": "line", "strokeWidth": 2.5},
+        "seed": {"type": "point", "filled": True, "size": 35, "opacity": 0.7},
+    }
+    panels = [
+        {
             "title": loss,
             "width": 320,
             "height": 260,
-            "transform": [{"filter": f"datum.loss == '{loss}'"}],
-            "encoding": {
-                "x": {
-                    "field": "T",
-                    "type": "quantitative",
-                    "title": "temperature T",
-                    "scale": {"type": "log"},
-                    "axis": {"values": [1, 2, 5, 10, 15, 50, 100, 200]},
-                },
-                "y": {
-                    "field": "ratio",
-                    "type": "quantitative",
-                    "title": "gradient norms, tempered / hard",
-                    "scale": {"type": "log"},
-                    "axis": {"format": "~g", "tickCount": 6},
-                },
-                "color": {"field": "factor", "type": "nominal", "title": None},
-                "tooltip": [
-                    {"field": "factor"},
-                    {"field": "T"},
-                    {"field": "ratio", "format": ".3g"},
-                    {"field": "seed"},
-                ],
-            },
+            "transform": [where("loss", loss)],
+            "encoding": encoding,
             "layer": [
-                layer("limit", {"type": "line", "strokeDash": [5, 4], "strokeWidth": 1.5}),
-                layer("measured", {"type": "line", "strokeWidth": 2.5}),
-                layer("seed", {"type": "point", "filled": True, "size": 35, "opacity": 0.7}),
+                {"transform": [where("kind", kind)], "mark": mark} for kind, mark in marks.items()
             ],
         }
-
-    return {"hconcat": [panel(loss) for loss in LOSSES], "resolve": {"scale": {"y": "shared"}}}
+        for loss in TWO_TERMS
+    ]
+    return {"hconcat": panels}

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from bitstill.report.figures.figure import Figure, Row, Spec
+from bitstill.report.figures.figure import Figure, Row, Spec, channel, temperature_axis, where
 from bitstill.report.outputs import Images, softmax, teacher_logits
 from bitstill.report.published import TEMPERATURES
 from bitstill.report.sweeps import TEACHER, Run, RunSet
@@ -78,15 +78,9 @@ def _sharpness(values: np.ndarray) -> list[Row]:
 
 def _sharpness_spec() -> Spec:
     encoding = {
-        "x": {
-            "field": "T",
-            "type": "quantitative",
-            "scale": {"type": "log"},
-            "title": "temperature T",
-            "axis": {"values": [1, 2, 5, 10, 15, 50, 100, 200]},
-        },
-        "y": {"field": "value", "type": "quantitative", "title": None},
-        "color": {"field": "measure", "type": "nominal", "title": None},
+        "x": temperature_axis(),
+        "y": channel("value", title=None),
+        "color": channel("measure", "nominal", title=None),
         "tooltip": [{"field": "measure"}, {"field": "T"}, {"field": "value", "format": ".3f"}],
     }
     return {
@@ -96,7 +90,7 @@ def _sharpness_spec() -> Spec:
         "layer": [
             {"mark": {"type": "line", "strokeWidth": 2.5}},
             {
-                "transform": [{"filter": "datum.published == 'yes'"}],
+                "transform": [where("published", "yes")],
                 "mark": {"type": "point", "filled": True, "size": 70},
             },
         ],
@@ -139,19 +133,13 @@ def _data_uri(pixels: np.ndarray) -> str:
 
 def _examples_spec() -> Spec:
     shown = [f"T = {temperature:g}" for temperature in _SHOWN]
-    row = {"field": "image", "type": "nominal", "title": None, "header": {"labelAngle": 0}}
     bars = {
         "width": 88,
         "height": 76,
         "mark": "bar",
         "encoding": {
-            "x": {"field": "class", "type": "ordinal", "axis": {"labelAngle": 0}},
-            "y": {
-                "field": "probability",
-                "type": "quantitative",
-                "title": None,
-                "scale": {"domain": [0, 1]},
-            },
+            "x": channel("class", "ordinal", axis={"labelAngle": 0}),
+            "y": channel("probability", title=None, scale={"domain": [0, 1]}),
             "tooltip": [{"field": "class"}, {"field": "probability", "format": ".3f"}],
         },
     }
@@ -161,17 +149,18 @@ def _examples_spec() -> Spec:
         "mark": {"type": "image", "width": 72, "height": 72},
         "encoding": {"url": {"field": "picture"}},
     }
+    header = {"labelAngle": 0, "labelAlign": "left"}
     return {
         "hconcat": [
             {
                 "transform": [{"filter": "datum.picture"}],
-                "facet": {"row": {**row, "header": {"labelAngle": 0, "labelAlign": "left"}}},
+                "facet": {"row": channel("image", "nominal", title=None, header=header)},
                 "spec": picture,
             },
             {
                 "facet": {
-                    "row": {**row, "header": None},
-                    "column": {"field": "T", "type": "nominal", "sort": shown, "title": None},
+                    "row": channel("image", "nominal", title=None, header=None),
+                    "column": channel("T", "nominal", sort=shown, title=None),
                 },
                 "spec": bars,
             },

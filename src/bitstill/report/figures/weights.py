@@ -1,6 +1,6 @@
 """What quantization does to a student's real weights, step by step and layer by layer."""
 
-from bitstill.report.figures.figure import Figure, Row, Spec
+from bitstill.report.figures.figure import Figure, Row, Spec, channel, where
 from bitstill.report.sweeps import TEACHER, Run, RunSet, cell_name
 
 _BINS = 48
@@ -95,62 +95,45 @@ def _measure(student: Run) -> tuple[list[Row], list[Row]]:
 def _steps_spec(rows: list[Row]) -> Spec:
     layers = list(dict.fromkeys(str(row["layer"]) for row in rows))
     first = _FIRST_LAYER if _FIRST_LAYER in layers else layers[0]
+    bind = {"input": "select", "name": "Layer ", "options": layers}
 
     def panel(number: int, label: str) -> Spec:
         return {
             "title": label,
             "width": 118,
             "height": 150,
-            "transform": [{"filter": f"datum.step == '{label}'"}],
+            "transform": [where("step", label)],
             "mark": {"type": "bar", "binSpacing": 0},
             "encoding": {
-                "x": {"field": "low", "type": "quantitative", "bin": "binned", "title": None},
+                "x": channel("low", bin="binned", title=None),
                 "x2": {"field": "high"},
-                "y": {
-                    "field": "weights",
-                    "type": "quantitative",
-                    "title": None if number else "weights",
-                },
-                "tooltip": [{"field": "low"}, {"field": "high"}, {"field": "weights"}],
+                "y": channel("weights", title=None if number else "weights"),
+                "tooltip": [{"field": name} for name in ("low", "high", "weights")],
             },
         }
 
     return {
-        "params": [
-            {
-                "name": "layer",
-                "value": first,
-                "bind": {"input": "select", "name": "Layer ", "options": layers},
-            }
-        ],
+        "params": [{"name": "layer", "value": first, "bind": bind}],
         "transform": [{"filter": "datum.layer == layer"}],
         "hconcat": [panel(number, label) for number, label in enumerate(_STEPS.values())],
     }
 
 
 def _shares_spec(rows: list[Row]) -> Spec:
-    levels = sorted({str(row["level"]) for row in rows}, key=float)
+    levels = {"scheme": "viridis", "domain": sorted({str(r["level"]) for r in rows}, key=float)}
+    x = channel(
+        "start", title="share of the weights", axis={"format": "%"}, scale={"domain": [0, 1]}
+    )
     return {
         "width": 560,
         "height": {"step": 26},
         "transform": [{"calculate": "datum.end - datum.share", "as": "start"}],
         "mark": "bar",
         "encoding": {
-            "y": {"field": "layer", "type": "nominal", "title": None},
-            "x": {
-                "field": "start",
-                "type": "quantitative",
-                "title": "share of the weights",
-                "axis": {"format": "%"},
-                "scale": {"domain": [0, 1]},
-            },
+            "y": channel("layer", "nominal", title=None),
+            "x": x,
             "x2": {"field": "end"},
-            "color": {
-                "field": "level",
-                "type": "ordinal",
-                "title": "level / largest",
-                "scale": {"scheme": "viridis", "domain": levels},
-            },
+            "color": channel("level", "ordinal", title="level / largest", scale=levels),
             "tooltip": [
                 {"field": "layer"},
                 {"field": "value", "title": "level", "format": ".4f"},

@@ -1,0 +1,87 @@
+"""The answers to the claims as tables: verdicts, how they were tested, what they depend on."""
+
+from collections.abc import Mapping, Sequence
+
+from bitstill.report.findings import Finding
+from bitstill.report.sweeps import View
+from bitstill.report.table import NOT_APPLICABLE, Table, or_dash
+
+
+def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
+    """Return the claims with effect, p and verdict."""
+    rows = [
+        [
+            statement(finding),
+            finding.verdict or "no verdict",
+            or_dash(finding.question.published, ".2f"),
+            _effect(finding),
+            _p(finding.p),
+            or_dash(finding.detectable, ".2f"),
+            str(finding.n) if finding.n else NOT_APPLICABLE,
+        ]
+        for finding in findings
+    ]
+    caption = (
+        f"Accuracies: {view.label} batch norm statistics. effect: the comparison that decides, "
+        "with 95 % interval, in points where no other unit is said. p: two-sided, Holm within a "
+        "letter. detectable: the smallest difference that this many seeds find with 80 % "
+        "probability."
+    )
+    header = ("claim", "verdict", "published", "effect", "p", "detectable", "seeds")
+    return Table("claims", "Published claims", caption, header, rows, labels=2)
+
+
+def tests_table(findings: Sequence[Finding]) -> Table:
+    """Return how each claim was tested, and what else is known of it."""
+    rows = []
+    for finding in findings:
+        images = finding.question.images
+        rows.append(
+            [
+                statement(finding),
+                finding.question.test,
+                NOT_APPLICABLE if images is None else f"[{images.low:.2f}, {images.high:.2f}]",
+                _p(finding.equivalence_p),
+                _p(finding.question.check_p),
+                finding.reason or NOT_APPLICABLE,
+            ]
+        )
+    caption = (
+        "images: 95 % interval of the effect over other seeds and other test images (two-way "
+        "bootstrap). p equal: of an effect of at least 0.1 points in size (two one-sided tests); "
+        "small means that it is practically nothing. p by seed: of a paired t test over the seeds' "
+        "own contrasts, which pools no noise; far above the claim's p, it warns."
+    )
+    header = ("claim", "test", "images", "p equal", "p by seed", "note")
+    return Table("tests", "How the claims were tested", caption, header, rows, labels=6)
+
+
+def robustness_table(by_view: Mapping[View, Sequence[Finding]]) -> Table:
+    """Return the verdicts under every kind of accuracy: what depends on the choice is fragile."""
+    rows = [
+        [statement(found[0]), *(one.verdict or "no verdict" for one in found)]
+        for found in zip(*by_view.values(), strict=True)
+        if found[0].question.unit == "points"
+    ]
+    header = ("claim", *(view.label for view in by_view))
+    caption = "Verdicts if the claims were read from other accuracies than the one that counts."
+    title = "Do verdicts depend on the accuracy?"
+    return Table("robustness", title, caption, header, rows, labels=len(header))
+
+
+def statement(finding: Finding) -> str:
+    """Return a claim's letter and words."""
+    return f"({finding.question.claim}) {finding.question.name}"
+
+
+def _effect(finding: Finding) -> str:
+    if finding.effect is None:
+        return "not measured" if finding.question.claim in "gh" else "missing"
+    estimate, low, high = finding.effect
+    unit = "" if finding.question.unit == "points" else f" {finding.question.unit}"
+    limits = f" [{low:.2f}, {high:.2f}]" if low < high < float("inf") else ""
+    return f"{estimate:.2f}{limits}{unit}"
+
+
+def _p(value: float | None) -> str:
+    return "<0.001" if value is not None and value < 0.001 else or_dash(value, ".3f")

@@ -1,0 +1,53 @@
+"""Learning curves: what was measured is drawn, and nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bitstill.curves import read_curves, write_curves
+from bitstill.report.figures.curves import curve_figures
+from bitstill.report.sweeps import RunSet, read_sweep, run_sets
+from bitstill.runs import RunPaths
+
+
+def panels(runs: RunSet) -> list[str]:
+    (figure,) = curve_figures(runs)
+    assert figure.spec is not None
+    return [panel["layer"][0]["encoding"]["y"]["field"] for panel in figure.spec["concat"]]
+
+
+@pytest.fixture
+def paths(write_run: Callable[..., RunPaths], tmp_path: Path) -> RunPaths:
+    return write_run(tmp_path, "soft", 15.0, 0, 90.0)
+
+
+def read(paths: RunPaths) -> RunSet:
+    (runs,) = run_sets(read_sweep(paths.directory.parent))
+    return runs
+
+
+def without(paths: RunPaths, column: str) -> RunSet:
+    rows = [
+        {name: value for name, value in row.items() if name != column} for row in read_curves(paths)
+    ]
+    write_curves(paths, rows)
+    return read(paths)
+
+
+def test_training_and_test_are_side_by_side(paths: RunPaths) -> None:
+    runs = read(paths)
+    assert panels(runs) == ["loss", "train", "running", "exact"]
+    (figure,) = curve_figures(runs)
+    assert figure.rows[6] == {
+        **{"T": "15", "seed": 0, "epoch": 7, "loss": pytest.approx(1 / 7)},
+        **{"train": 90.0, "running": 90.4, "exact": 90.4},
+    }
+
+
+def test_an_older_record_has_no_training_accuracy(paths: RunPaths) -> None:
+    assert panels(without(paths, "train/accuracy")) == ["loss", "running", "exact"]
+
+
+def test_exact_statistics_may_be_off(paths: RunPaths) -> None:
+    assert panels(without(paths, "test/accuracy_precise")) == ["loss", "train", "running"]
