@@ -6,8 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 from bitstill.application import train
+from bitstill.cli import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -38,6 +41,13 @@ def test_a_train_command_is_understood(
     assert "_target_: bitstill.models" in capsys.readouterr().out
 
 
+def said(arguments: list[str]) -> str:
+    """Return what a command says; it must succeed."""
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0, shown.output
+    return shown.output
+
+
 @pytest.mark.slow
 def test_the_sweep_runs_and_its_status_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -48,13 +58,16 @@ def test_the_sweep_runs_and_its_status_is_shown(
     assert train([*shortened, *SMALL, "name=quick"]) == 0
     assert "Table 3" in capsys.readouterr().out
     [status] = commands("status")
-    from typer.testing import CliRunner
+    assert "4/4 done" in said(["status", status[0]])
 
-    from bitstill.cli import app
-
-    shown = CliRunner().invoke(app, ["status", status[0]])
-    assert shown.exit_code == 0
-    assert "4/4 done" in shown.output
+    run = next(Path("multirun/quick").glob("soft-T10-*"))
+    Image.new("RGB", (40, 40)).save("image.png")
+    places = {"multirun/quick/RUN": str(run), "IMAGE...": "image.png"}
+    for name, words in (("report", "Table 2"), ("predict", "image.png"), ("export", "bytes")):
+        [arguments] = commands(name)
+        for place, actual in places.items():
+            arguments = [one.replace(place, actual) for one in arguments]
+        assert words in said([name, *arguments])
 
 
 def test_the_plan_is_shown(
