@@ -17,13 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bitstill.errors import UserError
+from bitstill.reading import fits, reading
 from bitstill.schema import ModelConfig, TrainConfig
 
 log = logging.getLogger(__name__)
@@ -274,7 +275,7 @@ def read_record(paths: RunPaths) -> RunRecord | None:
         plain = json.loads(paths.record.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{paths.record} cannot be read: {error}; move it away") from error
     if not isinstance(plain, dict) or plain.get("schema_version") != SCHEMA_VERSION:
         found = plain.get("schema_version") if isinstance(plain, dict) else None
@@ -282,6 +283,9 @@ def read_record(paths: RunPaths) -> RunRecord | None:
             f"{paths.record} has schema version {found}, and this bitstill reads {SCHEMA_VERSION}: "
             "use the bitstill that wrote it"
         )
+    for name, annotation in get_type_hints(RunRecord).items():
+        if name in plain and not fits(plain[name], annotation):
+            raise UserError(f"{paths.record} is no run record: its {name} is wrong; move it away")
     try:
         return RunRecord(**plain)
     except TypeError as error:
@@ -339,8 +343,12 @@ def write_curves(paths: RunPaths, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 def read_curves(paths: RunPaths) -> list[Row]:
-    """Read ``metrics.csv``: a row an epoch."""
-    with paths.metrics.open(newline="") as file:
+    """Read ``metrics.csv``: a row an epoch.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    with reading(paths.metrics, "move it away"), paths.metrics.open(newline="") as file:
         return [
             {name: float(text) for name, text in row.items() if text}
             for row in csv.DictReader(file)
@@ -351,14 +359,24 @@ def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
     """Read which test images are right, by ``<statistics>/<selection>``; empty without the file.
 
     The bits come in whole bytes, so how many of them are images is taken from the record.
+
+    Raises:
+        UserError: it is damaged.
     """
     record = read_record(paths)
     if record is None or not paths.correctness.exists():
         return {}
-    count = record.images["test"]
-    with np.load(paths.correctness) as packed:
+    with (
+        reading(paths.correctness, "move it away"),
+        paths.correctness.open("rb") as file,  # np.load itself leaves a damaged one open
+        np.load(file, allow_pickle=False) as packed,
+    ):
+        count = record.images["test"]
+        bits = {name: packed[name] for name in packed.files}
+        if any(one.shape != (-(-count // 8),) for one in bits.values()):
+            raise ValueError(f"it is not of {count} test images")
         return {
-            name: np.unpackbits(packed[name], count=count).astype(np.bool_) for name in packed.files
+            name: np.unpackbits(one, count=count).astype(np.bool_) for name, one in bits.items()
         }
 
 

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from bitstill.reading import reading
 from bitstill.report.sweeps import Run
 
 
@@ -18,8 +19,8 @@ def run_command(run: Run) -> str:
 
     if not run.paths.overrides.exists():
         return "its arguments were not kept"
-    overrides = OmegaConf.to_object(OmegaConf.load(run.paths.overrides))
-    assert isinstance(overrides, list)  # noqa: S101  # Hydra wrote it
+    with reading(run.paths.overrides, "move it away"):
+        overrides = [str(one) for one in OmegaConf.load(run.paths.overrides)]
     # An experiment is a sweep; one of its runs is asked for.
     alone = ["hydra.mode=RUN"] if any("experiment=" in one for one in overrides) else []
-    return shlex.join(["bitstill", "train", *map(str, overrides), *alone])
+    return shlex.join(["bitstill", "train", *overrides, *alone])

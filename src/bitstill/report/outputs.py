@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.errors import UserError
+from bitstill.reading import reading
 from bitstill.report.sweeps import TEACHER, Run
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ def _source(run: Run) -> Any:
     if not run.paths.composed.exists():
         return None
     try:
-        node: Any = OmegaConf.to_container(OmegaConf.load(run.paths.composed).data, resolve=True)
+        with reading(run.paths.composed, "move it away"):
+            composed = OmegaConf.load(run.paths.composed)
+        node: Any = OmegaConf.to_container(composed.data, resolve=True)
         settings = dict(node)
         source = TARGETS["data"][settings.pop("_target_")]
         return source(**settings | ({"download": False} if "download" in settings else {}))
@@ -97,7 +100,8 @@ def teacher_logits(run: Run) -> NDArray[np.float32] | None:
     for root in (*_stores(run), run.paths.directory.parent.parent / "teachers"):
         path = type(run.paths)(root / identity).teacher_logits
         if path.exists():
-            return load_file(path)["logits"]
+            with reading(path, "remove its folder"):
+                return load_file(path)["logits"]
     return None
 
 
@@ -108,7 +112,9 @@ def _stores(run: Run) -> list[Path]:
     if not run.paths.composed.exists():
         return []
     try:
-        return [Path(str(OmegaConf.load(run.paths.composed).paths.teachers))]
+        with reading(run.paths.composed, "move it away"):
+            composed = OmegaConf.load(run.paths.composed)
+        return [Path(str(composed.paths.teachers))]
     except (OmegaConfBaseException, AttributeError):
         return []
 
@@ -125,11 +131,12 @@ def logits(run: Run, images: NDArray[np.uint8]) -> Floats | None:
 
     if not run.paths.weights.exists():
         return None
-    network = _network(run)
-    try:
-        load_weights(network, run.paths.weights, statistics="precise")
-    except KeyError:
-        load_weights(network, run.paths.weights)
+    with reading(run.paths.weights, "train the run again"):
+        network = _network(run)
+        try:
+            load_weights(network, run.paths.weights, statistics="precise")
+        except KeyError:
+            load_weights(network, run.paths.weights)
     network.eval()
     with torch.no_grad():
         parts = [network(to_input(part)) for part in torch.from_numpy(images).split(128)]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.errors import UserError
+from bitstill.reading import reading
 from bitstill.runs import Row, RunPaths, RunRecord, read_correctness, read_curves, read_record
 
 TEACHER = "teacher"
@@ -132,7 +133,17 @@ def read_sweep(folder: Path) -> list[Run]:
         what = "holds no runs" if folder.is_dir() else "is no folder"
         raise UserError(f"{folder} {what}: give the folder of a sweep, such as multirun/quick")
     records = ((one, read_record(one)) for one in paths)
-    return [Run(one, record) for one, record in records if record is not None]
+    return [_checked(Run(one, record)) for one, record in records if record is not None]
+
+
+def _checked(run: Run) -> Run:
+    """See that a record has of its configuration what runs are told apart by."""
+    config = run.record.config
+    with reading(run.paths.record, "its configuration is another's; move it away"):
+        _setting(run.record)
+        _soft_weight_rule(run.record)
+        _ = [config[key] for key in ("name", "schedule", "batch_norm", "evaluation")]
+    return run
 
 
 # What may differ between the students of one set; a sweep's name says nothing of its runs.
