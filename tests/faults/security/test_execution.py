@@ -124,6 +124,22 @@ def test_a_configuration_from_elsewhere_runs_nothing(
     assert not list(tmp_path.rglob("run.json"))
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        *(f"hydra/launcher={name}" for name in ("basic", "joblib", "parallel", "slurm")),
+        *(f"hydra/job_logging={name}" for name in ("default", "disabled", "none", "stdout")),
+        "hydra/hydra_logging=default",
+        "hydra/sweeper=basic",
+        "hydra.verbose=true",
+    ],
+)
+def test_hydras_own_choices_are_allowed(train: Train, choice: str) -> None:
+    code, out, err = train("--cfg", "job", choice)
+    assert (code, err) == (0, "")
+    assert out.startswith("data:")
+
+
 def test_completion_runs_nothing(tmp_path: Path, restored: None) -> None:
     with nothing_executed(tmp_path) as command:
         evil = f"+x={{_target_:os.system,command:'{command}'}}"
