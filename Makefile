@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test lint faults clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,6 +31,9 @@ lint: $(INSTALLED)  ## ruff, mypy, import-linter
 
 test: lint  ## lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+
+faults: $(INSTALLED)  ## try to break it: bad input, random bytes, foreign code, kills, full disks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -p tests.faults.summary tests/faults
 
 clean:  ## remove the environment and caches; runs stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

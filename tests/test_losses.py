@@ -246,6 +246,45 @@ def test_float32_is_finite_and_near_float64_at_huge_logits(temperature: float) -
         assert np.isfinite(gradient(loss, student)).all()
 
 
+EXTREME = [1e-3, 1e-2, 0.1, 1.0, 15.0, 1e2, 1e3, 1e4]
+Terms = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+TERMS: dict[str, Terms] = {
+    "hard": lambda z, v, y, t: hard(z, y, temperature=t),
+    "soft": lambda z, v, y, t: soft(z, v, temperature=t),
+    "soft_hard": lambda z, v, y, t: soft_hard(z, v, y, temperature=t, soft_weight=t**2),
+    "gt_soft_hard": lambda z, v, y, t: gt_soft_hard(z, y, temperature=t, soft_weight=t**2),
+}
+
+
+@pytest.mark.parametrize("loss", TERMS)
+@pytest.mark.parametrize("temperature", EXTREME)
+@pytest.mark.parametrize("largest", [1e-3, 1.0, 1e2, 1e4])
+def test_float32_is_finite_where_float64_is_and_its_gradient_is_float64s(
+    loss: str, temperature: float, largest: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    z, v = largest * (2 * torch.rand(2, 16, 10, generator=generator, dtype=torch.float64) - 1)
+    z[0], v[0], z[1], v[1] = largest, -largest, -largest, largest  # all alike
+    z[2, ::2], v[2, ::2] = largest, -largest
+    labels = torch.arange(16) % 10
+    found = {}
+    for kind in (torch.float32, torch.float64):
+        # Both from the same numbers: what rounding the logits does is not the losses' matter.
+        student = z.float().to(kind).requires_grad_(True)
+        value = TERMS[loss](student, v.float().to(kind), labels, temperature)
+        found[kind] = value.detach().double(), torch.autograd.grad(value, student)[0].double()
+    (value, slope), (exact, exact_slope) = found[torch.float32], found[torch.float64]
+    assert exact.isfinite()
+    assert exact_slope.isfinite().all()
+    assert value.item() == pytest.approx(exact.item(), rel=1e-5)
+    # float32 has z / T to 24 bits, and a softmax is as exact as that is in absolute terms. A
+    # gradient is a difference of two, over T and the images: it is exact on that scale.
+    together = loss.endswith("soft_hard")
+    scale = (1 + temperature if together else 1 / temperature) / len(z)
+    rounding = 2**-22 * (1 + largest / (min(temperature, 1) if together else temperature))
+    assert (slope - exact_slope).abs().max().item() <= min(rounding, 1) * scale
+
+
 # Refusals
 
 CALLS: list[Callable[[float], Tensor]] = [

@@ -25,6 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bitstill.conf import conf_directory
 from bitstill.errors import SweepFailedError, UserError, nearest
+from bitstill.guard import guarded
+from bitstill.refusals import explain_library, with_next_step
 
 if TYPE_CHECKING:
     from bitstill.runs import RunRecord
@@ -135,7 +137,8 @@ def train(arguments: list[str]) -> int:
     )(job)
     terminate = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        application()
+        with guarded():
+            application()
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on from the last finished epoch")
         return INTERRUPTED
@@ -179,7 +182,7 @@ def explain(error: Exception, arguments: list[str]) -> str | None:
         return _not_a_choice(arguments)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_hydra(error)
-    return None
+    return explain_library(_chain(error))
 
 
 def _explain_hydra(error: Exception) -> str:
@@ -191,7 +194,7 @@ def _explain_hydra(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         reason = str(error.message).splitlines()[0]
         return f"{error.override!r} cannot be read ({reason}): give KEY=VALUE"
-    first = str(error).splitlines()[0]
+    first = with_next_step(str(error).splitlines()[0], error)
     if isinstance(error, ConfigCompositionException):
         return _unknown_setting(first)
     if "submitit_slurm" in first:
@@ -200,8 +203,10 @@ def _explain_hydra(error: Exception) -> str:
 
 
 def _is_unwritable(error: BaseException) -> bool:
-    unwritable = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-    return isinstance(error, OSError) and error.errno in unwritable
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    forbidden = (errno.EROFS, errno.EACCES, errno.EPERM)
+    no_folder = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
+    return isinstance(error, OSError) and error.errno in (*full, *forbidden, *no_folder)
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -235,7 +240,8 @@ def _unknown_setting(first: str) -> str:
     from bitstill.config import settings
 
     key = first.split("'")[1]
-    return f"{key} is no setting: see bitstill train --cfg job" + nearest(key, settings())
+    shown = "hydra" if key.startswith("hydra.") else "job"
+    return f"{key} is no setting: see bitstill train --cfg {shown}" + nearest(key, settings())
 
 
 def complete(words: list[str], incomplete: str) -> list[str]:

@@ -4,6 +4,7 @@ Hydra composes plain YAML; :func:`check` turns the result into :mod:`bitstill.sc
 in one line.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
@@ -59,7 +60,9 @@ def _resolved(composed: DictConfig) -> dict[str, Any]:
         key = first.split("'")[1] if isinstance(error, InterpolationKeyError) else ""
         if key in settings():  # that another one refers to
             raise _not_set(key) from error
-        raise UserError(f"{error.full_key}: {first}") from error
+        circular = "ecursi" in first or "refers to itself" in first
+        reason = "it refers to itself" if circular else first
+        raise UserError(f"{error.full_key}: {reason}: give {error.full_key}=VALUE") from error
     assert isinstance(plain, dict)  # noqa: S101  # a DictConfig's container
     return {str(key): value for key, value in plain.items()}
 
@@ -91,6 +94,8 @@ def _built(schema: type, plain: Mapping[str, Any], prefix: str) -> object:
     return schema(**values)
 
 
+_TOO_LARGE = 2**1023  # for a float
+_LONGEST_NAME = 200  # bytes; a file system takes 255, and some are added
 _NOUNS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -111,10 +116,12 @@ def _value(name: str, value: Any, annotation: Any) -> Any:
         return _node(name, value, annotation)
     kind = get_origin(annotation) or annotation
     if kind is float and type(value) is int:
-        return float(value)
+        return float(value) if abs(value) < _TOO_LARGE else math.inf
     if type(value) is not kind:
         null = " (null is not allowed)" if value is None else ""
         raise UserError(f"{name} = {value!r} is not allowed: give {_NOUNS[kind]}{null}")
+    if kind is str and not value.isprintable():
+        raise UserError(f"{name} = {value!r} is not allowed: give a text of printable characters")
     if kind is list:
         [one] = get_args(annotation)
         return [_value(f"{name}[{index}]", item, one) for index, item in enumerate(value)]
@@ -163,5 +170,9 @@ def _check_together(config: TrainConfig) -> None:
                 f"{name}.milestones = {milestones} does not fit {rates} learning rates: give one "
                 "rising fraction of the epochs between each two rates"
             )
-    if not config.name or "/" in config.name or config.name.startswith("."):
-        raise UserError(f"name = {config.name!r} is not allowed: give the plain name of a folder")
+    name = config.name
+    if not name or "/" in name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
+        raise UserError(
+            f"name = {name!r} is not allowed: give the plain name of a folder, of at most "
+            f"{_LONGEST_NAME} bytes"
+        )

@@ -4,7 +4,8 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 
-from bitstill.files import told_if_damaged, write_atomically
+from bitstill.files import write_atomically
+from bitstill.reading import reading
 from bitstill.runs import Row, RunPaths
 
 
@@ -24,7 +25,7 @@ def read_curves(paths: RunPaths) -> list[Row]:
     Raises:
         UserError: it is damaged.
     """
-    with told_if_damaged(paths.metrics), paths.metrics.open(newline="") as file:
+    with reading(paths.metrics, "move it away"), paths.metrics.open(newline="") as file:
         return [
             {name: float(text) for name, text in row.items() if text}
             for row in csv.DictReader(file)

@@ -2,12 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from zipfile import BadZipFile
-
-from bitstill.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -31,12 +26,3 @@ def remove_halves(path: Path) -> None:
     """Remove what processes that were killed have left of :func:`write_atomically`."""
     for half in path.parent.glob(f".{path.name}.*"):
         half.unlink(missing_ok=True)
-
-
-@contextmanager
-def told_if_damaged(path: Path) -> Iterator[None]:
-    """Say in one line that a file is damaged, where reading it failed."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise UserError(f"{path} is damaged: move it away, or do the run again") from error

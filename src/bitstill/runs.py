@@ -13,15 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bitstill.errors import UserError
-from bitstill.files import remove_halves, told_if_damaged, write_atomically
+from bitstill.files import remove_halves, write_atomically
 from bitstill.identity import identity
+from bitstill.reading import fits, reading
 from bitstill.schema import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -201,7 +202,7 @@ def read_record(paths: RunPaths) -> RunRecord | None:
         return None
     except OSError as error:
         raise UserError(f"{paths.record} cannot be read: {error}; move it away") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(paths, error) from error
     version = plain.get("schema_version") if isinstance(plain, dict) else None
     if version is None:
@@ -212,9 +213,21 @@ def read_record(paths: RunPaths) -> RunRecord | None:
             f"{SCHEMA_VERSION}: use the bitstill that wrote it"
         )
     try:
-        return RunRecord(**plain)
-    except TypeError as error:
+        return _typed(plain)
+    except (TypeError, ValueError) as error:
         raise _damaged(paths, error) from error
+
+
+def _typed(plain: dict[str, Any]) -> RunRecord:
+    for name, annotation in _types().items():
+        if name in plain and not fits(plain[name], annotation):
+            raise ValueError(f"its {name} is wrong")
+    return RunRecord(**plain)
+
+
+@functools.cache
+def _types() -> dict[str, Any]:
+    return get_type_hints(RunRecord)
 
 
 def _damaged(paths: RunPaths, reason: object) -> DamagedRecordError:
@@ -314,9 +327,15 @@ def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
     record = read_record(paths)
     if record is None or not paths.correctness.exists():
         return {}
-    count = record.images["test"]
-    with told_if_damaged(paths.correctness), paths.correctness.open("rb") as file:
-        packed = np.load(file)
+    with (
+        reading(paths.correctness, "move it away"),
+        paths.correctness.open("rb") as file,  # np.load itself leaves a damaged one open
+        np.load(file, allow_pickle=False) as packed,
+    ):
+        count = record.images["test"]
+        bits = {name: packed[name] for name in packed.files}
+        if any(one.shape != (-(-count // 8),) for one in bits.values()):
+            raise ValueError(f"it is not of {count} test images")
         return {
-            name: np.unpackbits(packed[name], count=count).astype(np.bool_) for name in packed.files
+            name: np.unpackbits(one, count=count).astype(np.bool_) for name, one in bits.items()
         }

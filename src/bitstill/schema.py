@@ -37,7 +37,7 @@ class Range:
         if not isinstance(value, int | float):
             return True
         return (
-            math.isfinite(value)
+            (isinstance(value, int) or math.isfinite(value))
             and self.above < value < self.below
             and self.at_least <= value <= self.at_most
         )
@@ -46,7 +46,7 @@ class Range:
         if self.words:
             return "one of " + ", ".join(self.words)
         parts = [
-            f"{text} {bound:g}"
+            f"{text} {bound if isinstance(bound, int) else format(bound, 'g')}"
             for text, bound in (
                 ("above", self.above),
                 ("at least", self.at_least),
@@ -60,6 +60,7 @@ class Range:
 
 BITS = Range(at_least=1, at_most=8)
 SEEDS = Range(at_least=0, at_most=2**32 - 1)
+COUNTS = Range(at_least=1, at_most=2**31 - 1)  # torch takes no more
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,8 @@ class ScheduleConfig:
         l2: factor of sum(w^2) / 2 over convolution and fully connected weights.
     """
 
-    epochs: Annotated[int, Range(at_least=1)]
-    batch_size: Annotated[int, Range(at_least=1)]
+    epochs: Annotated[int, COUNTS]
+    batch_size: Annotated[int, COUNTS]
     learning_rates: Annotated[list[float], Range(above=0)]
     milestones: Annotated[list[float], Range(above=0, below=1)]
     l2: Annotated[float, Range(at_least=0)]
@@ -168,8 +169,8 @@ class EvaluationConfig:
     """What is measured after every epoch."""
 
     batch_norm: Annotated[str, Range(words=("both", "running", "precise"))]
-    calibration_images: Annotated[int, Range(at_least=2)]
-    batch_size: Annotated[int, Range(at_least=1)]
+    calibration_images: Annotated[int, Range(at_least=2, at_most=2**31 - 1)]
+    batch_size: Annotated[int, COUNTS]
 
     @property
     def statistics(self) -> tuple[str, ...]:
@@ -183,7 +184,7 @@ class TrainerConfig:
 
     accelerator: Annotated[str, Range(words=("cpu", "gpu"))]
     precision: Annotated[str, Range(words=("float32", "bf16"))]
-    threads: Annotated[int | None, Range(at_least=1)]
+    threads: Annotated[int | None, Range(at_least=1, at_most=1024)]  # OpenMP ends the process
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,17 @@ from filelock import FileLock
 
 from bitstill.errors import UserError
 from bitstill.files import remove_halves, write_atomically
+from bitstill.reading import fits, reading
 from bitstill.runs import RunPaths, RunRecord, is_worked_on, known_record
 
 _MANIFEST = "sweep.json"
+_CELL = {
+    "name": str,
+    "identity": str,
+    "epochs": int,
+    "directory": str,
+    "stored": str | None,
+}
 
 State = Literal["done", "running", "failed", "interrupted", "missing"]
 
@@ -151,7 +159,10 @@ def read_manifest(folder: Path) -> list[Expected]:
     path = folder / _MANIFEST
     if not path.exists():
         return []
-    try:
+    with reading(path, "remove it, the sweep writes it again"):
+        cells = json.loads(path.read_bytes())["cells"]
+        if not all(fits(cell[key], kind) for cell in cells for key, kind in _CELL.items()):
+            raise ValueError("a run in it has wrong values")
         return [
             Expected(
                 name=cell["name"],
@@ -160,12 +171,8 @@ def read_manifest(folder: Path) -> list[Expected]:
                 paths=RunPaths(folder / cell["directory"]),
                 stored=RunPaths(folder / cell["stored"]) if cell["stored"] else None,
             )
-            for cell in json.loads(path.read_bytes())["cells"]
+            for cell in cells
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}): remove it, the sweep writes it again"
-        ) from error
 
 
 def read_sweep(folder: Path) -> list[CellState]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from bitstill.config import check
+from bitstill.errors import UserError
 from bitstill.identity import directory_name, identity
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
@@ -51,12 +52,18 @@ def expand(
         params: choices in every grid.
         arguments: overrides from the command line, which win.
         split: Hydra's: turns overrides with choices into the overrides of single jobs.
+
+    Raises:
+        UserError: there is no cell.
     """
     products = (
         split([f"{key}={value}" for key, value in {**params, **grid}.items()] + list(arguments))
         for grid in (grids or [{}])
     )
-    return list(dict.fromkeys(tuple(cell) for cell in itertools.chain.from_iterable(products)))
+    cells = list(dict.fromkeys(tuple(cell) for cell in itertools.chain.from_iterable(products)))
+    if not cells:
+        raise UserError("the sweep has no runs: give each of its ranges and lists a value at least")
+    return cells
 
 
 def plan(

@@ -27,7 +27,7 @@ class GridSweeperConf:
 
     _target_: str = "hydra_plugins.bitstill_sweeper.GridSweeper"
     max_batch_size: int | None = None
-    params: dict[str, str] | None = None
+    params: dict[str, str] | None = field(default_factory=dict)
     grids: list[dict[str, str]] = field(default_factory=list)
     plan_only: bool = False
 

@@ -51,21 +51,22 @@ def test_names_of_columns(
     label: str,
 ) -> None:
     for split in ("train", "test"):
-        write_parquet(tmp_path / f"{split}-0.parquet", [encode(pictures[0])], [4], image, label)
+        images = [encode(picture) for picture in pictures[:2]]
+        write_parquet(tmp_path / f"{split}-0.parquet", images, [4, 0], image, label)
     data = source(tmp_path).load()
-    assert (data.train.labels.tolist(), data.classes) == ([4], 5)
+    assert (data.test.labels.tolist(), data.classes) == ([4, 0], 5)
 
 
 def test_named_columns_win_over_others(
     source: Callable[..., Parquet], encode: Encode, pictures: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    one, two = ([{"bytes": encode(pictures[row])}] for row in (0, 1))
-    table = pa.table({"coarse_label": [0], "fine_label": [3], "mask": one, "img": two})
+    one, two = ([{"bytes": encode(pictures[row])}] * 2 for row in (0, 1))
+    table = pa.table({"coarse_label": [0, 0], "fine_label": [3, 1], "mask": one, "img": two})
     for split in ("train", "test"):
         pq.write_table(table, tmp_path / f"{split}-0.parquet")
     data = source(tmp_path).load()
-    assert data.train.labels.tolist() == [3]
-    assert np.array_equal(data.train.images[0].numpy(), pictures[1])
+    assert data.test.labels.tolist() == [3, 1]
+    assert np.array_equal(data.test.images[0].numpy(), pictures[1])
 
 
 def test_data_folder_several_files_and_other_splits(

@@ -96,7 +96,7 @@ def test_altered_file_is_refused_and_kept(
         ({"y": None}, "no array y"),
         ({"X": np.zeros((4, 32, 32, 3), np.uint8)}, r"X of shape \(4, 32, 32, 3\), type uint8"),
         ({"X": np.zeros((32, 32, 3, 4))}, ".*type float64"),
-        ({"X": np.zeros((32, 32, 3, 5), np.uint8)}, r".*y of shape \(4, 1\): expected"),
+        ({"X": np.zeros((32, 32, 3, 5), np.uint8)}, r".*y of shape \(4, 1\), type uint8: expected"),
         ({"X": np.zeros((32, 32, 3, 0), np.uint8), "y": np.zeros((0, 1))}, ".*: expected"),
         ({"y": np.array([[0], [1], [2], [3]])}, r"labels from 0 to 3: expected 1..10 \(10 for"),
         ({"y": np.array([[1], [2], [3], [11]])}, "labels from 1 to 11"),

@@ -90,7 +90,9 @@ def test_weights_of_another_model(student_run: Path, teacher_run: Path) -> None:
 def test_damaged_weights(student_run: Path) -> None:
     paths = RunPaths(student_run)
     paths.weights.write_bytes(paths.weights.read_bytes()[:-5])
-    with pytest.raises(UserError, match=r"weights.safetensors is damaged .* train the run again"):
+    with pytest.raises(
+        UserError, match=r"weights.safetensors cannot be read .* train the run again"
+    ):
         load_run(student_run, Choice())
 
 

@@ -36,6 +36,7 @@ def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of damage beside the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(image_bytes)) as image:
                 rgb = _rgb(image)

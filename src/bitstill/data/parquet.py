@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH_ROWS = 1024
+_MOST_CLASSES = 4096  # as the packed file; a wild label must not decide how much memory is taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,11 @@ class Parquet(ImageSource):
         train = _decode_split([file for file in files if file.name.startswith("train-")], "train")
         test = _decode_split([file for file in files if file.name.startswith("test-")], "test")
         classes = 1 + max(int(part.labels.max()) for part in (train, test))
+        if (train.labels == train.labels[0]).all():
+            raise UserError(
+                f"data.path={self.path} has training images of one class only, "
+                f"{train.labels[0]}: at least two are needed to tell apart"
+            )
         return Decoded(train=train, test=test, classes=classes)
 
 
@@ -191,6 +197,12 @@ def _checked_labels(column: Any, *, file: Path, label: str, start: int) -> NDArr
         raise UserError(
             f"data.path: {file}, row {start + row}: {label} is {labels[row]}; labels are 0 or more "
             f"(a negative one often means that the split is unlabelled): use a labelled split"
+        )
+    if (labels >= _MOST_CLASSES).any():
+        row = int(np.argmax(labels >= _MOST_CLASSES))
+        raise UserError(
+            f"data.path: {file}, row {start + row}: {label} is {labels[row]}; labels are below "
+            f"{_MOST_CLASSES}: number the classes from 0"
         )
     return labels
 

@@ -144,11 +144,12 @@ def _part(file: Path, images: NDArray[Any], labels: NDArray[Any]) -> Part:
     """Check the layout of X, (32, 32, 3, N), and y, (N, 1) with 10 for the digit 0."""
     count = images.shape[-1] if images.ndim else 0
     fits = images.shape == (32, 32, 3, count) and labels.shape == (count, 1) and count > 0
-    if not fits or images.dtype != np.uint8:
+    numbers = images.dtype == np.uint8 and np.issubdtype(labels.dtype, np.number)
+    if not fits or not numbers:
         raise UserError(
             f"data.path: {file} has X of shape {images.shape}, type {images.dtype}, and y of "
-            f"shape {labels.shape}: expected (32, 32, 3, N), uint8, and (N, 1); use SVHN's format "
-            f"2 (cropped digits)"
+            f"shape {labels.shape}, type {labels.dtype}: expected (32, 32, 3, N), uint8, and "
+            f"(N, 1), numbers; use SVHN's format 2 (cropped digits)"
         )
     if not np.isin(labels, np.arange(1, 11)).all():
         raise UserError(

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from bitstill.errors import UserError
 from bitstill.models import Network, Student, Teacher
 from bitstill.quantizers import Quantizer
+from bitstill.reading import reading
 from bitstill.runs import RunPaths, RunRecord, known_record, load_sweep, read_record
 from bitstill.weights import load_weights
 
@@ -82,8 +83,11 @@ def load_run(directory: Path, choice: Choice) -> FinishedRun:
             if choice.select == "best_val"
             else f"{directory} holds no {file.name}: train it again"
         )
+    with reading(file, "train the run again"):
+        classes = _classes(file)
+    with reading(RunPaths(directory).record, "train the run again"):
+        network = _network(record, classes)
     try:
-        network = _network(record, _classes(file))
         load_weights(network, file, statistics=statistics)
     except SafetensorError as error:
         raise UserError(f"{file} is damaged ({error}): train the run again") from error
@@ -93,6 +97,8 @@ def load_run(directory: Path, choice: Choice) -> FinishedRun:
         ) from error
     except RuntimeError as error:
         raise UserError(f"{file} does not fit its record: {str(error).splitlines()[0]}") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise UserError(f"{file} holds numbers that are not finite: train the run again")
     row = _row(record, choice.select, statistics)
     accuracy = None if row is None else row.get("test/accuracy")
     epoch = None if row is None else int(row["epoch"])

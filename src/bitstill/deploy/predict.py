@@ -1,6 +1,7 @@
 """Image files to classes: ``bitstill predict``."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,7 +56,9 @@ def _files(images: Sequence[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in known)
+        inside = sorted(
+            one for one in path.rglob("*") if one.suffix.lower() in known and one.is_file()
+        )
         if not inside:
             raise UserError(f"{path} holds no image files: give a folder with some, or a file")
         yield from inside
@@ -70,6 +73,8 @@ def _classified(engine: Engine, files: Sequence[Path]) -> Iterator[Prediction]:
 
 
 def _decoded(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    if file.exists() and not file.is_file():  # a pipe or device may never end
+        raise UserError(f"{file} is no file: give an image file, or a folder of them")
     try:
         return decode_image(file.read_bytes())
     except OSError as error:
@@ -86,12 +91,13 @@ def as_json(predictions: Sequence[Prediction]) -> str:
 
 def as_table(predictions: Sequence[Prediction]) -> str:
     """Return the predictions as lines of image, class and probability."""
-    images = [one.image for one in predictions]
+    # A name need not be UTF-8, and what is printed must be.
+    images = [os.fsencode(one.image).decode(errors="replace") for one in predictions]
     wide = max(len(text) for text in [*images, "image"])
     named = max(len(text) for text in [*(one.name for one in predictions), "class"])
     lines = [f"{'image':{wide}}  {'class':{named}}  probability"]
     lines += [
-        f"{one.image:{wide}}  {one.name:{named}}  {100 * one.probability:10.1f}%"
-        for one in predictions
+        f"{image:{wide}}  {one.name:{named}}  {100 * one.probability:10.1f}%"
+        for image, one in zip(images, predictions, strict=True)
     ]
     return "\n".join(lines)

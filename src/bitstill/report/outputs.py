@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bitstill import load
 from bitstill.errors import UserError
+from bitstill.reading import reading
 from bitstill.report.sweeps import TEACHER, Run
 from bitstill.runs import RunPaths
 
@@ -73,11 +74,14 @@ def _composed(run: Run, group: str) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    try:
+    if not run.paths.composed.exists():
+        return {}
+    with reading(run.paths.composed, "move it away"):
         whole: Any = OmegaConf.load(run.paths.composed)
+    try:
         chosen: Any = OmegaConf.to_container(whole[group], resolve=True)
         return dict(chosen)
-    except (OSError, KeyError, TypeError, ValueError, OmegaConfBaseException):
+    except (KeyError, TypeError, ValueError, OmegaConfBaseException):
         return {}
 
 
@@ -104,7 +108,10 @@ def teacher_logits(run: Run) -> NDArray[np.float32] | None:
     path = RunPaths(run.paths.directory.parent.parent / "teachers" / identity).teacher_logits
     if not path.exists():  # not beside the sweep, where it is unless configured elsewhere
         path = RunPaths(Path(_composed(run, "paths").get("teachers", "")) / identity).teacher_logits
-    return load_file(path)["logits"] if path.exists() else None
+    if not path.exists():
+        return None
+    with reading(path, "remove its folder"):
+        return load_file(path)["logits"]
 
 
 def logits(run: Run, images: NDArray[np.uint8]) -> Floats | None:

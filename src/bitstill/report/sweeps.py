@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bitstill.curves import read_curves
 from bitstill.errors import UserError
+from bitstill.reading import reading
 from bitstill.report.published import HARD_TEMPERATURE, TWO_TERMS
 from bitstill.runs import Row, RunPaths, RunRecord, known_record, read_correctness
 
@@ -92,7 +93,8 @@ class Run:
         if not self.paths.overrides.exists():
             return "its arguments were not kept"
         # OmegaConf would take a second for a hundred runs.
-        overrides = yaml.safe_load(self.paths.overrides.read_text())
+        with reading(self.paths.overrides, "move it away"):
+            overrides = [str(one) for one in yaml.safe_load(self.paths.overrides.read_text())]
         # An experiment is a sweep; one of its runs is asked for.
         alone = ["hydra.mode=RUN"] if any("experiment=" in one for one in overrides) else []
         return shlex.join(["bitstill", "train", *overrides, *alone])
@@ -161,7 +163,17 @@ def read_sweep(folder: Path) -> list[Run]:
     if not found:
         what = "holds no runs" if folder.is_dir() else "is no folder"
         raise UserError(f"{folder} {what}: give the folder of a sweep, such as multirun/quick")
-    return found
+    return [_checked(run) for run in found]
+
+
+def _checked(run: Run) -> Run:
+    """See that a record has of its configuration what runs are told apart by."""
+    config = run.record.config
+    with reading(run.paths.record, "its configuration is another's; move it away"):
+        _setting(run.record)
+        soft_weight_rule(run.record)
+        _ = [config[key] for key in ("name", "schedule", "batch_norm", "evaluation")]
+    return run
 
 
 # What may differ between the students of one set; a sweep's name says nothing of its runs.

@@ -1,5 +1,6 @@
 """What quantization does to a student's real weights, step by step and layer by layer."""
 
+from bitstill.reading import reading
 from bitstill.report.figures.figure import Figure, Row, Spec, channel, where
 from bitstill.report.sweeps import TEACHER, Run, RunSet, cell_name
 
@@ -62,7 +63,9 @@ def _measure(student: Run) -> tuple[list[Row], list[Row]]:
     functions = {"mean_scaled": weight_steps_mean_scaled, "dorefa": weight_steps_dorefa}
     steps: list[Row] = []
     shares: list[Row] = []
-    for name, weight in load_file(student.paths.weights).items():
+    with reading(student.paths.weights, "train the run again"):
+        tensors = load_file(student.paths.weights)
+    for name, weight in tensors.items():
         if not name.endswith("conv.weight"):
             continue
         layer = name.split(".")[1]

@@ -1,0 +1,93 @@
+"""What of Hydra's own settings names code, and the little of it that is allowed.
+
+Hydra instantiates every ``_target_`` below ``hydra`` (launcher, sweeper, callbacks) and hands its
+logging to :func:`logging.config.dictConfig`, which calls what ``()`` and ``class`` name: before
+anything of bitstill runs. So a configuration is looked at as soon as it is composed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bitstill.errors import UserError
+
+# By the key that names code. Of ``ext://`` in logging only the two streams.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "_target_": (
+        "hydra_plugins.bitstill_sweeper.GridSweeper",
+        "hydra_plugins.bitstill_slurm.SlurmLauncher",
+        "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
+        "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
+        "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
+        "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    ),
+    "class": ("logging.StreamHandler", "logging.FileHandler", "logging.Formatter"),
+    "()": ("colorlog.ColoredFormatter",),  # of hydra/job_logging=colorlog
+}
+_STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+_EXECUTED = ("launcher", "sweeper", "callbacks", "job_logging", "hydra_logging")
+
+
+def check_hydra(hydra: DictConfig) -> None:
+    """Refuse what would call or import anything that is not in :data:`ALLOWED`.
+
+    Raises:
+        UserError: a setting names other code, or sets the environment of what is started.
+    """
+    for name in _EXECUTED:
+        _check(hydra, name, "hydra")
+    if hydra.job.env_set:
+        raise UserError(
+            "hydra.job.env_set is not allowed: set environment variables where you start bitstill"
+        )
+    verbose = OmegaConf.to_container(hydra, resolve=False)["verbose"]  # type: ignore[call-overload, index]
+    if not isinstance(verbose, bool | str | list):
+        raise UserError(f"hydra.verbose = {verbose} is not allowed: give true or false")
+
+
+def _check(parent: Any, key: Any, prefix: str) -> None:
+    name, node = f"{prefix}.{key}", parent._get_node(key)
+    value = None if node is None else node._value()
+    if key in ALLOWED:
+        if value not in ALLOWED[key]:
+            known = ", ".join(ALLOWED[key])
+            raise UserError(f"{name} = {value} is not allowed: choose one of {known}")
+        return
+    if OmegaConf.is_interpolation(parent, key):
+        value = _resolved(parent, key)
+        if isinstance(value, DictConfig | ListConfig):
+            raise UserError(f"{name} is not allowed to refer to other settings: write them there")
+    if isinstance(value, str) and value.startswith(("ext://", "cfg://")) and value not in _STREAMS:
+        raise UserError(f"{name} = {value} is not allowed: give {' or '.join(_STREAMS)}")
+    if isinstance(value, dict | list) and node is not None:
+        for inner in node if isinstance(value, dict) else range(len(value)):
+            _check(node, inner, name)
+
+
+def _resolved(parent: Any, key: Any) -> Any:
+    try:
+        return parent[key]
+    except OmegaConfBaseException:  # it will be refused where it is used
+        return None
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Let Hydra compose nothing that :func:`check_hydra` refuses."""
+    original = ConfigLoaderImpl.load_configuration
+
+    def load(self: ConfigLoaderImpl, *arguments: Any, **options: Any) -> DictConfig:
+        config = original(self, *arguments, **options)
+        check_hydra(config.hydra)
+        return config
+
+    ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]  # no hook is there
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_configuration = original  # type: ignore[method-assign]

@@ -1,0 +1,50 @@
+"""Reading files that may be damaged or another's: a right value, or one line."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
+
+from bitstill.errors import UserError
+
+
+@contextmanager
+def reading(path: Path, advice: str) -> Iterator[None]:
+    """Turn whatever a damaged file raises into one line.
+
+    Args:
+        path: of the file that the body reads, and does nothing else.
+        advice: what to do.
+
+    Raises:
+        UserError: the body raised something.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # damage shows in any way
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path} cannot be read ({reason}): {advice}") from error
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Say whether a value of a JSON file is of an annotated type.
+
+    >>> fits({"last": {"epoch": 3}}, dict[str, dict[str, float] | None])
+    True
+    >>> fits(True, int), fits(float("nan"), float)
+    (False, False)
+    """
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, UnionType):
+        return any(fits(value, part) for part in parts)
+    if origin is Literal:
+        return isinstance(value, str) and value in parts
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(one, parts[1]) for one in value.values())
+    if annotation is float:
+        return type(value) in (int, float) and abs(value) < math.inf
+    return annotation is Any or type(value) is (type(None) if annotation is None else annotation)

@@ -1,0 +1,206 @@
+"""Configurations and arguments that cannot be used: one line each, and nothing happens."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Refused = Callable[..., str]
+
+HUGE, LONG = "1" + "0" * 400, "x" * 300
+
+# Overrides, and what the line has to name.
+OVERRIDES = {
+    "seed above its range": ("seed=4294967296", "seed = 4294967296", "at most"),
+    "seed of many digits": (f"seed={HUGE}", "seed = 1000", "at most"),
+    "seed of too many digits": (f"seed={'9' * 5000}", "thousands of digits", "KEY=VALUE"),
+    "seed in exponents": ("seed=1e3", "seed = 1000.0", "a whole number"),
+    "seed null": ("seed=null", "seed = None", "null is not allowed"),
+    "seed true": ("seed=true", "seed = True", "a whole number"),
+    "seed list": ("seed=[1,2]", "seed = [1, 2]", "a whole number"),
+    "seed mapping": ("seed={a:1}", "seed = {'a': 1}", "a whole number"),
+    "seeds without -m": ("seed=1,2", "seed=1,2", "-m"),
+    "teacher's seed": ("teacher.seed=-1", "teacher.seed = -1", "at least 0"),
+    "T overflows": ("temperature.value=1e400", "temperature.value = inf", "finite"),
+    "T underflows": ("temperature.value=1e-400", "temperature.value = 0", "above 0"),
+    "T of many digits": (f"temperature.value={HUGE}", "temperature.value = 1000", "finite"),
+    "T list": ("temperature.value=[1]", "temperature.value = [1]", "a number"),
+    "T^2 overflows": ("temperature.value=1e200", "soft_weight.value = inf", "finite"),
+    "c overflows": ("soft_weight.value=1e999", "soft_weight.value = inf", "finite"),
+    "c nan": ("soft_weight.value=nan", "soft_weight.value = nan", "finite"),
+    "epochs fraction": ("schedule.epochs=0.5", "schedule.epochs = 0.5", "a whole number"),
+    "epochs negative": ("schedule.epochs=-3", "schedule.epochs = -3", "at least 1"),
+    "epochs of many digits": (f"schedule.epochs={HUGE}", "schedule.epochs = 1000", "at most"),
+    "batch of many digits": (f"schedule.batch_size={HUGE}", "batch_size = 1000", "at most"),
+    "rates none": ("schedule.learning_rates=[]", "schedule.milestones", "0 learning rates"),
+    "rates overflow": ("schedule.learning_rates=[1e999,1,1]", "learning_rates", "finite"),
+    "rates negative": ("schedule.learning_rates=[-1,1,1]", "learning_rates", "above 0"),
+    "rates text": ("schedule.learning_rates=fast", "learning_rates = 'fast'", "a list"),
+    "rates nested": ("schedule.learning_rates=[[1],1,1]", "learning_rates[0] = [1]", "a number"),
+    "l2 nan": ("schedule.l2=nan", "schedule.l2 = nan", "finite"),
+    "momentum above 1": ("batch_norm.momentum=1.01", "batch_norm.momentum = 1.01", "at most 1"),
+    "epsilon zero": ("batch_norm.epsilon=0", "batch_norm.epsilon = 0", "above 0"),
+    "bits negative": ("quantizer.activation_bits=-1", "activation_bits = -1", "at least 1"),
+    "scale zero": ("quantizer.activation_scale=0", "activation_scale = 0", "above 0"),
+    "calibration huge": (
+        f"evaluation.calibration_images={HUGE}",
+        "evaluation.calibration_images = 1000",
+        "at most",
+    ),
+    "evaluation batch huge": (
+        f"evaluation.batch_size={HUGE}",
+        "evaluation.batch_size = 1000",
+        "at most",
+    ),
+    "threads huge": ("trainer.threads=1000000", "trainer.threads = 1000000", "at most"),
+    "fraction one": ("data.val_fraction=1", "data.val_fraction=1", "[0, 1)"),
+    "fraction negative": ("data.val_fraction=-0.1", "data.val_fraction=-0.1", "[0, 1)"),
+    "fraction nan": ("data.val_fraction=nan", "data.val_fraction=nan", "[0, 1)"),
+    "fraction text": ("data.val_fraction=some", "data.val_fraction = 'some'", "a number"),
+    "fraction all": ("data.val_fraction=0.9999", "takes all 1437", "smaller"),
+    "split seed": ("data.split_seed=-1", "data.split_seed=-1", "0 or more"),
+    "checksum number": ("data.checksum=7", "data.checksum = 7", "a text"),
+    "name empty": ("name=", "name = ''", "plain name"),
+    "name above": ("name=..", "name = '..'", "plain name"),
+    "name absolute": ("name=/etc", "name = '/etc'", "plain name"),
+    "name too long": (f"name={LONG}", "name = 'xxx", "at most 200 bytes"),
+    "name of two lines": ('name="a\nb"', "name = 'a\\nb'", "printable"),
+    "name with a null": ('name="a\0b"', "name = 'a\\x00b'", "printable"),
+    "name null": ("name=null", "name = None", "a text"),
+    "interpolation of itself": ("seed=${seed}", "seed", "itself"),
+    "interpolation in a circle": ("teacher.seed=${seed} seed=${teacher.seed}", "seed", "itself"),
+    "interpolation unfinished": ("seed=${", "seed=${", "KEY=VALUE"),
+    "environment": ("seed=${oc.env:NOT_THERE}", "seed", "NOT_THERE"),
+    "resolver unknown": ("seed=${shell:ls}", "seed", "shell"),
+    "resolver of two": ("soft_weight.value=${square:1,2}", "soft_weight.value", "square"),
+    "resolver of text": ("soft_weight.value=${square:a}", "soft_weight.value = 'a'", "a number"),
+    "folder in itself": ("name=${run_directory:}", "name", "itself"),
+    "node deleted": ("~batch_norm", "batch_norm is not set", "give batch_norm=VALUE"),
+    "group twice": ("+loss=soft", "loss", "Multiple values"),
+    "group nowhere": ("+optimizer=adam", "optimizer is no setting", "a run has name"),
+    "hydra mode": ("hydra.mode=TWICE", "hydra.mode", "TWICE"),
+    "verbose": ("hydra.verbose={a:1}", "hydra.verbose", "true or false"),
+    "precision": ("trainer.precision=16", "trainer.precision = 16", "a text"),
+    "detach": ("sweep.detach=maybe", "sweep.detach = 'maybe'", "true or false"),
+    "rerun": ("sweep.rerun=some", "sweep.rerun = some", "none, failed, all"),
+    "logger null": ("logger=null", "logger", "csv, tensorboard, wandb"),
+    "wandb project": (
+        "logger=wandb logger.wandb.project=null",
+        "logger.wandb.project = None",
+        "a text",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OVERRIDES)
+def test_an_override_that_cannot_be_used(
+    refused: Refused, small: tuple[str, ...], case: str
+) -> None:
+    given, *named = OVERRIDES[case]
+    line = refused("train", *small, "paths.output=output", *given.split(" "))
+    for words in named:
+        assert words in line
+    assert len(line) < 600
+
+
+SWEEPS: dict[str, tuple[Any, ...]] = {
+    "cell negative": (("seed=0,-1",), "seed = -1", "at least 0"),
+    "range backwards": (("seed=range(3,0)",), "no runs", "ranges"),
+    "choices of nothing": (("loss=",), "loss", "gt_soft_hard"),
+    "grids no list": (("hydra.sweeper.grids=3",), "hydra.sweeper.grids", "list", "another value"),
+    "grid no mapping": (("hydra.sweeper.grids=[3]",), "hydra.sweeper.grids", "another value"),
+    "grid unknown key": (("hydra.sweeper.grids=[{sede:'1,2'}]",), "sede", "did you mean seed?"),
+    "params no mapping": (("hydra.sweeper.params=3",), "hydra.sweeper.params", "another value"),
+    "jobs no number": (
+        ("hydra/launcher=parallel", "hydra.launcher.n_jobs=many"),
+        "hydra.launcher.n_jobs",
+        "many",
+    ),
+    "launcher key": (("hydra.launcher.nodes=3",), "hydra.launcher.nodes", "no setting"),
+    "sweeper key": (("hydra.sweeper.grid=3",), "hydra.sweeper.grid is no setting", "--cfg hydra"),
+    "sweeper unknown": (("hydra/sweeper=optuna",), "hydra/sweeper=optuna", "grid"),
+}
+
+
+@pytest.mark.parametrize("case", SWEEPS)
+@pytest.mark.parametrize("command", [("train", "-m"), ("plan",)], ids=" ".join)
+def test_a_sweep_that_cannot_be_used(
+    refused: Refused, small: tuple[str, ...], case: str, command: tuple[str, ...]
+) -> None:
+    given, *named = SWEEPS[case]
+    line = refused(*command, *small, "paths.output=output", *given)
+    for words in named:
+        assert words in line
+
+
+FILES = {
+    "broken": ("{", "cannot be read"),
+    "binary": ("\0\1\2", "cannot be read"),
+    "a list": ("- 1\n- 2\n", "experiment is no setting"),
+    "a text": ("hello\n", "experiment is no setting"),
+    "an object": ("seed: !!python/object/apply:os.system [touch executed]\n", "python/object"),
+    "a tag": ("seed: !secret 3\n", "!secret"),
+    "twice the same key": ("seed: 1\nseed: 2\n", "duplicate"),
+    "itself among defaults": ("defaults:\n  - bad\n", "refers to itself"),
+    "defaults nowhere": ("defaults:\n  - /nowhere: at_all\n", "nowhere"),
+    "unknown key": ("# @package _global_\nsede: 3\n", "sede"),
+    "wrong type": ("# @package _global_\nseed: many\n", "seed = 'many'"),
+    "not UTF-8": ("# @package _global_\nname: \udcff\n", "UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_configuration_file_that_cannot_be_used(
+    refused: Refused, place: Path, small: tuple[str, ...], case: str
+) -> None:
+    content, words = FILES[case]
+    file = place / "mine" / "experiment" / "bad.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content.encode(errors="surrogateescape"))
+    line = refused(
+        *("train", "--config-dir", str(place / "mine")),
+        *(*small, "paths.output=output", "experiment=bad"),
+    )
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--config-dir", "nowhere"),
+        ("--config-name", "nothing"),
+        ("--config-path", "nowhere"),
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_cannot_be_used(refused: Refused, arguments: tuple[str, ...]) -> None:
+    line = refused("train", *arguments)
+    assert arguments[-1] in line
+
+
+PLACES = {
+    "output is a file": "paths.output=taken",
+    "output below a file": "paths.output=taken/below",
+    "output too long": f"paths.output=output/{LONG}",
+    "output circular": "paths.output=circle",
+    "output below a device": "paths.output=/dev/null/x",
+    "output with a null": 'paths.output="a\0b"',
+    "cache is a file": "paths.cache=taken",
+    "cache below a file": "paths.cache=taken/below",
+    "cache too long": f"paths.cache=cache/{LONG}",
+    "cache circular": "paths.cache=circle",
+    "cache with a null": 'paths.cache="a\0b"',
+    "teachers is a file": "paths.teachers=taken",
+    "teachers below a file": "paths.teachers=taken/below",
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_a_folder_that_cannot_be_used(
+    refused: Refused, place: Path, small: tuple[str, ...], case: str
+) -> None:
+    (place / "taken").write_text("mine")
+    (place / "circle").symlink_to("circle")
+    line = refused("train", *small, "paths.output=output", "loss=soft", PLACES[case])
+    assert any(words in line for words in ("taken", "xxx", "circle", "/dev/null", "\\x00"))

@@ -1,0 +1,96 @@
+"""Full disks, read-only folders and too little memory, where no training is needed to meet them."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import torch
+
+import bitstill.train
+from bitstill.models import Student
+from bitstill.quantizers import Quantizer
+from bitstill.runs import RunPaths, RunRecord
+from bitstill.weights import save_weights
+
+Refused = Callable[..., str]
+ReadOnly = Callable[[Path], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def run(place: Path, made_up: Callable[..., RunRecord]) -> Path:
+    """A finished student's folder, in a moment."""
+    paths = RunPaths(place / "sweep" / "hard")
+    paths.directory.mkdir(parents=True)
+    quantizer = {"method": "mean_scaled", "weight_bits": 2, "activation_bits": 1}
+    batch_norm = {"momentum": 0.01, "epsilon": 1e-3}
+    config = {"quantizer": quantizer | {"activation_scale": 0.5}, "batch_norm": batch_norm}
+    made_up(config=config).write(paths)
+    save_weights(Student(quantizer=Quantizer(activation_scale=0.5)), paths.weights, {})
+    return paths.directory
+
+
+@pytest.fixture
+def full(place: Path) -> Iterator[Path]:
+    """A disk of 16 KiB, all of it taken."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+    folder = place / "output" / "full"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)]
+    subprocess.run(mount, check=True)  # noqa: S603
+    try:
+        (folder / "precious").write_bytes(b"mine" * 1024)
+        for name in ("a", "b", "c"):
+            (folder / name).write_bytes(bytes(4096))
+        yield folder
+        assert (folder / "precious").read_bytes() == b"mine" * 1024
+        written = {
+            path.name for path in folder.rglob("*") if path.is_file() and path.stat().st_size
+        }
+        assert written == {"a", "b", "c", "precious"}, "half a file is left"
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)  # noqa: S603, S607
+
+
+def test_an_export_on_a_full_disk(refused: Refused, run: Path, full: Path) -> None:
+    line = refused("export", str(run), "--output", str(full / "student.bitstill"))
+    assert "cannot be written (No space left on device): give --output" in line
+
+
+def test_images_on_a_full_disk(refused: Refused, small: tuple[str, ...], full: Path) -> None:
+    line = refused("train", *small, "paths.output=output", f"paths.cache={full}")
+    assert "paths.cache" in line
+    assert "No space left on device" in line
+
+
+def test_a_run_on_a_full_disk(refused: Refused, small: tuple[str, ...], full: Path) -> None:
+    line = refused("train", *small, f"paths.output={full}")
+    assert "No space left on device" in line
+    assert line.endswith("mend that, and run the same command again")
+
+
+def test_an_export_into_a_folder_that_is_read_only(
+    refused: Refused, run: Path, place: Path, read_only: ReadOnly
+) -> None:
+    with read_only(run):
+        line = refused("export", str(run))
+    assert "cannot be written" in line
+    assert "give --output" in line
+
+
+@pytest.mark.parametrize("kind", ["python", "torch"])
+def test_too_little_memory(
+    refused: Refused, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def greedy(*arguments: object, **options: object) -> None:
+        if kind == "python":
+            bytearray(2**62)
+        torch.empty(2**50)
+
+    monkeypatch.setattr(bitstill.train, "run", greedy)
+    line = refused("train", *small, "paths.output=output")
+    assert line.startswith("out of memory (")
+    assert "schedule.batch_size" in line

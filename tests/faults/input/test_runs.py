@@ -1,0 +1,308 @@
+"""Folders of runs that are damaged, forged or none, for every command that reads them."""
+
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+from tests.damage import Damage, a_circle, a_folder, cut, written
+
+from bitstill.errors import UserError
+from bitstill.models import Student
+from bitstill.quantizers import Quantizer
+from bitstill.runs import RunPaths, RunRecord, read_correctness
+from bitstill.weights import save_weights
+
+Refused = Callable[..., str]
+Attack = Callable[..., tuple[int, str, str]]
+MakeRun = Callable[[Path], RunPaths]
+
+
+def forged(**changes: Any) -> Damage:
+    """Changes values in a record."""
+
+    def change(record: Path) -> None:
+        record.write_text(json.dumps(json.loads(record.read_bytes()) | changes))
+
+    return change
+
+
+RECORDS: dict[str, Damage] = {
+    "empty": written(b""),
+    "text": written(b"done"),
+    "binary": written(bytes(range(256))),
+    "a list": written(b"[]"),
+    "null": written(b"null"),
+    "a number": written(b"3"),
+    "nested": written(b"[" * 100_000),
+    "cut": cut,
+    "another version": forged(schema_version=99),
+    "version a text": forged(schema_version="1"),
+    "unknown key": forged(colour="red"),
+    "status": forged(status="finished"),
+    "status a list": forged(status=["done"]),
+    "identity a number": forged(identity=7),
+    "loss null": forged(loss=None),
+    "T a text": forged(temperature="hot"),
+    "seed a text": forged(seed="0"),
+    "epoch a text": forged(epoch="3"),
+    "epochs a fraction": forged(epochs=0.5),
+    "config a list": forged(config=[]),
+    "config a text": forged(config="{}"),
+    "images a list": forged(images=[1]),
+    "images texts": forged(images={"test": "many"}),
+    "seconds a text": forged(seconds="long"),
+    "selections a list": forged(selections=[1]),
+    "selections texts": forged(selections={"running": "best"}),
+    "selections deep": forged(selections={"running": {"last": {"test/accuracy": "high"}}}),
+    "selection a list": forged(selections={"running": {"last": [1]}}),
+    "sizes texts": forged(sizes={"checkpoint": "large"}),
+    "checksums a list": forged(checksums=["a"]),
+    "error a text": forged(error="bad"),
+    "device a list": forged(device=[]),
+    "a folder": a_folder,
+    "a circular link": a_circle,
+}
+
+
+@pytest.fixture
+def run(place: Path, made_up: Callable[..., RunRecord]) -> RunPaths:
+    """A student's finished run, in a moment."""
+    paths = RunPaths(place / "sweep" / "hard-T15-seed0")
+    paths.directory.mkdir(parents=True)
+    quantizer = {
+        "_target_": "bitstill.quantizers.Quantizer",
+        "method": "mean_scaled",
+        "weight_bits": 2,
+        "activation_bits": 1,
+        "activation_scale": 0.5,
+    }
+    schedule = {"epochs": 1, "batch_size": 2}
+    config = {
+        "name": "sweep",
+        "data": {"source": "digits"},
+        "quantizer": quantizer,
+        "batch_norm": {"momentum": 0.01, "epsilon": 1e-3},
+        "soft_weight": {"_target_": "bitstill.losses.constant_weight", "value": 225.0},
+        "schedule": schedule,
+        "teacher": {"seed": 0, "schedule": schedule},
+        "evaluation": {"batch_norm": "running"},
+        "trainer": {"accelerator": "cpu", "precision": "float32", "threads": 1},
+    }
+    row = {"epoch": 1.0, "val/accuracy": 0.5, "test/accuracy": 0.5}
+    selections = {"running": {"last": row, "best_val": row, "best_test": row}}
+    made_up(
+        config=config, selections=selections, images={"train": 8, "val": 0, "test": 8}, epoch=1
+    ).write(paths)
+    paths.metrics.write_text("epoch,train/loss,test/accuracy\n1,0.5,0.5\n")
+    bits = np.packbits(np.array([1, 0] * 4, dtype=bool))
+    np.savez(paths.correctness, **{f"running/{name}": bits for name in selections["running"]})  # type: ignore[arg-type]
+    save_weights(Student(quantizer=Quantizer(activation_scale=0.5)), paths.weights, {})
+    return paths
+
+
+def commands(paths: RunPaths) -> dict[str, tuple[str, ...]]:
+    sweep = str(paths.directory.parent)
+    return {
+        "status": ("status", sweep),
+        "report": ("report", sweep, "--output", "output/report"),
+        "export": ("export", str(paths.directory), "--output", "output/student.bitstill"),
+    }
+
+
+def test_the_run_is_good(attack: Attack, run: RunPaths) -> None:
+    for arguments in commands(run).values():
+        code, _, err = attack(*arguments)
+        assert code == 0, err
+
+
+@pytest.mark.parametrize("case", RECORDS)
+@pytest.mark.parametrize("command", ["status", "report", "export"])
+def test_a_record_that_is_none(refused: Refused, run: RunPaths, case: str, command: str) -> None:
+    RECORDS[case](run.record)
+    line = refused(*commands(run)[command])
+    if case != "a circular link":  # which is no file
+        assert "run.json" in line
+        assert "move it away" in line or "use the bitstill that wrote it" in line
+
+
+FORGED: dict[str, dict[str, Any]] = {
+    "no configuration": {"config": {}},
+    "no batch norm": {"config": {"quantizer": {}}},
+    "quantizer a text": {"config": {"quantizer": "dorefa", "batch_norm": {}}},
+    "bits": {
+        "config": {"quantizer": {"weight_bits": 99}, "batch_norm": {"momentum": 1, "epsilon": 1}}
+    },
+    "method": {
+        "config": {"quantizer": {"method": "x"}, "batch_norm": {"momentum": 1, "epsilon": 1}}
+    },
+    "key": {"config": {"quantizer": {"colour": 1}, "batch_norm": {"momentum": 1, "epsilon": 1}}},
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+@pytest.mark.parametrize("command", ["report", "export"])
+def test_a_configuration_in_a_record(
+    refused: Refused, run: RunPaths, case: str, command: str
+) -> None:
+    forged(**FORGED[case])(run.record)
+    line = refused(*commands(run)[command])
+    assert "run.json" in line
+
+
+FILES: dict[str, Damage] = {
+    "empty": written(b""),
+    "text": written(b"hello\nworld,1\n"),
+    "binary": written(bytes(range(256)) * 4),
+    "cut": cut,
+    "long header": written(b"\xff" * 7 + b"\x7f" + b"{}"),
+    "a folder": a_folder,
+    "a circular link": a_circle,
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_curves_that_cannot_be_read(
+    attack: Attack, refused: Refused, run: RunPaths, case: str
+) -> None:
+    FILES[case](run.metrics)
+    if case in ("empty", "cut", "a circular link"):  # no rows, fewer rows, no file
+        assert attack(*commands(run)["report"])[0] == 0
+    else:
+        assert run.metrics.name in refused(*commands(run)["report"])
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_results_that_cannot_be_read(run: RunPaths, case: str) -> None:
+    FILES[case](run.correctness)
+    if case == "a circular link":
+        assert read_correctness(run) == {}
+        return
+    with pytest.raises(UserError, match=r"correctness\.npz cannot be read \(.*: move it away$"):
+        read_correctness(run)
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_weights_that_cannot_be_read(refused: Refused, run: RunPaths, case: str) -> None:
+    FILES[case](run.weights)
+    assert run.weights.name in refused(*commands(run)["export"])
+
+
+@pytest.mark.parametrize("case", set(FILES) - {"a circular link"})
+def test_a_report_of_weights_that_cannot_be_read(
+    refused: Refused, run: RunPaths, case: str
+) -> None:
+    FILES[case](run.weights)
+    assert run.weights.name in refused(*commands(run)["report"])
+
+
+def test_pickled_results_are_not_unpickled(run: RunPaths, place: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (f"touch {place}/executed",)
+
+    np.savez(run.correctness, **{"running/last": np.array([Evil()], dtype=object)})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="allow_pickle=False"):
+        read_correctness(run)
+    assert not (place / "executed").exists()
+
+
+def test_weights_of_another_shape(refused: Refused, run: RunPaths) -> None:
+    tensors = load_file(run.weights)
+    for name in ("classifier.weight", "classifier.bias"):
+        changed = {**tensors, name: tensors[name][:3].contiguous()}
+        save_file(changed, run.weights)
+        assert run.weights.name in refused(*commands(run)["export"])
+        del changed[name]
+        save_file(changed, run.weights)
+        assert run.weights.name in refused(*commands(run)["export"])
+
+
+def test_weights_that_are_not_finite(refused: Refused, run: RunPaths) -> None:
+    tensors = load_file(run.weights)
+    tensors["classifier.bias"][0] = float("nan")
+    save_file(tensors, run.weights)
+    assert "finite" in refused(*commands(run)["export"])
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"\0", b"data: 3\n", b"- 1\n", b"a: !!python/name:os.system\n"]
+)
+@pytest.mark.parametrize("name", ["composed", "overrides"])
+def test_hydras_copies_that_cannot_be_read(
+    attack: Attack, refused: Refused, run: RunPaths, name: str, content: bytes
+) -> None:
+    path: Path = getattr(run, name)
+    path.parent.mkdir()
+    path.write_bytes(content)
+    if content in (b"data: 3\n", b"- 1\n"):  # it can be read, and says nothing
+        code, _, err = attack(*commands(run)["report"])
+        assert code == 0, err
+    else:
+        assert path.name in refused(*commands(run)["report"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"3",
+        b'{"cells": 3}',
+        b'{"cells": [3]}',
+        b'{"cells": [{"name": 3}]}',
+        b'{"cells": [{"name": 1, "identity": [], "epochs": "x", "directory": 3, "stored": 0}]}',
+    ],
+    ids=repr,
+)
+def test_a_manifest_that_cannot_be_read(refused: Refused, run: RunPaths, content: bytes) -> None:
+    (run.directory.parent / "sweep.json").write_bytes(content)
+    line = refused("status", str(run.directory.parent))
+    assert "sweep.json cannot be read" in line
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "taken", "empty", "circle", "output"])
+@pytest.mark.parametrize("command", ["status", "report", "export"])
+def test_a_folder_without_runs(refused: Refused, place: Path, folder: str, command: str) -> None:
+    (place / "taken").write_text("mine")
+    (place / "empty").mkdir()
+    (place / "circle").symlink_to("circle")
+    line = refused(command, folder)
+    assert folder in line
+
+
+def test_a_link_out_of_a_run_is_replaced_and_not_followed(
+    place: Path, run: RunPaths, made_up: Callable[..., RunRecord]
+) -> None:
+    outside = place / "precious.json"
+    outside.write_text("mine")
+    run.record.unlink()
+    run.record.symlink_to(outside)
+    made_up().write(run)
+    assert outside.read_text() == "mine"
+    assert not run.record.is_symlink()
+    run.metrics.unlink()
+    run.metrics.symlink_to(outside)
+    run.clear()
+    assert outside.read_text() == "mine"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_what_a_report_writes_has_the_users_permissions(
+    attack: Attack, place: Path, run: RunPaths, mask: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        code, _, err = attack(*commands(run)["report"])
+        assert code == 0, err
+    finally:
+        os.umask(before)
+    files = [path for path in (place / "output" / "report").rglob("*") if path.is_file()]
+    assert files
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o666 & ~mask}

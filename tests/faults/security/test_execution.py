@@ -1,0 +1,267 @@
+"""Nothing that a user can be handed runs code: configurations, checkpoints, archives, links."""
+
+import ast
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.errors import OverrideParseException
+
+import bitstill
+from bitstill.application import complete
+from bitstill.conf import conf_directory
+from bitstill.config import settings
+from bitstill.guard import ALLOWED
+from bitstill.identity import portable
+from bitstill.schema import TARGETS
+
+SOURCE = Path(bitstill.__file__).parent
+Train = Callable[..., tuple[int, str, str]]
+
+
+@contextmanager
+def nothing_executed(folder: Path) -> Iterator[str]:
+    """Yield a shell command that leaves a trace, and see that there is none."""
+    trace = folder / "executed"
+    yield f"touch {trace}"
+    assert not trace.exists(), "code was executed"
+
+
+# Configurations. {} is the command that must not be executed.
+
+HYDRA = {
+    "launcher": "hydra.launcher._target_=os.system",
+    "launcher's function": "hydra.launcher._target_=bitstill.train.run",
+    "launcher by another name": "hydra.launcher._target_=posix.system",
+    "launcher interpolated": "hydra.launcher._target_=${name}",
+    "launcher with more": "+hydra.launcher.x={_target_:os.system,command:'{}'}",
+    "launcher referring": "+hydra.launcher.x=${model}",
+    "launcher created": "+hydra.launcher.x='${oc.create:{_target_:os.system,command:ls}}'",
+    "sweeper": "hydra.sweeper._target_=subprocess.Popen",
+    "sweeper in a list": "hydra.sweeper.grids=[{_target_:os.system,command:'{}'}]",
+    "sweeper in params": "hydra.sweeper.params={_target_:os.system,command:'{}'}",
+    "callback": "+hydra.callbacks.x={_target_:os.system,command:'{}'}",
+    "callback that executes": "+hydra.callbacks.x={_target_:builtins.exec,_args_:['1']}",
+    "callback in part": "+hydra.callbacks.x={_target_:os.system,_partial_:true,command:'{}'}",
+    "callback deep": "+hydra.callbacks.x={a:[{b:{_target_:os.system,command:'{}'}}]}",
+    "callback referring": "+hydra.callbacks.x=${loss}",
+    "formatter's class": "+hydra.job_logging.formatters.x={class:os.system}",
+    "handler's class": "hydra.hydra_logging.handlers.console.class=os.system",
+    "stream": "hydra.hydra_logging.handlers.console.stream=ext://os.environ",
+    "stream of another module": "hydra.job_logging.handlers.console.stream=ext://antigravity",
+    "environment": "+hydra.job.env_set.PATH=/tmp",
+}
+
+
+@pytest.mark.parametrize("case", HYDRA)
+@pytest.mark.parametrize("mode", [(), ("-m",), ("--cfg", "job")], ids=["run", "sweep", "cfg"])
+def test_hydras_own_settings_run_nothing_else(
+    train: Train, small: tuple[str, ...], tmp_path: Path, case: str, mode: tuple[str, ...]
+) -> None:
+    with nothing_executed(tmp_path) as command:
+        given = HYDRA[case].replace("{}", command)
+        code, out, err = train(*mode, *small, f"paths.output={tmp_path / 'output'}", given)
+    assert code == 2, err
+    [line] = err.splitlines()
+    assert line.startswith("bitstill: hydra."), line
+    assert "is not allowed" in line or "is no setting" in line
+    assert out == ""
+    assert not (tmp_path / "output").exists()
+
+
+FILES = {
+    "loss": "loss: {_target_: os.system, command: 'COMMAND'}",
+    "loss in part": "loss: {_target_: os.system, _partial_: true, command: 'COMMAND'}",
+    "loss with arguments": "loss: {_target_: builtins.exec, _partial_: false, _args_: ['COMMAND']}",
+    "arguments beside a good target": "loss: {_args_: [{_target_: os.system, command: COMMAND}]}",
+    "deep below a good target": "quantizer: {method: {_target_: os.system, command: 'COMMAND'}}",
+    "in a list": "schedule: {learning_rates: [{_target_: os.system, command: 'COMMAND'}]}",
+    "ours, and not in the list": "loss: {_target_: bitstill.deploy.export.export}",
+    "a module of ours": "model: {_target_: bitstill.train.subprocess.run, args: 'COMMAND'}",
+    "a method": "data: {_target_: bitstill.data.Digits.load}",
+    "logger": "logger: {wandb: {_target_: os.system, command: 'COMMAND'}}",
+    "convert": "model: {_target_: bitstill.models.Student, _convert_: all}",
+    "recursive": "model: {_target_: bitstill.models.Student, _recursive_: true}",
+    "at the top": "_target_: os.system",
+    "at the top, named": "mine: {_target_: os.system, command: 'COMMAND'}",
+    "whitespace": "loss: {_target_: 'bitstill.losses.hard '}",
+    "dots": "loss: {_target_: 'bitstill.losses..hard'}",
+    "callbacks": "hydra: {callbacks: {x: {_target_: os.system, command: 'COMMAND'}}}",
+    "launcher": "hydra: {launcher: {_target_: os.system, command: 'COMMAND'}}",
+    "callbacks elsewhere": (
+        "mine: {x: {_target_: os.system, command: 'COMMAND'}}\nhydra: {callbacks: '${mine}'}"
+    ),
+    "formatter": "hydra: {job_logging: {formatters: {x: {(): os.system, command: 'COMMAND'}}}}",
+    "handler": "hydra: {hydra_logging: {handlers: {x: {(): os.system, command: 'COMMAND'}}}}",
+    "filter": "hydra: {hydra_logging: {filters: {x: {(): os.system, command: 'COMMAND'}}}}",
+    "an object": "seed: !!python/object/apply:os.system ['COMMAND']",
+    "a name": "seed: !!python/name:os.system",
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+@pytest.mark.parametrize("mode", [(), ("-m",)], ids=["run", "sweep"])
+def test_a_configuration_from_elsewhere_runs_nothing(
+    train: Train, small: tuple[str, ...], tmp_path: Path, case: str, mode: tuple[str, ...]
+) -> None:
+    file = tmp_path / "theirs" / "experiment" / "evil.yaml"
+    file.parent.mkdir(parents=True)
+    with nothing_executed(tmp_path) as command:
+        file.write_text("# @package _global_\n" + FILES[case].replace("COMMAND", command) + "\n")
+        code, _, err = train(
+            *(*mode, "--config-dir", str(file.parent.parent), "experiment=evil"),
+            *(*small, f"paths.output={tmp_path / 'output'}"),
+        )
+    assert code == 2, err
+    [line] = err.splitlines()
+    assert line.startswith("bitstill: ")
+    assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        *(f"hydra/launcher={name}" for name in ("basic", "joblib", "parallel", "slurm")),
+        *(f"hydra/job_logging={name}" for name in ("default", "disabled", "none", "stdout")),
+        "hydra/hydra_logging=default",
+        "hydra/sweeper=basic",
+        "hydra.verbose=true",
+    ],
+)
+def test_hydras_own_choices_are_allowed(train: Train, choice: str) -> None:
+    code, out, err = train("--cfg", "job", choice)
+    assert (code, err) == (0, "")
+    assert out.startswith("data:")
+
+
+def test_completion_runs_nothing(tmp_path: Path, restored: None) -> None:
+    with nothing_executed(tmp_path) as command:
+        evil = f"+x={{_target_:os.system,command:'{command}'}}"
+        for one in ("name=${oc.env:HOME}", "+x={_target_:os.system,a:1}", evil):
+            with suppress(OverrideParseException):
+                complete([one], "loss=ha")
+
+
+def test_every_choice_is_in_the_list(compose_run: Callable[..., Any]) -> None:
+    """And the list names nothing else of ours than what conf/ uses."""
+    used = set()
+    for path in conf_directory().rglob("*.yaml"):
+        used |= set(re.findall(r"^_target_: (.+)$", path.read_text(), re.MULTILINE))
+    listed = {target for targets in TARGETS.values() for target in targets}
+    assert listed <= used
+    assert used - listed <= set(ALLOWED["_target_"])
+    assert not [name for name in settings() if "_target_" in name]
+
+
+# Checkpoints and weights
+
+
+class Evil:
+    """Leaves a trace when it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "previous.ckpt"])
+def test_a_checkpoint_is_not_unpickled(tmp_path: Path, name: str) -> None:
+    import hashlib
+    import io
+
+    from bitstill.checkpoints import AtomicCheckpointIO, newest_checkpoint
+    from bitstill.runs import RunPaths
+
+    with nothing_executed(tmp_path) as command:
+        stream = io.BytesIO()
+        torch.save({"state_dict": Evil(command)}, stream)
+        # With a checksum that fits: an attacker can compute one.
+        body = stream.getvalue()[:-2] + (64).to_bytes(2, "little")
+        path = tmp_path / name
+        path.write_bytes(body + hashlib.sha256(body).hexdigest().encode())
+        assert newest_checkpoint(RunPaths(tmp_path)) is None
+        with pytest.raises(Exception, match=r"[Ww]eights"):
+            AtomicCheckpointIO().load_checkpoint(path, weights_only=False)
+
+
+# The source
+
+
+def trees() -> Iterator[tuple[Path, ast.AST]]:
+    for folder in (SOURCE, SOURCE.parent / "hydra_plugins"):
+        for path in sorted(folder.rglob("*.py")):
+            yield path, ast.parse(path.read_text())
+
+
+def called(node: ast.AST) -> str:
+    return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+
+
+def test_the_source_has_no_eval_and_no_pickle() -> None:
+    modules = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "yaml"}
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            assert called(node) not in ("eval", "exec", "compile", "__import__", "os.system"), path
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            found = modules & {name.partition(".")[0] for name in names}
+            assert found <= ({"yaml"} if path.name == "refusals.py" else set()), path
+
+
+def test_readers_that_could_unpickle_are_told_not_to() -> None:
+    wanted = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
+    seen = set()
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if called(node) in wanted:
+                assert isinstance(node, ast.Call)
+                given = {
+                    one.arg: one.value.value
+                    for one in node.keywords
+                    if isinstance(one.value, ast.Constant)
+                }
+                option, value = wanted[called(node)]
+                assert given.get(option) is value, f"{path}:{node.lineno}"
+                seen.add(called(node))
+    assert seen == set(wanted)
+
+
+def test_subprocesses_have_no_shell() -> None:
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and called(node).startswith("subprocess."):
+                assert "shell" not in {one.arg for one in node.keywords}, path
+                assert not isinstance(node.args[0], ast.Constant | ast.JoinedStr), path
+
+
+# What is allowed of ruff's security rules, and nothing else: asserts for the type checker (S101),
+# commands that are lists (S603), and our own style sheet in our own page (S704).
+EXCEPTIONS = {"S101", "S603", "S704"}
+
+
+def test_the_exceptions_from_security_rules_are_known() -> None:
+    for path, _ in trees():
+        for found in re.findall(r"noqa: ([A-Z0-9, ]+)", path.read_text()):
+            rules = {one.strip() for one in found.split(",")}
+            assert {rule for rule in rules if re.match(r"S\d", rule)} <= EXCEPTIONS, path
+
+
+# Records
+
+
+def test_a_record_holds_no_secret_and_no_folder(
+    configure: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "secret-of-mine")
+    config = configure(tmp_path, "logger=wandb", "logger.wandb.entity=somebody")
+    text = json.dumps(portable(config))
+    for words in ("secret-of-mine", str(tmp_path), "somebody", os.path.expanduser("~/")):
+        assert words not in text
