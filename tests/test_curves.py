@@ -73,7 +73,7 @@ def test_curves_read_back_exactly(
 def test_damaged_curves_are_one_line(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     paths.metrics.write_text("epoch,train/loss\n1,abc\n")
-    with pytest.raises(UserError, match=r"metrics.csv is damaged: move it away, or do the run"):
+    with pytest.raises(UserError, match=r"metrics.csv cannot be read .*: move it away"):
         read_curves(paths)
 
 

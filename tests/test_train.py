@@ -378,7 +378,8 @@ def test_the_curves_are_a_row_an_epoch(distilled: Trained) -> None:
         f"{split}/accuracy{kind}" for split in ("val", "test") for kind in ("", "_precise")
     }
     assert all(
-        set(row) == accuracies | {"epoch", "learning_rate", "soft_weight", "train/loss"}
+        set(row)
+        == accuracies | {"epoch", "learning_rate", "soft_weight", "train/loss", "train/accuracy"}
         for row in curves
     )
     assert all(0 <= row[name] <= 1 for row in curves for name in accuracies)

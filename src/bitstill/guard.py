@@ -26,7 +26,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
         "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
     ),
-    "class": ("logging.StreamHandler", "logging.FileHandler", "logging.Formatter"),
+    "class": (
+        "logging.StreamHandler",
+        "logging.FileHandler",
+        "logging.Formatter",
+        "bitstill.portable.PortableFormatter",
+    ),
     "()": ("colorlog.ColoredFormatter",),  # of hydra/job_logging=colorlog
 }
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")

@@ -57,6 +57,7 @@ def killed_at_random(
             place.kill(process)
             kills -= 1
         else:
+            process.communicate()
             ends_like(place, finished, undisturbed, arguments)
             shutil.rmtree(place.folder)
     ends_like(place, finished, undisturbed, arguments)

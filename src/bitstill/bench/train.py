@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from typing import Any
 
 import pytorch_lightning as pl
@@ -53,7 +53,9 @@ def bench(*, rounds: int = 10, batch_size: int = 256, threads: int = 1) -> Repor
     split = _random_images(batch_size)
     logits = torch.randn(len(split), 10)
     batches = Batches(split, logits, batch_size=batch_size, seed=0)
-    with ProcessPoolExecutor(1, get_context("spawn")) as other:
+    # A process of its own, whose DataLoader forks its workers as that of a script does.
+    forking = (set_start_method, ("fork", True))
+    with ProcessPoolExecutor(1, get_context("spawn"), *forking) as other:
         subjects: dict[str, Subject] = {
             YARDSTICK: lambda: other.submit(_plain_step, batch_size, threads).result(),
             **{

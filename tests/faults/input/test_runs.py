@@ -126,9 +126,10 @@ def test_the_run_is_good(attack: Attack, run: RunPaths) -> None:
 def test_a_record_that_is_none(refused: Refused, run: RunPaths, case: str, command: str) -> None:
     RECORDS[case](run.record)
     line = refused(*commands(run)[command])
-    if case != "a circular link":  # which is no file
-        assert "run.json" in line
-        assert "move it away" in line or "use the bitstill that wrote it" in line
+    advice = ("run its command again", "use the bitstill that wrote it", "move it away")
+    # Of many, a damaged one is left out with a warning; here there is no other.
+    other = "holds no" in line if command != "export" else case == "a circular link"
+    assert other or ("run.json" in line and any(one in line for one in advice))
 
 
 FORGED: dict[str, dict[str, Any]] = {
@@ -193,7 +194,7 @@ def test_weights_that_cannot_be_read(refused: Refused, run: RunPaths, case: str)
     assert run.weights.name in refused(*commands(run)["export"])
 
 
-@pytest.mark.parametrize("case", set(FILES) - {"a circular link"})
+@pytest.mark.parametrize("case", sorted(set(FILES) - {"a circular link"}))
 def test_a_report_of_weights_that_cannot_be_read(
     refused: Refused, run: RunPaths, case: str
 ) -> None:
