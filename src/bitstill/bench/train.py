@@ -53,9 +53,7 @@ def bench(*, rounds: int = 10, batch_size: int = 256, threads: int = 1) -> Repor
     split = _random_images(batch_size)
     logits = torch.randn(len(split), 10)
     batches = Batches(split, logits, batch_size=batch_size, seed=0)
-    # A process of its own, whose DataLoader forks its workers as that of a script does.
-    forking = (set_start_method, ("fork", True))
-    with ProcessPoolExecutor(1, get_context("spawn"), *forking) as other:
+    with ProcessPoolExecutor(1, get_context("spawn"), _fork_workers) as other:
         subjects: dict[str, Subject] = {
             YARDSTICK: lambda: other.submit(_plain_step, batch_size, threads).result(),
             **{
@@ -68,6 +66,11 @@ def bench(*, rounds: int = 10, batch_size: int = 256, threads: int = 1) -> Repor
         settings = {"threads": threads, "batch": batch_size}
         timings = paired(subjects, yardstick=YARDSTICK, rounds=rounds, settings=settings)
     return Report("ms a step", 1e3, rounds, timings, versions(_PACKAGES), _shares(timings))
+
+
+def _fork_workers() -> None:
+    """Let a DataLoader fork its workers, as that of a script does, in a spawned process too."""
+    set_start_method("fork", force=True)
 
 
 def _random_images(batch_size: int) -> Split:
