@@ -91,6 +91,8 @@ def _session(model: bytes, threads: int) -> Predict:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Its threads would go on spinning on the cores that the next runtime is timed on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def predict(images: NDArray[np.uint8]) -> NDArray[Any]:
