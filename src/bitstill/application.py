@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bitstill.choices import listed_at_once
 from bitstill.conf import conf_directory
 from bitstill.errors import SweepFailedError, UserError, nearest
 from bitstill.guard import guarded
@@ -137,7 +138,7 @@ def train(arguments: list[str]) -> int:
     )(job)
     terminate = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with guarded():
+        with guarded(), listed_at_once():
             application()
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on from the last finished epoch")

@@ -1,0 +1,35 @@
+"""Help lists what Hydra would list, with one copy of its repository."""
+
+from contextlib import nullcontext
+
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+from bitstill import application
+
+pytestmark = pytest.mark.usefixtures("restored")
+
+
+def test_help_says_the_same_and_copies_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = 0
+    original = ConfigLoaderImpl._parse_overrides_and_create_caching_repo
+
+    def counted(self: ConfigLoaderImpl, *arguments: object) -> object:
+        nonlocal copies
+        copies += 1
+        return original(self, *arguments)  # type: ignore[arg-type]  # as given
+
+    monkeypatch.setattr(ConfigLoaderImpl, "_parse_overrides_and_create_caching_repo", counted)
+    asked = ConfigLoaderImpl.get_group_options
+    with pytest.raises(SystemExit, match="0"):
+        application.train(["--help"])
+    ours, few = capsys.readouterr().out, copies
+    assert ConfigLoaderImpl.get_group_options is asked, "put back"
+    monkeypatch.setattr(application, "listed_at_once", nullcontext)
+    with pytest.raises(SystemExit, match="0"):
+        application.train(["--help"])
+    assert capsys.readouterr().out == ours
+    assert "temperature: T1, T10, T100, T15, T50" in ours
+    assert few <= 4 < copies - few
