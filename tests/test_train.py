@@ -1,5 +1,6 @@
 """From a configuration to a finished run: repeatable, resumable, and true to its record."""
 
+import logging
 import os
 import shutil
 import signal
@@ -26,7 +27,7 @@ from bitstill.deploy.finished import Choice
 from bitstill.errors import UserError
 from bitstill.identity import identity as identity_of
 from bitstill.identity import portable, teacher_of
-from bitstill.models import Network
+from bitstill.models import Network, to_input
 from bitstill.recorder import Recorder
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
@@ -286,16 +287,24 @@ def test_a_loss_that_is_no_number_ends_a_run(
 
 
 @pytest.mark.parametrize("loss", ["hard", "soft_hard"])
-def test_bf16_trains_and_nothing_else(loss: str, configure: Configure, tmp_path: Path) -> None:
+def test_bf16_trains_and_nothing_else(
+    loss: str, configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Weights stay float32, and what is recorded is what the integers score."""
-    run = trained(configure(tmp_path, f"loss={loss}", "trainer.precision=bf16"), tmp_path)
+    with caplog.at_level(logging.INFO, logger="bitstill"):
+        run = trained(configure(tmp_path, f"loss={loss}", "trainer.precision=bf16"), tmp_path)
     assert {tensor.dtype for tensor in load_file(run.paths.weights).values()} == {
         torch.float32,
         torch.int64,  # num_batches_tracked
     }
     test = run.config.data.load().test
-    right = bitstill.load(run.paths.packed).predict(test.images.numpy()) == test.labels.numpy()
-    assert right.mean() == recorded(run.record)
+    predicted = bitstill.load(run.paths.packed).predict(test.images.numpy())
+    assert (predicted == test.labels.numpy()).mean() == recorded(run.record)
+    network = loaded(run, run.paths.weights, "precise").eval()
+    with torch.no_grad():
+        floats = network(to_input(test.images)).argmax(1).numpy()
+    differs = f"classify {(floats != predicted).sum()} of {TEST_IMAGES} test images otherwise"
+    assert differs in caplog.text
     full = configure(tmp_path, f"loss={loss}")
     assert identity_of(full, full.data.identity()) != run.record.identity
 

@@ -192,6 +192,13 @@ class Recorder(pl.Callback):
         kind = self._evaluation.statistics[-1]
         with borrowed_statistics(network, self._exact):
             integers = integer_network(network)
+            test = self._data.test.images
+            found = integers.disagreement(network, test, batch_size=self._evaluation.batch_size)
+        log.info(
+            "float32 rounds: it would classify %d of %d test images otherwise than the integers",
+            found.images,
+            found.of_images,
+        )
         model = pack(
             integers,
             identity=self.record.identity,
