@@ -255,6 +255,26 @@ def train(
     return run
 
 
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Runs ``bitstill`` in this process, which must end by itself: exit code, stdout, stderr."""
+    from bitstill.cli import main
+
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        monkeypatch.setattr(sys, "argv", ["bitstill", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capfd.readouterr()
+        assert isinstance(stopped.value.code, int)
+        return stopped.value.code, out, err
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def bitstill() -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Runs ``python -m bitstill`` in a process of its own."""

@@ -136,44 +136,36 @@ def test_a_sweep_that_is_done_shows_its_tables_alone(
     assert "62.5" in out
 
 
+@pytest.mark.parametrize(
+    ("recorded", "raised", "named"),
+    [
+        (LUCK, ValueError("bad luck"), "ValueError: bad luck"),
+        (None, OSError("no space\nat all"), "OSError: no space"),  # as on a full disk
+    ],
+    ids=["recorded", "not recorded"],
+)
 def test_failures_are_named_after_everything_else(
-    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+    cells: list[Cell],
+    write: Write,
+    tmp_path: Path,
+    capfd: Captured,
+    recorded: dict[str, str] | None,
+    raised: Exception,
+    named: str,
 ) -> None:
     def launch(jobs: list[list[str]]) -> list[Any]:
-        write(cells[0], "failed", error=LUCK)
+        if recorded is not None:
+            write(cells[0], "failed", error=recorded)
         write(cells[1])
-        return [
-            returned(JobStatus.FAILED, ValueError("bad luck")),
-            returned(JobStatus.COMPLETED),
-        ]
+        return [returned(JobStatus.FAILED, raised), returned(JobStatus.COMPLETED)]
 
     with pytest.raises(SweepFailedError) as caught:
         conductor.conduct(cells, tmp_path, launch)
     assert str(caught.value) == (
         "1 of 2 runs are not done:\n"
-        f"  hard T=15 seed 0: ValueError: bad luck ({cells[0].expected.paths.directory})"
+        f"  hard T=15 seed 0: {named} ({cells[0].expected.paths.directory})"
     )
     assert "Table 1" in capfd.readouterr().out
-
-
-def test_a_failure_that_could_not_be_recorded_is_named_too(
-    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
-) -> None:
-    """As on a full disk."""
-
-    def launch(jobs: list[list[str]]) -> list[Any]:
-        write(cells[1])
-        return [
-            returned(JobStatus.FAILED, OSError("no space\nat all")),
-            returned(JobStatus.COMPLETED),
-        ]
-
-    with pytest.raises(SweepFailedError) as caught:
-        conductor.conduct(cells, tmp_path, launch)
-    assert str(caught.value) == (
-        "1 of 2 runs are not done:\n"
-        f"  hard T=15 seed 0: OSError: no space ({cells[0].expected.paths.directory})"
-    )
 
 
 def test_a_launcher_that_breaks_is_heard(

@@ -1,7 +1,7 @@
 """What a sweep would do, and what it would cost."""
 
+import functools
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,24 +25,10 @@ UNKNOWN = "time: unknown until a run of each kind has finished here"
 
 @pytest.fixture
 def show(
-    restored: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    restored: None, command: Callable[..., tuple[int, str, str]]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs ``bitstill plan`` in this process: exit code, stdout, stderr."""
-    from bitstill.cli import main
-
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        monkeypatch.setattr(sys, "argv", ["bitstill", "plan", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capfd.readouterr()
-        assert isinstance(stopped.value.code, int)
-        return stopped.value.code, out, err
-
-    return run
+    return functools.partial(command, "plan")
 
 
 @pytest.fixture

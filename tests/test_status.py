@@ -1,6 +1,7 @@
 """How far a sweep is: from its folder alone, whoever runs it, and wherever the folder lies."""
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -302,22 +303,9 @@ def test_a_death_is_recorded_for_the_run(folder: Path, made_up: Record) -> None:
 
 
 @pytest.fixture
-def show(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Show:
+def show(command: Show) -> Show:
     """Runs ``bitstill status`` in this process: exit code, stdout, stderr."""
-    from bitstill.cli import main
-
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["bitstill", "status", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capfd.readouterr()
-        assert isinstance(stopped.value.code, int)
-        return stopped.value.code, out, err
-
-    return run
+    return functools.partial(command, "status")
 
 
 @pytest.fixture
