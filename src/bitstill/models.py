@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitstill.fused import fused_block
 from bitstill.quantizers import Quantizer, quantize_activation
 from bitstill.topology import FEATURES, TOPOLOGY, Layer
 
@@ -109,6 +110,31 @@ class StudentBlock(Block):
         self.gain = nn.Parameter(torch.ones(layer.channels_out))  # k
         self.offset = nn.Parameter(torch.zeros(layer.channels_out))  # b
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output; in training, with published bits on a CPU, all of it in C."""
+        fast = self.training and self.quantizer.has_published_bits
+        features = self._fused(x) if fast else None
+        return super().forward(x) if features is None else features
+
+    def _fused(self, x: Tensor) -> Tensor | None:
+        assert self.conv.bias is not None and self.norm.momentum is not None  # noqa: S101, PT018
+        scale, shift = self._scale_and_shift()
+        return fused_block(
+            x,
+            self.quantizer.quantize_weight(self.conv.weight),
+            bias=self.conv.bias,
+            scale=scale,
+            shift=shift,
+            statistics=self.statistics,
+            momentum=self.norm.momentum,
+            epsilon=self.norm.eps,
+            pool=self.pool,
+        )
+
+    def _scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        scale = self.quantizer.activation_scale
+        return scale * (self.gain.abs() + 1), scale * self.offset
+
     def convolve(self, x: Tensor) -> Tensor:
         """Return the convolution with quantized weights."""
         weight = self.quantizer.quantize_weight(self.conv.weight)
@@ -116,13 +142,13 @@ class StudentBlock(Block):
 
     def activate(self, convolved: Tensor) -> Tensor:
         """Normalize, scale and shift, quantize and pool."""
-        scale = self.quantizer.activation_scale
+        scale, shift = self._scale_and_shift()
         normalized = F.batch_norm(
             convolved,
             self.norm.running_mean,
             self.norm.running_var,
-            weight=scale * (self.gain.abs() + 1),
-            bias=scale * self.offset,
+            weight=scale,
+            bias=shift,
             training=self.norm.training,
             momentum=self.norm.momentum,  # type: ignore[arg-type]  # given as a float
             eps=self.norm.eps,

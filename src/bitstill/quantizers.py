@@ -334,6 +334,11 @@ class Quantizer:
                 "above 0"
             )
 
+    @property
+    def has_published_bits(self) -> bool:
+        """Whether weights have 2 bits and features 1: what the kernels in C compute."""
+        return (self.weight_bits, self.activation_bits) == (2, 1)
+
     def quantize_weight(self, weight: Tensor) -> Tensor:
         """Quantize all weights of one layer."""
         return WEIGHT_QUANTIZERS[self.method](weight, bits=self.weight_bits)

@@ -7,10 +7,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("kernel.c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.c", "training.c"))
 LIBRARY = Path(__file__).with_name("_kernel.so")
-# Contraction would fuse the last layer's additions on some processors and not on others.
-_FLAGS = ("-O3", "-std=c11", "-fPIC", "-shared", "-fvisibility=default", "-ffp-contract=off")
+# Contraction would fuse additions on some processors and not on others; loops over floats become
+# vectors only where no floating-point exception is to be kept.
+_FLAGS = (
+    *("-O3", "-std=c11", "-fPIC", "-shared", "-fvisibility=default"),
+    *("-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"),
+)
 
 
 def compile_kernel(target: Path = LIBRARY, *, flags: Sequence[str] = ()) -> str | None:
@@ -29,7 +33,7 @@ def compile_kernel(target: Path = LIBRARY, *, flags: Sequence[str] = ()) -> str 
         return "there is no C compiler"
     handle, partial = tempfile.mkstemp(dir=target.parent, suffix=".so")
     os.close(handle)
-    command = [compiler, *_FLAGS, *flags, str(SOURCE), "-o", partial]
+    command = [compiler, *_FLAGS, *flags, *map(str, SOURCES), "-o", partial, "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         Path(partial).unlink()

@@ -12,7 +12,7 @@ from bitstill.engine.compiler import LIBRARY
 from bitstill.engine.layout import SCRATCH_WORDS, Layout, feature_bits
 from bitstill.engine.planes import Bytes
 
-VERSION = 1  # of the interface; a library left by an older bitstill has another
+VERSION = 2  # of the interface; a library left by an older bitstill has another
 PATHS = {"avx512": 4, "avx2": 2, "portable": 1}  # the first that the processor has is taken
 
 
@@ -80,11 +80,11 @@ class Kernel:
         failed = self._run(
             PATHS[self.path],
             self._model,
-            _address(images),
+            address(images),
             len(images),
             self._classes,
-            _address(logits),
-            None if scratch is None else _address(scratch),
+            address(logits),
+            None if scratch is None else address(scratch),
         )
         if failed:
             raise RuntimeError(f"this processor cannot run the {self.path} path")
@@ -96,6 +96,7 @@ class Kernel:
         return feature_bits(scratch)
 
 
-def _address(array: NDArray[Any]) -> int:
-    address: int = array.__array_interface__["data"][0]  # .ctypes.data takes a microsecond
-    return address
+def address(array: NDArray[Any]) -> int:
+    """Return where an array's data lie, for the library."""
+    data: int = array.__array_interface__["data"][0]  # .ctypes.data takes a microsecond
+    return data

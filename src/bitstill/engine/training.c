@@ -1,0 +1,427 @@
+/* A student's block in training: exact sums, batch norm, one bit, pool; and their gradients.
+
+   Weights have 2 bits and features one, so a convolution is an integer sum S worth `unit` each.
+   Batch norm, scale and shift are v = slope S + intercept, the feature is v >= 1/2, and its
+   gradient passes where 0 <= v <= 1. Whole images are independent but for the sums over all of
+   them, so every long pass takes a range of images, and may run in several threads. Channels lie
+   innermost everywhere: they are the lanes, and no order of additions depends on the processor. */
+
+#include <math.h>
+
+#include "sums.h"
+
+/* The passes below are plain loops over channels, compiled once more for wider vectors. */
+#if defined(X86) && defined(__GLIBC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+/* The same pass for each type of number and size of window, so that its loop has no branch. */
+#define EVERY_KIND(pass)                            \
+  for (int64_t n = from; n < to; n++) {             \
+    if (b->bf16 && b->pool) pass(b, n, 1, 2);       \
+    else if (b->bf16) pass(b, n, 1, 1);             \
+    else if (b->pool) pass(b, n, 0, 2);             \
+    else pass(b, n, 0, 1);                          \
+  }
+
+enum { CHANNELS = 128, COLOURS = 3, TAPS = 27, ROW = 34 * COLOURS };
+enum { FLOAT_ONE = 0x3f800000, BF16_ONE = 0x3f80 };
+
+/* `bf16` is the type of features and of all gradients but those of vectors; else they are float. */
+typedef struct {
+  int64_t images;
+  int32_t path, side, channels_in, channels_out, pool, bf16;
+  double momentum, epsilon;
+  const void *x;                     /* (images, side, side, channels_in); an image is float */
+  const float *weight;               /* (channels_out, 3, 3, channels_in), quantized */
+  const float *bias, *scale, *shift; /* (channels_out,) each */
+  float *running_mean, *running_variance;
+  void *words;      /* weights as the convolution reads them */
+  int16_t *sums;    /* (images, side, side, channels_out) */
+  int64_t *moments; /* (images, 2, channels_out): sums of S and of its square */
+  double *state;    /* (2, channels_out): mean of S, 1 / standard deviation */
+  float *table;     /* (6, channels_out), see below */
+  void *y;          /* (images, side / pool, side / pool, channels_out) */
+  const void *y_gradient;
+  float *partial; /* (images, 2, channels_out): sums of the gradient g of v, and of g (S - centre) */
+  void *gradient; /* of the convolution's result, like sums */
+  double unit;
+} Training;
+
+enum { SLOPE, INTERCEPT, CENTRE, DIRECT, LINEAR, CONSTANT };
+
+static float *row_of(const Training *b, int row) { return b->table + row * b->channels_out; }
+
+/* ---- numbers in memory ---- */
+
+INLINE float load(const void *from, int64_t i, int bf16) {
+  if (!bf16) return ((const float *)from)[i];
+  union { uint32_t bits; float value; } number = {(uint32_t)((const uint16_t *)from)[i] << 16};
+  return number.value;
+}
+
+/* To bf16: to the nearest, halves to even; NaN stays NaN. */
+INLINE void store(void *to, int64_t i, float value, int bf16) {
+  if (!bf16) {
+    ((float *)to)[i] = value;
+    return;
+  }
+  union { float value; uint32_t bits; } number = {value};
+  uint32_t rounded = (number.bits + 0x7fffu + ((number.bits >> 16) & 1)) >> 16;
+  ((uint16_t *)to)[i] = value != value ? 0x7fc0 : (uint16_t)rounded;
+}
+
+INLINE void store_bit(void *to, int64_t i, int bit, int bf16) {
+  if (bf16) ((uint16_t *)to)[i] = (uint16_t)(bit ? BF16_ONE : 0);
+  else ((uint32_t *)to)[i] = bit ? FLOAT_ONE : 0;
+}
+
+/* ---- weights ---- */
+
+/* 0 to 3 for the levels -3, -1, 1, 3 of `unit`. */
+static uint32_t code_of(float weight, float unit) {
+  return (uint32_t)((weight > -2 * unit) + (weight > 0) + (weight > 2 * unit));
+}
+
+/* Lay out the weights; 1 if they are not finite. */
+int bitstill_block_prepare(Training *b) {
+  int64_t each = 9 * b->channels_in, count = b->channels_out * each;
+  float largest = 0, nan = 0;
+  for (int64_t i = 0; i < count; i++) {
+    float size = fabsf(b->weight[i]);
+    if (size > largest) largest = size;
+    nan += size - size;
+  }
+  if (nan != 0) return 1;
+  float unit = largest / 3;
+  b->unit = (double)largest / 3 / (b->channels_in == COLOURS ? 255 : 1);
+  if (b->channels_in == COLOURS) {
+    int16_t *codes = b->words;
+    for (int c = 0; c < b->channels_out; c++)
+      for (int i = 0; i < TAPS; i++)
+        codes[i * b->channels_out + c] = (int16_t)(2 * code_of(b->weight[c * TAPS + i], unit)) - 3;
+    return 0;
+  }
+  uint32_t *words = b->words;
+  int64_t length = (each + LANES - 1) / LANES;
+  for (int c = 0; c < b->channels_out; c++) {
+    uint32_t *to = words + c / LANES * length * 2 * LANES + c % LANES;
+    const float *from = b->weight + c * each;
+    for (int64_t word = 0; word < length; word++, to += 2 * LANES) {
+      uint32_t high = 0, low = 0;
+      for (int i = 0; i < LANES && word * LANES + i < each; i++) {
+        uint32_t code = code_of(from[word * LANES + i], unit);
+        high |= code >> 1 << i;
+        low |= (code & 1) << i;
+      }
+      to[0] = high;
+      to[LANES] = low;
+    }
+  }
+  return 0;
+}
+
+/* ---- sums ---- */
+
+INLINE uint32_t pack_word(const void *x, int64_t at, int count, int bf16, uint32_t *wrong) {
+  uint32_t word = 0, other = 0;
+  for (int i = 0; i < count; i++) {
+    uint32_t bits = bf16 ? ((const uint16_t *)x)[at + i] : ((const uint32_t *)x)[at + i];
+    uint32_t bit = (bits >> (bf16 ? 7 : 23)) & 1;
+    other |= bits ^ (bit ? (bf16 ? BF16_ONE : FLOAT_ONE) : 0);
+    word |= bit << i;
+  }
+  *wrong |= other;
+  return word;
+}
+
+INLINE uint32_t pack_pixels(const void *x, int side, int channels, int bf16, uint32_t *words) {
+  uint32_t wrong = 0;
+  int depth = channels < LANES ? 1 : channels / LANES, width = side + 2;
+  memset(words, 0, (size_t)(width * width * depth) * sizeof *words);
+  for (int y = 0; y < side; y++)
+    for (int i = 0; i < side * depth; i++) {
+      uint32_t *to = words + ((y + 1) * width + 1) * depth + i;
+      int64_t at = (int64_t)y * side * channels + (int64_t)i * LANES;
+      if (channels < LANES) *to = pack_word(x, at - i * (LANES - 16), 16, bf16, &wrong);
+      else *to = pack_word(x, at, LANES, bf16, &wrong);
+    }
+  return wrong;
+}
+
+/* Bits of an image's features with a border of zeros; nonzero if they are not all 0 and 1. */
+CLONES uint32_t bitstill_pack_float(const void *x, int side, int channels, uint32_t *words) {
+  return pack_pixels(x, side, channels, 0, words);
+}
+
+CLONES uint32_t bitstill_pack_bf16(const void *x, int side, int channels, uint32_t *words) {
+  return pack_pixels(x, side, channels, 1, words);
+}
+
+/* Levels 0 to 255 of an image with a border of zeros; nonzero if it is not made of such. */
+CLONES uint32_t bitstill_pack_image(const float *x, int side, int16_t *levels) {
+  uint32_t wrong = 0;
+  memset(levels, 0, (size_t)((side + 2) * ROW) * sizeof *levels);
+  for (int y = 0; y < side; y++)
+    for (int i = 0; i < side * COLOURS; i++) {
+      float value = x[y * side * COLOURS + i];
+      int32_t level = (int32_t)(value * 255 + 0.5f);
+      wrong |= (uint32_t)!((float)level / 255 == value) | (uint32_t)(level & ~255);
+      levels[(y + 1) * ROW + COLOURS + i] = (int16_t)level;
+    }
+  return wrong;
+}
+
+/* conv1, 2 pixels at a time: at most 27 * 255 * 3 < 2^15. */
+CLONES void bitstill_first_sums(const int16_t *levels, const int16_t *codes, int side,
+                                int16_t *restrict sums) {
+  typedef int16_t Lanes __attribute__((vector_size(32), aligned(2), may_alias));
+  const Lanes *weights = (const Lanes *)codes;
+  for (int y = 0; y < side; y++)
+    for (int x = 0; x < side; x += 4, sums += 4 * 16) {
+      const int16_t *at = levels + y * ROW + x * COLOURS;
+      Lanes totals[4] = {0};
+#pragma GCC unroll 27
+      for (int i = 0; i < TAPS; i++) {
+        const int16_t *tap = at + i / 9 * ROW + i % 9;
+#pragma GCC unroll 4
+        for (int pixel = 0; pixel < 4; pixel++) totals[pixel] += tap[pixel * COLOURS] * weights[i];
+      }
+      memcpy(sums, totals, sizeof totals);
+    }
+}
+
+static void bit_sums(const Training *b, const uint32_t *source, int16_t *sums) {
+  uint32_t halves[256 * 5];
+  int32_t counts[256];
+  int side = b->side, packed = b->channels_in < LANES, depth = packed ? 1 : b->channels_in / LANES;
+  int length = packed ? 5 : 9 * depth;
+  const uint32_t *words = b->words;
+  Block *block = block_of(b->path);
+  Result result;
+  result.limits = NULL;
+  count_patches(source, side, depth, counts);
+  if (packed) gather_halves(source, side, halves);
+  for (int first = 0; first < b->channels_out; first += LANES, words += length * 2 * LANES)
+    for (int y = 0; y < side; y++)
+      for (int x = 0; x < side; x += 4) {
+        Patches patches = patches_at(source, packed ? halves : NULL, side, depth, y, x);
+        block(&patches, words, counts + y * side + x, &result);
+        for (int i = 0; i < 4; i++) {
+          int16_t *to = sums + (y * side + x + i) * b->channels_out + first;
+          for (int c = 0; c < LANES; c++) to[c] = (int16_t)result.sums[i][c];
+        }
+      }
+}
+
+CLONES void bitstill_moments(const int16_t *sums, int pixels, int channels, int64_t *moments) {
+  int32_t total[CHANNELS] = {0};
+  int64_t squares[CHANNELS] = {0};
+  for (int i = 0; i < pixels; i++, sums += channels)
+    for (int c = 0; c < channels; c++) {
+      int32_t sum = sums[c];
+      total[c] += sum;
+      squares[c] += sum * sum;
+    }
+  for (int c = 0; c < channels; c++) {
+    moments[c] = total[c];
+    moments[channels + c] = squares[c];
+  }
+}
+
+/* Convolve some images; 1 if their features are not what the bits say. */
+int bitstill_block_sums(const Training *b, int64_t from, int64_t to) {
+  uint32_t words[18 * 18 > 6 * 6 * 4 ? 18 * 18 : 6 * 6 * 4];
+  int16_t levels[34 * ROW];
+  int pixels = b->side * b->side;
+  for (int64_t n = from; n < to; n++) {
+    int64_t at = n * pixels * b->channels_in;
+    int16_t *sums = b->sums + n * pixels * b->channels_out;
+    uint32_t wrong;
+    if (b->channels_in == COLOURS) {
+      wrong = bitstill_pack_image((const float *)b->x + at, b->side, levels);
+      bitstill_first_sums(levels, b->words, b->side, sums);
+    } else {
+      wrong = b->bf16 ? bitstill_pack_bf16((const uint16_t *)b->x + at, b->side, b->channels_in, words)
+                      : bitstill_pack_float((const float *)b->x + at, b->side, b->channels_in, words);
+      bit_sums(b, words, sums);
+    }
+    if (wrong) return 1;
+    bitstill_moments(sums, pixels, b->channels_out, b->moments + n * 2 * b->channels_out);
+  }
+  return 0;
+}
+
+/* ---- batch norm ---- */
+
+static double pixels_of(const Training *b) { return (double)b->images * b->side * b->side; }
+
+/* Statistics, slope and intercept from the moments; 1, and nothing changed, if not finite. */
+int bitstill_block_normalize(Training *b) {
+  int channels = b->channels_out;
+  double count = pixels_of(b), unit = b->unit;
+  double *mean = b->state, *inverse = b->state + channels, variance[CHANNELS];
+  for (int c = 0; c < channels; c++) {
+    int64_t total = 0, squares = 0;
+    for (int64_t n = 0; n < b->images; n++) {
+      total += b->moments[2 * n * channels + c];
+      squares += b->moments[(2 * n + 1) * channels + c];
+    }
+    mean[c] = (double)total / count;
+    double spread = (double)squares / count - mean[c] * mean[c];
+    variance[c] = unit * unit * (spread > 0 ? spread : 0);
+    inverse[c] = 1 / sqrt(variance[c] + b->epsilon);
+    double slope = b->scale[c] * inverse[c] * unit;
+    row_of(b, SLOPE)[c] = (float)slope;
+    row_of(b, INTERCEPT)[c] = (float)(b->shift[c] - slope * mean[c]);
+    row_of(b, CENTRE)[c] = (float)rint(mean[c]);
+    row_of(b, DIRECT)[c] = (float)(b->scale[c] * inverse[c]);
+    if (!isfinite(row_of(b, SLOPE)[c]) || !isfinite(row_of(b, INTERCEPT)[c])) return 1;
+  }
+  for (int c = 0; c < channels; c++) {
+    double batch_mean = unit * mean[c] + b->bias[c], m = b->momentum;
+    double unbiased = variance[c] * (count / (count - 1));
+    b->running_mean[c] = (float)((1 - m) * b->running_mean[c] + m * batch_mean);
+    b->running_variance[c] = (float)((1 - m) * b->running_variance[c] + m * unbiased);
+  }
+  return 0;
+}
+
+/* ---- features ---- */
+
+/* One window of features: a pixel, or the largest of 4, since no slope is below 0. */
+INLINE void activate(const Training *b, int64_t n, int bf16, int window) {
+  int channels = b->channels_out, side = b->side, step = side * channels;
+  int64_t at = n * (side / window) * (side / window) * channels;
+  const float *restrict slope = row_of(b, SLOPE), *restrict intercept = row_of(b, INTERCEPT);
+  const int16_t *image = b->sums + n * side * step;
+  for (int y = 0; y < side; y += window)
+    for (int x = 0; x < side; x += window, at += channels) {
+      const int16_t *restrict s = image + y * step + x * channels;
+      void *restrict to = bf16 ? (void *)((uint16_t *)b->y + at) : (void *)((float *)b->y + at);
+      for (int c = 0; c < channels; c++) {
+        int16_t largest = s[c];
+        if (window == 2) {
+          int16_t right = s[channels + c], below = s[step + c], last = s[step + channels + c];
+          largest = right > largest ? right : largest;
+          below = last > below ? last : below;
+          largest = below > largest ? below : largest;
+        }
+        store_bit(to, c, slope[c] * largest + intercept[c] >= 0.5f, bf16);
+      }
+    }
+}
+
+CLONES void bitstill_block_activate(const Training *b, int64_t from, int64_t to) {
+  EVERY_KIND(activate)
+}
+
+/* ---- gradients ---- */
+
+/* The pool passes its gradient to the first 1 of a window, and to the first pixel of one of 0s. */
+
+INLINE void collect(const Training *b, int64_t n, int bf16, int window) {
+  int channels = b->channels_out, side = b->side, step = side * channels;
+  int64_t at = n * (side / window) * (side / window) * channels;
+  const int16_t *image = b->sums + n * side * step;
+  const float *restrict slope = row_of(b, SLOPE), *restrict intercept = row_of(b, INTERCEPT);
+  const float *restrict centre = row_of(b, CENTRE);
+  float total[CHANNELS] = {0}, weighted[CHANNELS] = {0};
+  for (int y = 0; y < side; y += window)
+    for (int x = 0; x < side; x += window, at += channels) {
+      const int16_t *restrict s = image + y * step + x * channels;
+      for (int c = 0; c < channels; c++) {
+        float g = load(b->y_gradient, at + c, bf16), k = slope[c], d = intercept[c];
+        float sum = s[c];
+        if (window == 2) {
+          float s1 = s[channels + c], s2 = s[step + c], s3 = s[step + channels + c];
+          float taken = k * s3 + d >= 0.5f ? s3 : sum;
+          taken = k * s2 + d >= 0.5f ? s2 : taken;
+          taken = k * s1 + d >= 0.5f ? s1 : taken;
+          sum = k * sum + d >= 0.5f ? sum : taken;
+        }
+        float v = k * sum + d;
+        g = v < 0 ? 0 : g;
+        g = v > 1 ? 0 : g;
+        total[c] += g;
+        weighted[c] += g * (sum - centre[c]);
+      }
+    }
+  memcpy(b->partial + 2 * n * channels, total, (size_t)channels * sizeof *total);
+  memcpy(b->partial + (2 * n + 1) * channels, weighted, (size_t)channels * sizeof *weighted);
+}
+
+/* Sum the gradient of v over each of some images. */
+CLONES void bitstill_block_collect(const Training *b, int64_t from, int64_t to) {
+  EVERY_KIND(collect)
+}
+
+/* The gradients of scale and shift, and what batch norm's needs. */
+void bitstill_block_reduce(const Training *b, float *scale, float *shift) {
+  int channels = b->channels_out;
+  double count = pixels_of(b);
+  for (int c = 0; c < channels; c++) {
+    double total = 0, weighted = 0, mean = b->state[c], inverse = b->state[channels + c];
+    double offset = mean - row_of(b, CENTRE)[c], direct = b->scale[c] * inverse;
+    for (int64_t n = 0; n < b->images; n++) {
+      total += b->partial[2 * n * channels + c];
+      weighted += b->partial[(2 * n + 1) * channels + c];
+    }
+    double normal = b->unit * inverse * (weighted - offset * total);
+    double linear = -direct * b->unit * inverse * normal / count;
+    shift[c] = (float)total;
+    scale[c] = (float)normal;
+    row_of(b, LINEAR)[c] = (float)linear;
+    row_of(b, CONSTANT)[c] = (float)(-direct * total / count - linear * offset);
+  }
+}
+
+INLINE void spread(const Training *b, int64_t n, int bf16, int window) {
+  int channels = b->channels_out, side = b->side, step = side * channels;
+  int64_t at = n * (side / window) * (side / window) * channels, start = n * side * step;
+  const float *restrict slope = row_of(b, SLOPE), *restrict intercept = row_of(b, INTERCEPT);
+  const float *restrict centre = row_of(b, CENTRE), *restrict direct = row_of(b, DIRECT);
+  const float *restrict linear = row_of(b, LINEAR), *restrict constant = row_of(b, CONSTANT);
+  for (int y = 0; y < side; y += window)
+    for (int x = 0; x < side; x += window, at += channels) {
+      int64_t place = start + y * step + x * channels;
+      const int16_t *restrict s = b->sums + place;
+#pragma GCC ivdep
+      for (int c = 0; c < channels; c++) {
+        float g = direct[c] * load(b->y_gradient, at + c, bf16), k = slope[c], d = intercept[c];
+        float s0 = s[c], v0 = k * s0 + d;
+        float g0 = v0 < 0 ? 0 : g;
+        g0 = v0 > 1 ? 0 : g0;
+        if (window == 2) {
+          float s1 = s[channels + c], s2 = s[step + c], s3 = s[step + channels + c];
+          float v1 = k * s1 + d, v2 = k * s2 + d, v3 = k * s3 + d;
+          /* What is left for the next pixel: nothing, once a 1 was met. */
+          float left = v0 >= 0.5f ? 0 : g;
+          float g1 = v1 >= 0.5f ? left : 0;
+          left = v1 >= 0.5f ? 0 : left;
+          float g2 = v2 >= 0.5f ? left : 0;
+          left = v2 >= 0.5f ? 0 : left;
+          float g3 = v3 >= 0.5f ? left : 0;
+          left = v3 >= 0.5f ? 0 : left;
+          float first = v0 < 0 ? 0 : left; /* a window of 0s */
+          g0 = v0 >= 0.5f ? g0 : first;
+          g1 = v1 > 1 ? 0 : g1;
+          g2 = v2 > 1 ? 0 : g2;
+          g3 = v3 > 1 ? 0 : g3;
+          float l = linear[c], m = centre[c], t = constant[c];
+          store(b->gradient, place + channels + c, l * (s1 - m) + t + g1, bf16);
+          store(b->gradient, place + step + c, l * (s2 - m) + t + g2, bf16);
+          store(b->gradient, place + step + channels + c, l * (s3 - m) + t + g3, bf16);
+        }
+        store(b->gradient, place + c, linear[c] * (s0 - centre[c]) + constant[c] + g0, bf16);
+      }
+    }
+}
+
+/* The gradient of the convolution's result, for some images. */
+CLONES void bitstill_block_gradient(const Training *b, int64_t from, int64_t to) {
+  EVERY_KIND(spread)
+}

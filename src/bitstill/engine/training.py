@@ -1,0 +1,182 @@
+"""A student's block in training in C, through ctypes: ``training.c`` says what it computes.
+
+There only where a compiler was at installation; :mod:`bitstill.fused` is what torch sees of it.
+"""
+
+import ctypes
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstill.engine.compiler import LIBRARY
+from bitstill.engine.kernel import PATHS, address, available
+from bitstill.engine.layout import LANES, patch_words
+
+_COLOURS, _TAPS = 3, 27
+
+
+class Shape(NamedTuple):
+    """What a block is fed and how.
+
+    Attributes:
+        images: in the batch.
+        side: height and width of its input.
+        channels_in: 3, for the image, or a layer's of the topology.
+        channels_out: 16 after the image, else a multiple of 32.
+        pool: whether a max pool of 2x2 ends it.
+        bf16: whether features and their gradients are bf16, and not float32.
+    """
+
+    images: int
+    side: int
+    channels_in: int
+    channels_out: int
+    pool: bool
+    bf16: bool
+
+
+class _Training(ctypes.Structure):
+    _fields_ = (
+        ("images", ctypes.c_int64),
+        ("path", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in Shape._fields[1:]),
+        *((name, ctypes.c_double) for name in ("momentum", "epsilon")),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "scale", "shift")),
+        *((name, ctypes.c_void_p) for name in ("running_mean", "running_variance")),
+        *((name, ctypes.c_void_p) for name in ("words", "sums", "moments", "state", "table")),
+        *((name, ctypes.c_void_p) for name in ("y", "y_gradient", "partial", "gradient")),
+        ("unit", ctypes.c_double),
+    )
+
+
+class _Library(NamedTuple):
+    prepare: Callable[..., int]
+    sums: Callable[..., int]
+    normalize: Callable[..., int]
+    activate: Callable[..., None]
+    collect: Callable[..., None]
+    reduce: Callable[..., None]
+    gradient: Callable[..., None]
+
+
+@lru_cache
+def _library() -> tuple[_Library, int] | None:
+    """Return the functions, and the fastest path of this processor."""
+    paths = available()
+    if not paths:
+        return None
+    library = ctypes.CDLL(str(LIBRARY))
+    block, number, pointer = ctypes.POINTER(_Training), ctypes.c_int64, ctypes.c_void_p
+    functions = _Library(*(getattr(library, f"bitstill_block_{one}") for one in _Library._fields))
+    for name, function in functions._asdict().items():
+        function.argtypes = [block, number, number]
+        if name in ("prepare", "normalize"):
+            function.argtypes = [block]
+    functions.reduce.argtypes = [block, pointer, pointer]  # type: ignore[attr-defined]
+    return functions, PATHS[paths[0]]
+
+
+@lru_cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="bitstill-block")
+
+
+class TrainingBlock:
+    """The passes of one block over one batch; forward first, then backward.
+
+    All arrays are given by their addresses, with channels innermost, and stay the caller's.
+
+    Args:
+        shape: of the block and its batch.
+        momentum: of batch norm, the weight of this batch.
+        epsilon: of batch norm.
+        threads: to compute in; the bits do not depend on it.
+    """
+
+    def __init__(self, shape: Shape, *, momentum: float, epsilon: float, threads: int) -> None:
+        found = _library()
+        assert found is not None  # noqa: S101  # the caller has asked training_available
+        self._call, path = found
+        self._shape, self._threads = shape, threads
+        images, side, channels_in, channels_out, _, _ = shape
+        words = patch_words(channels_in) * 2 * channels_out
+        if channels_in == _COLOURS:
+            words = _TAPS * channels_out // 2
+        self._arrays: dict[str, NDArray[Any]] = {
+            "words": np.empty(words, np.uint32),
+            "sums": np.empty((images, side, side, channels_out), np.int16),
+            "moments": np.empty((images, 2, channels_out), np.int64),
+            "state": np.empty((2, channels_out), np.float64),
+            "table": np.empty((6, channels_out), np.float32),
+        }
+        addresses = {name: address(array) for name, array in self._arrays.items()}
+        self._block = _Training(
+            images, path, *shape[1:], momentum=momentum, epsilon=epsilon, **addresses
+        )
+
+    def forward(self, **addresses: int) -> bool:
+        """Fill y, and move the running statistics.
+
+        Args:
+            **addresses: of x (the image as float32, or bits as numbers), the quantized weight,
+                bias, scale, shift, running_mean, running_variance and y.
+
+        Returns:
+            Whether it could: False, with nothing changed but y, where x is not made of bits (of
+            whole levels, for the image), or weights or statistics are not finite.
+        """
+        self._point(addresses)
+        call, block = self._call, self._block
+        if call.prepare(block) or self._over_images(call.sums) or call.normalize(block):
+            return False
+        self._over_images(call.activate)
+        return True
+
+    def backward(self, *, scale_gradient: int, shift_gradient: int, **addresses: int) -> None:
+        """Fill the gradients of scale, of shift, and of the convolution's result.
+
+        Args:
+            scale_gradient: address, float32, (channels_out,).
+            shift_gradient: likewise.
+            **addresses: of y_gradient and gradient.
+        """
+        partial = np.empty((self._shape.images, 2, self._shape.channels_out), np.float32)
+        self._point({**addresses, "partial": address(partial)})
+        self._over_images(self._call.collect)
+        self._call.reduce(self._block, scale_gradient, shift_gradient)
+        self._over_images(self._call.gradient)
+
+    def _point(self, addresses: dict[str, int]) -> None:
+        for name, value in addresses.items():
+            setattr(self._block, name, value)
+
+    def _over_images(self, function: Callable[..., Any]) -> bool:
+        """Call a pass for all images, in equal parts; return whether one of them failed."""
+        images = self._shape.images
+        if self._threads == 1:
+            return bool(function(self._block, 0, images))
+        borders = [images * part // self._threads for part in range(self._threads + 1)]
+        done = _pool(self._threads).map(
+            lambda part: function(self._block, *part), zip(borders, borders[1:], strict=False)
+        )
+        return any(list(done))
+
+
+def training_available() -> bool:
+    """Return whether the library is there."""
+    return _library() is not None
+
+
+def fits(shape: Shape) -> bool:
+    """Return whether the library computes blocks of this shape."""
+    if shape.side > 32 or shape.side % 4 or shape.images < 1:
+        return False
+    if shape.channels_in == _COLOURS:
+        return shape.channels_out == 16
+    words = (shape.side + 2) ** 2 * -(-shape.channels_in // LANES)
+    known = shape.channels_in == 16 or shape.channels_in in (32, 64, 128)
+    return known and shape.channels_out in (32, 64, 128) and words <= 18 * 18

@@ -1,0 +1,127 @@
+"""A student's block in training, as one function in C: published bits, on a CPU.
+
+Convolution, batch norm, one bit and pool of :class:`bitstill.models.StudentBlock` for 2-bit weights
+and 1-bit features. Features and statistics come from exact integer sums, so they are those of the
+plain path without its rounding; gradients are the plain path's but for rounding. Two of the seven
+convolutions' three passes stay torch's: the gradients of input and weight.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from bitstill.engine.training import Shape, TrainingBlock, fits, training_available
+
+_LAST = torch.channels_last
+
+
+class _Gradient(torch.autograd.Function):
+    """Gives features that are already there their gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        features: Tensor,
+        block: TrainingBlock,
+    ) -> Tensor:
+        # The block reads scale again, by its address.
+        ctx.save_for_backward(x, weight, bias, scale)
+        ctx.block = block
+        return features.view_as(features)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, scale = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=_LAST)
+        of_scale, of_shift = torch.empty_like(scale), torch.empty_like(scale)
+        convolved = torch.empty(
+            (len(x), len(bias), *x.shape[2:]), dtype=gradient.dtype, memory_format=_LAST
+        )
+        ctx.block.backward(
+            y_gradient=gradient.data_ptr(),
+            gradient=convolved.data_ptr(),
+            scale_gradient=of_scale.data_ptr(),
+            shift_gradient=of_shift.data_ptr(),
+        )
+        of_x, of_weight, _ = torch.ops.aten.convolution_backward(
+            *(convolved, x.to(gradient.dtype), weight.to(gradient.dtype), None),
+            *((1, 1), (1, 1), (1, 1), False, (0, 0), 1),  # stride, padding, dilation, ...
+            (ctx.needs_input_grad[0], True, False),
+        )
+        # Batch norm takes the bias out again: its gradient is zero, and not the noise of rounding.
+        of_bias = torch.zeros_like(bias)
+        return of_x, of_weight.to(weight.dtype), of_bias, of_scale, of_shift, None, None
+
+
+def fused_block(
+    x: Tensor,
+    weight: Tensor,
+    *,
+    bias: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    statistics: tuple[Tensor, Tensor],
+    momentum: float,
+    epsilon: float,
+    pool: bool,
+) -> Tensor | None:
+    """Return a block's features in training, or None where only the plain path can.
+
+    ``max_pool(quantize(batch_norm(conv2d(x, weight, bias), scale, shift)))``, in bf16 under
+    autocast: bits are exact in it, and gradients are summed in float32.
+
+    Args:
+        x: bits as numbers, (N, channels_in, H, W), channels-last; or the image, levels / 255.
+        weight: quantized to 2 bits, (channels_out, channels_in, 3, 3), channels-last.
+        bias: of the convolution, (channels_out,).
+        scale: batch norm's, (channels_out,), above 0.
+        shift: likewise, of any sign.
+        statistics: running mean and variance, (channels_out,) each; they are moved.
+        momentum: weight of this batch in the running statistics.
+        epsilon: added to the variance.
+        pool: whether a max pool of 2x2 ends the block.
+    """
+    autocast = torch.is_autocast_enabled("cpu")
+    kind = torch.get_autocast_dtype("cpu") if autocast else torch.float32
+    shape = Shape(len(x), x.shape[2], x.shape[1], len(bias), pool, kind == torch.bfloat16)
+    vectors = (weight, bias, scale, shift, *statistics)
+    fast = (
+        training_available()
+        and kind in (torch.float32, torch.bfloat16)
+        and x.dtype == (torch.float32 if x.shape[1] == 3 else kind)
+        and all(one.device.type == "cpu" for one in (x, *vectors))
+        and all(one.dtype == torch.float32 for one in vectors)
+        and all(one.is_contiguous(memory_format=_LAST) for one in (x, weight))
+        and all(one.is_contiguous() for one in vectors[1:])
+        and x.shape[2] == x.shape[3]
+        and fits(shape)
+    )
+    if not fast:
+        return None
+    side = x.shape[2] // 2 if pool else x.shape[2]
+    features = torch.empty((len(x), len(bias), side, side), dtype=kind, memory_format=_LAST)
+    threads = torch.get_num_threads()
+    block = TrainingBlock(shape, momentum=momentum, epsilon=epsilon, threads=threads)
+    mean, variance = statistics
+    done = block.forward(
+        x=x.data_ptr(),
+        weight=weight.data_ptr(),
+        bias=bias.data_ptr(),
+        scale=scale.data_ptr(),
+        shift=shift.data_ptr(),
+        running_mean=mean.data_ptr(),
+        running_variance=variance.data_ptr(),
+        y=features.data_ptr(),
+    )
+    if not done:
+        return None
+    result: Tensor = _Gradient.apply(x, weight, bias, scale, shift, features, block)  # type: ignore[no-untyped-call]
+    return result
