@@ -28,7 +28,7 @@ def adam(network: nn.Module, *, l2: float) -> torch.optim.Adam:
     weights = [parameter for parameter in network.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
     groups = [{"params": weights, "weight_decay": l2}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.Adam(groups)
+    return torch.optim.Adam(groups, fused=True)
 
 
 class Task(pl.LightningModule, ABC):

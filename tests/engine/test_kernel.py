@@ -1,4 +1,4 @@
-"""The C kernel under sanitizers, and its compiler."""
+"""The C kernels under sanitizers, and their compiler."""
 
 import shutil
 import subprocess
@@ -6,24 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from bitstill.engine.compiler import SOURCE, compile_kernel
+from bitstill.engine.compiler import SOURCES, compile_kernel
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sanitized(name: str, folder: Path) -> Path:
+    """Compile a program of this folder, which includes a kernel's source, with sanitizers."""
     compiler = shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("there is no C compiler")
-    target = tmp_path_factory.mktemp("sanitized") / "kernel"
-    source = Path(__file__).with_name("sanitized.c")
+    target = folder / "kernel"
     command = [compiler, "-O1", "-g", "-std=c11", "-ffp-contract=off", "-fno-sanitize-recover=all"]
-    command += [
-        "-fsanitize=address,undefined",
-        f"-I{SOURCE.parent}",
-        str(source),
-        "-o",
-        str(target),
-    ]
+    command += ["-fsanitize=address,undefined,float-cast-overflow", f"-I{SOURCES[0].parent}"]
+    command += [str(Path(__file__).with_name(name)), "-o", str(target), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if "cannot find" in done.stderr:
         pytest.skip("the compiler has no sanitizers")
@@ -31,12 +25,25 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-@pytest.mark.parametrize("classes", [1, 10, 16, 37])
-def test_nothing_is_read_or_written_outside(program: Path, classes: int) -> None:
+def run(program: Path, *arguments: str) -> None:
     done = subprocess.run(  # noqa: S603
-        [program, str(classes)], capture_output=True, text=True, check=False
+        [program, *arguments], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "sound\n"), done.stderr
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sanitized("sanitized.c", tmp_path_factory.mktemp("engine"))
+
+
+@pytest.mark.parametrize("classes", [1, 10, 16, 37])
+def test_the_engine_reads_and_writes_nothing_outside(engine: Path, classes: int) -> None:
+    run(engine, str(classes))
+
+
+def test_training_reads_and_writes_nothing_outside(tmp_path: Path) -> None:
+    run(sanitized("sanitized_training.c", tmp_path))
 
 
 def test_a_compiler_that_fails_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

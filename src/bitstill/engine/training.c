@@ -168,14 +168,14 @@ CLONES uint32_t bitstill_pack_image(const float *x, int side, int16_t *levels) {
   for (int y = 0; y < side; y++)
     for (int i = 0; i < side * COLOURS; i++) {
       float value = x[y * side * COLOURS + i];
-      int32_t level = (int32_t)(value * 255 + 0.5f);
-      wrong |= (uint32_t)!((float)level / 255 == value) | (uint32_t)(level & ~255);
+      int32_t level = value >= 0 && value <= 1 ? (int32_t)(value * 255 + 0.5f) : 0;
+      wrong |= (uint32_t) !((float)level / 255 == value);
       levels[(y + 1) * ROW + COLOURS + i] = (int16_t)level;
     }
   return wrong;
 }
 
-/* conv1, 2 pixels at a time: at most 27 * 255 * 3 < 2^15. */
+/* conv1, 4 pixels at a time: at most 27 * 255 * 3 < 2^15. */
 CLONES void bitstill_first_sums(const int16_t *levels, const int16_t *codes, int side,
                                 int16_t *restrict sums) {
   typedef int16_t Lanes __attribute__((vector_size(32), aligned(2), may_alias));

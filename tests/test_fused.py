@@ -1,0 +1,292 @@
+"""The training block in C against the plain path in float64, whose sums are exact enough."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bitstill.engine.training import training_available
+from bitstill.fused import fused_block
+from bitstill.models import Student, StudentBlock, to_input
+from bitstill.quantizers import Quantizer, quantize_activation, quantize_weight_mean_scaled
+from bitstill.topology import TOPOLOGY, Layer
+
+pytestmark = pytest.mark.skipif(not training_available(), reason="there is no C kernel")
+
+MOMENTUM, EPSILON = 0.25, 1e-3
+SIDES = (32, 16, 16, 8, 8, 4, 4)
+LAYERS = [pytest.param(*pair, id=pair[0].name) for pair in zip(TOPOLOGY, SIDES, strict=True)]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Inputs(NamedTuple):
+    x: Tensor
+    weight: Tensor
+    bias: Tensor
+    scale: Tensor
+    shift: Tensor
+    mean: Tensor
+    variance: Tensor
+    gradient: Tensor
+
+    def copies(self, dtype: torch.dtype) -> "Inputs":
+        return Inputs(*(one.detach().clone().to(dtype) for one in self))
+
+
+def inputs(layer: Layer, side: int, *, batch: int = 3, seed: int = 0, spread: float = 0.4) -> Inputs:
+    """Draw a block's inputs; ``spread`` decides how many values lie where gradients pass."""
+    draw = torch.Generator().manual_seed(seed)
+    shape = (batch, layer.channels_in, side, side)
+    if layer.channels_in == 3:
+        images = torch.randint(0, 256, (batch, side, side, 3), generator=draw, dtype=torch.uint8)
+        x = to_input(images)
+    else:
+        x = (torch.rand(shape, generator=draw) < 0.4).float()
+    raw = 0.1 * torch.randn(layer.channels_out, layer.channels_in, 3, 3, generator=draw)
+    last = torch.channels_last
+    side = side // 2 if layer.pool else side
+    channels = layer.channels_out
+    return Inputs(
+        x.contiguous(memory_format=last),
+        quantize_weight_mean_scaled(raw.contiguous(memory_format=last), bits=2),
+        torch.randn(channels, generator=draw),
+        spread * (torch.rand(channels, generator=draw) + 0.5),
+        0.5 * torch.randn(channels, generator=draw) + 0.3,
+        torch.randn(channels, generator=draw),
+        torch.rand(channels, generator=draw),
+        torch.randn(batch, channels, side, side, generator=draw).contiguous(memory_format=last),
+    )
+
+
+class Outputs(NamedTuple):
+    features: Tensor
+    gradients: dict[str, Tensor]
+    mean: Tensor
+    variance: Tensor
+
+
+LEARNED = ("weight", "bias", "scale", "shift")
+
+
+def plain(given: Inputs, *, pool: bool) -> Outputs:
+    """The plain path's formula in float64."""
+    one = given.copies(torch.float64)
+    for name in ("x", *LEARNED):
+        getattr(one, name).requires_grad_()
+    convolved = F.conv2d(one.x, one.weight, one.bias, padding=1)
+    normalized = F.batch_norm(
+        convolved,
+        one.mean,
+        one.variance,
+        weight=one.scale,
+        bias=one.shift,
+        training=True,
+        momentum=MOMENTUM,
+        eps=EPSILON,
+    )
+    features = quantize_activation(normalized, bits=1, scale=1)
+    features = F.max_pool2d(features, 2) if pool else features
+    features.backward(one.gradient)
+    return Outputs(features.detach(), _gradients(one), one.mean, one.variance)
+
+
+def fused(given: Inputs, *, pool: bool, dtype: torch.dtype = torch.float32) -> Outputs:
+    one = given.copies(torch.float32)
+    x = one.x if one.x.shape[1] == 3 else one.x.to(dtype)
+    one = one._replace(x=x, gradient=one.gradient.to(dtype))
+    for name in LEARNED if x.shape[1] == 3 else ("x", *LEARNED):
+        getattr(one, name).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        features = call(one, pool=pool)
+    assert features is not None
+    assert features.dtype == dtype
+    features.backward(one.gradient)
+    return Outputs(features.detach(), _gradients(one), one.mean, one.variance)
+
+
+def call(one: Inputs, *, pool: bool) -> Tensor | None:
+    return fused_block(
+        one.x,
+        one.weight,
+        bias=one.bias,
+        scale=one.scale,
+        shift=one.shift,
+        statistics=(one.mean, one.variance),
+        momentum=MOMENTUM,
+        epsilon=EPSILON,
+        pool=pool,
+    )
+
+
+def _gradients(one: Inputs) -> dict[str, Tensor]:
+    found = {name: getattr(one, name).grad for name in ("x", *LEARNED)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def error(found: Tensor, expected: Tensor) -> float:
+    """The largest difference, in the unit of the largest expected number."""
+    return float((found.double() - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize(("layer", "side"), LAYERS)
+def test_features_are_exact_and_gradients_float32(layer: Layer, side: int) -> None:
+    given = inputs(layer, side)
+    expected, found = plain(given, pool=layer.pool), fused(given, pool=layer.pool)
+    assert torch.equal(found.features.double(), expected.features)
+    assert 0.1 < float(found.features.mean()) < 0.95  # neither all 0 nor all 1
+    for name in ("weight", "scale", "shift", *(["x"] if side < 32 else [])):
+        assert error(found.gradients[name], expected.gradients[name]) < 2e-5, name
+    assert not found.gradients["bias"].any()
+    assert expected.gradients["bias"].abs().max() < 1e-10  # zero, but for rounding
+    assert error(found.mean, expected.mean) < 1e-6
+    assert error(found.variance, expected.variance) < 1e-6
+
+
+@pytest.mark.parametrize(("layer", "side"), LAYERS)
+def test_bf16_has_the_same_features(layer: Layer, side: int) -> None:
+    given = inputs(layer, side)
+    whole = fused(given, pool=layer.pool)
+    short = fused(given, pool=layer.pool, dtype=torch.bfloat16)
+    assert torch.equal(short.features.float(), whole.features)
+    assert torch.equal(short.mean, whole.mean)
+    for name, value in whole.gradients.items():
+        if name != "bias":
+            assert error(short.gradients[name], value.double()) < 0.02, name
+
+
+@pytest.mark.parametrize(("layer", "side"), LAYERS)
+def test_threads_do_not_change_a_bit(layer: Layer, side: int) -> None:
+    given = inputs(layer, side, batch=5)
+    alone = fused(given, pool=layer.pool)
+    torch.set_num_threads(3)
+    together = fused(given, pool=layer.pool)
+    assert torch.equal(alone.features, together.features)
+    for name in ("scale", "shift"):
+        assert torch.equal(alone.gradients[name], together.gradients[name])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    batch=st.integers(1, 4),
+    place=st.integers(1, 6),
+    spread=st.floats(0.01, 10),
+)
+def test_any_scale(seed: int, batch: int, place: int, spread: float) -> None:
+    layer, side = TOPOLOGY[place], SIDES[place]
+    given = inputs(layer, side, batch=batch, seed=seed, spread=spread)
+    expected, found = plain(given, pool=layer.pool), fused(given, pool=layer.pool)
+    # Within the rounding of slope and intercept a value may fall on the other side of a limit.
+    wrong = (found.features.double() != expected.features).float().mean()
+    assert wrong < 1e-4
+    assert error(found.variance, expected.variance) < 1e-6
+
+
+def test_the_pool_passes_its_gradient_as_torch_does() -> None:
+    """To the first 1 of a window, and to the first pixel where there is none."""
+    layer, side = TOPOLOGY[2], 16
+    given = inputs(layer, side)
+    for shift in (-0.3, 0.5, 1.3):  # windows of 0s, of both, of 1s
+        one = given._replace(shift=torch.full_like(given.shift, shift))
+        expected, found = plain(one, pool=True), fused(one, pool=True)
+        assert torch.equal(found.features.double(), expected.features)
+        assert error(found.gradients["x"], expected.gradients["x"]) < 2e-5
+
+
+def test_a_student_in_training_takes_it() -> None:
+    torch.manual_seed(0)
+    student = Student()
+    images = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    features = to_input(images)
+    for block in student.stages():
+        features = block(features)
+        assert features.grad_fn is not None
+        assert features.grad_fn.name() == "_GradientBackward"
+    student.eval()
+    assert torch.equal(student(to_input(images)), student(to_input(images)))
+
+
+def test_a_step_of_the_whole_student(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits agree but for rounding, in logits' own scale; so does the last layer's gradient."""
+    torch.manual_seed(0)
+    student = Student()
+    images = to_input(torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8))
+    labels = torch.arange(8)
+
+    def step() -> tuple[Tensor, Tensor]:
+        student.zero_grad()
+        logits = student(images)
+        F.cross_entropy(logits, labels).backward()
+        gradient = student.classifier.weight.grad
+        assert gradient is not None
+        return logits.detach(), gradient.clone()
+
+    fast = step()
+    monkeypatch.setattr("bitstill.models.fused_block", lambda *_, **__: None)
+    for found, expected in zip(fast, step(), strict=True):
+        assert error(found, expected.double()) < 0.05  # a bit or two in the rounding's reach
+
+
+def changed(given: Inputs, **values: Tensor) -> Inputs:
+    return given._replace(**values)
+
+
+def test_what_it_cannot_compute_is_left_to_the_plain_path() -> None:
+    layer = TOPOLOGY[1]
+    given = inputs(layer, 16)
+    assert call(given, pool=False) is not None
+    half = given.x.clone(memory_format=torch.preserve_format)
+    half[1, 3, 2, 5] = 0.5
+    endless = given.weight.clone(memory_format=torch.preserve_format)
+    endless[3, 2, 1, 0] = torch.nan
+    cases = {
+        "features that are no bits": changed(given, x=half),
+        "weights that are not finite": changed(given, weight=endless),
+        "an infinite scale": changed(given, scale=given.scale / 0),
+        "a NaN shift": changed(given, shift=given.shift * torch.nan),
+        "float64": given.copies(torch.float64),
+        "channels first": changed(given, x=given.x.contiguous()),
+        "a picture that is not square": changed(
+            given, x=given.x[:, :, :8].contiguous(memory_format=torch.channels_last)
+        ),
+    }
+    for name, case in cases.items():
+        before = case.mean.clone(), case.variance.clone()
+        assert call(case, pool=False) is None, name
+        assert torch.equal(case.mean, before[0]), name
+        assert torch.equal(case.variance, before[1]), name
+
+
+def test_images_that_are_no_levels_are_left_to_the_plain_path() -> None:
+    given = inputs(TOPOLOGY[0], 32)
+    for value in (0.3, -1 / 255, 256 / 255, torch.nan, torch.inf):
+        x = given.x.clone(memory_format=torch.preserve_format)
+        x[2, 1, 31, 31] = value
+        assert call(changed(given, x=x), pool=True) is None, value
+
+
+def test_nan_weights_still_make_the_features_nan() -> None:
+    block = StudentBlock(TOPOLOGY[1], quantizer=Quantizer(), momentum=0.1, epsilon=EPSILON)
+    block.conv.weight.data[0, 0, 0, 0] = torch.nan
+    features = block(inputs(TOPOLOGY[1], 16).x)
+    assert features.isnan().any()
+
+
+def test_zero_weights_have_a_variance_of_zero() -> None:
+    given = inputs(TOPOLOGY[1], 16)
+    zero = changed(given, weight=torch.zeros_like(given.weight))
+    expected, found = plain(zero, pool=False), fused(zero, pool=False)
+    assert torch.equal(found.features.double(), expected.features)
+    assert torch.equal(found.gradients["scale"], torch.zeros_like(given.scale))
