@@ -45,7 +45,9 @@ class Inputs(NamedTuple):
         return Inputs(*(one.detach().clone().to(dtype) for one in self))
 
 
-def inputs(layer: Layer, side: int, *, batch: int = 3, seed: int = 0, spread: float = 0.4) -> Inputs:
+def inputs(
+    layer: Layer, side: int, *, batch: int = 3, seed: int = 0, spread: float = 0.4
+) -> Inputs:
     """Draw a block's inputs; ``spread`` decides how many values lie where gradients pass."""
     draw = torch.Generator().manual_seed(seed)
     shape = (batch, layer.channels_in, side, side)

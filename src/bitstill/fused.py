@@ -37,7 +37,7 @@ class _Gradient(torch.autograd.Function):
         return features.view_as(features)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, scale = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=_LAST)

@@ -21,6 +21,7 @@ from bitstill.batches import Batches
 from bitstill.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from bitstill.conf import conf_directory
 from bitstill.data import ImageData, Split
+from bitstill.engine.training import training_available
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.identity import identity, portable, teacher_of
@@ -292,9 +293,9 @@ def _new_record(config: TrainConfig, data: ImageData) -> RunRecord:
 def _device_name(config: TrainConfig) -> str:
     if config.trainer.accelerator == "gpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return (
-        f"CPU ({platform.machine()}), {config.trainer.threads or torch.get_num_threads()} threads"
-    )
+    threads = config.trainer.threads or torch.get_num_threads()
+    kernel = "C kernel" if training_available() else "no C kernel"
+    return f"CPU ({platform.machine()}), {threads} thread{'s'[: threads > 1]}, {kernel}"
 
 
 def _git_commit() -> str | None:

@@ -7,6 +7,7 @@ import ctypes
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -161,7 +162,7 @@ class TrainingBlock:
             return bool(function(self._block, 0, images))
         borders = [images * part // self._threads for part in range(self._threads + 1)]
         done = _pool(self._threads).map(
-            lambda part: function(self._block, *part), zip(borders, borders[1:], strict=False)
+            lambda part: function(self._block, *part), pairwise(borders)
         )
         return any(list(done))
 
