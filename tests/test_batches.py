@@ -169,3 +169,28 @@ def test_batches_are_copies() -> None:
         batch.labels.zero_()
     assert split.images[:, 0, 0, 0].tolist() == list(range(6))
     assert split.labels.tolist() == [0, 2, 4, 6, 8, 10]
+
+
+@given(total=st.integers(1, 60), data=st.data(), seed=SEEDS, epoch=EPOCHS)
+def test_an_epoch_goes_on_with_the_next_batch(
+    total: int, data: st.DataObject, seed: int, epoch: int
+) -> None:
+    batch_size = data.draw(st.integers(1, total))
+    split = Split(torch.zeros(total, 32, 32, 3, dtype=torch.uint8), torch.arange(total))
+
+    def begin() -> Batches:
+        batches = Batches(split, None, batch_size=batch_size, seed=seed)
+        batches.sampler.set_epoch(epoch)
+        return batches
+
+    whole = [batch.labels.tolist() for batch in begin()]
+    given_before = data.draw(st.integers(0, len(whole)))
+    stopped = begin()
+    source = iter(stopped)
+    seen = [next(source).labels.tolist() for _ in range(given_before)]
+    resumed = begin()
+    resumed.load_state_dict(stopped.state_dict())
+    rest = [batch.labels.tolist() for batch in resumed]
+    # An epoch whose batches have all been given is over: the next one is whole.
+    assert (seen if given_before < len(whole) else []) + rest == whole
+    assert [batch.labels.tolist() for batch in resumed] == whole

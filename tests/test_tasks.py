@@ -169,7 +169,8 @@ class Watch(pl.Callback):
         self.rates.append([group["lr"] for group in trainer.optimizers[0].param_groups])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.logged.append({name: float(v) for name, v in trainer.callback_metrics.items()})
+        assert isinstance(module, Task)
+        self.logged.append({**module.training_metrics(), **module.epoch_settings()})
 
 
 def fit(task: Task, epochs: int, logits: Tensor | None = None) -> Watch:

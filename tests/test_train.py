@@ -578,7 +578,7 @@ def test_ctrl_c_ends_a_run_with_one_line(
     assert code == 130
     assert out == ""
     line = err.splitlines()[-1]
-    assert line == "bitstill: interrupted; the same command goes on from the last finished epoch"
+    assert line == "bitstill: interrupted; the same command goes on from there"
     assert "Traceback" not in err
     [record] = runs.load_sweep(tmp_path / "default")
     assert record.status == "interrupted"

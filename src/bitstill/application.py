@@ -141,7 +141,7 @@ def train(arguments: list[str]) -> int:
         with guarded(), listed_at_once():
             application()
     except KeyboardInterrupt:
-        _say("interrupted; the same command goes on from the last finished epoch")
+        _say("interrupted; the same command goes on from there")
         return INTERRUPTED
     except Exception as error:
         if detailed:

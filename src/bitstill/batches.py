@@ -1,6 +1,7 @@
 """Batches from tensors in memory: one index operation each, in an order that can be had again."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,9 @@ class EpochOrder:
 class Batches:
     """The training batches of one epoch after another, for a Lightning Trainer.
 
+    Lightning keeps ``state_dict`` in its checkpoints: a run that was stopped within an epoch goes
+    on with the batch that comes next.
+
     Attributes:
         sampler: where Lightning looks for ``set_epoch``.
     """
@@ -68,11 +72,22 @@ class Batches:
     ) -> None:
         self.split, self.teacher_logits = split, teacher_logits
         self.sampler = EpochOrder(len(split), batch_size=batch_size, seed=seed)
+        self._given = self._first = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of its epoch have been given; none, where all have."""
+        return {"given": self._given % len(self)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Begin the next epoch behind the batches that have been given."""
+        self._first = state["given"]
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        for index in self.sampler:
+        self._given, self._first = self._first, 0
+        for index in islice(self.sampler, self._given, None):
+            self._given += 1
             logits = None if self.teacher_logits is None else self.teacher_logits[index]
             yield Batch(self.split.images[index], self.split.labels[index], logits)

@@ -115,19 +115,16 @@ class Recorder(pl.Callback):
             batch_size=evaluation.batch_size,
         )
         accuracies = {name: right.double().mean().item() for name, right in correct.items()}
-        pl_module.log_dict(accuracies)
         self._rows.append(
             {
                 "epoch": trainer.current_epoch + 1,
-                **pl_module.epoch_settings(),  # type: ignore[operator]  # both tasks have them
-                "train/loss": trainer.callback_metrics["train/loss"].item(),
-                "train/accuracy": trainer.callback_metrics["train/accuracy"].item(),
+                **pl_module.epoch_settings(),  # type: ignore[operator]  # both tasks have these
+                **pl_module.training_metrics(),  # type: ignore[operator]
                 **accuracies,
             }
         )
         self._keep(network, {name: right.cpu().numpy() for name, right in correct.items()})
-        make_room(self.paths)
-        trainer.save_checkpoint(self.paths.checkpoint)
+        self.save(trainer)
         write_curves(self.paths, self._rows)
         self._write("running")
         log.info(
@@ -137,6 +134,11 @@ class Recorder(pl.Callback):
             self._rows[-1]["train/loss"],
             100 * self._rows[-1][metric_name("test", evaluation.statistics[-1])],
         )
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Write a checkpoint, and keep the one before it."""
+        make_room(self.paths)
+        trainer.save_checkpoint(self.paths.checkpoint)
 
     def _check_finite(self, network: Network) -> None:
         """Find what the last step of an epoch broke, before anything of it is kept.

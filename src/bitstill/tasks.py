@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -38,6 +39,7 @@ class Task(pl.LightningModule, ABC):
         super().__init__()
         self.network = network
         self.schedule = schedule
+        self._sums = torch.zeros(3)  # over an epoch's images: loss, right answers, images
 
     @abstractmethod
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -56,11 +58,27 @@ class Task(pl.LightningModule, ABC):
                 f"the training loss became {loss.item()} in epoch {self.current_epoch + 1}: "
                 "lower schedule.learning_rates, or soft_weight"
             )
-        # As training saw it: in training mode, with the weights of the moment, averaged by epoch.
         right = (logits.detach().argmax(dim=1) == batch.labels).float().mean()
-        metrics = {"train/loss": loss, "train/accuracy": right}
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        self._add(loss.detach(), right, len(batch.labels))
         return loss
+
+    def _add(self, loss: Tensor, right: Tensor, count: int) -> None:
+        """Take a batch into the epoch's means: Lightning's own are lost within an epoch."""
+        self._sums = self._sums.to(loss.device)
+        self._sums += torch.stack([loss * count, right * count, loss.new_tensor(count)])
+
+    def training_metrics(self) -> dict[str, float]:
+        """Return the epoch's metrics as training saw them: each batch with its own weights."""
+        loss, right = (self._sums[:2] / self._sums[2]).tolist()
+        return {"train/loss": loss, "train/accuracy": right}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the sums of an epoch that is not over."""
+        checkpoint["epoch_sums"] = self._sums
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the sums."""
+        self._sums = checkpoint["epoch_sums"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam; ``on_train_epoch_start`` sets its rate."""
@@ -71,11 +89,10 @@ class Task(pl.LightningModule, ABC):
         return {"learning_rate": self.schedule.learning_rate(self.current_epoch)}
 
     def on_train_epoch_start(self) -> None:
-        """Set the epoch's learning rate: a function of the epoch alone, so nothing to resume."""
-        settings = self.epoch_settings()
+        """Set the epoch's learning rate, and begin its sums; not where an epoch is gone on with."""
+        self._sums.zero_()
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]  # one optimizer
-            group["lr"] = settings["learning_rate"]
-        self.log_dict(settings)
+            group["lr"] = self.schedule.learning_rate(self.current_epoch)
 
 
 class TeacherTask(Task):

@@ -25,6 +25,7 @@ from bitstill.engine.training import training_available
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.identity import identity, portable, teacher_of
+from bitstill.interrupts import Interrupts
 from bitstill.loggers.callback import DONE, FAILED, INTERRUPTED, Loggers, log_again
 from bitstill.memory import keep_freed_memory
 from bitstill.models import Network, to_input
@@ -244,7 +245,7 @@ def _fit(
         precision=PRECISIONS[config.trainer.precision],
         max_epochs=config.schedule.epochs,
         deterministic=True,
-        callbacks=[recorder, loggers],  # in this order
+        callbacks=[recorder, loggers, Interrupts(recorder.save)],  # in this order
         logger=False,  # the recorder measures; ours read what it writes
         enable_checkpointing=False,  # the recorder writes them
         enable_model_summary=False,

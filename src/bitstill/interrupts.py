@@ -1,0 +1,82 @@
+"""Signals wait until a training can go on from where they struck."""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+
+# Ctrl-C, a polite kill, and what Slurm's launcher asks it to send before it ends a job.
+_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Interrupts(pl.Callback):
+    """Holds a signal back to the end of its step, saves a checkpoint, and then lets it through.
+
+    Whoever handled the signal before does so then: Python raises KeyboardInterrupt, Slurm's launcher
+    puts its job back into the queue. A second signal is let through at once. Signals that nobody
+    handles end the process, as ever; so does every signal outside of the main thread.
+
+    Args:
+        save: writes a checkpoint.
+    """
+
+    def __init__(self, save: Callable[[pl.Trainer], None]) -> None:
+        self._save = save
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._struck: int | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hold signals from here on; Lightning has put its own handlers in place before."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in _HELD:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                self._handlers[number] = handler
+                signal.signal(number, self._hold)
+
+    def _hold(self, number: int, frame: FrameType | None) -> None:
+        if self._struck is not None:
+            self._handlers[number](number, frame)
+        self._struck = number
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save and let through, but for an epoch's last step: the epoch's end comes at once."""
+        if self._struck is not None and batch_idx + 1 < trainer.num_training_batches:
+            self._save(trainer)
+            self._let_through()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let through: the epoch has just been saved."""
+        self._let_through()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hold nothing any more."""
+        self._release()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Hold nothing any more."""
+        self._release()
+
+    def _let_through(self) -> None:
+        number, self._struck = self._struck, None
+        if number is not None:
+            self._handlers[number](number, None)
+
+    def _release(self) -> None:
+        for number, handler in self._handlers.items():
+            if signal.getsignal(number) == self._hold:  # Lightning may have replaced it by now
+                signal.signal(number, handler)
+        self._handlers = {}

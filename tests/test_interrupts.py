@@ -1,0 +1,164 @@
+"""A signal within an epoch: nothing is lost, nothing is done twice, and the bits are the same."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+
+import bitstill.train
+from bitstill.interrupts import Interrupts
+from bitstill.runs import RunPaths, read_record
+from bitstill.schema import TrainConfig
+from bitstill.tasks import Task
+
+Configure = Callable[..., TrainConfig]
+EPOCHS, BATCHES = 3, 5  # of 162 training images, 32 a batch
+
+
+@pytest.fixture
+def config(configure: Configure, few_images: tuple[str, ...], tmp_path: Path) -> TrainConfig:
+    return configure(tmp_path, *few_images, "loss=hard", f"schedule.epochs={EPOCHS}")
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Every step that is taken, by epoch and batch."""
+    taken: list[tuple[int, int]] = []
+    step = Task.training_step
+
+    def counted(self: Task, batch: Any, batch_idx: int) -> Any:
+        taken.append((self.current_epoch, batch_idx))
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Task, "training_step", counted)
+    return taken
+
+
+@pytest.fixture
+def strike(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Arrange that a signal strikes once, in the middle of a step or in an epoch's evaluation."""
+
+    def arrange(number: int, *, epoch: int, batch: int, times: int = 1) -> None:
+        name = "training_step" if batch < BATCHES else "epoch_settings"
+        method = getattr(Task, name)
+        left = [times]
+
+        def struck(self: Task, *arguments: Any) -> Any:
+            here = (self.current_epoch, arguments[1] if arguments else BATCHES)
+            if here == (epoch, batch) and left[0]:
+                for _ in range(times):
+                    left[0] -= 1
+                    os.kill(os.getpid(), number)
+            return method(self, *arguments)
+
+        monkeypatch.setattr(Task, name, struck)
+
+    return arrange
+
+
+@pytest.fixture
+def undisturbed(config: TrainConfig, tmp_path: Path) -> RunPaths:
+    paths = RunPaths(tmp_path / "undisturbed")
+    bitstill.train.run(config, paths.directory)
+    return paths
+
+
+@pytest.fixture
+def kept() -> Iterator[None]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+EVERY_STEP = [(epoch, batch) for epoch in range(EPOCHS) for batch in range(BATCHES)]
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize(
+    ("epoch", "batch"), [(0, 0), (0, 4), (1, 2), (1, BATCHES), (2, 3), (2, 4), (2, BATCHES)]
+)
+def test_what_was_stopped_goes_on_with_its_next_step(
+    config: TrainConfig,
+    undisturbed: RunPaths,
+    steps: list[tuple[int, int]],
+    strike: Callable[..., None],
+    tmp_path: Path,
+    number: signal.Signals,
+    epoch: int,
+    batch: int,
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    if number != signal.SIGINT:  # Python's own handler does that
+        signal.signal(number, stop)
+    paths = RunPaths(tmp_path / "stopped")
+    strike(number, epoch=epoch, batch=batch)
+    steps.clear()
+    with pytest.raises(KeyboardInterrupt):
+        bitstill.train.run(config, paths.directory)
+    assert steps[-1] == (epoch, min(batch, BATCHES - 1)), "the step in which it struck is the last"
+    record = read_record(paths)
+    assert record is not None
+    assert record.status == "interrupted"
+
+    bitstill.train.run(config, paths.directory)
+    assert steps == EVERY_STEP, "no step is left out, and none is taken twice"
+    for name in ("metrics", "weights", "packed", "correctness"):
+        found, expected = getattr(paths, name), getattr(undisturbed, name)
+        assert found.read_bytes() == expected.read_bytes(), name
+
+
+def test_the_second_signal_does_not_wait(
+    config: TrainConfig, steps: list[tuple[int, int]], strike: Callable[..., None], tmp_path: Path
+) -> None:
+    paths = RunPaths(tmp_path / "stopped")
+    strike(signal.SIGINT, epoch=1, batch=2, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        bitstill.train.run(config, paths.directory)
+    steps.clear()
+    bitstill.train.run(config, paths.directory)
+    assert steps == EVERY_STEP[BATCHES:], "it goes on from the last whole epoch"
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_handler_that_only_listens_stops_nothing(
+    config: TrainConfig,
+    undisturbed: RunPaths,
+    steps: list[tuple[int, int]],
+    strike: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    heard: list[int] = []
+    signal.signal(signal.SIGUSR2, lambda number, _: heard.append(number))
+    strike(signal.SIGUSR2, epoch=1, batch=2)
+    steps.clear()
+    paths = RunPaths(tmp_path / "run")
+    bitstill.train.run(config, paths.directory)
+    assert heard == [signal.SIGUSR2]
+    assert steps == EVERY_STEP
+    assert paths.metrics.read_bytes() == undisturbed.metrics.read_bytes()
+
+
+def test_handlers_are_given_back(config: TrainConfig, tmp_path: Path) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    before = [signal.getsignal(number) for number in numbers]
+    bitstill.train.run(config, tmp_path / "run")
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_another_thread_holds_nothing() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    callback = Interrupts(lambda _: None)
+    trainer, task = pl.Trainer(logger=False), pl.LightningModule()
+    thread = threading.Thread(target=callback.on_train_start, args=(trainer, task))
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is before
