@@ -15,9 +15,9 @@ _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 class Interrupts(pl.Callback):
     """Holds a signal back to the end of its step, saves a checkpoint, and then lets it through.
 
-    Whoever handled the signal before does so then: Python raises KeyboardInterrupt, Slurm's launcher
-    puts its job back into the queue. A second signal is let through at once. Signals that nobody
-    handles end the process, as ever; so does every signal outside of the main thread.
+    Whoever handled the signal before does so then: Python raises KeyboardInterrupt, Slurm's
+    launcher puts its job back into the queue. A second signal is let through at once. Signals that
+    nobody handles end the process, as ever; outside of the main thread nothing is held.
 
     Args:
         save: writes a checkpoint.
