@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import traceback
-import warnings
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from bitstill.choices import listed_at_once
 from bitstill.conf import conf_directory
 from bitstill.errors import SweepFailedError, UserError, nearest
 from bitstill.guard import guarded
+from bitstill.quiet import quiet_lightning
 from bitstill.refusals import explain_library, with_next_step
 
 if TYPE_CHECKING:
@@ -100,15 +100,7 @@ def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
 
 
 def _train(config: "TrainConfig", directory: Path, *, progress: bool) -> None:
-    # Importing Lightning makes it talk: of hardware that is not there, and of other products.
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        # Lightning's own use of torch, and its advice: on data loaders, of which there are none,
-        # and on Slurm's srun, wherever that is installed.
-        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
-        warnings.filterwarnings("ignore", ".*does not have many workers")
-        warnings.filterwarnings("ignore", ".*`srun` command is available")
+    with quiet_lightning():
         record = _record(config, directory, progress=progress)
     last = record.selections[config.evaluation.statistics[-1]]["last"]
     assert last is not None  # noqa: S101  # only best_val may be

@@ -27,6 +27,7 @@ from bitstill.data import Split
 from bitstill.losses import constant_weight, soft_hard
 from bitstill.memory import keep_freed_memory
 from bitstill.models import Student, to_input
+from bitstill.quiet import quiet_lightning
 from bitstill.schema import ScheduleConfig
 from bitstill.tasks import StudentTask, adam
 from bitstill.topology import TOPOLOGY
@@ -115,17 +116,18 @@ class _Clock(pl.Callback):
 def _fit(task: pl.LightningModule, batches: Iterable[Any], **settings: Any) -> float:
     """Return the seconds of a step under Lightning."""
     clock = _Clock()
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        callbacks=[clock],
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-        **settings,
-    )
-    trainer.fit(task, batches)
+    with quiet_lightning():
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            callbacks=[clock],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            num_sanity_val_steps=0,
+            **settings,
+        )
+        trainer.fit(task, batches)
     return clock.seconds
 
 
