@@ -72,7 +72,8 @@ class GridSweeper(BasicSweeper):
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
-        return conduct(cells, folder, self._launch)
+        in_workers = config.hydra.launcher._target_.endswith(".JoblibLauncher")
+        return conduct(cells, folder, self._launch, in_workers=in_workers)
 
     def _launch(self, jobs: list[list[str]]) -> list[Any]:
         assert self.launcher is not None  # noqa: S101  # Hydra has called setup

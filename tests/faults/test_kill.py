@@ -1,9 +1,13 @@
 """Killed at any moment and started again, a sweep ends as one that nothing happened to."""
 
+import fcntl
+import os
+import pty
 import random
 import shutil
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -175,3 +179,29 @@ def test_two_processes_on_one_run_train_it_once(place: Any, undisturbed: Any) ->
     assert place.results().metrics[name] == undisturbed.metrics[name]
     assert logs(place).count("epoch 1 of 6: ") == 1
     assert not is_worked_on(RunPaths(place.folder / name))
+
+
+def test_ctrl_c_in_a_terminal_lets_workers_end_their_step(
+    place: Any, undisturbed: Any, swept: tuple[str, ...], parallel: tuple[str, ...]
+) -> None:
+    """The terminal sends it to the sweep and to its workers, which then leave a checkpoint each."""
+    keyboard, terminal = pty.openpty()
+    process = place.start(
+        *(*swept, *parallel),
+        stdin=terminal,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    wait_for(lambda: has_epoch(place, "hard"), process)
+    os.write(keyboard, b"\x03")
+    _, err = process.communicate(timeout=60)
+    os.close(keyboard)
+    os.close(terminal)
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("bitstill: interrupted; ")
+    assert "Traceback" not in err
+    statuses = [record.status for path in place.directories() if (record := record_in(path))]
+    assert "interrupted" in statuses
+    assert "running" not in statuses, "no worker was killed at work"
+    code, _, err = place.run(*swept, *parallel)
+    assert code == 0, err
+    assert place.results() == undisturbed
