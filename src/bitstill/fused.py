@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bitstill.engine.training import Shape, TrainingBlock, fits, training_available
+from bitstill.engine.training import Shape, TrainingBlock, fits
 
 _LAST = torch.channels_last
 
@@ -89,39 +89,31 @@ def fused_block(
         epsilon: added to the variance.
         pool: whether a max pool of 2x2 ends the block.
     """
-    autocast = torch.is_autocast_enabled("cpu")
-    kind = torch.get_autocast_dtype("cpu") if autocast else torch.float32
+    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
     shape = Shape(len(x), x.shape[2], x.shape[1], len(bias), pool, kind == torch.bfloat16)
-    vectors = (weight, bias, scale, shift, *statistics)
-    fast = (
-        training_available()
-        and kind in (torch.float32, torch.bfloat16)
-        and x.dtype == (torch.float32 if x.shape[1] == 3 else kind)
-        and all(one.device.type == "cpu" for one in (x, *vectors))
-        and all(one.dtype == torch.float32 for one in vectors)
-        and all(one.is_contiguous(memory_format=_LAST) for one in (x, weight))
-        and all(one.is_contiguous() for one in vectors[1:])
-        and x.shape[2] == x.shape[3]
-        and fits(shape)
-    )
-    if not fast:
+    if not (_is_plain(x, weight, bias, scale, shift, *statistics, kind=kind) and fits(shape)):
         return None
     side = x.shape[2] // 2 if pool else x.shape[2]
     features = torch.empty((len(x), len(bias), side, side), dtype=kind, memory_format=_LAST)
     threads = torch.get_num_threads()
     block = TrainingBlock(shape, momentum=momentum, epsilon=epsilon, threads=threads)
-    mean, variance = statistics
-    done = block.forward(
-        x=x.data_ptr(),
-        weight=weight.data_ptr(),
-        bias=bias.data_ptr(),
-        scale=scale.data_ptr(),
-        shift=shift.data_ptr(),
-        running_mean=mean.data_ptr(),
-        running_variance=variance.data_ptr(),
-        y=features.data_ptr(),
-    )
-    if not done:
+    tensors = {"x": x, "weight": weight, "bias": bias, "scale": scale, "shift": shift}
+    tensors |= {"running_mean": statistics[0], "running_variance": statistics[1], "y": features}
+    if not block.forward(**{name: one.data_ptr() for name, one in tensors.items()}):
         return None
     result: Tensor = _Gradient.apply(x, weight, bias, scale, shift, features, block)  # type: ignore[no-untyped-call]
     return result
+
+
+def _is_plain(x: Tensor, weight: Tensor, *vectors: Tensor, kind: torch.dtype) -> bool:
+    """Whether all lies in memory as the passes read it."""
+    of_x = torch.float32 if x.shape[1] == 3 else kind  # an image is never in bf16
+    return (
+        kind in (torch.float32, torch.bfloat16)
+        and x.dtype == of_x
+        and x.shape[2] == x.shape[3]
+        and all(one.device.type == "cpu" for one in (x, weight, *vectors))
+        and all(one.dtype == torch.float32 for one in (weight, *vectors))
+        and all(one.is_contiguous(memory_format=_LAST) for one in (x, weight))
+        and all(one.is_contiguous() for one in vectors)
+    )

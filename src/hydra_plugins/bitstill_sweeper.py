@@ -72,7 +72,7 @@ class GridSweeper(BasicSweeper):
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
-        in_workers = config.hydra.launcher._target_.endswith(".JoblibLauncher")
+        in_workers = type(self.launcher).__name__ == "JoblibLauncher"
         return conduct(cells, folder, self._launch, in_workers=in_workers)
 
     def _launch(self, jobs: list[list[str]]) -> list[Any]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bitstill.engine.compiler import LIBRARY
 from bitstill.engine.kernel import PATHS, address, available
 from bitstill.engine.layout import LANES, patch_words
+from bitstill.topology import TOPOLOGY
 
 _COLOURS, _TAPS = 3, 27
 
@@ -26,8 +27,8 @@ class Shape(NamedTuple):
     Attributes:
         images: in the batch.
         side: height and width of its input.
-        channels_in: 3, for the image, or a layer's of the topology.
-        channels_out: 16 after the image, else a multiple of 32.
+        channels_in: a layer's of the topology.
+        channels_out: the same layer's.
         pool: whether a max pool of 2x2 ends it.
         bf16: whether features and their gradients are bf16, and not float32.
     """
@@ -100,7 +101,7 @@ class TrainingBlock:
 
     def __init__(self, shape: Shape, *, momentum: float, epsilon: float, threads: int) -> None:
         found = _library()
-        assert found is not None  # noqa: S101  # the caller has asked training_available
+        assert found is not None  # noqa: S101  # the caller has asked whether it fits
         self._call, path = found
         self._shape, self._threads = shape, threads
         images, side, channels_in, channels_out, _, _ = shape
@@ -167,17 +168,17 @@ class TrainingBlock:
         return any(list(done))
 
 
+def fits(shape: Shape) -> bool:
+    """Return whether the library is there, and computes blocks of this shape."""
+    side, channels = shape.side, (shape.channels_in, shape.channels_out)
+    if shape.channels_in == _COLOURS:
+        room = side <= 32
+    else:  # the words of an image's features, with their border
+        room = (side + 2) ** 2 * -(-shape.channels_in // LANES) <= 18 * 18
+    known = any(channels == (one.channels_in, one.channels_out) for one in TOPOLOGY)
+    return training_available() and known and room and side % 4 == 0 and shape.images > 0
+
+
 def training_available() -> bool:
     """Return whether the library is there."""
     return _library() is not None
-
-
-def fits(shape: Shape) -> bool:
-    """Return whether the library computes blocks of this shape."""
-    if shape.side > 32 or shape.side % 4 or shape.images < 1:
-        return False
-    if shape.channels_in == _COLOURS:
-        return shape.channels_out == 16
-    words = (shape.side + 2) ** 2 * -(-shape.channels_in // LANES)
-    known = shape.channels_in == 16 or shape.channels_in in (32, 64, 128)
-    return known and shape.channels_out in (32, 64, 128) and words <= 18 * 18
