@@ -53,7 +53,11 @@ def without_bitstill(monkeypatch: pytest.MonkeyPatch) -> None:
         return cells
 
     def conduct(
-        cells: Sequence[Cell], folder: Path, launch: Callable[[list[list[str]]], Returns]
+        cells: Sequence[Cell],
+        folder: Path,
+        launch: Callable[[list[list[str]]], Returns],
+        *,
+        in_workers: bool,
     ) -> Returns:
         return [launch([list(cell.overrides) for cell in cells])]
 
