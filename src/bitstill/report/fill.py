@@ -1,0 +1,53 @@
+"""Tables of a report inside a Markdown page that somebody writes: its places are filled anew."""
+
+import re
+from pathlib import Path
+
+from bitstill.errors import UserError, nearest
+from bitstill.files import write_atomically
+from bitstill.report.content import Report, SetReport
+from bitstill.report.cost import official_table
+from bitstill.report.progress import progress_table
+from bitstill.report.table import to_markdown
+
+NAMES = (
+    *("progress", "claims", "tests", "robustness", "table1", "table2", "table3", "table4"),
+    *("sizes", "noise", "noise-seeds", "seeds", "cost", "official"),
+)
+_PLACE = re.compile(r"(<!-- report: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def fill_page(path: Path, report: Report) -> None:
+    """Write the tables of a report's first set between the marks of a Markdown page.
+
+    Raises:
+        UserError: the page cannot be read or written, has no places, or one of an unknown name.
+    """
+    try:
+        write_atomically(path, filled(path.read_text(encoding="utf-8"), report).encode())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--fill: {path} cannot be filled ({error}): give another page") from error
+
+
+def filled(text: str, report: Report) -> str:
+    """Return a page's text with what stands between its marks replaced."""
+    unknown = [name for _, name, *_ in _PLACE.findall(text) if name not in NAMES]
+    if unknown:
+        raise UserError(
+            f"--fill: the page asks for {unknown[0]}{nearest(unknown[0], NAMES)}; there are "
+            + ", ".join(NAMES)
+        )
+    if not _PLACE.search(text):
+        raise UserError(
+            "--fill: the page has no place for a table: give it '<!-- report: table1 -->' on a "
+            "line, and below it '<!-- end -->'"
+        )
+    parts = _parts(report.sets[0])
+    return _PLACE.sub(lambda found: f"{found[1]}\n{parts[found[2]]}\n{found[4]}", text)
+
+
+def _parts(one: SetReport) -> dict[str, str]:
+    """Return all that a place may ask for, as Markdown, by name."""
+    more = [progress_table(one.runs.folder), official_table(one.runs)]
+    found = {table.name: to_markdown(table) for table in [*one.tables, *more]}
+    return dict.fromkeys(NAMES, "No run of it is finished yet.\n") | found
