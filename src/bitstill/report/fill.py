@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 from bitstill.errors import UserError, nearest
 from bitstill.files import write_atomically
@@ -9,9 +10,20 @@ from bitstill.report.content import Report, SetReport
 from bitstill.report.cost import official_table
 from bitstill.report.progress import progress_table
 from bitstill.report.table import to_markdown
+from bitstill.statistics import Verdict
 
 NAMES = (
-    *("progress", "claims", "tests", "robustness", "table1", "table2", "table3", "table4"),
+    *(
+        "progress",
+        "verdicts",
+        "claims",
+        "tests",
+        "robustness",
+        "table1",
+        "table2",
+        "table3",
+        "table4",
+    ),
     *("sizes", "noise", "noise-seeds", "seeds", "cost", "official"),
 )
 _PLACE = re.compile(r"(<!-- report: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -50,4 +62,16 @@ def _parts(one: SetReport) -> dict[str, str]:
     """Return all that a place may ask for, as Markdown, by name."""
     more = [progress_table(one.runs.folder), official_table(one.runs)]
     found = {table.name: to_markdown(table) for table in [*one.tables, *more]}
+    found["verdicts"] = _verdicts(one)
     return dict.fromkeys(NAMES, "No run of it is finished yet.\n") | found
+
+
+def _verdicts(one: SetReport) -> str:
+    """Return a sentence that counts the verdicts."""
+    found = one.main_findings
+    verdicts = [finding.verdict for finding in found if not finding.awaited]
+    counts = [f"{verdicts.count(word)} {word}" for word in get_args(Verdict)]
+    waiting = sum(finding.awaited > 0 for finding in found)
+    none = [f"{verdicts.count(None)} without a verdict"] if None in verdicts else []
+    parts = ", ".join([*counts, *none, *([f"{waiting} waiting for runs"] if waiting else [])])
+    return f"Of {len(found)} published statements: {parts}.\n"
