@@ -1,9 +1,11 @@
 """Tables inside a Markdown page of somebody's own."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from scipy import stats
 from typer.testing import CliRunner
 
 from bitstill.cli import app
@@ -92,3 +94,38 @@ def test_a_verdict_waits_for_the_runs_of_its_cells_alone(sweep: Path) -> None:
     assert after["soft_hard at T = 15 above hard"].awaited == 1
     text = filled(PAGE.format("claims"), asked_for(sweep))
     assert "| (e) soft at T = 15 above hard | waits for 1 run | 0.40 |" in text
+
+
+def test_open_questions_are_against_the_study_at_15(
+    write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Made-up runs of a low T, another quantizer and another c, each 1 to 2 points below."""
+    cells = [("hard", 15.0), ("soft", 15.0), ("soft_hard", 15.0)]
+    study = write_sweep(tmp_path / "study", percent, seeds=range(3), cells=cells)
+
+    def lower(loss: str, temperature: float | None, seed: int) -> float:
+        return percent(loss, temperature, seed) - 1 - seed / 2
+
+    low = write_sweep(tmp_path / "open", lower, seeds=range(2), cells=[("soft", 2.0)])
+    for cell, changes in (
+        (("hard", 15.0), {"quantizer": {"method": "dorefa", "weight_bits": None}}),
+        (("soft_hard", 15.0), {"soft_weight": {"_target_": "losses.constant_weight", "value": 1}}),
+    ):
+        made = write_sweep(tmp_path / cell[0], lower, seeds=range(2), cells=[cell])
+        for path in made.glob("*/run.json"):
+            plain = json.loads(path.read_text())
+            plain["config"] |= changes
+            plain["identity"] += "-changed"
+            path.write_text(json.dumps(plain))
+            path.parent.rename(low / path.parent.name)
+    text = filled(PAGE.format("open"), build([study, low]))
+    limits = stats.t.interval(0.95, 1, -1.25, stats.sem([-1.0, -1.5]))
+    effect = f"-1.25 [{limits[0]:+.2f}, {limits[1]:+.2f}] | 2 |"
+    assert "**6 of 6 runs are finished**" in text
+    rows = [line for line in text.splitlines() if line.endswith("| 2 |")]
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| quantizer.method = dorefa, quantizer.weight_bits = null",
+        "| T = 2",
+        "| c constant, value 1",
+    ]
+    assert all(row.endswith(effect) for row in rows)

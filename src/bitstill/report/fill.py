@@ -10,6 +10,7 @@ from bitstill.report.content import Report, SetReport
 from bitstill.report.cost import official_table
 from bitstill.report.progress import progress_table
 from bitstill.report.table import to_markdown
+from bitstill.report.variants import variants_table
 from bitstill.statistics import Verdict
 
 NAMES = (
@@ -24,13 +25,15 @@ NAMES = (
         "table3",
         "table4",
     ),
-    *("sizes", "noise", "noise-seeds", "seeds", "cost", "official"),
+    *("sizes", "noise", "noise-seeds", "seeds", "cost", "official", "open"),
 )
 _PLACE = re.compile(r"(<!-- report: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def fill_page(path: Path, report: Report) -> None:
     """Write the tables of a report's first set between the marks of a Markdown page.
+
+    The place ``open`` is for what later sweeps change against the first.
 
     Raises:
         UserError: the page cannot be read or written, has no places, or one of an unknown name.
@@ -54,7 +57,7 @@ def filled(text: str, report: Report) -> str:
             "--fill: the page has no place for a table: give it '<!-- report: table1 -->' on a "
             "line, and below it '<!-- end -->'"
         )
-    parts = _parts(report.sets[0])
+    parts = _parts(report.sets[0]) | _open(report)
     return _PLACE.sub(lambda found: f"{found[1]}\n{parts[found[2]]}\n{found[4]}", text)
 
 
@@ -64,6 +67,17 @@ def _parts(one: SetReport) -> dict[str, str]:
     found = {table.name: to_markdown(table) for table in [*one.tables, *more]}
     found["verdicts"] = _verdicts(one)
     return dict.fromkeys(NAMES, "No run of it is finished yet.\n") | found
+
+
+def _open(report: Report) -> dict[str, str]:
+    """Return the table of what later sweeps change; nothing without later sweeps."""
+    later = report.folders[1:]
+    changed = [one.runs for one in report.sets if one.runs.folder in later]
+    if not changed:
+        return {}
+    title = "; ".join(progress_table(folder).title for folder in later)
+    study = report.sets[0].runs
+    return {"open": to_markdown(variants_table(study, changed, title=title))}
 
 
 def _verdicts(one: SetReport) -> str:
