@@ -91,8 +91,8 @@ class SetReport:
 
     @functools.cached_property
     def tables(self) -> list[Table]:
-        """All tables, the claims first."""
-        return [
+        """All tables that have something to say, the claims first."""
+        tables = [
             claims_table(self.main_findings, view=self.view),
             tests_table(self.main_findings),
             *accuracy_tables(self.runs),
@@ -103,6 +103,7 @@ class SetReport:
             seeds_table(self.runs),
             cost_table(self.runs),
         ]
+        return [table for table in tables if table.rows]
 
     @functools.cached_property
     def figures(self) -> list[Figure]:

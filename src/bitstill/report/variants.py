@@ -32,8 +32,9 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
     caption = (
         f"Test accuracy in %: {view.label} batch norm statistics; mean over seeds ± 95 % t "
         "interval. study: the same loss at T = 15 in the study, the same seeds. difference: "
-        "changed minus study, paired by seed, with 95 % t interval, in points. Nothing was published on "
-        "these, so there are no verdicts; the intervals are not corrected for their number."
+        "changed minus study, paired by seed, with 95 % t interval, in points. Nothing was "
+        "published on these, so there are no verdicts; the intervals are not corrected for their "
+        "number."
     )
     header = ("changed", "loss", "changed accuracy", "study", "difference", "seeds")
     return Table("open", title, caption, header, rows, labels=2)
