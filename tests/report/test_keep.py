@@ -18,7 +18,13 @@ from bitstill.runs import RunPaths
 from bitstill.status import Expected, manifest, write_manifest
 
 CELLS = [("teacher", None), ("hard", 15.0), ("soft_hard", 15.0)]
-ARGUMENTS = "- loss=hard\n- data.path=../my/digits\n- paths.output=/mine/out\n- name=made\n"
+ARGUMENTS = """\
+- loss=hard
+- data.path=../my/digits
+- '+paths.output=/mine: out'
+- name=made
+- data.xpath=kept
+"""
 
 
 def percent(loss: str, temperature: float | None, seed: int) -> float:
@@ -76,7 +82,13 @@ def test_records_are_kept_and_one_packed_student(sweep: Path, tmp_path: Path) ->
 def test_folders_in_arguments_are_left_open(sweep: Path, tmp_path: Path) -> None:
     keep(sweep, tmp_path / "kept")
     [run] = [run for run in read_sweep(tmp_path / "kept") if run.record.cell == "teacher"][:1]
-    words = ["loss=hard", "data.path=FOLDER", "paths.output=FOLDER", "name=made"]
+    words = [
+        "loss=hard",
+        "data.path=FOLDER",
+        "+paths.output=FOLDER",
+        "name=made",
+        "data.xpath=kept",
+    ]
     assert run.command == " ".join(["bitstill", "train", *words])
 
 
@@ -146,3 +158,9 @@ def test_what_names_this_machine_is_refused(
 def test_a_sweep_is_not_kept_in_itself(sweep: Path) -> None:
     with pytest.raises(UserError, match="is the sweep itself"):
         keep(sweep, sweep)
+
+
+def test_damaged_arguments_are_one_line(sweep: Path, tmp_path: Path) -> None:
+    RunPaths(sweep / "hard-15.0-0").overrides.write_text("- [a")
+    with pytest.raises(UserError, match=r"overrides.yaml cannot be read .*: move it away"):
+        keep(sweep, tmp_path / "kept")

@@ -5,15 +5,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import yaml
+
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
+from bitstill.reading import reading
 from bitstill.report.gradients import keep_ratios
 from bitstill.report.sweeps import HARD, Run, read_sweep
 from bitstill.runs import RunPaths
 from bitstill.status import manifest
 
 # Settings whose values are folders of one machine, as they stand in `.hydra/overrides.yaml`.
-_FOLDER = re.compile(r"((?:[\w.]*\.)?(?:path|paths\.\w+|dir)=).*")
+_FOLDER = re.compile(r"\+*(paths\..+|(.+\.)?(path|dir|cache))")
 
 
 def keep(sweep: Path, target: Path) -> int:
@@ -80,10 +83,20 @@ def _texts(run: Run, target: Path) -> Iterator[tuple[Path, str]]:
     for name in ("overrides", "metrics", "record"):
         source: Path = getattr(run.paths, name)
         if source.exists():
-            text = source.read_text()
-            if name == "overrides":
-                text = _FOLDER.sub(r"\1FOLDER", text)
+            with reading(source, "move it away"):
+                text = source.read_text()
+                text = _without_folders(text) if name == "overrides" else text
             yield getattr(place, name), text
+
+
+def _without_folders(arguments: str) -> str:
+    """Replace the folders in a YAML list of command-line arguments by FOLDER."""
+    pairs = [str(one).partition("=") for one in yaml.safe_load(arguments)]
+    opened = [
+        f"{key}=FOLDER" if _FOLDER.fullmatch(key) else f"{key}{equals}{value}"
+        for key, equals, value in pairs
+    ]
+    return yaml.safe_dump(opened, allow_unicode=True, width=1_000_000)
 
 
 def _refuse_names(path: Path, text: str, folders: Sequence[Path]) -> None:
