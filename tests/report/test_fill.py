@@ -124,8 +124,8 @@ def test_open_questions_are_against_the_study_at_15(
     assert "**6 of 6 runs are finished**" in text
     rows = [line for line in text.splitlines() if line.endswith("| 2 |")]
     assert [row.split(" | ")[0] for row in rows] == [
-        "| quantizer.method = dorefa, quantizer.weight_bits = null",
         "| T = 2",
         "| c constant, value 1",
+        "| quantizer.method = dorefa, quantizer.weight_bits = null",
     ]
     assert all(row.endswith(effect) for row in rows)

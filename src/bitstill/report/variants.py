@@ -6,7 +6,7 @@ from typing import Any
 
 from bitstill.report.claims import primary_view
 from bitstill.report.published import HARD_TEMPERATURE
-from bitstill.report.sweeps import INSIDE, TEACHER, Run, RunSet, cell_name, soft_weight_rule
+from bitstill.report.sweeps import INSIDE, LOSSES, TEACHER, Run, RunSet, cell_name, soft_weight_rule
 from bitstill.report.table import NOT_APPLICABLE, Table, plus_minus
 from bitstill.runs import RunRecord
 from bitstill.statistics import paired_difference
@@ -28,7 +28,8 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
         if ours is not None and theirs is not None:
             change = _change(run.record, study.done(base)[0].record)
             found.setdefault((change, run.record.loss), {})[run.record.seed] = (ours, theirs)
-    rows = [[*labels, *_numbers(list(pairs.values()))] for labels, pairs in found.items()]
+    order = sorted(found, key=lambda one: (one[0], LOSSES.index(one[1])))
+    rows = [[*labels, *_numbers(list(found[labels].values()))] for labels in order]
     caption = (
         f"Test accuracy in %: {view.label} batch norm statistics; mean over seeds ± 95 % t "
         "interval. study: the same loss at T = 15 in the study, the same seeds. difference: "
