@@ -23,9 +23,17 @@ CONF = conf_directory()
 CHOICES = sorted(
     path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml")
 )
-EXPERIMENTS = {"quick": 14, "study": 75, "table1": 2, "table2": 4, "table3": 4, "table4": 4}
+EXPERIMENTS = {
+    "open": 75,
+    "quick": 14,
+    "study": 75,
+    "table1": 2,
+    "table2": 4,
+    "table3": 4,
+    "table4": 4,
+}
 # The folder of data that nobody can guess.
-GIVEN = {"data/parquet": ["data.path=/somewhere"]}
+GIVEN = {"data/parquet": ["data.path=/somewhere"], "open": ["data.path=/somewhere"]}
 
 
 def cells(compose_run: Compose, experiment: str) -> list[tuple[str, ...]]:
@@ -106,7 +114,8 @@ def test_every_experiment_composes_as_each_of_its_cells(
     assert len(found) == EXPERIMENTS[experiment]
     # Seeds differ in a number alone: the first of each cell will do.
     first = {tuple(one for one in cell if not one.startswith("seed=")): cell for cell in found}
-    configs = [check(compose_run(f"experiment={experiment}", *cell)) for cell in first.values()]
+    given = [f"experiment={experiment}", *GIVEN.get(experiment, [])]
+    configs = [check(compose_run(*given, *cell)) for cell in first.values()]
     assert {config.name for config in configs} == {experiment}
     identities = {identity(config, "data") for config in configs}
     assert len(identities) == len(first), "two cells are the same run"
@@ -244,3 +253,27 @@ def test_a_run_lies_in_a_folder_of_its_identity(compose_run: Compose, tmp_path: 
 def test_a_teachers_seed_is_the_runs_unless_it_is_set(compose_run: Compose) -> None:
     assert check(compose_run("seed=4")).teacher.seed == 4
     assert check(compose_run("seed=4", "teacher.seed=0")).teacher.seed == 0
+
+
+@pytest.mark.slow
+def test_the_open_questions_are_against_the_study(compose_run: Compose) -> None:
+    """Each cell has the study's teacher, and differs from the study at T = 15 in one thing."""
+    digits = ["data=parquet", "data.path=/somewhere", "schedule.batch_size=64"]
+    usual = check(compose_run(*digits))
+    found = [cell for cell in cells(compose_run, "open") if "seed=0" in cell]
+    configs = [check(compose_run("experiment=open", digits[1], *cell)) for cell in found]
+    for cell, config in zip(found, configs, strict=True):
+        differing = [
+            config.temperature != usual.temperature,
+            config.quantizer != usual.quantizer,
+            config.schedule != usual.schedule,
+            bool({"soft_weight=constant", "soft_weight=linear"} & set(cell)),
+        ]
+        assert sum(differing) == 1
+        assert config.teacher == usual.teacher
+        assert config.data == usual.data
+    studied = [cell for cell in cells(compose_run, "study") if "seed=0" in cell]
+    known = {
+        identity(check(compose_run("experiment=study", *digits, *cell)), "data") for cell in studied
+    }
+    assert not known & {identity(config, "data") for config in configs}

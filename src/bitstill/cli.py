@@ -91,11 +91,27 @@ def report(
     output: Annotated[
         Path | None, typer.Option(help="Where files go.", show_default="report/ in the first DIR")
     ] = None,
+    fill: Annotated[
+        Path | None,
+        typer.Option(metavar="PAGE", help="Write tables into this Markdown page of yours, too."),
+    ] = None,
 ) -> None:
     """Say what sweeps showed: tables, claims with statistics, figures, one page."""
     from bitstill.report.command import run_report
 
-    run_report(sweeps, output)
+    run_report(sweeps, output, fill)
+
+
+@app.command()
+def keep(
+    sweep: Annotated[Path, typer.Argument(help="Folder of a sweep, finished or not.")],
+    target: Annotated[Path, typer.Argument(help="Folder to copy to; again to go on.")],
+) -> None:
+    """Copy what a repository should hold of a sweep: finished runs' records, without weights."""
+    from bitstill.report.keep import keep as copy
+
+    count = copy(sweep, target)
+    typer.echo(f"{target}: {count} finished run{'s'[: count != 1]} kept")
 
 
 @app.command()

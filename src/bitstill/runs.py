@@ -91,6 +91,11 @@ class RunPaths:
         return self.directory / "correctness.npz"
 
     @property
+    def gradients(self) -> Path:
+        """What a report measured of the two gradients, kept for when there are no weights; JSON."""
+        return self.directory / "gradients.json"
+
+    @property
     def written(self) -> tuple[Path, ...]:
         """What training writes, but for the log and the lock."""
         return (

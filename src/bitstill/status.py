@@ -15,7 +15,6 @@ from bitstill.files import remove_halves, write_atomically
 from bitstill.reading import fits, reading
 from bitstill.runs import RunPaths, RunRecord, is_worked_on, known_record
 
-_MANIFEST = "sweep.json"
 _CELL = {
     "name": str,
     "identity": str,
@@ -89,6 +88,11 @@ class CellState:
         }
 
 
+def manifest(folder: Path) -> Path:
+    """Return the file that says which runs a sweep asks for."""
+    return folder / "sweep.json"
+
+
 def stop_sign(folder: Path) -> Path:
     """Return the file that tells jobs of a sweep not to start; see ``sweep.on_failure=stop``."""
     return folder / ".stop"
@@ -131,7 +135,7 @@ def seconds_left(states: Sequence[CellState]) -> float | None:
 
 def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
     """Say in a sweep's folder which runs it asks for, beside those it has asked for before."""
-    path = folder / _MANIFEST
+    path = manifest(folder)
     with FileLock(folder / "sweep.lock"):  # two sweeps may begin in one folder at once
         known = {one.identity: one for one in read_manifest(folder)}
         known |= {one.identity: one for one in expected}
@@ -156,7 +160,7 @@ def read_manifest(folder: Path) -> list[Expected]:
     Raises:
         UserError: the manifest cannot be read.
     """
-    path = folder / _MANIFEST
+    path = manifest(folder)
     if not path.exists():
         return []
     with reading(path, "remove it, the sweep writes it again"):

@@ -140,6 +140,11 @@ def test_rules_for_the_factor_c_are_kept_apart() -> None:
         assert len(group) == len(shared) + len(own)
 
 
+def test_t_squared_is_one_rule_at_t_1_too() -> None:
+    groups = sets([record("soft_hard", t) for t in (1.0, 2.0, 15.0)])
+    assert [len(group) for group in groups] == [3]
+
+
 def test_what_c_falls_to_is_part_of_its_rule() -> None:
     def weight(final: float) -> dict[str, Any]:
         return {"_target_": "bitstill.losses.linear_weight", "initial": 225.0, "final": final}

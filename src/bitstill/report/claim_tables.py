@@ -12,7 +12,7 @@ def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
     rows = [
         [
             statement(finding),
-            finding.verdict or "no verdict",
+            verdict_text(finding),
             or_dash(finding.question.published, ".2f"),
             _effect(finding),
             _p(finding.p),
@@ -59,7 +59,7 @@ def tests_table(findings: Sequence[Finding]) -> Table:
 def robustness_table(by_view: Mapping[View, Sequence[Finding]]) -> Table:
     """Return the verdicts under every kind of accuracy: what depends on the choice is fragile."""
     rows = [
-        [statement(found[0]), *(one.verdict or "no verdict" for one in found)]
+        [statement(found[0]), *(verdict_text(one) for one in found)]
         for found in zip(*by_view.values(), strict=True)
         if found[0].question.unit == "points"
     ]
@@ -67,6 +67,13 @@ def robustness_table(by_view: Mapping[View, Sequence[Finding]]) -> Table:
     caption = "Verdicts if the claims were read from other accuracies than the one that counts."
     title = "Do verdicts depend on the accuracy?"
     return Table("robustness", title, caption, header, rows, labels=len(header))
+
+
+def verdict_text(finding: Finding) -> str:
+    """Return the verdict, or how many runs it waits for."""
+    if finding.awaited:
+        return f"waits for {finding.awaited} run{'s'[: finding.awaited != 1]}"
+    return finding.verdict or "no verdict"
 
 
 def statement(finding: Finding) -> str:

@@ -14,7 +14,7 @@ from statistics import fmean
 from bitstill.report import published
 from bitstill.report.evidence import all_above, blocked, missing
 from bitstill.report.findings import Comparison, Finding, Question, answer
-from bitstill.report.published import DISTILLED, TEMPERATURES
+from bitstill.report.published import DISTILLED, HARD_TEMPERATURE, TEMPERATURES
 from bitstill.report.sizes import Sizes
 from bitstill.report.sweeps import HARD, TEACHER, RunSet, View, cell_name
 from bitstill.statistics import Interval, Verdict, paired_difference
@@ -111,6 +111,7 @@ def _losses(runs: RunSet, view: View, claim: str, better: str, worse: str) -> Qu
         f"{better} above {worse}" + (f", mean over T = {over}" if shared else ""),
         "OLS with seed as a block",
         equivalence=True,
+        cells=[cell_name(loss, one) for loss in (better, worse) for one in TEMPERATURES],
     )
     if not shared:
         absent = f"no temperature with finished runs of {better} and {worse}"
@@ -155,6 +156,7 @@ def _space(sizes: Mapping[str, Sizes], *, seeds: int) -> Finding:
         "counted",
         published=3.43 / 1.13,
         unit="times",
+        cells=(TEACHER, HARD),
     )
     if not {"teacher", "student"} <= sizes.keys():
         return Finding(question, reason="sizes need a finished teacher and a finished student")
@@ -176,6 +178,7 @@ def _gradients(loss: str, slopes: Sequence[float]) -> Question:
         published=0.0,
         unit="power of T",
         band=BAND,
+        cells=[cell_name(loss, HARD_TEMPERATURE)],
     )
     if not slopes:
         absent = "not measured: needs weights and images at hand"

@@ -11,26 +11,31 @@ from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.report.content import Report, SetReport, build
 from bitstill.report.figures.figure import Figure, to_csv, to_png, to_svg
+from bitstill.report.fill import fill_page
 from bitstill.report.table import Table, in_encoding, to_latex, to_markdown, to_rich
 from bitstill.report.tables import CAPTION
 
 PIPE_WIDTH = 110  # a pipe has no width of its own, and rich would take 80
 
 
-def run_report(folders: Sequence[Path], output: Path | None) -> Path:
+def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None = None) -> Path:
     """Report on sweeps in the terminal and in files.
 
     Args:
         folders: of sweeps; the first is compared with the others.
         output: where files go; None is ``report/`` in the first folder.
+        fill: a Markdown page with places for tables, or None.
 
     Returns:
         The page.
 
     Raises:
-        UserError: a folder holds no runs, or the output cannot be written.
+        UserError: a folder holds no runs, the output cannot be written, or the page cannot be
+            filled.
     """
     report = build(folders)
+    if fill is not None:
+        fill_page(fill, report)
     output = folders[0] / "report" if output is None else output
     try:
         page = write(report, output)  # before the terminal, whose reader may leave: | head
@@ -52,7 +57,7 @@ def show(report: Report, console: Console) -> None:
         if len(report.sets) > 1:
             console.rule(one.runs.name, align="left")
         for table in one.tables:
-            if table.name not in ("seeds", "robustness", "tests"):
+            if table.name not in ("seeds", "robustness", "tests", "cost"):
                 console.print(to_rich(table, encoding=console.encoding))
         if one.left_out:
             console.print(one.left_out_text, style="dim", highlight=False)

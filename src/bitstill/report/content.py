@@ -10,6 +10,7 @@ from pathlib import Path
 from bitstill.report.claim_tables import claims_table, robustness_table, tests_table
 from bitstill.report.claims import findings, primary_view
 from bitstill.report.comparison import comparison_table
+from bitstill.report.cost import cost_table
 from bitstill.report.figures.accuracy import accuracy_figure
 from bitstill.report.figures.calibration import calibration_figures
 from bitstill.report.figures.claims import claim_figures
@@ -20,10 +21,12 @@ from bitstill.report.figures.gradients import gradient_figures
 from bitstill.report.figures.size import size_figures
 from bitstill.report.figures.soft_targets import soft_target_figures
 from bitstill.report.figures.weights import weight_figures
-from bitstill.report.findings import Finding
+from bitstill.report.findings import Finding, waiting
 from bitstill.report.gradients import Ratio, gradient_ratios, slopes
 from bitstill.report.noise import noise_table
 from bitstill.report.outputs import Images
+from bitstill.report.progress import awaited
+from bitstill.report.seed_noise import seed_noise_table
 from bitstill.report.sizes import Sizes, model_sizes, sizes_table
 from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, run_sets
 from bitstill.report.table import Table
@@ -64,7 +67,12 @@ class SetReport:
 
     def findings(self, view: View) -> list[Finding]:
         """Return the answers to all claims for one kind of accuracy."""
-        return findings(self.runs, view, sizes=self.sizes, slopes=slopes(self.ratios))
+        found = findings(self.runs, view, sizes=self.sizes, slopes=slopes(self.ratios))
+        return [waiting(one, self._awaited) for one in found]
+
+    @functools.cached_property
+    def _awaited(self) -> dict[str, int]:
+        return awaited(self.runs.folder)
 
     @functools.cached_property
     def by_view(self) -> dict[View, list[Finding]]:
@@ -83,16 +91,19 @@ class SetReport:
 
     @functools.cached_property
     def tables(self) -> list[Table]:
-        """All tables, the claims first."""
-        return [
+        """All tables that have something to say, the claims first."""
+        tables = [
             claims_table(self.main_findings, view=self.view),
             tests_table(self.main_findings),
             *accuracy_tables(self.runs),
             sizes_table(self.sizes),
             noise_table(self.runs),
+            seed_noise_table(self.runs, self.view),
             *([robustness_table(self.by_view)] if len(self.runs.seeds) > 1 else []),
             seeds_table(self.runs),
+            cost_table(self.runs),
         ]
+        return [table for table in tables if table.rows]
 
     @functools.cached_property
     def figures(self) -> list[Figure]:

@@ -30,8 +30,9 @@ def all_above(
     runs: RunSet, view: View, question: Question, pairs: Sequence[tuple[str, str]]
 ) -> Question:
     """Fill a question that wants the first cell of every pair above the second."""
-    absent = missing(runs, view, list(dict.fromkeys(cell for pair in pairs for cell in pair)))
-    if absent:
+    cells = list(dict.fromkeys(cell for pair in pairs for cell in pair))
+    question = dataclasses.replace(question, cells=cells)
+    if absent := missing(runs, view, cells):
         return dataclasses.replace(question, missing=absent)
     comparisons = [_paired(runs, view, *pair) for pair in pairs]
     filled = dataclasses.replace(question, comparisons=comparisons)

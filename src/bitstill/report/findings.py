@@ -1,7 +1,8 @@
 """From comparisons to findings: correction, verdict, and what could have been detected."""
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bitstill.statistics import (
@@ -51,6 +52,7 @@ class Question:
         missing: what is not there, or nothing; then there is no answer.
         equivalence: whether an effect within the margin of zero contradicts the claim.
         band: the claim says instead that the one comparison lies within +- this.
+        cells: that the claim is about, whether they have runs or not.
     """
 
     claim: str
@@ -64,6 +66,7 @@ class Question:
     missing: str = ""
     equivalence: bool = False
     band: float | None = None
+    cells: Sequence[str] = ()
 
     @property
     def binding(self) -> Comparison:
@@ -100,8 +103,9 @@ class Finding:
         p: corrected within the letter: of the claim if the effect is positive, else against it.
         equivalence_p: of "the effect is at least 0.1 points in size"; None where not in points.
         detectable: the smallest difference that this many seeds find with 80 % probability.
-        verdict: None without at least two seeds.
+        verdict: None without at least two seeds, or while runs are awaited.
         reason: why there is no verdict, or what to know about it.
+        awaited: the runs that a verdict waits for.
     """
 
     question: Question
@@ -112,6 +116,32 @@ class Finding:
     detectable: float | None = None
     verdict: Verdict | None = None
     reason: str = ""
+    awaited: int = 0
+
+
+def waiting(finding: Finding, awaited: Mapping[str, int]) -> Finding:
+    """Return a finding without verdict and p while runs of its cells are still to come.
+
+    A verdict that is looked for after every run, until there is one, is false more often than said.
+
+    Args:
+        finding: from the runs that are there.
+        awaited: how many runs of each cell a sweep asks for and has not finished.
+    """
+    count = sum(awaited.get(cell, 0) for cell in finding.question.cells)
+    if not count:
+        return finding
+    runs = f"{count} run{'s'[: count != 1]}"
+    reason = f"the verdict waits for {runs}, so that it does not depend on when one looks"
+    return dataclasses.replace(
+        finding,
+        question=dataclasses.replace(finding.question, check_p=None),
+        p=None,
+        equivalence_p=None,
+        verdict=None,
+        reason=reason,
+        awaited=count,
+    )
 
 
 def answer(questions: Sequence[Question]) -> list[Finding]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bitstill.report.outputs import Floats, Images, logits, teacher_logits
+from bitstill.files import write_atomically
+from bitstill.reading import fits, reading
+from bitstill.report.outputs import Floats, Images, Sample, logits, teacher_logits
 from bitstill.report.published import HARD_TEMPERATURE, TEMPERATURES, TWO_TERMS
 from bitstill.report.sweeps import Run, RunSet, cell_name
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
 GRID = tuple(sorted({*np.geomspace(1, 200, 30).tolist(), *TEMPERATURES}))
 _IMAGES = 256
+_KEPT = ("measured", "limit")
 
 
 @dataclass(frozen=True)
@@ -51,18 +56,59 @@ def gradient_ratios(runs: RunSet, images: Images | None) -> list[Ratio]:
     """Measure every seed's student at T = 15 for both losses of two terms.
 
     One student is looked at for all T: its logits and its teacher's are held, only T changes, as
-    in the argument for c = T^2. Students without weights, images or teacher logits are left out.
+    in the argument for c = T^2. Students without weights, images or teacher logits are left out,
+    but for those whose ratio was kept beside the record.
     """
     sample = images.sample("train", _IMAGES) if images is not None else None
+    students = [run for loss in TWO_TERMS for run in _students(runs, loss)]
+    found = [_kept(run) or _measured(run, sample) for run in students]
+    return [one for one in found if one is not None]
+
+
+def keep_ratios(runs: Sequence[Run], targets: Sequence[Path]) -> None:
+    """Measure the ratios of finished runs and write them, each to its file.
+
+    What lies there already stays: a run's ratio does not change. Runs without weights, images or
+    teacher logits get no file.
+    """
+    wanted = [
+        (run, target)
+        for run, target in zip(runs, targets, strict=True)
+        if run.record.loss in TWO_TERMS and run.record.temperature == HARD_TEMPERATURE
+    ]
+    new = [(run, target) for run, target in wanted if not target.exists()]
+    samples: dict[str, Sample | None] = {}
+    for run, target in new:
+        if run.record.data_identity not in samples:
+            samples[run.record.data_identity] = Images(run).sample("train", _IMAGES)
+        ratio = _kept(run) or _measured(run, samples[run.record.data_identity])
+        if ratio is not None:
+            lists = {name: [getattr(ratio, name)[t] for t in GRID] for name in _KEPT}
+            write_atomically(target, json.dumps({"T": GRID, **lists}).encode() + b"\n")
+
+
+def _kept(run: Run) -> Ratio | None:
+    """Return a ratio that was measured elsewhere, where weights and images were at hand."""
+    path = run.paths.gradients
+    if not path.exists():
+        return None
+    with reading(path, "move it away"):
+        plain = json.loads(path.read_bytes())
+        if not np.allclose(plain["T"], GRID):
+            raise ValueError("it is of other temperatures")
+        if not all(fits(one, float) for name in _KEPT for one in plain[name]):
+            raise ValueError("a ratio in it is no number")
+        measured, limit = (dict(zip(GRID, plain[name], strict=True)) for name in _KEPT)
+    return Ratio(run.record.loss, run.record.seed, measured, limit)
+
+
+def _measured(run: Run, sample: Sample | None) -> Ratio | None:
     if sample is None:
-        return []
-    found = []
-    for loss in TWO_TERMS:
-        for run in _students(runs, loss):
-            student, teacher = logits(run, sample.images), _teacher_logits(run, sample.indices)
-            if student is not None and (teacher is not None or loss == "gt_soft_hard"):
-                found.append(_measure(run, student, teacher, sample.labels))
-    return found
+        return None
+    student, teacher = logits(run, sample.images), _teacher_logits(run, sample.indices)
+    if student is None or (teacher is None and run.record.loss != "gt_soft_hard"):
+        return None
+    return _measure(run, student, teacher, sample.labels)
 
 
 def _students(runs: RunSet, loss: str) -> list[Run]:

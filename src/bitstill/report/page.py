@@ -21,7 +21,7 @@ _SECTIONS = (
     ("noise", "Learning curves and epoch noise", ("noise",), ("curves",)),
     ("distillation", "Distillation", (), ("flow", "soft-target", "gradients", "calibration")),
     ("quantization", "Quantization", (), ("weight",)),
-    ("seeds", "Every seed", ("seeds",), ()),
+    ("seeds", "Every seed", ("seeds", "cost"), ()),
 )
 
 

@@ -236,7 +236,7 @@ def soft_weight_rule(record: RunRecord) -> str | None:
     if record.loss not in TWO_TERMS or record.temperature is None:
         return None
     values = {
-        key: "T^2" if value == record.temperature**2 else value
+        key: "T^2" if value is not True and value == record.temperature**2 else value  # at T = 1
         for key, value in record.config["soft_weight"].items()
     }
     return json.dumps(values, sort_keys=True)

@@ -11,6 +11,7 @@ from bitstill.statistics.comparisons import (
     holm,
     intersection_union_p,
     paired_difference,
+    seeds_needed,
     smallest_detectable,
 )
 from bitstill.statistics.images import mcnemar_p, two_way_bootstrap_interval
@@ -31,6 +32,7 @@ __all__ = [
     "mcnemar_p",
     "mean_interval",
     "paired_difference",
+    "seeds_needed",
     "smallest_detectable",
     "two_way_bootstrap_interval",
     "verdict",

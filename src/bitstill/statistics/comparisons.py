@@ -125,3 +125,25 @@ def smallest_detectable(error: float, df: float, *, alpha: float, power: float) 
         return math.inf
     critical = special.stdtrit(df, 1 - alpha / 2)
     return error * float(special.nctdtrinc(df, 1 - power, critical))
+
+
+def seeds_needed(difference: float, deviation: float, *, alpha: float, power: float) -> int:
+    """Return how many pairs a paired t test takes to find a difference with a given probability.
+
+    The smallest n with :func:`smallest_detectable` (s / sqrt(n), n - 1) at most the difference.
+
+    Args:
+        difference: to find, above 0.
+        deviation: s, the standard deviation of single differences.
+        alpha: two-sided level.
+        power: the probability.
+    """
+
+    def enough(n: int) -> bool:
+        error = deviation / math.sqrt(n)
+        return smallest_detectable(error, n - 1, alpha=alpha, power=power) <= difference
+
+    high = 2
+    while not enough(high):
+        high *= 2
+    return next(n for n in range(max(2, high // 2), high + 1) if enough(n))

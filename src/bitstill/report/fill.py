@@ -1,0 +1,91 @@
+"""Tables of a report inside a Markdown page that somebody writes: its places are filled anew."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+from bitstill.errors import UserError, nearest
+from bitstill.files import write_atomically
+from bitstill.report.content import Report, SetReport
+from bitstill.report.cost import official_table
+from bitstill.report.progress import progress_table
+from bitstill.report.table import to_markdown
+from bitstill.report.variants import variants_table
+from bitstill.statistics import Verdict
+
+NAMES = (
+    *(
+        "progress",
+        "verdicts",
+        "claims",
+        "tests",
+        "robustness",
+        "table1",
+        "table2",
+        "table3",
+        "table4",
+    ),
+    *("sizes", "noise", "noise-seeds", "seeds", "cost", "official", "open"),
+)
+_PLACE = re.compile(r"(<!-- report: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def fill_page(path: Path, report: Report) -> None:
+    """Write the tables of a report's first set between the marks of a Markdown page.
+
+    The place ``open`` is for what later sweeps change against the first.
+
+    Raises:
+        UserError: the page cannot be read or written, has no places, or one of an unknown name.
+    """
+    try:
+        write_atomically(path, filled(path.read_text(encoding="utf-8"), report).encode())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--fill: {path} cannot be filled ({error}): give another page") from error
+
+
+def filled(text: str, report: Report) -> str:
+    """Return a page's text with what stands between its marks replaced."""
+    unknown = [name for _, name, *_ in _PLACE.findall(text) if name not in NAMES]
+    if unknown:
+        raise UserError(
+            f"--fill: the page asks for {unknown[0]}{nearest(unknown[0], NAMES)}; there are "
+            + ", ".join(NAMES)
+        )
+    if not _PLACE.search(text):
+        raise UserError(
+            "--fill: the page has no place for a table: give it '<!-- report: table1 -->' on a "
+            "line, and below it '<!-- end -->'"
+        )
+    parts = _parts(report.sets[0]) | _open(report)
+    return _PLACE.sub(lambda found: f"{found[1]}\n{parts[found[2]]}\n{found[4]}", text)
+
+
+def _parts(one: SetReport) -> dict[str, str]:
+    """Return all that a place may ask for, as Markdown, by name."""
+    more = [progress_table(one.runs.folder), official_table(one.runs)]
+    found = {table.name: to_markdown(table) for table in [*one.tables, *more]}
+    found["verdicts"] = _verdicts(one)
+    return dict.fromkeys(NAMES, "No run of it is finished yet.\n") | found
+
+
+def _open(report: Report) -> dict[str, str]:
+    """Return the table of what later sweeps change; nothing without later sweeps."""
+    later = report.folders[1:]
+    changed = [one.runs for one in report.sets if one.runs.folder in later]
+    if not changed:
+        return {}
+    title = "; ".join(progress_table(folder).title for folder in later)
+    study = report.sets[0].runs
+    return {"open": to_markdown(variants_table(study, changed, title=title))}
+
+
+def _verdicts(one: SetReport) -> str:
+    """Return a sentence that counts the verdicts."""
+    found = one.main_findings
+    verdicts = [finding.verdict for finding in found if not finding.awaited]
+    counts = [f"{verdicts.count(word)} {word}" for word in get_args(Verdict)]
+    waiting = sum(finding.awaited > 0 for finding in found)
+    none = [f"{verdicts.count(None)} without a verdict"] if None in verdicts else []
+    parts = ", ".join([*counts, *none, *([f"{waiting} waiting for runs"] if waiting else [])])
+    return f"Of {len(found)} published statements: {parts}.\n"

@@ -1,0 +1,109 @@
+"""What of a sweep is kept in a repository: records, curves and per-image results, no weights."""
+
+import platform
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from bitstill.errors import UserError
+from bitstill.files import write_atomically
+from bitstill.reading import reading
+from bitstill.report.gradients import keep_ratios
+from bitstill.report.sweeps import HARD, Run, read_sweep
+from bitstill.runs import RunPaths
+from bitstill.status import manifest
+
+# Settings whose values are folders of one machine, as they stand in `.hydra/overrides.yaml`.
+_FOLDER = re.compile(r"\+*(paths\..+|(.+\.)?(path|dir|cache))")
+
+
+def keep(sweep: Path, target: Path) -> int:
+    """Copy what a report needs of a sweep's finished runs; again to bring it up to date.
+
+    Of the first finished ``hard`` student at T = 15 the packed file is copied, too.
+
+    Args:
+        sweep: the folder of a sweep, which may be running.
+        target: a folder; what else lies there stays.
+
+    Returns:
+        How many runs are kept.
+
+    Raises:
+        UserError: the sweep has no runs, the target is the sweep itself or cannot be written, or
+            a text names this machine.
+    """
+    if sweep.resolve() == target.resolve():
+        raise UserError(f"{target} is the sweep itself: give another folder to keep its records in")
+    done = [run for run in read_sweep(sweep) if run.done]
+    texts = {path: text for run in done for path, text in _texts(run, target)}
+    if manifest(sweep).exists():
+        texts[manifest(target)] = manifest(sweep).read_text()
+    for path, text in texts.items():
+        _refuse_names(path, text, [Path.home(), Path.cwd(), sweep.resolve()])
+    try:
+        _write(done, texts, target)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written ({error}): give another folder") from error
+    return len(done)
+
+
+def _write(done: Sequence[Run], texts: Mapping[Path, str], target: Path) -> None:
+    for run in done:
+        place = _place(run, target)
+        place.directory.mkdir(parents=True, exist_ok=True)
+        _copy(run.paths.correctness, place.correctness)
+    for path, text in texts.items():  # the record of a run is the last of its files
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+    keep_ratios(done, [_place(run, target).gradients for run in done])
+    hard = [run for run in done if run.record.cell == HARD and run.paths.packed.exists()]
+    for number, run in enumerate(sorted(hard, key=lambda run: run.record.seed)):
+        packed = _place(run, target).packed
+        if number == 0:
+            _copy(run.paths.packed, packed)
+        else:
+            packed.unlink(missing_ok=True)
+
+
+def _place(run: Run, target: Path) -> RunPaths:
+    return RunPaths(target / run.paths.directory.name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.exists():
+        write_atomically(target, source.read_bytes())
+
+
+def _texts(run: Run, target: Path) -> Iterator[tuple[Path, str]]:
+    """Return the texts of a run that are kept, with the folders in its arguments left open."""
+    place = _place(run, target)
+    for name in ("overrides", "metrics", "record"):
+        source: Path = getattr(run.paths, name)
+        if source.exists():
+            with reading(source, "move it away"):
+                text = source.read_text()
+                text = _without_folders(text) if name == "overrides" else text
+            yield getattr(place, name), text
+
+
+def _without_folders(arguments: str) -> str:
+    """Replace the folders in a YAML list of command-line arguments by FOLDER."""
+    pairs = [str(one).partition("=") for one in yaml.safe_load(arguments)]
+    opened = [
+        f"{key}=FOLDER" if _FOLDER.fullmatch(key) else f"{key}{equals}{value}"
+        for key, equals, value in pairs
+    ]
+    return yaml.safe_dump(opened, allow_unicode=True, width=1_000_000)
+
+
+def _refuse_names(path: Path, text: str, folders: Sequence[Path]) -> None:
+    """See that a text names neither this machine nor its folders."""
+    named = [str(folder) for folder in folders if len(folder.parts) > 1 and str(folder) in text]
+    host = platform.node()
+    if host and re.search(rf"\b{re.escape(host)}\b", text):
+        named.append(host)
+    if named:
+        raise UserError(f"{path.name} of {path.parent.name} names {named[0]}: nothing was kept")

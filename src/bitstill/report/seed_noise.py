@@ -1,0 +1,59 @@
+"""Seed noise: how far runs that differ in seed alone lie apart, and what that costs in seeds."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from statistics import fmean, variance
+
+from bitstill.report.sweeps import LOSSES, STATISTICS, RunSet, View
+from bitstill.report.table import NOT_APPLICABLE, Table
+from bitstill.statistics import ALPHA, POWER, seeds_needed
+
+GAP = 0.5
+"""Points: about the published gaps between temperatures."""
+
+
+def seed_noise_table(runs: RunSet, view: View) -> Table:
+    """Return the noise over seeds of each loss, and how many seeds find a small difference.
+
+    Args:
+        runs: that may be compared.
+        view: its selection of an epoch is taken, with each kind of batch norm statistics.
+    """
+    rows = [
+        [loss, name, *_numbers(_cells(runs, loss, View(kind, view.selection)))]
+        for loss in LOSSES
+        if any(cell.startswith(f"{loss} ") for cell in runs.cells)
+        for kind, name in STATISTICS.items()
+    ]
+    caption = (
+        f"In points, {view.label.partition(',')[0]}. deviation: standard deviation over seeds, "
+        "pooled over the temperatures of a loss. of a difference: of two temperatures of one seed, "
+        "pooled over their pairs; it is what a paired test has to see through. seeds: how many of "
+        f"them find a difference of {GAP:g} points with {100 * POWER:.0f} % probability, in one "
+        f"paired t test at {100 * ALPHA:.0f} %. An estimate from few runs is itself uncertain."
+    )
+    header = ("loss", "batch norm", "runs", "deviation", "of a difference", "seeds")
+    title = f"Seed noise, and the seeds that a difference of {GAP:g} points takes"
+    return Table("noise-seeds", title, caption, header, rows, labels=2)
+
+
+def _cells(runs: RunSet, loss: str, view: View) -> list[dict[int, float]]:
+    names = [cell for cell in runs.cells if cell.startswith(f"{loss} ")]
+    return [values for cell in names if (values := runs.percents(cell, view))]
+
+
+def _numbers(cells: Sequence[Mapping[int, float]]) -> list[str]:
+    count = str(sum(map(len, cells)))
+    alone = [variance(values.values()) for values in cells if len(values) > 1]
+    pairs = [_differences(*pair) for pair in itertools.combinations(cells, 2)]
+    paired = [variance(values) for values in pairs if len(values) > 1]
+    deviation = f"{fmean(alone) ** 0.5:.2f}" if alone else "too few runs"
+    if not paired:
+        return [count, deviation, "too few runs", NOT_APPLICABLE]
+    difference = fmean(paired) ** 0.5
+    needed = seeds_needed(GAP, difference, alpha=ALPHA, power=POWER)
+    return [count, deviation, f"{difference:.2f}", str(needed)]
+
+
+def _differences(first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:
+    return [first[seed] - second[seed] for seed in first.keys() & second.keys()]

@@ -1,0 +1,131 @@
+"""Tables inside a Markdown page of somebody's own."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from bitstill.cli import app
+from bitstill.errors import UserError
+from bitstill.report.content import Report, build
+from bitstill.report.fill import filled
+from bitstill.report.sweeps import read_sweep
+from bitstill.runs import RunPaths
+from bitstill.status import Expected, write_manifest
+
+PAGE = "# Mine\n\n<!-- report: {} -->\nold\n<!-- end -->\n\nMy words.\n"
+CELLS = [("teacher", None), ("hard", 15.0), ("soft", 10.0), ("soft", 15.0)]
+
+
+def percent(loss: str, temperature: float | None, seed: int) -> float:
+    return 88 + len(loss) / 10 + seed
+
+
+@pytest.fixture
+def sweep(write_sweep: Callable[..., Path], tmp_path: Path) -> Path:
+    return write_sweep(tmp_path / "sweep", percent, seeds=range(3), cells=CELLS)
+
+
+def asked_for(sweep: Path, *more: str) -> Report:
+    """Report on a sweep that asks for its runs and for more."""
+    names = [(f"{run.record.cell} seed {run.record.seed}", run) for run in read_sweep(sweep)]
+    there = [Expected(name, run.record.identity, 8, run.paths) for name, run in names]
+    absent = [Expected(name, name, 8, RunPaths(sweep / name)) for name in more]
+    write_manifest(sweep, [*there, *absent])
+    return build([sweep])
+
+
+def test_a_place_is_filled_and_the_rest_stays(sweep: Path) -> None:
+    text = filled(PAGE.format("table1"), build([sweep]))
+    assert text.startswith("# Mine\n\n<!-- report: table1 -->\n\n**Table 1: teacher")
+    assert text.endswith("|\n\n<!-- end -->\n\nMy words.\n")
+    assert "old" not in text
+    assert filled(text, build([sweep])) == text
+
+
+def test_the_command_fills_a_page(sweep: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.format("progress"))
+    arguments = ["report", str(sweep), "--fill", str(page), "--output", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert "**12 of 12 runs are finished**" in page.read_text()
+
+
+def test_what_is_not_there_yet_is_said(sweep: Path) -> None:
+    assert "No run of it is finished yet." in filled(PAGE.format("table3"), build([sweep]))
+
+
+def test_an_unknown_table_is_refused(sweep: Path) -> None:
+    with pytest.raises(UserError, match=r"asks for tabel1; did you mean table1\?; there are prog"):
+        filled(PAGE.format("tabel1"), build([sweep]))
+
+
+def test_a_page_without_a_place_is_refused(sweep: Path) -> None:
+    with pytest.raises(UserError, match="the page has no place for a table: give it"):
+        filled("# Mine\n", build([sweep]))
+
+
+def test_a_page_that_is_not_there_is_refused(sweep: Path, tmp_path: Path) -> None:
+    arguments = ["report", str(sweep), "--fill", str(tmp_path / "none.md")]
+    error = CliRunner().invoke(app, arguments).exception
+    assert isinstance(error, UserError)
+    assert "none.md cannot be filled" in str(error)
+
+
+def test_progress_counts_what_the_sweep_asks_for(sweep: Path) -> None:
+    text = filled(PAGE.format("progress"), asked_for(sweep, "soft T=15 seed 3", "soft T=50 seed 0"))
+    assert "**12 of 14 runs are finished**" in text
+    assert "| soft T=15 | 3 | 4 |\n" in text
+    assert "| soft T=50 | 0 | 1 |\n" in text
+
+
+def test_a_verdict_waits_for_the_runs_of_its_cells_alone(sweep: Path) -> None:
+    before = {one.question.name: one for one in build([sweep]).sets[0].main_findings}
+    [one] = asked_for(sweep, "soft T=15 seed 3", "soft_hard T=15 seed 0").sets
+    after = {one.question.name: one for one in one.main_findings}
+    soft, teacher = "soft at T = 15 above hard", "teacher above the student (hard, T = 15)"
+    assert before[soft].verdict is not None
+    assert (after[soft].verdict, after[soft].p, after[soft].awaited) == (None, None, 1)
+    assert after[soft].effect == before[soft].effect
+    assert after[teacher] == before[teacher]
+    assert after["soft_hard at T = 15 above hard"].awaited == 1
+    text = filled(PAGE.format("claims"), asked_for(sweep))
+    assert "| (e) soft at T = 15 above hard | waits for 1 run | 0.40 |" in text
+
+
+def test_open_questions_are_against_the_study_at_15(
+    write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Made-up runs of a low T, another quantizer and another c, each 1 to 2 points below."""
+    cells = [("hard", 15.0), ("soft", 15.0), ("soft_hard", 15.0)]
+    study = write_sweep(tmp_path / "study", percent, seeds=range(3), cells=cells)
+
+    def lower(loss: str, temperature: float | None, seed: int) -> float:
+        return percent(loss, temperature, seed) - 1 - seed / 2
+
+    low = write_sweep(tmp_path / "open", lower, seeds=range(2), cells=[("soft", 2.0)])
+    for cell, changes in (
+        (("hard", 15.0), {"quantizer": {"method": "dorefa", "weight_bits": None}}),
+        (("soft_hard", 15.0), {"soft_weight": {"_target_": "losses.constant_weight", "value": 1}}),
+    ):
+        made = write_sweep(tmp_path / cell[0], lower, seeds=range(2), cells=[cell])
+        for path in made.glob("*/run.json"):
+            plain = json.loads(path.read_text())
+            plain["config"] |= changes
+            plain["identity"] += "-changed"
+            path.write_text(json.dumps(plain))
+            path.parent.rename(low / path.parent.name)
+    text = filled(PAGE.format("open"), build([study, low]))
+    limits = stats.t.interval(0.95, 1, -1.25, stats.sem([-1.0, -1.5]))
+    effect = f"-1.25 [{limits[0]:+.2f}, {limits[1]:+.2f}] | 2 |"
+    assert "**6 of 6 runs are finished**" in text
+    rows = [line for line in text.splitlines() if line.endswith("| 2 |")]
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| T = 2",
+        "| c constant, value 1",
+        "| quantizer.method = dorefa, quantizer.weight_bits = null",
+    ]
+    assert all(row.endswith(effect) for row in rows)

@@ -1,0 +1,166 @@
+"""What of a sweep is kept in a repository."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from bitstill.cli import app
+from bitstill.errors import UserError
+from bitstill.report.content import build
+from bitstill.report.gradients import GRID, Ratio, gradient_ratios
+from bitstill.report.keep import keep
+from bitstill.report.sweeps import read_sweep
+from bitstill.runs import RunPaths
+from bitstill.status import Expected, manifest, write_manifest
+
+CELLS = [("teacher", None), ("hard", 15.0), ("soft_hard", 15.0)]
+ARGUMENTS = """\
+- loss=hard
+- data.path=../my/digits
+- '+paths.output=/mine: out'
+- name=made
+- data.xpath=kept
+"""
+
+
+def percent(loss: str, temperature: float | None, seed: int) -> float:
+    return 88 + len(loss) / 10 + seed
+
+
+@pytest.fixture
+def sweep(write_sweep: Callable[..., Path], tmp_path: Path) -> Path:
+    """A sweep with all files that a run may leave."""
+    folder = write_sweep(tmp_path / "sweep", percent, seeds=range(2), cells=CELLS)
+    for path in folder.glob("*/run.json"):
+        paths = RunPaths(path.parent)
+        paths.overrides.parent.mkdir()
+        paths.overrides.write_text(ARGUMENTS)
+        for file in (paths.weights, paths.checkpoint, paths.packed, paths.lock, paths.composed):
+            file.write_bytes(b"heavy")
+        (paths.directory / "train.log").write_text("said")
+    records = [run.record for run in read_sweep(folder)]
+    names = {"teacher": "teacher", "student": "student"}
+    write_manifest(
+        folder,
+        [
+            Expected(
+                f"{names[one.model]} seed {one.seed}",
+                one.identity,
+                8,
+                RunPaths(folder / f"{number}"),
+            )
+            for number, one in enumerate(records)
+        ],
+    )
+    return folder
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_records_are_kept_and_one_packed_student(sweep: Path, tmp_path: Path) -> None:
+    target = tmp_path / "kept"
+    result = CliRunner().invoke(app, ["keep", str(sweep), str(target)])
+    assert result.exit_code == 0, result.output
+    assert "6 finished runs kept" in result.output
+    runs = [path.parent.name for path in sweep.glob("*/run.json")]
+    names = ("run.json", "metrics.csv", "correctness.npz", ".hydra/overrides.yaml")
+    expected = {f"{run}/{name}" for run in runs for name in names}
+    assert files(target) == expected | {"sweep.json", "hard-15.0-0/student.bitstill"}
+    assert {
+        path.read_bytes() == (sweep / path.relative_to(target)).read_bytes()
+        for path in target.rglob("*.npz")
+    } == {True}
+    assert manifest(target).read_text() == manifest(sweep).read_text()
+
+
+def test_folders_in_arguments_are_left_open(sweep: Path, tmp_path: Path) -> None:
+    keep(sweep, tmp_path / "kept")
+    [run] = [run for run in read_sweep(tmp_path / "kept") if run.record.cell == "teacher"][:1]
+    words = [
+        "loss=hard",
+        "data.path=FOLDER",
+        "+paths.output=FOLDER",
+        "name=made",
+        "data.xpath=kept",
+    ]
+    assert run.command == " ".join(["bitstill", "train", *words])
+
+
+def test_unfinished_runs_are_kept_once_they_are_finished(
+    sweep: Path, write_run: Callable[..., RunPaths], tmp_path: Path
+) -> None:
+    target = tmp_path / "kept"
+    failed = write_run(sweep, "soft", 15.0, 0, 90.0, status="failed")
+    assert keep(sweep, target) == 6
+    assert not (target / failed.directory.name).exists()
+    plain = json.loads(failed.record.read_text())
+    failed.record.write_text(json.dumps(plain | {"status": "done"}))
+    before = files(target)
+    assert keep(sweep, target) == 7
+    assert before < files(target)
+
+
+def test_a_report_on_what_is_kept_says_the_same(sweep: Path, tmp_path: Path) -> None:
+    keep(sweep, tmp_path / "kept")
+    [ours], [kept] = build([sweep]).sets, build([tmp_path / "kept"]).sets
+    assert [one.rows for one in ours.tables] == [one.rows for one in kept.tables]
+
+
+def test_measured_gradients_are_kept(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratios = {seed: {t: (1 + seed) / t**2 for t in GRID} for seed in range(2)}
+
+    def measured(run: object, sample: object) -> Ratio:
+        seed = run.record.seed  # type: ignore[attr-defined]
+        return Ratio("soft_hard", seed, ratios[seed], ratios[seed])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bitstill.report.gradients._measured", measured)
+        keep(sweep, tmp_path / "kept")
+    [kept] = build([tmp_path / "kept"]).sets
+    found = gradient_ratios(kept.runs, None)
+    assert [one.measured for one in found] == list(ratios.values())
+    [claim] = [
+        one for one in kept.main_findings if one.question.name.startswith("soft_hard: ratio")
+    ]
+    assert claim.effect is not None
+    assert claim.effect.estimate == pytest.approx(0)
+    assert claim.n == 2
+
+
+def test_gradients_of_other_temperatures_are_refused(sweep: Path) -> None:
+    path = RunPaths(sweep / "soft_hard-15.0-0").gradients
+    path.write_text(json.dumps({"T": (np.array(GRID) + 1).tolist(), "measured": [], "limit": []}))
+    with pytest.raises(UserError, match=r"gradients.json cannot be read .*other temperatures"):
+        gradient_ratios(build([sweep]).sets[0].runs, None)
+
+
+@pytest.mark.parametrize("name", ["folder", "home", "host"])
+def test_what_names_this_machine_is_refused(
+    sweep: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setattr("platform.node", lambda: "alpha-7")
+    text = {"folder": str(sweep), "home": "/home/somebody/x", "host": "run on alpha-7"}[name]
+    (sweep / "hard-15.0-0" / "metrics.csv").write_text(text)
+    with pytest.raises(UserError, match=r"metrics.csv of hard-15.0-0 names .*nothing was kept"):
+        keep(sweep, tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_sweep_is_not_kept_in_itself(sweep: Path) -> None:
+    with pytest.raises(UserError, match="is the sweep itself"):
+        keep(sweep, sweep)
+
+
+def test_damaged_arguments_are_one_line(sweep: Path, tmp_path: Path) -> None:
+    RunPaths(sweep / "hard-15.0-0").overrides.write_text("- [a")
+    with pytest.raises(UserError, match=r"overrides.yaml cannot be read .*: move it away"):
+        keep(sweep, tmp_path / "kept")
