@@ -148,6 +148,18 @@ def small() -> tuple[str, ...]:
     return SMALL
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute in one thread; torch is seeded with 0."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def few_images(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """Choose 180 training and 40 test digits: an epoch in a fraction of a second."""

@@ -27,17 +27,11 @@ from bitstill.integer import integer_network
 from bitstill.models import Network, Student, StudentBlock, Teacher, to_input
 from bitstill.quantizers import Quantizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Array = NDArray[np.float64]
 Model = type[Teacher] | type[Student]
 MODELS: list[Model] = [Teacher, Student]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def some_images(count: int, seed: int = 0) -> Tensor:

@@ -1,6 +1,5 @@
 """The training block in C against the plain path in float64, whose sums are exact enough."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -16,19 +15,14 @@ from bitstill.models import Student, StudentBlock, to_input
 from bitstill.quantizers import Quantizer, quantize_activation, quantize_weight_mean_scaled
 from bitstill.topology import TOPOLOGY, Layer
 
-pytestmark = pytest.mark.skipif(not training_available(), reason="there is no C kernel")
+pytestmark = [
+    pytest.mark.skipif(not training_available(), reason="there is no C kernel"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 MOMENTUM, EPSILON = 0.25, 1e-3
 SIDES = (32, 16, 16, 8, 8, 4, 4)
 LAYERS = [pytest.param(*pair, id=pair[0].name) for pair in zip(TOPOLOGY, SIDES, strict=True)]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Inputs(NamedTuple):

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -24,19 +23,12 @@ from bitstill.models import (
 from bitstill.quantizers import Quantizer
 from bitstill.topology import TOPOLOGY, Layer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Array = NDArray[np.float64]
 Model = type[Teacher] | type[Student]
 MODELS: list[Model] = [Teacher, Student]
 MOMENTUM, EPSILON = 0.01, 1e-3
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 def numpy(tensor: Tensor | None) -> Array:

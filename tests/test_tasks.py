@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -26,14 +26,7 @@ from bitstill.models import Network, Student, Teacher
 from bitstill.schema import ScheduleConfig
 from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask, adam
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def schedule(**changes: Any) -> ScheduleConfig:
