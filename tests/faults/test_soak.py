@@ -15,13 +15,15 @@ RUNS = int(os.environ.get("BITSTILL_TEST_SOAK", "12"))
 # One epoch; each run reads the images and the logits of one teacher.
 RUN = ("loss=soft", "schedule.epochs=1", "teacher.schedule.epochs=1")
 
+FAIL = "schedule.learning_rates=[1e37,1e37,1e37]"
+
 # Near the end of each run, always at the same place: its process measures itself and its parent,
 # which is the sweep's where runs have processes of their own.
 MEASURE = """
 import gc, os, sys
 
 def measure(event, arguments):
-    if event == "os.rename" and str(arguments[1]).endswith("student.bitstill"):
+    if event == "os.rename" and str(arguments[1]).endswith(os.environ["AT"]):
         gc.collect()
         for number in (os.getpid(), os.getppid()):
             with open(f"/proc/{number}/status") as file:
@@ -41,14 +43,16 @@ class Measured(NamedTuple):
     threads: int
 
 
-def soaked(place: Any, folder: Path, *arguments: str) -> dict[int, list[Measured]]:
-    """Do the runs; return what was measured, by process."""
+def soaked(
+    place: Any, folder: Path, *arguments: str, at: str = "student.bitstill"
+) -> dict[int, list[Measured]]:
+    """Do the runs; return what was measured whenever a file was written, by process."""
     folder.mkdir()
-    environment = place.hooked(MEASURE, MEASURED=str(folder))
+    environment = place.hooked(MEASURE, MEASURED=str(folder), AT=at)
     seeds = f"seed=range(0,{RUNS})"
     code, _, err = place.run("-m", *RUN, seeds, *arguments, env=environment)
-    assert code == 0, err
-    assert f"[{RUNS}/{RUNS} done]" in err
+    assert code == (1 if FAIL in arguments else 0), err
+    assert f"[{RUNS} failed]" if FAIL in arguments else f"[{RUNS}/{RUNS} done]" in err
     return {
         int(file.name): [
             Measured(*(int(number) for number in line.split()))
@@ -80,3 +84,10 @@ def test_runs_in_parallel(place: Any, tmp_path: Path, parallel: tuple[str, ...])
     assert sum(len(one) for one in measured.values()) == 2 * RUNS
     for one in measured.values():
         does_not_grow(one)
+
+
+def test_runs_that_fail(place: Any, tmp_path: Path) -> None:
+    """A sweep keeps their errors to its end, but not what they worked with."""
+    [measured] = soaked(place, tmp_path / "measured", "loss=hard", FAIL, at="run.json").values()
+    assert len(measured) == 2 * RUNS, "as they begin and as they fail"
+    does_not_grow(measured[1::2])
