@@ -62,10 +62,10 @@ class Place:
         self.processes.append(process)
         return process
 
-    def run(self, *arguments: str, **options: Any) -> tuple[int, str, str]:
+    def run(self, *arguments: str, seconds: float = 300, **options: Any) -> tuple[int, str, str]:
         """Run ``bitstill train`` to its end: exit code, stdout, stderr."""
         process = self.start(*arguments, **options)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=seconds)
         return process.returncode, out, err
 
     def hooked(self, code: str, **variables: str) -> dict[str, str]:

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-pytestmark = pytest.mark.slow
-
 RUNS = int(os.environ.get("BITSTILL_TEST_SOAK", "12"))
+SECONDS = 240 + 5 * RUNS  # until it is given up
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 60)]
+
 # One epoch; each run reads the images and the logits of one teacher.
 RUN = ("loss=soft", "schedule.epochs=1", "teacher.schedule.epochs=1")
 
@@ -50,7 +52,7 @@ def soaked(
     folder.mkdir()
     environment = place.hooked(MEASURE, MEASURED=str(folder), AT=at)
     seeds = f"seed=range(0,{RUNS})"
-    code, _, err = place.run("-m", *RUN, seeds, *arguments, env=environment)
+    code, _, err = place.run("-m", *RUN, seeds, *arguments, seconds=SECONDS, env=environment)
     assert code == (1 if FAIL in arguments else 0), err
     assert f"[{RUNS} failed]" if FAIL in arguments else f"[{RUNS}/{RUNS} done]" in err
     return {
