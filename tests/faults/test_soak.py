@@ -66,7 +66,7 @@ def soaked(
 
 
 def does_not_grow(measured: list[Measured]) -> None:
-    """Compare the last half with the run before it; Hydra keeps a configuration a run: 0.17 MiB."""
+    """Compare the last half with the run before it; Hydra keeps a configuration a run: 0.19 MiB."""
     middle, *later = measured[len(measured) // 2 :]
     print(f"{len(measured)} runs: from {middle} to {later[-1]}")  # noqa: T201  # shown by -s
     assert max(one.handles for one in later) <= middle.handles
