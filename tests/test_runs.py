@@ -1,11 +1,14 @@
 """Record and files of a run."""
 
 import dataclasses
+import io
 import math
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bitstill import runs
@@ -181,10 +184,19 @@ def test_a_cell_is_a_runs_entry_seeds_aside() -> None:
     assert record(model="teacher", loss="hard", temperature=None).cell == "teacher"
 
 
-@pytest.mark.parametrize("content", [b"junk", b"PK\x03\x04junk"])
+def pickled() -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **{"running/last": np.array([{}])})  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"junk", b"PK\x03\x04junk", pickled(), pickle.dumps([1])])
 def test_damaged_results_are_one_line(tmp_path: Path, content: bytes) -> None:
     paths = RunPaths(tmp_path)
     record(images={"test": 8}).write(paths)
     paths.correctness.write_bytes(content)
-    with pytest.raises(UserError, match=r"correctness.npz cannot be read .*: move it away"):
+    with pytest.raises(
+        UserError, match=r"correctness.npz cannot be read .*: move it away"
+    ) as caught:
         runs.read_correctness(paths)
+    assert "pickle" not in str(caught.value), "advice of NumPy's that nobody should follow"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from hydra._internal import hydra as startup
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -81,18 +82,26 @@ def _resolved(parent: Any, key: Any) -> Any:
         return None
 
 
-@contextmanager
-def guarded() -> Iterator[None]:
-    """Let Hydra compose nothing that :func:`check_hydra` refuses."""
-    original = ConfigLoaderImpl.load_configuration
+class GuardedLoader(ConfigLoaderImpl):
+    """Composes nothing that :func:`check_hydra` refuses.
 
-    def load(self: ConfigLoaderImpl, *arguments: Any, **options: Any) -> DictConfig:
-        config = original(self, *arguments, **options)
+    Hydra hands its loader to the processes of a sweep, which compose their runs themselves, perhaps
+    hours later, from files that may have changed: the check goes with it.
+    """
+
+    def load_configuration(self, *arguments: Any, **options: Any) -> DictConfig:
+        """Compose as Hydra does, and check."""
+        config = super().load_configuration(*arguments, **options)
         check_hydra(config.hydra)
         return config
 
-    ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]  # no hook is there
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Let Hydra start with a :class:`GuardedLoader`."""
+    original = startup.ConfigLoaderImpl  # type: ignore[attr-defined]  # not exported, and no hook
+    startup.ConfigLoaderImpl = GuardedLoader  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        ConfigLoaderImpl.load_configuration = original  # type: ignore[method-assign]
+        startup.ConfigLoaderImpl = original  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
-"""Freed memory stays with the process."""
+"""Freed memory stays with the process, until a run fails."""
 
 import ctypes
+import gc
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 _NEVER = 2**31 - 1
@@ -20,3 +21,15 @@ def keep_freed_memory() -> None:
         return
     mallopt(_MMAP_MAX, 0)  # large pieces come from the heap too
     mallopt(_TRIM_THRESHOLD, _NEVER)
+
+
+def give_back_freed_memory() -> None:
+    """Return to the system what :func:`keep_freed_memory` has kept.
+
+    A run that has asked for too much would leave the process no room for the next one.
+    """
+    gc.collect()  # a network and what trains it refer to each other
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return

@@ -26,8 +26,14 @@ def reading(path: Path, advice: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # damage shows in any way
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path} cannot be read ({reason}): {advice}") from error
+        raise UserError(f"{path} cannot be read ({_reason(error)}): {advice}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "allow_pickle" in text:  # NumPy's advice, which nobody should follow
+        return "it holds something else than plain arrays"
+    return text[:200] or type(error).__name__
 
 
 def fits(value: Any, annotation: Any) -> bool:

@@ -27,7 +27,7 @@ from bitstill.files import write_atomically
 from bitstill.identity import identity, portable, teacher_of
 from bitstill.interrupts import Interrupts
 from bitstill.loggers.callback import DONE, FAILED, INTERRUPTED, Loggers, log_again
-from bitstill.memory import keep_freed_memory
+from bitstill.memory import give_back_freed_memory, keep_freed_memory
 from bitstill.models import Network, to_input
 from bitstill.portable import portable_text
 from bitstill.recorder import Recorder
@@ -66,25 +66,36 @@ def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunR
     Raises:
         UserError: something in the configuration does not fit the data, the machine or the folder.
     """
-    paths = RunPaths(directory)
+    try:
+        return _run(config, RunPaths(directory), progress=progress)
+    except Exception as error:
+        # Hydra keeps it to the sweep's end; network, images and their files need not stay as long.
+        traceback.clear_frames(error.__traceback__)
+        give_back_freed_memory()
+        raise
+
+
+def _run(config: TrainConfig, paths: RunPaths, *, progress: bool) -> RunRecord:
     if (found := finished_record(config, paths)) is not None:
         return found
     keep_freed_memory()
-    stored = config.data.load()
+    data = config.data.load()
+    fit = functools.partial(_fit_run, config, data, progress=progress)
+    return _settle(config, data, paths, fit)
 
-    def fit(paths: RunPaths) -> None:
-        device = _device(config)
-        data = _on(device, stored)
-        if config.is_teacher:
-            _publish(_teacher(config, data, progress=progress), paths)
-            log_again(config, paths, data)
-            return
-        logits = None
-        if config.needs_teacher:
-            logits = _teacher_logits(teacher_of(config), data, progress=progress).to(device)
-        _fit(config, data, logits, paths, progress=progress)
 
-    return _settle(config, stored, paths, fit)
+# No closure: the frames of an error keep one, and with it what it refers to.
+def _fit_run(config: TrainConfig, data: ImageData, paths: RunPaths, *, progress: bool) -> None:
+    device = _device(config)
+    data = _on(device, data)
+    if config.is_teacher:
+        _publish(_teacher(config, data, progress=progress), paths)
+        log_again(config, paths, data)
+        return
+    logits = None
+    if config.needs_teacher:
+        logits = _teacher_logits(teacher_of(config), data, progress=progress).to(device)
+    _fit(config, data, logits, paths, progress=progress)
 
 
 def _settle(
@@ -190,11 +201,8 @@ def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPath
     paths = store.paths(teacher_identity)
     # What students may be reading is not trained again under them.
     config = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, rerun="failed"))
-
-    def fit(paths: RunPaths) -> None:
-        _fit(config, data, None, paths, progress=progress)
-
     if finished_record(config, paths) is None:
+        fit = functools.partial(_fit, config, data, None, progress=progress)
         _settle(config, data, paths, fit)
     store.verify(teacher_identity)
     return paths

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,6 +100,25 @@ def test_damaged_entry_is_made_again(tmp_path: Path, damage: Callable[[Path], No
     entry = cached(tmp_path, "key", make)
     assert make.calls == 2
     assert np.array_equal(entry.arrays["a"], make().arrays["a"])
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE])
+def test_a_sound_entry_is_not_made_again_for_want_of_memory_or_handles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def scarce(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    make = Maker()
+    cached(tmp_path, "key", make)
+    with monkeypatch.context() as patched:
+        patched.setattr(np.lib.format, "open_memmap", scarce)
+        with pytest.raises(
+            UserError, match=rf"^\S+key cannot be opened \({os.strerror(number)}\): "
+        ):
+            cached(tmp_path, "key", make)
+    cached(tmp_path, "key", make)
+    assert make.calls == 1
 
 
 def test_leftovers_of_a_killed_process_do_no_harm(tmp_path: Path) -> None:

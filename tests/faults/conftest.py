@@ -62,11 +62,19 @@ class Place:
         self.processes.append(process)
         return process
 
-    def run(self, *arguments: str, **options: Any) -> tuple[int, str, str]:
+    def run(self, *arguments: str, seconds: float = 300, **options: Any) -> tuple[int, str, str]:
         """Run ``bitstill train`` to its end: exit code, stdout, stderr."""
         process = self.start(*arguments, **options)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=seconds)
         return process.returncode, out, err
+
+    def hooked(self, code: str, **variables: str) -> dict[str, str]:
+        """Return an environment in which every Python process, a worker too, begins with code."""
+        site = self.folder.with_name("site")
+        site.mkdir(exist_ok=True)
+        (site / "sitecustomize.py").write_text(code)
+        path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
+        return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **variables}
 
     def kill(self, process: "subprocess.Popen[str]") -> None:
         """Kill a process and all that it has started."""

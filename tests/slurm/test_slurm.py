@@ -7,6 +7,7 @@ node, as root, from Debian's packages. `BITSTILL_TEST_SLURM=1` says that there i
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif("BITSTILL_TEST_SLURM" not in os.environ, reason="no Slurm"),
 ]
+
+CONTROLLER = Path(os.environ.get("SLURM_STATE", "/var/lib/slurm-test"), "slurmctld.pid")
 
 FAILING = "[1e37,1e37,1e37]"
 # The first is the first task of the job array. Its epochs are many, so that it is at work still
@@ -147,6 +150,29 @@ def test_preempted_and_failing(place: Place, undisturbed: dict[str, bytes]) -> N
     again = place.start("sweep.rerun=none")
     _, errors = again.communicate(timeout=120)
     assert "8 runs: 8 skipped, 0 to do" in errors
+
+
+@pytest.mark.skipif(not CONTROLLER.exists(), reason="not a Slurm of tests/slurm/start.sh")
+def test_a_controller_that_is_killed(place: Place, undisturbed: dict[str, bytes]) -> None:
+    """A run comes to its end meanwhile; with the next controller the sweep goes on."""
+    sweep = place.start(*SLURM)
+
+    def statuses() -> list[str]:
+        found = (read_record(RunPaths(path)) for path in place.sweep.glob("*-T15-*"))
+        return [record.status for record in found if record is not None]
+
+    wait_until(lambda: "running" in statuses(), "a run at work")
+    os.kill(int(CONTROLLER.read_text()), signal.SIGKILL)
+    before = statuses().count("done")
+    wait_until(lambda: statuses().count("done") > before, "the end of a run")
+    subprocess.run(["slurmctld"], check=True)  # noqa: S607
+    _, errors = sweep.communicate(timeout=500)
+    assert sweep.returncode == 1
+    assert "1 of 8 runs are not done" in errors
+    assert "hard T=15 seed 4: DivergedError: the training loss became" in errors
+    assert place.curves() == undisturbed
+    logs = "".join(path.read_text() for path in place.sweep.glob("*/train.log"))
+    assert logs.count(": epoch 1 of ") == 10, "seven runs and three teachers, each trained once"
 
 
 def test_left_to_itself(place: Place) -> None:

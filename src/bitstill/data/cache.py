@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from bitstill.errors import UserError
 
 _META = "meta.json"
+_SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # nothing is wrong with the files
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,8 @@ def cached(root: str | Path, key: str, make: Callable[[], Entry]) -> Entry:
         torch accepts the memory as writable, and no write reaches the file.
 
     Raises:
-        UserError: the cache folder cannot be written, or what `make` raises.
+        UserError: the cache folder cannot be written, there is no memory or file handle left, or
+            what `make` raises.
     """
     folder = Path(root).expanduser() / key
     # A complete entry is used without its lock, so that a cache that is shared read-only works.
@@ -71,8 +74,15 @@ def cached(root: str | Path, key: str, make: Callable[[], Entry]) -> Entry:
 def _open_if_sound(folder: Path) -> Entry | None:
     try:
         return _open(folder)
+    except OSError as error:
+        if error.errno in _SCARCE:
+            raise UserError(
+                f"{folder} cannot be opened ({error.strerror}): end other programs, or this one "
+                "and run the same command again"
+            ) from error
+        return None
     # TypeError, KeyError and AttributeError: JSON of another form than `_write` gives it.
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import submitit
 import torch
+from hydra.core.plugins import Plugins
 from hydra.errors import OverrideParseException
 
-import bitstill
+import bitstill.conductor
 from bitstill.application import complete
 from bitstill.conf import conf_directory
 from bitstill.config import settings
 from bitstill.guard import ALLOWED
 from bitstill.identity import portable
 from bitstill.schema import TARGETS
+from bitstill.status import write_manifest
 
 SOURCE = Path(bitstill.__file__).parent
 Train = Callable[..., tuple[int, str, str]]
@@ -121,6 +124,48 @@ def test_a_configuration_from_elsewhere_runs_nothing(
     assert code == 2, err
     [line] = err.splitlines()
     assert line.startswith("bitstill: ")
+    assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["parallel", "slurm"])
+def test_a_configuration_that_changes_after_the_plan_runs_nothing(
+    train: Train,
+    small: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    launcher: str,
+) -> None:
+    """The processes of a sweep compose their runs themselves, from the files as they are then."""
+    file = tmp_path / "theirs" / "experiment" / "later.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\n")
+    jobs = [f"hydra/launcher={launcher}"]
+    if launcher == "parallel":
+        jobs += ["hydra.launcher.n_jobs=2"]
+    else:  # processes of this machine, in place of Slurm's
+        name = "hydra_plugins.bitstill_slurm.SlurmLauncher"
+        local = submitit.AutoExecutor(folder=tmp_path / "submitit", cluster="local")
+        known = Plugins.instance().class_name_to_class[name]
+        monkeypatch.setattr(known, "_executor", lambda launcher: local)
+
+    with nothing_executed(tmp_path) as command:
+
+        def planned(*arguments: Any) -> None:
+            write_manifest(*arguments)
+            # Hydra itself knows some evil names and refuses them, but not this one.
+            evil = f"{{(): codecs.open, filename: {command.split()[1]}, mode: w}}"
+            formatters = f"hydra: {{job_logging: {{formatters: {{x: {evil}}}}}}}"
+            file.write_text(f"# @package _global_\n{formatters}\n")
+
+        monkeypatch.setattr(bitstill.conductor, "write_manifest", planned)
+        code, _, err = train(
+            *("-m", "--config-dir", str(file.parent.parent), "experiment=later", *jobs),
+            *(*small, f"paths.output={tmp_path / 'output'}", "loss=hard", "seed=0,1"),
+        )
+    assert code != 0
+    said = err + "".join(path.read_text() for path in tmp_path.glob("submitit/*.err"))
+    assert "hydra.job_logging.formatters.x.() = codecs.open is not allowed" in said
     assert not list(tmp_path.rglob("run.json"))
 
 

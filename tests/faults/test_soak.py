@@ -1,0 +1,95 @@
+"""Run after run in one process: no growth in memory, file handles or threads.
+
+Twelve runs each way; `BITSTILL_TEST_SOAK=200` asks for more.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+RUNS = int(os.environ.get("BITSTILL_TEST_SOAK", "12"))
+SECONDS = 240 + 5 * RUNS  # until it is given up
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 60)]
+
+# One epoch; each run reads the images and the logits of one teacher.
+RUN = ("loss=soft", "teacher.seed=0", "schedule.epochs=1", "teacher.schedule.epochs=1")
+
+FAIL = "schedule.learning_rates=[1e37,1e37,1e37]"
+
+# Near the end of each run, always at the same place: its process measures itself and its parent,
+# which is the sweep's where runs have processes of their own.
+MEASURE = """
+import gc, os, sys
+
+def measure(event, arguments):
+    if event == "os.rename" and str(arguments[1]).endswith(os.environ["AT"]):
+        gc.collect()
+        for number in (os.getpid(), os.getppid()):
+            with open(f"/proc/{number}/status") as file:
+                status = dict(line.split(":", 1) for line in file)
+            memory, threads = status["VmRSS"].split()[0], status["Threads"].strip()
+            handles = len(os.listdir(f"/proc/{number}/fd"))
+            with open(os.environ["MEASURED"] + f"/{number}", "a") as file:
+                file.write(f"{memory} {handles} {threads}\\n")
+
+sys.addaudithook(measure)
+"""
+
+
+class Measured(NamedTuple):
+    kibibytes: int
+    handles: int
+    threads: int
+
+
+def soaked(
+    place: Any, folder: Path, *arguments: str, at: str = "student.bitstill"
+) -> dict[int, list[Measured]]:
+    """Do the runs; return what was measured whenever a file was written, by process."""
+    folder.mkdir()
+    environment = place.hooked(MEASURE, MEASURED=str(folder), AT=at)
+    seeds = f"seed=range(0,{RUNS})"
+    code, _, err = place.run("-m", *RUN, seeds, *arguments, seconds=SECONDS, env=environment)
+    assert code == (1 if FAIL in arguments else 0), err
+    assert f"[{RUNS} failed]" if FAIL in arguments else f"[{RUNS}/{RUNS} done]" in err
+    return {
+        int(file.name): [
+            Measured(*(int(number) for number in line.split()))
+            for line in file.read_text().splitlines()
+        ]
+        for file in folder.iterdir()
+        if int(file.name) != os.getpid()
+    }
+
+
+def does_not_grow(measured: list[Measured]) -> None:
+    """Compare the last half with the run before it; Hydra keeps a configuration a run: 0.19 MiB."""
+    middle, *later = measured[len(measured) // 2 :]
+    print(f"{len(measured)} runs: from {middle} to {later[-1]}")  # noqa: T201  # shown by -s
+    assert max(one.handles for one in later) <= middle.handles
+    assert max(one.threads for one in later) <= middle.threads
+    assert later[-1].kibibytes - middle.kibibytes <= 8192 + 256 * len(later)
+
+
+def test_runs_in_one_process(place: Any, tmp_path: Path) -> None:
+    [measured] = soaked(place, tmp_path / "measured").values()
+    assert len(measured) == RUNS
+    does_not_grow(measured)
+
+
+def test_runs_in_parallel(place: Any, tmp_path: Path, parallel: tuple[str, ...]) -> None:
+    measured = soaked(place, tmp_path / "measured", *parallel)
+    assert len(measured) == 3, "the sweep and two workers"
+    assert sum(len(one) for one in measured.values()) == 2 * RUNS
+    for one in measured.values():
+        does_not_grow(one)
+
+
+def test_runs_that_fail(place: Any, tmp_path: Path) -> None:
+    """A sweep keeps their errors to its end, but not what they worked with."""
+    [measured] = soaked(place, tmp_path / "measured", "loss=hard", FAIL, at="run.json").values()
+    assert len(measured) == 2 * RUNS, "as they begin and as they fail"
+    does_not_grow(measured[1::2])
