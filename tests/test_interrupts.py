@@ -80,9 +80,19 @@ EVERY_STEP = [(epoch, batch) for epoch in range(EPOCHS) for batch in range(BATCH
 
 
 @pytest.mark.usefixtures("kept")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
 @pytest.mark.parametrize(
-    ("epoch", "batch"), [(0, 0), (0, 4), (1, 2), (1, BATCHES), (2, 3), (2, 4), (2, BATCHES)]
+    ("number", "epoch", "batch"),
+    [
+        (signal.SIGINT, 0, 0),
+        (signal.SIGINT, 0, BATCHES - 1),
+        (signal.SIGINT, 1, BATCHES),
+        (signal.SIGINT, 2, BATCHES - 1),
+        (signal.SIGINT, 2, BATCHES),
+        (signal.SIGTERM, 1, 2),
+        (signal.SIGTERM, 2, 3),
+        (signal.SIGUSR2, 1, 3),
+        (signal.SIGUSR2, 1, BATCHES),
+    ],
 )
 def test_what_was_stopped_goes_on_with_its_next_step(
     config: TrainConfig,
