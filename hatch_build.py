@@ -11,7 +11,7 @@ ENGINE = Path("src/bitstill/engine")
 
 
 class KernelHook(BuildHookInterface[Any]):
-    """Adds the compiled kernel to a wheel or an editable install; without one, numba predicts and torch trains."""
+    """Adds the compiled kernels to a wheel or an editable install; numba and torch do without."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and mark the wheel as this platform's if that worked."""
