@@ -41,7 +41,7 @@ def deployed_classifier(network: Network) -> Classifier:
         return float_classifier(network)
     assert isinstance(network, Student)  # noqa: S101  # only those have one
     integers = integer_network(network)
-    if integers.weight.is_cuda or (integers.weight_bits, integers.activation_bits) != (2, 1):
+    if integers.weight.is_cuda or not network.quantizer.has_published_bits:
         return integers
     engine = Engine(pack(integers), threads=torch.get_num_threads())
     return lambda images: torch.from_numpy(engine.logits(images.numpy()))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bitstill.engine.training import Shape, TrainingBlock, fits
+from bitstill.engine.training import Shape, TrainingBlock, fits, training_available
 
 _LAST = torch.channels_last
 
@@ -59,6 +59,11 @@ class _Gradient(torch.autograd.Function):
         # Batch norm takes the bias out again: its gradient is zero, and not the noise of rounding.
         of_bias = torch.zeros_like(bias)
         return of_x, of_weight.to(weight.dtype), of_bias, of_scale, of_shift, None, None
+
+
+def may_be_fused(x: Tensor) -> bool:
+    """Whether :func:`fused_block` is worth its arguments: there is a kernel, and x on a CPU."""
+    return x.device.type == "cpu" and training_available()
 
 
 def fused_block(

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitstill.fused import fused_block
+from bitstill.fused import fused_block, may_be_fused
 from bitstill.quantizers import Quantizer, quantize_activation
 from bitstill.topology import FEATURES, TOPOLOGY, Layer
 
@@ -112,7 +112,7 @@ class StudentBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output; in training, with published bits on a CPU, all of it in C."""
-        fast = self.training and self.quantizer.has_published_bits
+        fast = self.training and self.quantizer.has_published_bits and may_be_fused(x)
         features = self._fused(x) if fast else None
         return super().forward(x) if features is None else features
 

@@ -24,7 +24,8 @@ class _Model(ctypes.Structure):
 
 
 @lru_cache
-def _library(path: Path) -> ctypes.CDLL:
+def load(path: Path) -> ctypes.CDLL:
+    """Return the library, once a process."""
     library = ctypes.CDLL(str(path))
     pointer = ctypes.c_void_p
     library.bitstill_run.argtypes = [
@@ -39,7 +40,7 @@ def available(library: Path = LIBRARY) -> tuple[str, ...]:
     if not library.exists():
         return ()
     try:
-        loaded = _library(library)
+        loaded = load(library)
         if loaded.bitstill_version() != VERSION:
             return ()
         found = loaded.bitstill_paths()
@@ -60,7 +61,7 @@ class Kernel:
     def __init__(self, layout: Layout, path: str | None = None, library: Path = LIBRARY) -> None:
         self.path = path or available(library)[0]
         self.name = f"C ({self.path})"
-        self._run = _library(library).bitstill_run
+        self._run = load(library).bitstill_run
         self._classes = len(layout.bias)
         first = layout.first.reshape(16, 9, 4).transpose(1, 0, 2)
         self._arrays: tuple[NDArray[Any], ...] = (  # the library reads them: keep them alive

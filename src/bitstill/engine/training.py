@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.engine.compiler import LIBRARY
-from bitstill.engine.kernel import PATHS, address, available
+from bitstill.engine.kernel import PATHS, address, available, load
 from bitstill.engine.layout import LANES, patch_words
 from bitstill.topology import TOPOLOGY
 
@@ -71,7 +71,7 @@ def _library() -> tuple[_Library, int] | None:
     paths = available()
     if not paths:
         return None
-    library = ctypes.CDLL(str(LIBRARY))
+    library = load(LIBRARY)
     block, number, pointer = ctypes.POINTER(_Training), ctypes.c_int64, ctypes.c_void_p
     functions = _Library(*(getattr(library, f"bitstill_block_{one}") for one in _Library._fields))
     for name, function in functions._asdict().items():
