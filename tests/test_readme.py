@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from bitstill.application import train
 from bitstill.cli import app
 
+pytestmark = pytest.mark.usefixtures("restored")  # a command leaves log handlers
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SMALL = (
