@@ -2,8 +2,8 @@
 
 Convolution, batch norm, one bit and pool of :class:`bitstill.models.StudentBlock` for 2-bit weights
 and 1-bit features. Features and statistics come from exact integer sums, so they are those of the
-plain path without its rounding; gradients are the plain path's but for rounding. Two of the seven
-convolutions' three passes stay torch's: the gradients of input and weight.
+plain path without its rounding; gradients are the plain path's but for rounding. A convolution's
+gradient of its input stays torch's, as does that of the weights that read the image.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bitstill.engine.training import Shape, TrainingBlock, fits, training_available
+from bitstill.engine.training import COLOURS, Shape, TrainingBlock, fits, training_available
 
 _LAST = torch.channels_last
 
@@ -51,14 +51,21 @@ class _Gradient(torch.autograd.Function):
             scale_gradient=of_scale.data_ptr(),
             shift_gradient=of_shift.data_ptr(),
         )
+        reads_image = x.shape[1] == COLOURS
+        wanted = (ctx.needs_input_grad[0], reads_image, False)
         of_x, of_weight, _ = torch.ops.aten.convolution_backward(
             *(convolved, x.to(gradient.dtype), weight.to(gradient.dtype), None),
             *((1, 1), (1, 1), (1, 1), False, (0, 0), 1),  # stride, padding, dilation, ...
-            (ctx.needs_input_grad[0], True, False),
+            wanted,
         )
+        if reads_image:
+            of_weight = of_weight.to(weight.dtype)
+        else:
+            of_weight = torch.empty_like(weight)  # channels-last, as weight
+            ctx.block.weights_backward(of_weight.data_ptr())
         # Batch norm takes the bias out again: its gradient is zero, and not the noise of rounding.
         of_bias = torch.zeros_like(bias)
-        return of_x, of_weight.to(weight.dtype), of_bias, of_scale, of_shift, None, None
+        return of_x, of_weight, of_bias, of_scale, of_shift, None, None
 
 
 def may_be_fused(x: Tensor) -> bool:
@@ -112,7 +119,7 @@ def fused_block(
 
 def _is_plain(x: Tensor, weight: Tensor, *vectors: Tensor, kind: torch.dtype) -> bool:
     """Whether all lies in memory as the passes read it."""
-    of_x = torch.float32 if x.shape[1] == 3 else kind  # an image is never in bf16
+    of_x = torch.float32 if x.shape[1] == COLOURS else kind  # an image is never in bf16
     return (
         kind in (torch.float32, torch.bfloat16)
         and x.dtype == of_x

@@ -9,14 +9,7 @@
 #include <math.h>
 
 #include "sums.h"
-
-/* The passes below are plain loops over channels, compiled once more for wider vectors. */
-#if defined(X86) && defined(__GLIBC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
-#define INLINE static inline __attribute__((always_inline))
+#include "training.h"
 
 /* The same pass for each type of number and size of window, so that its loop has no branch. */
 #define EVERY_KIND(pass)                            \
@@ -30,38 +23,11 @@
 enum { CHANNELS = 128, COLOURS = 3, TAPS = 27, ROW = 34 * COLOURS };
 enum { FLOAT_ONE = 0x3f800000, BF16_ONE = 0x3f80 };
 
-/* `bf16` is the type of features and of all gradients but those of vectors; else they are float. */
-typedef struct {
-  int64_t images;
-  int32_t path, side, channels_in, channels_out, pool, bf16;
-  double momentum, epsilon;
-  const void *x;                     /* (images, side, side, channels_in); an image is float */
-  const float *weight;               /* (channels_out, 3, 3, channels_in), quantized */
-  const float *bias, *scale, *shift; /* (channels_out,) each */
-  float *running_mean, *running_variance;
-  void *words;      /* weights as the convolution reads them */
-  int16_t *sums;    /* (images, side, side, channels_out) */
-  int64_t *moments; /* (images, 2, channels_out): sums of S and of its square */
-  double *state;    /* (2, channels_out): mean of S, 1 / standard deviation */
-  float *table;     /* (6, channels_out), see below */
-  void *y;          /* (images, side / pool, side / pool, channels_out) */
-  const void *y_gradient;
-  float *partial; /* (images, 2, channels_out): sums of the gradient g of v, and of g (S - centre) */
-  void *gradient; /* of the convolution's result, like sums */
-  double unit;
-} Training;
-
 enum { SLOPE, INTERCEPT, CENTRE, DIRECT, LINEAR, CONSTANT };
 
 static float *row_of(const Training *b, int row) { return b->table + row * b->channels_out; }
 
 /* ---- numbers in memory ---- */
-
-INLINE float load(const void *from, int64_t i, int bf16) {
-  if (!bf16) return ((const float *)from)[i];
-  union { uint32_t bits; float value; } number = {(uint32_t)((const uint16_t *)from)[i] << 16};
-  return number.value;
-}
 
 /* To bf16: to the nearest, halves to even; NaN stays NaN. */
 INLINE void store(void *to, int64_t i, float value, int bf16) {

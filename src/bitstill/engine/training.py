@@ -1,4 +1,6 @@
-"""A student's block in training in C, through ctypes: ``training.c`` says what it computes.
+"""A student's block in training in C, through ctypes.
+
+``training.c`` and ``weight_gradient.c`` say what they compute.
 
 There only where a compiler was at installation; :mod:`bitstill.fused` is what torch sees of it.
 """
@@ -18,7 +20,9 @@ from bitstill.engine.kernel import PATHS, address, available, load
 from bitstill.engine.layout import LANES, patch_words
 from bitstill.topology import TOPOLOGY
 
-_COLOURS, _TAPS = 3, 27
+COLOURS = 3  # channels of the image
+_TAPS = 27  # numbers of the image that a channel of the first block reads
+_GROUP = 16  # output channels whose weights' gradients are summed at a time
 
 
 class Shape(NamedTuple):
@@ -51,6 +55,7 @@ class _Training(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("running_mean", "running_variance")),
         *((name, ctypes.c_void_p) for name in ("words", "sums", "moments", "state", "table")),
         *((name, ctypes.c_void_p) for name in ("y", "y_gradient", "partial", "gradient")),
+        *((name, ctypes.c_void_p) for name in ("products", "weight_gradient")),
         ("unit", ctypes.c_double),
     )
 
@@ -63,6 +68,7 @@ class _Library(NamedTuple):
     collect: Callable[..., None]
     reduce: Callable[..., None]
     gradient: Callable[..., None]
+    weights: Callable[..., None]
 
 
 @lru_cache
@@ -106,7 +112,7 @@ class TrainingBlock:
         self._shape, self._threads = shape, threads
         images, side, channels_in, channels_out, _, _ = shape
         words = patch_words(channels_in) * 2 * channels_out
-        if channels_in == _COLOURS:
+        if channels_in == COLOURS:
             words = _TAPS * channels_out // 2
         self._arrays: dict[str, NDArray[Any]] = {
             "words": np.empty(words, np.uint32),
@@ -133,9 +139,10 @@ class TrainingBlock:
         """
         self._point(addresses)
         call, block = self._call, self._block
-        if call.prepare(block) or self._over_images(call.sums) or call.normalize(block):
+        images = self._shape.images
+        if call.prepare(block) or self._share(call.sums, images) or call.normalize(block):
             return False
-        self._over_images(call.activate)
+        self._share(call.activate, images)
         return True
 
     def backward(self, *, scale_gradient: int, shift_gradient: int, **addresses: int) -> None:
@@ -146,22 +153,33 @@ class TrainingBlock:
             shift_gradient: likewise.
             **addresses: of y_gradient and gradient.
         """
-        partial = np.empty((self._shape.images, 2, self._shape.channels_out), np.float32)
+        images = self._shape.images
+        partial = np.empty((images, 2, self._shape.channels_out), np.float32)
         self._point({**addresses, "partial": address(partial)})
-        self._over_images(self._call.collect)
+        self._share(self._call.collect, images)
         self._call.reduce(self._block, scale_gradient, shift_gradient)
-        self._over_images(self._call.gradient)
+        self._share(self._call.gradient, images)
+
+    def weights_backward(self, weight_gradient: int) -> None:
+        """Fill the gradient of the weight, after ``backward``; not of a block that reads the image.
+
+        Args:
+            weight_gradient: address, float32, (channels_out, channels_in, 3, 3), channels-last.
+        """
+        shape = self._shape
+        products = np.empty(9 * shape.channels_in * shape.channels_out, np.float32)
+        self._point({"products": address(products), "weight_gradient": weight_gradient})
+        self._share(self._call.weights, shape.channels_out // _GROUP)
 
     def _point(self, addresses: dict[str, int]) -> None:
         for name, value in addresses.items():
             setattr(self._block, name, value)
 
-    def _over_images(self, function: Callable[..., Any]) -> bool:
-        """Call a pass for all images, in equal parts; return whether one of them failed."""
-        images = self._shape.images
+    def _share(self, function: Callable[..., Any], count: int) -> bool:
+        """Call a pass for all images, or groups of channels; return whether a part of it failed."""
         if self._threads == 1:
-            return bool(function(self._block, 0, images))
-        borders = [images * part // self._threads for part in range(self._threads + 1)]
+            return bool(function(self._block, 0, count))
+        borders = [count * part // self._threads for part in range(self._threads + 1)]
         done = _pool(self._threads).map(
             lambda part: function(self._block, *part), pairwise(borders)
         )
@@ -171,7 +189,7 @@ class TrainingBlock:
 def fits(shape: Shape) -> bool:
     """Return whether the library is there, and computes blocks of this shape."""
     side, channels = shape.side, (shape.channels_in, shape.channels_out)
-    if shape.channels_in == _COLOURS:
+    if shape.channels_in == COLOURS:
         room = side <= 32
     else:  # the words of an image's features, with their border
         room = (side + 2) ** 2 * -(-shape.channels_in // LANES) <= 18 * 18

@@ -1,0 +1,142 @@
+/* The gradient of a block's weights, by table: features are bits, so a sum over 4 neighbouring
+   pixels, x0 g0 + x1 g1 + x2 g2 + x3 g3, is one of 16 that all weights at an output channel share.
+
+   4 pixels of a row are a quad. A quad's table has 16 sums of the gradient for each channel; for each
+   tap and input channel, the quad's bits are an index into it. So 4 products a channel cost one
+   addition: of 16 channels at a time, over a tile of at most 16 quads, whose tables stay near. A
+   tile's sums start at zero and are then added up: that is the order of additions, everywhere. */
+
+#include "training.h"
+
+#if defined(__x86_64__)
+enum { WIDTH = 8 };
+#else
+enum { WIDTH = 4 };
+#endif
+enum { GROUP = 16, PARTS = GROUP / WIDTH, TILE = 16, BLOCK = 4, TAPS = 9 };
+/* Bytes of features and of indices, for any block that fits: 18 x 18 x 32, 4 images of 128 channels. */
+enum { PIXEL_BYTES = 18 * 18 * 32, INDEX_BYTES = 4 * 3 * 6 * 128 };
+
+typedef float Lanes __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef struct {
+  Lanes sums[16][PARTS];
+} Table;
+
+/* How the images of a block lie: `quads` in a row, `rows` in a tile, `images` in a tile. */
+typedef struct {
+  int side, channels, quads, rows, images, next_row, next_shift, next_image;
+} Tiles;
+
+static Tiles tiles_of(const Training *b) {
+  Tiles t = {.side = b->side, .channels = b->channels_in, .quads = b->side / 4, .images = 1};
+  t.rows = TILE / t.quads < t.side ? TILE / t.quads : t.side;
+  if (t.rows == t.side) t.images = TILE / (t.side * t.quads);
+  t.next_row = t.quads * t.channels;
+  t.next_shift = (t.side + 2) * t.next_row;
+  t.next_image = 3 * t.next_shift;
+  return t;
+}
+
+/* Whether features are 1, as bytes, with a border of zeros. */
+INLINE void spread_bits(const void *x, int64_t at, const Tiles *t, int bf16, uint8_t *pixels) {
+  int row = t->side * t->channels, padded = row + 2 * t->channels;
+  memset(pixels, 0, (size_t)((t->side + 2) * padded));
+  for (int y = 0; y < t->side; y++, at += row) {
+    uint8_t *to = pixels + (y + 1) * padded + t->channels;
+    for (int i = 0; i < row; i++)
+      to[i] = bf16 ? ((const uint16_t *)x)[at + i] != 0 : ((const uint32_t *)x)[at + i] != 0;
+  }
+}
+
+/* Where a quad's bits point in its table, in units of 8 bytes: for the three shifts of a tap along a
+   row, every row with the border's, every quad, every channel. */
+INLINE void index_quads(const uint8_t *pixels, const Tiles *t, uint8_t *index) {
+  int channels = t->channels, scale = (int)sizeof(Lanes) * PARTS / 8;
+  for (int shift = 0; shift < 3; shift++)
+    for (int y = 0; y < t->side + 2; y++)
+      for (int quad = 0; quad < t->quads; quad++, index += channels) {
+        const uint8_t *p = pixels + (y * (t->side + 2) + 4 * quad + shift) * channels;
+        for (int c = 0; c < channels; c++) {
+          int bits = p[c] | p[channels + c] << 1 | p[2 * channels + c] << 2 | p[3 * channels + c] << 3;
+          index[c] = (uint8_t)(bits * scale);
+        }
+      }
+}
+
+CLONES void bitstill_index_image(const Training *b, int64_t n, const Tiles *t, uint8_t *index) {
+  uint8_t pixels[PIXEL_BYTES];
+  int64_t at = n * t->side * t->side * t->channels;
+  if (b->bf16) spread_bits(b->x, at, t, 1, pixels);
+  else spread_bits(b->x, at, t, 0, pixels);
+  index_quads(pixels, t, index);
+}
+
+/* The sums of 4 pixels' gradients, for GROUP channels from `at` on. */
+CLONES void bitstill_quad_tables(const Training *b, int64_t at, int quads, Table *table) {
+  int64_t channels = b->channels_out;
+  for (int quad = 0; quad < quads; quad++, table++, at += 4 * channels)
+    for (int part = 0; part < PARTS; part++) {
+      Lanes g[4], sums[16] = {{0}};
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++)
+        for (int c = 0; c < WIDTH; c++)
+          g[i][c] = load(b->gradient, at + i * channels + part * WIDTH + c, b->bf16);
+#pragma GCC unroll 16
+      for (int i = 1; i < 16; i++) {
+        int highest = i < 2 ? 0 : i < 4 ? 1 : i < 8 ? 2 : 3;
+        sums[i] = sums[i - (1 << highest)] + g[highest];
+      }
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; i++) table->sums[i][part] = sums[i];
+    }
+}
+
+/* Add a tile's products to those of all taps and input channels, `BLOCK` of these at a time. */
+CLONES void bitstill_add_tile(const Table *tables, const uint8_t *index, const Tiles *t, int images,
+                              int quads, float *products) {
+  for (int tap = 0; tap < TAPS; tap++) {
+    const uint8_t *first = index + tap / 3 * t->next_row + tap % 3 * t->next_shift;
+    for (int c = 0; c < t->channels; c += BLOCK, products += BLOCK * GROUP) {
+      Lanes sums[BLOCK * PARTS] = {{0}};
+      const char *table = (const char *)tables;
+      for (int n = 0; n < images; n++) {
+        const uint8_t *at = first + n * t->next_image + c;
+        for (int quad = 0; quad < quads; quad++, at += t->channels, table += sizeof(Table))
+#pragma GCC unroll 4
+          for (int i = 0; i < BLOCK; i++) {
+            const Lanes *entry = (const Lanes *)(table + 8 * (int64_t)at[i]);
+#pragma GCC unroll 4
+            for (int part = 0; part < PARTS; part++) sums[i * PARTS + part] += entry[part];
+          }
+      }
+      Lanes *to = (Lanes *)products;
+#pragma GCC unroll 16
+      for (int i = 0; i < BLOCK * PARTS; i++) to[i] += sums[i];
+    }
+  }
+}
+
+/* Fill the gradient of some groups of output channels' weights, from all images. */
+void bitstill_block_weights(const Training *b, int64_t from, int64_t to) {
+  uint8_t index[INDEX_BYTES];
+  Table tables[TILE];
+  Tiles t = tiles_of(b);
+  int64_t each = TAPS * b->channels_in, row = b->side * b->channels_out;
+  memset(b->products + from * each * GROUP, 0, (size_t)((to - from) * each * GROUP) * sizeof(float));
+  for (int64_t n = 0; n < b->images; n += t.images) {
+    int images = b->images - n < t.images ? (int)(b->images - n) : t.images;
+    for (int i = 0; i < images; i++) bitstill_index_image(b, n + i, &t, index + i * t.next_image);
+    for (int64_t group = from; group < to; group++)
+      for (int y = 0; y < t.side; y += t.rows) {
+        int rows = t.side - y < t.rows ? t.side - y : t.rows, quads = rows * t.quads;
+        bitstill_quad_tables(b, (n * t.side + y) * row + group * GROUP, images * quads, tables);
+        bitstill_add_tile(tables, index + y * t.next_row, &t, images, quads,
+                          b->products + group * each * GROUP);
+      }
+  }
+  for (int64_t group = from; group < to; group++)
+    for (int c = 0; c < GROUP; c++)
+      for (int64_t i = 0; i < each; i++)
+        b->weight_gradient[(group * GROUP + c) * each + i] =
+            b->products[(group * each + i) * GROUP + c];
+}
