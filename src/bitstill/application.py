@@ -26,7 +26,6 @@ from bitstill.choices import listed_at_once
 from bitstill.conf import conf_directory
 from bitstill.errors import SweepFailedError, UserError, nearest
 from bitstill.guard import guarded
-from bitstill.quiet import quiet_lightning
 from bitstill.refusals import explain_library, with_next_step
 
 if TYPE_CHECKING:
@@ -100,8 +99,7 @@ def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
 
 
 def _train(config: "TrainConfig", directory: Path, *, progress: bool) -> None:
-    with quiet_lightning():
-        record = _record(config, directory, progress=progress)
+    record = _record(config, directory, progress=progress)
     last = record.selections[config.evaluation.statistics[-1]]["last"]
     assert last is not None  # noqa: S101  # only best_val may be
     log.info(

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence what Lightning says of hardware that is not there and of other products."""
+    """Silence what Lightning says of hardware that is not there and of other products.
+
+    To be entered after Lightning's import, which sets the levels of its loggers.
+    """
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():

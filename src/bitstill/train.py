@@ -30,6 +30,7 @@ from bitstill.loggers.callback import DONE, FAILED, INTERRUPTED, Loggers, log_ag
 from bitstill.memory import give_back_freed_memory, keep_freed_memory
 from bitstill.models import Network, to_input
 from bitstill.portable import portable_text
+from bitstill.quiet import quiet_lightning
 from bitstill.recorder import Recorder
 from bitstill.runs import (
     RunPaths,
@@ -231,6 +232,7 @@ def _teacher_logits(config: TrainConfig, data: ImageData, *, progress: bool) -> 
     return store.logits(identity(config, data.identity), compute)
 
 
+@quiet_lightning()
 def _fit(
     config: TrainConfig,
     data: ImageData,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "training.c"
+#include "weight_gradient.c"
 
 static uint32_t random_state = 1;
 
@@ -51,12 +52,20 @@ static uint64_t passes(Training *b, int64_t inner, int64_t outer) {
   bitstill_block_reduce(b, of_scale, of_shift);
   bitstill_block_gradient(b, 0, half);
   bitstill_block_gradient(b, half, b->images);
+  int groups = b->channels_out / GROUP;
+  if (b->channels_in != COLOURS) {
+    bitstill_block_weights(b, 0, groups / 2);
+    bitstill_block_weights(b, groups / 2, groups);
+  }
   uint64_t total = failed ? 0 : 1;
   for (int64_t i = 0; i < inner; i++) total = total * 31 + (uint16_t)b->sums[i];
   for (int64_t i = 0; i < inner * size; i++) total = total * 31 + ((uint8_t *)b->gradient)[i];
   for (int64_t i = 0; i < outer * size; i++) total = total * 31 + ((uint8_t *)b->y)[i];
   for (int i = 0; i < b->channels_out * 4; i++)
     total = total * 31 + ((uint8_t *)of_scale)[i] + ((uint8_t *)of_shift)[i];
+  if (b->channels_in != COLOURS)
+    for (int64_t i = 0; i < 36 * b->channels_in * b->channels_out; i++)
+      total = total * 31 + ((uint8_t *)b->weight_gradient)[i];
   free(of_scale);
   free(of_shift);
   return failed ? 0 : total;
@@ -85,6 +94,8 @@ static int check(int side, int channels_in, int channels_out, int pool, int bf16
   block.y_gradient = gradients(outer, bf16);
   block.partial = malloc((size_t)(images * 2 * channels_out) * sizeof *block.partial);
   block.gradient = malloc((size_t)inner * size);
+  block.products = malloc((size_t)(channels_out * taps) * sizeof *block.products);
+  block.weight_gradient = malloc((size_t)(channels_out * taps) * sizeof *block.weight_gradient);
   uint64_t expected = passes(&block, inner, outer);
   int paths = processor_paths(), sound = expected != 0;
   for (int path = PORTABLE; path <= AVX512; path *= 2)
@@ -95,7 +106,8 @@ static int check(int side, int channels_in, int channels_out, int pool, int bf16
   void *made[] = {(void *)block.x, (void *)block.weight, (void *)block.bias, (void *)block.scale,
                   (void *)block.shift, block.running_mean, block.running_variance, block.words,
                   block.sums, block.moments, block.state, block.table, block.y,
-                  (void *)block.y_gradient, block.partial, block.gradient};
+                  (void *)block.y_gradient, block.partial, block.gradient,
+                  block.products, block.weight_gradient};
   for (size_t i = 0; i < sizeof made / sizeof *made; i++) free(made[i]);
   return sound;
 }

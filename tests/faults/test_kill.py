@@ -149,6 +149,7 @@ def test_a_run_that_is_stopped_goes_on_exactly(
     assert results.selections == {name: undisturbed.selections[name]}
     log = (directory / "train.log").read_text()
     assert log.count(": epoch 1 of 6: ") == 1, "what was done is not done again"
+    assert "lightning" not in log, "a process that has just imported Lightning is as quiet"
 
 
 def logs(place: Any) -> str:

@@ -1,5 +1,7 @@
 /* What the passes of a block in training share: the block, and numbers in memory. */
 
+#pragma once
+
 #include <stdint.h>
 #include <string.h>
 

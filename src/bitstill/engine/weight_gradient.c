@@ -13,7 +13,7 @@ enum { WIDTH = 8 };
 #else
 enum { WIDTH = 4 };
 #endif
-enum { GROUP = 16, PARTS = GROUP / WIDTH, TILE = 16, BLOCK = 4, TAPS = 9 };
+enum { GROUP = 16, PARTS = GROUP / WIDTH, TILE = 16, BLOCK = 4, WINDOW = 9 };
 /* Bytes of features and of indices, for any block that fits: 18 x 18 x 32, 4 images of 128 channels. */
 enum { PIXEL_BYTES = 18 * 18 * 32, INDEX_BYTES = 4 * 3 * 6 * 128 };
 
@@ -94,7 +94,7 @@ CLONES void bitstill_quad_tables(const Training *b, int64_t at, int quads, Table
 /* Add a tile's products to those of all taps and input channels, `BLOCK` of these at a time. */
 CLONES void bitstill_add_tile(const Table *tables, const uint8_t *index, const Tiles *t, int images,
                               int quads, float *products) {
-  for (int tap = 0; tap < TAPS; tap++) {
+  for (int tap = 0; tap < WINDOW; tap++) {
     const uint8_t *first = index + tap / 3 * t->next_row + tap % 3 * t->next_shift;
     for (int c = 0; c < t->channels; c += BLOCK, products += BLOCK * GROUP) {
       Lanes sums[BLOCK * PARTS] = {{0}};
@@ -121,7 +121,7 @@ void bitstill_block_weights(const Training *b, int64_t from, int64_t to) {
   uint8_t index[INDEX_BYTES];
   Table tables[TILE];
   Tiles t = tiles_of(b);
-  int64_t each = TAPS * b->channels_in, row = b->side * b->channels_out;
+  int64_t each = WINDOW * b->channels_in, row = b->side * b->channels_out;
   memset(b->products + from * each * GROUP, 0, (size_t)((to - from) * each * GROUP) * sizeof(float));
   for (int64_t n = 0; n < b->images; n += t.images) {
     int images = b->images - n < t.images ? (int)(b->images - n) : t.images;
