@@ -23,7 +23,7 @@ static void *filled(size_t size) {
 
 int main(int count, char **arguments) {
   int classes = count > 1 ? atoi(arguments[1]) : 10, images = 3;
-  enum { WORDS = 18176, THRESHOLDS = 448 };
+  enum { WORDS = 18176, QUADS = 72576, THRESHOLDS = 448 };
   int8_t *first = malloc(9 * 16 * 4);
   for (int i = 0; i < 9 * 16 * 4; i++)
     first[i] = (int8_t)((int)(2 * (next() % 4)) - 3);
@@ -35,7 +35,10 @@ int main(int count, char **arguments) {
   float *classifier = malloc(128 * (size_t)classes * 4), *bias = malloc((size_t)classes * 4);
   for (int i = 0; i < 128 * classes; i++) classifier[i] = (float)(int32_t)next() / 1e9f;
   for (int i = 0; i < classes; i++) bias[i] = (float)(int32_t)next() / 1e9f;
-  Model model = {first, first_thresholds, filled(WORDS * 4), thresholds, classifier, bias};
+  uint32_t *words = filled(WORDS * 4);
+  uint16_t *offsets = malloc(QUADS * 2);
+  bitstill_offsets(words, offsets);
+  Model model = {first, first_thresholds, words, offsets, thresholds, classifier, bias};
   uint8_t *pixels = filled((size_t)images * IMAGE);
 
   float *expected = malloc((size_t)(images * classes) * 4);
@@ -53,7 +56,7 @@ int main(int count, char **arguments) {
     free(other);
   }
   if (bitstill_run(8, &model, pixels, images, classes, expected, bits) != 1) return 7;
-  free(first), free(first_thresholds), free((void *)model.words), free(thresholds);
+  free(first), free(first_thresholds), free(words), free(offsets), free(thresholds);
   free(classifier), free(bias), free(pixels), free(expected), free(bits);
   puts("sound");
   return 0;

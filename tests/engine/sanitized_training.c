@@ -86,6 +86,7 @@ static int check(int side, int channels_in, int channels_out, int pool, int bf16
   block.running_mean = numbers(channels_out, -1, 1);
   block.running_variance = numbers(channels_out, 0, 1);
   block.words = malloc((size_t)words * 4);
+  block.offsets = malloc((size_t)(taps * channels_out / 4) * sizeof *block.offsets);
   block.sums = malloc((size_t)inner * sizeof *block.sums);
   block.moments = malloc((size_t)(images * 2 * channels_out) * sizeof *block.moments);
   block.state = malloc((size_t)(2 * channels_out) * sizeof *block.state);
@@ -105,7 +106,7 @@ static int check(int side, int channels_in, int channels_out, int pool, int bf16
     }
   void *made[] = {(void *)block.x, (void *)block.weight, (void *)block.bias, (void *)block.scale,
                   (void *)block.shift, block.running_mean, block.running_variance, block.words,
-                  block.sums, block.moments, block.state, block.table, block.y,
+                  block.offsets, block.sums, block.moments, block.state, block.table, block.y,
                   (void *)block.y_gradient, block.partial, block.gradient,
                   block.products, block.weight_gradient};
   for (size_t i = 0; i < sizeof made / sizeof *made; i++) free(made[i]);

@@ -1,19 +1,21 @@
-/* The engine in C: popcounts on 32 output channels at a time.
+/* The engine in C: a student's layers on images, bits throughout.
 
-   The memory layout is that of layout.py. Two inner steps exist three times, for AVX-512 with
-   vector popcounts, for AVX2 and for any processor; bitstill_paths says which of them this
+   The memory layout is that of layout.py. What takes the time exists three times, for AVX-512 (vector
+   popcounts), for AVX2 (tables) and for any processor; bitstill_paths says which of them this
    processor can run. Everything else is common to them, and all give the same bits. */
 
+#include "lookups.h"
 #include "sums.h"
 
 enum { IMAGE = 32 * 32 * 3, PADDED_ROW = 34 * 3, FEATURES = 128 };
 /* Words of all layers' outputs, borders included. */
-enum { SCRATCH = 2 * 18 * 18 + 10 * 10 + 10 * 10 * 2 + 6 * 6 * 2 + 6 * 6 * 4 * 2 };
+enum { LAST = 2 * 18 * 18 + 10 * 10 + 10 * 10 * 2 + 6 * 6 * 2 + 6 * 6 * 4, SCRATCH = LAST + 6 * 6 * 4 };
 
 typedef struct {
   const int8_t *first;             /* 9 groups of 4 inputs, 16 channels, 4 codes */
   const int32_t *first_thresholds; /* 16 */
   const uint32_t *words;           /* a layer: block, word, plane, 32 channels */
+  const uint16_t *offsets;         /* for AVX2, from bitstill_offsets; else NULL */
   const int32_t *thresholds;       /* 448 */
   const float *classifier;         /* 128, classes */
   const float *bias;               /* classes */
@@ -126,6 +128,63 @@ static void convolve(Block *block, const Shape *shape, const uint32_t *source, u
       }
 }
 
+#ifdef X86
+
+/* Limits as 16-bit numbers that a sum must exceed; no sum comes near 2^15. */
+TARGET_AVX2 static inline __m256i exceeds(const Sums *sums, int32_t limit) {
+  __m256i below = _mm256_set1_epi16((int16_t)(limit < -9999 ? -9999 : limit > 9999 ? 9999 : limit - 1));
+  return _mm256_packs_epi16(_mm256_cmpgt_epi16(sums->part[0], below),
+                            _mm256_cmpgt_epi16(sums->part[1], below));
+}
+
+/* The bits of 32 channels of 32 pixels, a word a pixel. */
+TARGET_AVX2 static void look_up_words(const LookupPatches *patches, const uint16_t *offsets,
+                                      const int32_t *limits, uint32_t *words) {
+  __m256i bytes[4]; /* of 8 channels, a byte a pixel */
+  for (int i = 0; i < 4; i++) {
+    bytes[i] = _mm256_setzero_si256();
+    for (int c = 8 * i; c < 8 * i + 8; c += 4, offsets += 4 * patches->count) {
+      Sums sums[4];
+      look_up(patches, offsets, sums);
+      for (int j = 0; j < 4; j++) {
+        __m256i bit = _mm256_set1_epi8((char)(1 << (c + j) % 8));
+        bytes[i] = _mm256_or_si256(bytes[i], _mm256_and_si256(bit, exceeds(&sums[j], limits[c + j])));
+      }
+    }
+  }
+  for (int half = 0; half < 2; half++) { /* pixels 0-7 and 16-23, then the others */
+    __m256i low = half ? _mm256_unpackhi_epi8(bytes[0], bytes[1]) : _mm256_unpacklo_epi8(bytes[0], bytes[1]);
+    __m256i high = half ? _mm256_unpackhi_epi8(bytes[2], bytes[3]) : _mm256_unpacklo_epi8(bytes[2], bytes[3]);
+    __m256i a = _mm256_unpacklo_epi16(low, high), b = _mm256_unpackhi_epi16(low, high);
+    __m256i *to = (__m256i *)(words + 8 * half);
+    _mm256_storeu_si256(to, _mm256_permute2x128_si256(a, b, 0x20));
+    _mm256_storeu_si256(to + 2, _mm256_permute2x128_si256(a, b, 0x31));
+  }
+}
+
+/* As convolve, for one or two images. */
+static void convolve_pair(int images, const Shape *shape, uint32_t *const *sources,
+                          uint32_t *const *targets, const uint16_t *offsets,
+                          const int32_t *thresholds) {
+  LookupInput input = {.side = shape->side, .channels = shape->depth ? LANES * shape->depth : 16};
+  LookupPatches patches;
+  uint32_t words[PIXELS];
+  int side = shape->side, pixels = side * side, shift = shape->pool, width = (side >> shift) + 2;
+  for (int i = 0; i < PAIR; i++) take_image(&input, i, sources[i < images ? i : 0]);
+  for (int first = 0; first < images * pixels; first += PIXELS) {
+    take_patches(&input, first, &patches);
+    for (int b = 0; b < shape->blocks; b++) {
+      look_up_words(&patches, offsets + b * LANES * patches.count, thresholds + b * LANES, words);
+      for (int i = 0; i < PIXELS && first + i < images * pixels; i++) {
+        int place = (first + i) % pixels, y = place / side >> shift, x = place % side >> shift;
+        targets[(first + i) / pixels][((y + 1) * width + x + 1) * shape->blocks + b] |= words[i];
+      }
+    }
+  }
+}
+
+#endif
+
 static void convolve_image(First *first, const Model *model, const uint8_t *image,
                            uint32_t *target) {
   uint8_t padded[34 * PADDED_ROW + 4]; /* the last group of four bytes ends beyond the border */
@@ -161,34 +220,76 @@ int bitstill_version(void) { return 3; }
 /* Which paths this processor can run. */
 int bitstill_paths(void) { return processor_paths(); }
 
-/* Fill logits (count, classes) for images (count, 3072); 0, or 1 for a path that is not there.
-   The scratch keeps every layer's bits of the last image; it may be NULL. */
-int bitstill_run(int path, const Model *model, const uint8_t *images, int64_t count, int classes,
-                 float *logits, uint32_t *scratch) {
-  uint32_t own[SCRATCH];
-  Block *block = block_of(path);
+/* Weights of the layer before the next one, in words. */
+static int weight_words(const Shape *shape) {
+  return shape->blocks * (shape->depth ? 9 * shape->depth : 5) * 2 * LANES;
+}
+
+/* As many offsets as weights of a layer, but for 4. */
+static int weight_quads(const Shape *shape) {
+  return shape->blocks * LANES * 9 * (shape->depth ? LANES * shape->depth : 16) / 4;
+}
+
+/* Fill what AVX2 reads of a model's weights. */
+void bitstill_offsets(const uint32_t *words, uint16_t *offsets) {
+#ifdef X86
+  for (int i = 0; i < 6; i++) {
+    const Shape *shape = &SHAPES[i];
+    lookup_offsets(words, shape->depth ? LANES * shape->depth : 16, shape->blocks * LANES, offsets);
+    words += weight_words(shape);
+    offsets += weight_quads(shape);
+  }
+#endif
+}
+
+/* Run the layers on one image, or on two where the path is AVX2; each has a scratch of its own. */
+static void run_layers(int path, const Model *model, const uint8_t *images, int count,
+                       uint32_t (*scratches)[SCRATCH]) {
   First *first = first_portable;
-  if (!(processor_paths() & path)) return 1;
 #ifdef X86
   if (path == AVX2) first = first_avx2;
   if (path == AVX512) first = first_avx512;
 #endif
-  if (!scratch) scratch = own;
-  for (int64_t n = 0; n < count; n++) {
-    const uint32_t *words = model->words;
-    const int32_t *thresholds = model->thresholds;
-    uint32_t *source = scratch, *target = scratch + 18 * 18;
-    memset(scratch, 0, sizeof own);
-    convolve_image(first, model, images + n * IMAGE, source);
-    for (int i = 0; i < 6; i++) {
-      const Shape *shape = &SHAPES[i];
-      convolve(block, shape, source, target, words, thresholds);
-      words += shape->blocks * (shape->depth ? 9 * shape->depth : 5) * 2 * LANES;
-      thresholds += shape->blocks * LANES;
-      source = target;
-      target += output_words(shape);
-    }
-    classify(model, source, classes, logits + n * classes);
+  const uint32_t *words = model->words;
+  const uint16_t *offsets = model->offsets;
+  const int32_t *thresholds = model->thresholds;
+  uint32_t *sources[2], *targets[2];
+  for (int i = 0; i < count; i++) {
+    memset(scratches[i], 0, sizeof scratches[i]);
+    sources[i] = scratches[i];
+    targets[i] = scratches[i] + 18 * 18;
+    convolve_image(first, model, images + i * IMAGE, sources[i]);
   }
+  for (int layer = 0; layer < 6; layer++) {
+    const Shape *shape = &SHAPES[layer];
+#ifdef X86
+    if (path == AVX2) convolve_pair(count, shape, sources, targets, offsets, thresholds);
+    else
+#endif
+      convolve(block_of(path), shape, sources[0], targets[0], words, thresholds);
+    words += weight_words(shape);
+    offsets += path == AVX2 ? weight_quads(shape) : 0;
+    thresholds += shape->blocks * LANES;
+    for (int i = 0; i < count; i++) {
+      sources[i] = targets[i];
+      targets[i] += output_words(shape);
+    }
+  }
+}
+
+/* Fill logits (count, classes) for images (count, 3072); 0, or 1 for a path that is not there.
+   The scratch keeps every layer's bits of the last image; it may be NULL. */
+int bitstill_run(int path, const Model *model, const uint8_t *images, int64_t count, int classes,
+                 float *logits, uint32_t *scratch) {
+  uint32_t scratches[2][SCRATCH];
+  int together = path == AVX2 ? 2 : 1, here = 1;
+  if (!(processor_paths() & path)) return 1;
+  for (int64_t n = 0; n < count; n += together) {
+    here = count - n < together ? (int)(count - n) : together;
+    run_layers(path, model, images + n * IMAGE, here, scratches);
+    for (int i = 0; i < here; i++)
+      classify(model, scratches[i] + LAST, classes, logits + (n + i) * classes);
+  }
+  if (scratch && count) memcpy(scratch, scratches[here - 1], sizeof scratches[0]);
   return 0;
 }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bitstill.engine.compiler import LIBRARY
 from bitstill.engine.layout import SCRATCH_WORDS, Layout, feature_bits
 from bitstill.engine.planes import Bytes
+from bitstill.topology import TOPOLOGY
 
 VERSION = 3  # of the interface; a library left by an older bitstill has another
 PATHS = {"avx512": 4, "avx2": 2, "portable": 1}  # the first that the processor has is taken
@@ -19,7 +20,10 @@ PATHS = {"avx512": 4, "avx2": 2, "portable": 1}  # the first that the processor 
 class _Model(ctypes.Structure):
     _fields_ = tuple(
         (name, ctypes.c_void_p)
-        for name in ("first", "first_thresholds", "words", "thresholds", "classifier", "bias")
+        for name in (
+            *("first", "first_thresholds", "words", "offsets"),
+            *("thresholds", "classifier", "bias"),
+        )
     )
 
 
@@ -32,6 +36,7 @@ def load(path: Path) -> ctypes.CDLL:
         *(ctypes.c_int, ctypes.POINTER(_Model), pointer, ctypes.c_int64, ctypes.c_int),
         *(pointer, pointer),
     ]
+    library.bitstill_offsets.argtypes = [pointer, pointer]
     return library
 
 
@@ -67,9 +72,19 @@ class Kernel:
         self._arrays: tuple[NDArray[Any], ...] = (  # the library reads them: keep them alive
             np.ascontiguousarray(first),
             layout.first_thresholds.astype(np.int32),
-            *(layout.words, layout.thresholds, layout.classifier, layout.bias),
+            *(layout.words, self._offsets(layout, load(library))),
+            *(layout.thresholds, layout.classifier, layout.bias),
         )
         self._model = _Model(*(array.ctypes.data for array in self._arrays))
+
+    def _offsets(self, layout: Layout, library: ctypes.CDLL) -> NDArray[np.uint16]:
+        """Return what the AVX2 path reads of the weights; nothing for the others."""
+        if self.path != "avx2":
+            return np.empty(0, np.uint16)
+        quads = sum(9 * one.channels_in * one.channels_out // 4 for one in TOPOLOGY[1:])
+        offsets = np.empty(quads, np.uint16)
+        library.bitstill_offsets(address(layout.words), address(offsets))
+        return offsets
 
     def run(
         self,

@@ -1,7 +1,9 @@
 /* Exact sums of a convolution on bits: popcounts on 32 output channels at a time.
 
-   The memory layout is that of layout.py. The inner step exists three times, for AVX-512 with vector
-   popcounts, for AVX2 and for any processor. All give the same sums. */
+   The memory layout is that of layout.py. The inner step exists twice, for AVX-512 with vector
+   popcounts and for any processor. Both give the same sums, as does lookups.h for AVX2. */
+
+#pragma once
 
 #include <stdint.h>
 #include <string.h>
@@ -83,52 +85,7 @@ static void block_portable(const Patches *patches, const uint32_t *w, const int3
 
 #ifdef X86
 
-/* ---- AVX2: popcounts by table, in bytes ---- */
-
 #define TARGET_AVX2 __attribute__((target("avx2")))
-
-TARGET_AVX2 static void block_avx2(const Patches *patches, const uint32_t *w,
-                                   const int32_t *counts, Result *result) {
-  const __m256i once = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2,
-                                        1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-  const __m256i twice = _mm256_add_epi8(once, once);
-  const __m256i low = _mm256_set1_epi8(15);
-  const __m256i bytes_one = _mm256_set1_epi8(1), shorts_one = _mm256_set1_epi16(1);
-  for (int pixel = 0; pixel < 4; pixel++) {
-    __m256i sums[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
-                       _mm256_setzero_si256()};
-    const uint32_t *next = w;
-    for (int row = 0; row < patches->rows; row++) {
-      const uint32_t *x = patches->start + pixel * patches->pixel_step + row * patches->row_step;
-      for (int i = 0; i < patches->run; i += 6) {
-        int n = patches->run - i < 6 ? patches->run - i : 6;
-        for (int part = 0; part < 4; part++) {
-          __m256i bytes = _mm256_setzero_si256();
-          for (int j = 0; j < n; j++) {
-            __m256i word = _mm256_set1_epi32((int)x[i + j]);
-            const __m256i *at = (const __m256i *)(next + 2 * LANES * j + 8 * part);
-            __m256i high_plane = _mm256_and_si256(word, _mm256_loadu_si256(at));
-            __m256i low_plane = _mm256_and_si256(word, _mm256_loadu_si256(at + 4));
-            __m256i a = _mm256_shuffle_epi8(twice, _mm256_and_si256(high_plane, low));
-            __m256i b = _mm256_shuffle_epi8(
-                twice, _mm256_and_si256(_mm256_srli_epi32(high_plane, 4), low));
-            __m256i c = _mm256_shuffle_epi8(once, _mm256_and_si256(low_plane, low));
-            __m256i d = _mm256_shuffle_epi8(
-                once, _mm256_and_si256(_mm256_srli_epi32(low_plane, 4), low));
-            bytes = _mm256_add_epi8(
-                bytes, _mm256_add_epi8(_mm256_add_epi8(a, b), _mm256_add_epi8(c, d)));
-          }
-          __m256i shorts = _mm256_maddubs_epi16(bytes, bytes_one);
-          sums[part] = _mm256_add_epi32(sums[part], _mm256_madd_epi16(shorts, shorts_one));
-        }
-        next += 2 * LANES * n;
-      }
-    }
-    int32_t totals[LANES];
-    memcpy(totals, sums, sizeof totals);
-    finish(result, pixel, totals, counts[pixel]);
-  }
-}
 
 /* ---- AVX-512: vector popcounts and byte products ---- */
 
@@ -227,7 +184,6 @@ static inline int processor_paths(void) {
 
 static Block *block_of(int path) {
 #ifdef X86
-  if (path == AVX2) return block_avx2;
   if (path == AVX512) return block_avx512;
 #endif
   return block_portable;

@@ -8,6 +8,7 @@
 
 #include <math.h>
 
+#include "lookups.h"
 #include "sums.h"
 #include "training.h"
 
@@ -21,6 +22,8 @@
   }
 
 enum { CHANNELS = 128, COLOURS = 3, TAPS = 27, ROW = 34 * COLOURS };
+/* Words of an image's features, borders included, at most. */
+enum { WORDS = 18 * 18 };
 enum { FLOAT_ONE = 0x3f800000, BF16_ONE = 0x3f80 };
 
 enum { SLOPE, INTERCEPT, CENTRE, DIRECT, LINEAR, CONSTANT };
@@ -52,17 +55,37 @@ static uint32_t code_of(float weight, float unit) {
   return (uint32_t)((weight > -2 * unit) + (weight > 0) + (weight > 2 * unit));
 }
 
+/* The largest size of a weight; infinite or NaN if one of them is. */
+CLONES float bitstill_largest(const float *weight, int64_t count) {
+  union { uint32_t bits; float value; } largest = {0};
+  for (int64_t i = 0; i < count; i++) {
+    union { float value; uint32_t bits; } size = {weight[i]};
+    size.bits &= 0x7fffffffu; /* sizes are in the order of their bits */
+    largest.bits = size.bits > largest.bits ? size.bits : largest.bits;
+  }
+  return largest.value;
+}
+
+/* A channel's weights as words of plane 1 and plane 0, which lie 2 * LANES apart. */
+CLONES void bitstill_weight_words(const float *weight, int64_t each, float unit, uint32_t *words) {
+  for (int64_t start = 0; start < each; start += LANES, words += 2 * LANES) {
+    int count = each - start < LANES ? (int)(each - start) : LANES;
+    uint32_t high = 0, low = 0;
+    for (int i = 0; i < count; i++) {
+      uint32_t code = code_of(weight[start + i], unit);
+      high |= code >> 1 << i;
+      low |= (code & 1) << i;
+    }
+    words[0] = high;
+    words[LANES] = low;
+  }
+}
+
 /* Lay out the weights; 1 if they are not finite. */
 int bitstill_block_prepare(Training *b) {
-  int64_t each = 9 * b->channels_in, count = b->channels_out * each;
-  float largest = 0, nan = 0;
-  for (int64_t i = 0; i < count; i++) {
-    float size = fabsf(b->weight[i]);
-    if (size > largest) largest = size;
-    nan += size - size;
-  }
-  if (nan != 0) return 1;
-  float unit = largest / 3;
+  int64_t each = 9 * b->channels_in, length = (each + LANES - 1) / LANES;
+  float largest = bitstill_largest(b->weight, b->channels_out * each), unit = largest / 3;
+  if (!isfinite(largest)) return 1;
   b->unit = (double)largest / 3 / (b->channels_in == COLOURS ? 255 : 1);
   if (b->channels_in == COLOURS) {
     int16_t *codes = b->words;
@@ -71,22 +94,12 @@ int bitstill_block_prepare(Training *b) {
         codes[i * b->channels_out + c] = (int16_t)(2 * code_of(b->weight[c * TAPS + i], unit)) - 3;
     return 0;
   }
-  uint32_t *words = b->words;
-  int64_t length = (each + LANES - 1) / LANES;
-  for (int c = 0; c < b->channels_out; c++) {
-    uint32_t *to = words + c / LANES * length * 2 * LANES + c % LANES;
-    const float *from = b->weight + c * each;
-    for (int64_t word = 0; word < length; word++, to += 2 * LANES) {
-      uint32_t high = 0, low = 0;
-      for (int i = 0; i < LANES && word * LANES + i < each; i++) {
-        uint32_t code = code_of(from[word * LANES + i], unit);
-        high |= code >> 1 << i;
-        low |= (code & 1) << i;
-      }
-      to[0] = high;
-      to[LANES] = low;
-    }
-  }
+  for (int c = 0; c < b->channels_out; c++)
+    bitstill_weight_words(b->weight + c * each, each, unit,
+                          (uint32_t *)b->words + c / LANES * length * 2 * LANES + c % LANES);
+#ifdef X86
+  if (b->path == AVX2) lookup_offsets(b->words, b->channels_in, b->channels_out, b->offsets);
+#endif
   return 0;
 }
 
@@ -160,7 +173,8 @@ CLONES void bitstill_first_sums(const int16_t *levels, const int16_t *codes, int
     }
 }
 
-static void bit_sums(const Training *b, const uint32_t *source, int16_t *sums) {
+/* Sums of one image from its words. */
+static void count_bits(const Training *b, const uint32_t *source, int16_t *sums) {
   uint32_t halves[256 * 5];
   int32_t counts[256];
   int side = b->side, packed = b->channels_in < LANES, depth = packed ? 1 : b->channels_in / LANES;
@@ -183,6 +197,54 @@ static void bit_sums(const Training *b, const uint32_t *source, int16_t *sums) {
       }
 }
 
+#ifdef X86
+
+/* Four channels of 32 pixels, each to its place. */
+TARGET_AVX2 static inline void store_sums(const Sums *sums, int channels, int16_t *to) {
+  for (int part = 0; part < 2; part++) {
+    __m256i a = sums[0].part[part], b = sums[1].part[part], c = sums[2].part[part];
+    __m256i d = sums[3].part[part], fours[4];
+    __m256i ab = _mm256_unpacklo_epi16(a, b), cd = _mm256_unpacklo_epi16(c, d);
+    fours[0] = _mm256_unpacklo_epi32(ab, cd);
+    fours[1] = _mm256_unpackhi_epi32(ab, cd);
+    ab = _mm256_unpackhi_epi16(a, b), cd = _mm256_unpackhi_epi16(c, d);
+    fours[2] = _mm256_unpacklo_epi32(ab, cd);
+    fours[3] = _mm256_unpackhi_epi32(ab, cd);
+    for (int i = 0; i < 4; i++)
+      for (int half = 0; half < 2; half++) {
+        __m128i two = half ? _mm256_extracti128_si256(fours[i], 1) : _mm256_castsi256_si128(fours[i]);
+        int16_t *place = to + (16 * half + 8 * part + 2 * i) * channels;
+        _mm_storel_epi64((__m128i *)place, two);
+        _mm_storeh_pd((double *)(place + channels), _mm_castsi128_pd(two));
+      }
+  }
+}
+
+/* Sums of one image or two from their words. */
+TARGET_AVX2 static void look_up_sums(const Training *b, int images, uint32_t (*words)[WORDS], int16_t *sums) {
+  LookupInput input = {.side = b->side, .channels = b->channels_in};
+  LookupPatches patches;
+  int pixels = images * b->side * b->side, channels = b->channels_out;
+  int16_t rest[PIXELS * 4];
+  for (int i = 0; i < PAIR; i++) take_image(&input, i, words[i < images ? i : 0]);
+  for (int first = 0; first < pixels; first += PIXELS) {
+    take_patches(&input, first, &patches);
+    for (int c = 0; c < channels; c += 4) {
+      Sums found[4];
+      look_up(&patches, b->offsets + c * patches.count, found);
+      int16_t *to = sums + first * channels + c;
+      if (first + PIXELS <= pixels) {
+        store_sums(found, channels, to);
+        continue;
+      }
+      store_sums(found, 4, rest);
+      for (int i = 0; first + i < pixels; i++) memcpy(to + i * channels, rest + 4 * i, 4 * sizeof *to);
+    }
+  }
+}
+
+#endif
+
 CLONES void bitstill_moments(const int16_t *sums, int pixels, int channels, int64_t *moments) {
   int32_t total[CHANNELS] = {0};
   int64_t squares[CHANNELS] = {0};
@@ -198,26 +260,47 @@ CLONES void bitstill_moments(const int16_t *sums, int pixels, int channels, int6
   }
 }
 
-/* Convolve some images; 1 if their features are not what the bits say. */
-int bitstill_block_sums(const Training *b, int64_t from, int64_t to) {
-  uint32_t words[18 * 18 > 6 * 6 * 4 ? 18 * 18 : 6 * 6 * 4];
+/* The first block's convolution of some images; 1 if they are not what the levels say. */
+static int image_sums(const Training *b, int64_t from, int64_t to) {
   int16_t levels[34 * ROW];
   int pixels = b->side * b->side;
   for (int64_t n = from; n < to; n++) {
-    int64_t at = n * pixels * b->channels_in;
+    if (bitstill_pack_image((const float *)b->x + n * pixels * COLOURS, b->side, levels)) return 1;
+    bitstill_first_sums(levels, b->words, b->side, b->sums + n * pixels * b->channels_out);
+  }
+  return 0;
+}
+
+/* The other blocks'; 1 if features are not what the bits say. */
+static int bit_sums(const Training *b, int64_t from, int64_t to) {
+  uint32_t words[PAIR][WORDS], wrong = 0;
+  int pixels = b->side * b->side, together = b->path == AVX2 ? PAIR : 1;
+  for (int64_t n = from; n < to; n += together) {
+    int images = to - n < together ? (int)(to - n) : together;
     int16_t *sums = b->sums + n * pixels * b->channels_out;
-    uint32_t wrong;
-    if (b->channels_in == COLOURS) {
-      wrong = bitstill_pack_image((const float *)b->x + at, b->side, levels);
-      bitstill_first_sums(levels, b->words, b->side, sums);
-    } else {
-      wrong = b->bf16 ? bitstill_pack_bf16((const uint16_t *)b->x + at, b->side, b->channels_in, words)
-                      : bitstill_pack_float((const float *)b->x + at, b->side, b->channels_in, words);
-      bit_sums(b, words, sums);
+    for (int i = 0; i < images; i++) {
+      int64_t at = (n + i) * pixels * b->channels_in;
+      wrong |= b->bf16 ? bitstill_pack_bf16((const uint16_t *)b->x + at, b->side, b->channels_in, words[i])
+                       : bitstill_pack_float((const float *)b->x + at, b->side, b->channels_in, words[i]);
     }
     if (wrong) return 1;
-    bitstill_moments(sums, pixels, b->channels_out, b->moments + n * 2 * b->channels_out);
+#ifdef X86
+    if (b->path == AVX2) {
+      look_up_sums(b, images, words, sums);
+      continue;
+    }
+#endif
+    count_bits(b, words[0], sums);
   }
+  return 0;
+}
+
+/* Convolve some images; 1 if their features are not what the sums take. */
+int bitstill_block_sums(const Training *b, int64_t from, int64_t to) {
+  int pixels = b->side * b->side, channels = b->channels_out;
+  if (b->channels_in == COLOURS ? image_sums(b, from, to) : bit_sums(b, from, to)) return 1;
+  for (int64_t n = from; n < to; n++)
+    bitstill_moments(b->sums + n * pixels * channels, pixels, channels, b->moments + n * 2 * channels);
   return 0;
 }
 

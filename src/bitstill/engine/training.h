@@ -24,6 +24,7 @@ typedef struct {
   const float *bias, *scale, *shift; /* (channels_out,) each */
   float *running_mean, *running_variance;
   void *words;      /* weights as the convolution reads them */
+  uint16_t *offsets; /* likewise, for AVX2: (channels_out / 4, 9 channels_in / 4, 4) */
   int16_t *sums;    /* (images, side, side, channels_out) */
   int64_t *moments; /* (images, 2, channels_out): sums of S and of its square */
   double *state;    /* (2, channels_out): mean of S, 1 / standard deviation */

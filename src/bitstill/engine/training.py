@@ -17,11 +17,16 @@ from numpy.typing import NDArray
 
 from bitstill.engine.compiler import LIBRARY
 from bitstill.engine.kernel import PATHS, address, available, load
-from bitstill.engine.layout import LANES, patch_words
+from bitstill.engine.layout import SIDES, patch_words
 from bitstill.topology import TOPOLOGY
 
-COLOURS = 3  # channels of the image
+COLOURS, IMAGE_SIDE = 3, 32
 _TAPS = 27  # numbers of the image that a channel of the first block reads
+# Side and channels of what the blocks read and make.
+_BLOCKS = {
+    (side, layer.channels_in, layer.channels_out)
+    for side, layer in zip((IMAGE_SIDE, *SIDES), TOPOLOGY, strict=False)
+}
 _GROUP = 16  # output channels whose weights' gradients are summed at a time
 
 
@@ -53,7 +58,8 @@ class _Training(ctypes.Structure):
         *((name, ctypes.c_double) for name in ("momentum", "epsilon")),
         *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "scale", "shift")),
         *((name, ctypes.c_void_p) for name in ("running_mean", "running_variance")),
-        *((name, ctypes.c_void_p) for name in ("words", "sums", "moments", "state", "table")),
+        *((name, ctypes.c_void_p) for name in ("words", "offsets", "sums", "moments")),
+        *((name, ctypes.c_void_p) for name in ("state", "table")),
         *((name, ctypes.c_void_p) for name in ("y", "y_gradient", "partial", "gradient")),
         *((name, ctypes.c_void_p) for name in ("products", "weight_gradient")),
         ("unit", ctypes.c_double),
@@ -116,6 +122,7 @@ class TrainingBlock:
             words = _TAPS * channels_out // 2
         self._arrays: dict[str, NDArray[Any]] = {
             "words": np.empty(words, np.uint32),
+            "offsets": np.empty(9 * channels_in * channels_out // 4, np.uint16),
             "sums": np.empty((images, side, side, channels_out), np.int16),
             "moments": np.empty((images, 2, channels_out), np.int64),
             "state": np.empty((2, channels_out), np.float64),
@@ -188,13 +195,7 @@ class TrainingBlock:
 
 def fits(shape: Shape) -> bool:
     """Return whether the library is there, and computes blocks of this shape."""
-    side, channels = shape.side, (shape.channels_in, shape.channels_out)
-    if shape.channels_in == COLOURS:
-        room = side <= 32
-    else:  # the words of an image's features, with their border
-        room = (side + 2) ** 2 * -(-shape.channels_in // LANES) <= 18 * 18
-    known = any(channels == (one.channels_in, one.channels_out) for one in TOPOLOGY)
-    return training_available() and known and room and side % 4 == 0 and shape.images > 0
+    return training_available() and shape.images > 0 and shape[1:4] in _BLOCKS
 
 
 def training_available() -> bool:

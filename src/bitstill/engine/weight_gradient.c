@@ -71,24 +71,34 @@ CLONES void bitstill_index_image(const Training *b, int64_t n, const Tiles *t, u
   index_quads(pixels, t, index);
 }
 
+INLINE void load_lanes(const void *from, int64_t at, int bf16, Lanes *lanes) {
+  if (bf16)
+    for (int c = 0; c < WIDTH; c++) (*lanes)[c] = load(from, at + c, 1);
+  else *lanes = *(const Lanes *)((const float *)from + at);
+}
+
 /* The sums of 4 pixels' gradients, for GROUP channels from `at` on. */
-CLONES void bitstill_quad_tables(const Training *b, int64_t at, int quads, Table *table) {
-  int64_t channels = b->channels_out;
+INLINE void fill_tables(const void *gradient, int64_t at, int64_t channels, int quads, int bf16,
+                        Table *table) {
   for (int quad = 0; quad < quads; quad++, table++, at += 4 * channels)
-    for (int part = 0; part < PARTS; part++) {
-      Lanes g[4], sums[16] = {{0}};
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; i++)
-        for (int c = 0; c < WIDTH; c++)
-          g[i][c] = load(b->gradient, at + i * channels + part * WIDTH + c, b->bf16);
-#pragma GCC unroll 16
-      for (int i = 1; i < 16; i++) {
-        int highest = i < 2 ? 0 : i < 4 ? 1 : i < 8 ? 2 : 3;
-        sums[i] = sums[i - (1 << highest)] + g[highest];
+    for (int part = 0; part < PARTS; part++) {
+      Lanes sums[16] = {{0}};
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++) {
+        Lanes g = {0};
+        load_lanes(gradient, at + i * channels + part * WIDTH, bf16, &g);
+#pragma GCC unroll 8
+        for (int rest = 0; rest < 1 << i; rest++) sums[rest | 1 << i] = sums[rest] + g;
       }
 #pragma GCC unroll 16
       for (int i = 0; i < 16; i++) table->sums[i][part] = sums[i];
     }
+}
+
+CLONES void bitstill_quad_tables(const Training *b, int64_t at, int quads, Table *table) {
+  if (b->bf16) fill_tables(b->gradient, at, b->channels_out, quads, 1, table);
+  else fill_tables(b->gradient, at, b->channels_out, quads, 0, table);
 }
 
 /* Add a tile's products to those of all taps and input channels, `BLOCK` of these at a time. */
