@@ -30,7 +30,7 @@ lint: $(INSTALLED)  ## ruff, mypy, import-linter
 	$(BIN)/lint-imports --no-logo
 
 test: lint  ## lint, then all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15
 
 faults: $(INSTALLED)  ## try to break it: bad input, random bytes, foreign code, kills, full disks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -p tests.faults.summary tests/faults
