@@ -1,17 +1,11 @@
 """Conducts a sweep: plan, launch, survive what dies, and say what came of it."""
 
 import logging
-import os
-import signal
-import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -19,6 +13,7 @@ from rich.console import Console
 
 from bitstill.console import print_tables, progress
 from bitstill.errors import SweepFailedError
+from bitstill.patience import patience
 from bitstill.report.sweeps import Run
 from bitstill.runs import is_worked_on
 from bitstill.schema import TrainConfig
@@ -31,7 +26,6 @@ Launch = Callable[[list[list[str]]], Sequence[Any]]
 
 _DEATHS_ALLOWED = 3  # of a run's process, before the run counts as failed
 _NOBODY = ""  # the identity that a death counts for, when no run was at work
-_PATIENCE_SECONDS = 15.0  # for workers that were interrupted: an evaluation and a checkpoint
 
 
 def conduct(
@@ -62,7 +56,8 @@ def conduct(
         console.print(line, markup=False, soft_wrap=True)  # to be copied
         return returns
     if left:
-        with progress([cell.expected for cell in left], console), _patience(left, in_workers):
+        waiting = patience(lambda: any(map(_is_at_work, left))) if in_workers else nullcontext()
+        with progress([cell.expected for cell in left], console), waiting:
             launched, returns = _launch_all(left, launch)
         for cell, returned in zip(launched, returns, strict=False):
             if isinstance(error := getattr(returned, "_return_value", None), Exception):
@@ -76,42 +71,9 @@ def conduct(
     return returns
 
 
-@contextmanager
-def _patience(cells: Sequence[Cell], in_workers: bool) -> Iterator[None]:
-    """Let workers that Ctrl-C has reached, too, end their step; a second Ctrl-C does not wait.
-
-    A terminal sends Ctrl-C to all processes in front of it; joblib kills its workers as soon as
-    this one is interrupted.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if not in_workers or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, before)
-        ends = time.monotonic() + (_PATIENCE_SECONDS if _in_front_of_a_terminal() else 0)
-        while time.monotonic() < ends and any(_is_at_work(cell) for cell in cells):
-            time.sleep(0.05)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _is_at_work(cell: Cell) -> bool:
     stored = cell.expected.stored
     return is_worked_on(cell.expected.paths) or (stored is not None and is_worked_on(stored))
-
-
-def _in_front_of_a_terminal() -> bool:
-    try:
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):  # no terminal, no stdin
-        return False
 
 
 def _summarize(config: TrainConfig, folder: Path) -> None:

@@ -1,0 +1,48 @@
+"""Ctrl-C in a terminal reaches all processes there: let workers end what they are at."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SECONDS = 15.0  # an evaluation and a checkpoint
+
+
+@contextmanager
+def patience(at_work: Callable[[], bool]) -> Iterator[None]:
+    """Hold Ctrl-C back until workers, which it has reached too, are done; a second does not wait.
+
+    A terminal sends Ctrl-C to all processes in front of it; joblib kills its workers as soon as
+    this one is interrupted.
+
+    Args:
+        at_work: whether a worker still is.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no signal gets here
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, before)
+        ends = time.monotonic() + (_SECONDS if _in_front_of_a_terminal() else 0)
+        while time.monotonic() < ends and at_work():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _in_front_of_a_terminal() -> bool:
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):  # no terminal, no stdin
+        return False
