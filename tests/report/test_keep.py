@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from bitstill.cli import app
@@ -14,8 +15,9 @@ from bitstill.report.content import build
 from bitstill.report.gradients import GRID, Ratio, gradient_ratios
 from bitstill.report.keep import keep
 from bitstill.report.sweeps import read_sweep
-from bitstill.runs import RunPaths
+from bitstill.runs import RunPaths, known_record
 from bitstill.status import Expected, manifest, write_manifest
+from bitstill.teachers import TeacherStore
 
 CELLS = [("teacher", None), ("hard", 15.0), ("soft_hard", 15.0)]
 ARGUMENTS = """\
@@ -77,6 +79,28 @@ def test_records_are_kept_and_one_packed_student(sweep: Path, tmp_path: Path) ->
         for path in target.rglob("*.npz")
     } == {True}
     assert manifest(target).read_text() == manifest(sweep).read_text()
+
+
+def test_teachers_are_kept_for_their_logits(sweep: Path, tmp_path: Path) -> None:
+    """A student finds them there, and asks for no weights."""
+    [run] = [run for run in read_sweep(sweep) if run.record.cell == "teacher"][:1]
+    identity = run.record.identity
+    store = TeacherStore(tmp_path / "teachers")
+    stored = store.paths(identity)
+    cell = Expected("teacher", identity, 8, run.paths, stored)
+    write_manifest(sweep, [cell])
+    stored.directory.mkdir(parents=True)
+    assert keep(sweep, tmp_path / "early" / "sweep") == 6
+    assert not (tmp_path / "early" / "teachers").exists()  # its logits have not been asked for
+    run.record.write(stored)
+    stored.weights.write_bytes(b"heavy")
+    logits = store.logits(identity, lambda: torch.arange(20.0).reshape(2, 10))
+    keep(sweep, tmp_path / "kept" / "sweep")
+    kept = TeacherStore(tmp_path / "kept" / "teachers")
+    assert files(kept.root) == {f"{identity}/run.json", f"{identity}/train_logits.safetensors"}
+    kept.verify(identity)
+    assert torch.equal(kept.logits(identity, lambda: pytest.fail("computed again")), logits)
+    assert known_record(kept.paths(identity)) == run.record
 
 
 def test_folders_in_arguments_are_left_open(sweep: Path, tmp_path: Path) -> None:

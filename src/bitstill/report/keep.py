@@ -1,5 +1,10 @@
-"""What of a sweep is kept in a repository: records, curves and per-image results, no weights."""
+"""What of a sweep is kept in a repository: records, curves and per-image results, no weights.
 
+Teachers are kept with their logits, so that the students that are left can be trained elsewhere
+from the same teacher, bit for bit.
+"""
+
+import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +18,7 @@ from bitstill.reading import reading
 from bitstill.report.gradients import keep_ratios
 from bitstill.report.sweeps import HARD, Run, read_sweep
 from bitstill.runs import RunPaths
-from bitstill.status import manifest
+from bitstill.status import manifest, read_manifest
 
 # Settings whose values are folders of one machine, as they stand in `.hydra/overrides.yaml`.
 _FOLDER = re.compile(r"\+*(paths\..+|(.+\.)?(path|dir|cache))")
@@ -22,7 +27,8 @@ _FOLDER = re.compile(r"\+*(paths\..+|(.+\.)?(path|dir|cache))")
 def keep(sweep: Path, target: Path) -> int:
     """Copy what a report needs of a sweep's finished runs; again to bring it up to date.
 
-    Of the first finished ``hard`` student at T = 15 the packed file is copied, too.
+    Of the first finished ``hard`` student at T = 15 the packed file is copied, too; of each
+    teacher that students have read, record and logits, to where a sweep there finds them.
 
     Args:
         sweep: the folder of a sweep, which may be running.
@@ -39,15 +45,30 @@ def keep(sweep: Path, target: Path) -> int:
         raise UserError(f"{target} is the sweep itself: give another folder to keep its records in")
     done = [run for run in read_sweep(sweep) if run.done]
     texts = {path: text for run in done for path, text in _texts(run, target)}
+    teachers = _teachers(sweep, target)
+    texts |= {kept.record: stored.record.read_text() for stored, kept in teachers}
     if manifest(sweep).exists():
         texts[manifest(target)] = manifest(sweep).read_text()
     for path, text in texts.items():
         _refuse_names(path, text, [Path.home(), Path.cwd(), sweep.resolve()])
     try:
+        for stored, kept in teachers:
+            kept.directory.mkdir(parents=True, exist_ok=True)
+            _copy(stored.teacher_logits, kept.teacher_logits)
         _write(done, texts, target)
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error}): give another folder") from error
     return len(done)
+
+
+def _teachers(sweep: Path, target: Path) -> list[tuple[RunPaths, RunPaths]]:
+    """Return where finished teachers with logits lie, and where they are to be kept."""
+    stored = [cell.stored for cell in read_manifest(sweep) if cell.stored is not None]
+    return [
+        (paths, RunPaths(target / os.path.relpath(paths.directory, sweep)))
+        for paths in stored
+        if paths.teacher_logits.exists()  # they are computed of finished teachers alone
+    ]
 
 
 def _write(done: Sequence[Run], texts: Mapping[Path, str], target: Path) -> None:
