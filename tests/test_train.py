@@ -286,6 +286,23 @@ def test_a_loss_that_is_no_number_ends_a_run(
         trained(configure(tmp_path, f"model={model}"), tmp_path)
 
 
+@pytest.mark.parametrize(("capability", "warned"), [("AVX2", True), ("AVX512", False)])
+def test_bf16_is_no_gain_on_every_processor(
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capability: str,
+    warned: bool,
+) -> None:
+    monkeypatch.setattr("bitstill.train.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    with caplog.at_level(logging.WARNING, logger="bitstill"):
+        trained(configure(tmp_path, "loss=hard", "trainer.precision=bf16"), tmp_path)
+    line = "trainer.precision = bf16: this processor has no instructions for it, and steps take "
+    assert (line in caplog.text) == warned
+
+
 @pytest.mark.parametrize("loss", ["hard", "soft_hard"])
 def test_bf16_trains_and_nothing_else(
     loss: str, configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture

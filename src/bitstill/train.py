@@ -148,10 +148,19 @@ def _device(config: TrainConfig) -> torch.device:
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     if config.trainer.accelerator == "cpu":
+        if config.trainer.precision == "bf16" and _lacks_bf16():
+            log.warning(
+                "trainer.precision = bf16: this processor has no instructions for it, and steps take "
+                "some ten times as long as with float32"
+            )
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise UserError("trainer.accelerator = gpu: no CUDA device is found; give trainer=cpu")
     return torch.device("cuda", torch.cuda.current_device())
+
+
+def _lacks_bf16() -> bool:
+    return platform.machine() == "x86_64" and torch.backends.cpu.get_cpu_capability() != "AVX512"
 
 
 def _on(device: torch.device, data: ImageData) -> ImageData:
