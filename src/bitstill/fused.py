@@ -72,7 +72,7 @@ class _Gradient(torch.autograd.Function):
 
 
 def has_fast_bf16() -> bool:
-    """Whether torch convolves faster in bf16 than in float32 here; where not, it takes ten times."""
+    """Whether convolutions are faster in bf16 than in float32; elsewhere they take ten times."""
     return platform.machine() != "x86_64" or torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
