@@ -15,7 +15,7 @@ typedef struct {
   const int8_t *first;             /* 9 groups of 4 inputs, 16 channels, 4 codes */
   const int32_t *first_thresholds; /* 16 */
   const uint32_t *words;           /* a layer: block, word, plane, 32 channels */
-  const uint16_t *offsets;         /* for AVX2, from bitstill_offsets; else NULL */
+  const uint16_t *offsets;         /* for AVX2, from bitstill_offsets; else unread */
   const int32_t *thresholds;       /* 448 */
   const float *classifier;         /* 128, classes */
   const float *bias;               /* classes */
@@ -100,6 +100,8 @@ typedef struct {
 static const Shape SHAPES[6] = {{16, 0, 1, 0}, {16, 1, 1, 1}, {8, 1, 2, 0},
                                 {8, 2, 2, 1},  {4, 2, 4, 0},  {4, 4, 4, 0}};
 
+static int channels_in(const Shape *shape) { return shape->depth ? LANES * shape->depth : 16; }
+
 /* The first word of the layer after `shape` in the scratch. */
 static int output_words(const Shape *shape) {
   int side = shape->pool ? shape->side / 2 : shape->side;
@@ -166,7 +168,7 @@ TARGET_AVX2 static void look_up_words(const LookupPatches *patches, const uint16
 static void convolve_pair(int images, const Shape *shape, uint32_t *const *sources,
                           uint32_t *const *targets, const uint16_t *offsets,
                           const int32_t *thresholds) {
-  LookupInput input = {.side = shape->side, .channels = shape->depth ? LANES * shape->depth : 16};
+  LookupInput input = {.side = shape->side, .channels = channels_in(shape)};
   LookupPatches patches;
   uint32_t words[PIXELS];
   int side = shape->side, pixels = side * side, shift = shape->pool, width = (side >> shift) + 2;
@@ -227,7 +229,7 @@ static int weight_words(const Shape *shape) {
 
 /* As many offsets as weights of a layer, but for 4. */
 static int weight_quads(const Shape *shape) {
-  return shape->blocks * LANES * 9 * (shape->depth ? LANES * shape->depth : 16) / 4;
+  return shape->blocks * LANES * 9 * channels_in(shape) / 4;
 }
 
 /* Fill what AVX2 reads of a model's weights. */
@@ -235,7 +237,7 @@ void bitstill_offsets(const uint32_t *words, uint16_t *offsets) {
 #ifdef X86
   for (int i = 0; i < 6; i++) {
     const Shape *shape = &SHAPES[i];
-    lookup_offsets(words, shape->depth ? LANES * shape->depth : 16, shape->blocks * LANES, offsets);
+    lookup_offsets(words, channels_in(shape), shape->blocks * LANES, offsets);
     words += weight_words(shape);
     offsets += weight_quads(shape);
   }

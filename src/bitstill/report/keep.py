@@ -46,7 +46,9 @@ def keep(sweep: Path, target: Path) -> int:
     done = [run for run in read_sweep(sweep) if run.done]
     texts = {path: text for run in done for path, text in _texts(run, target)}
     teachers = _teachers(sweep, target)
-    texts |= {kept.record: stored.record.read_text() for stored, kept in teachers}
+    for stored, kept in teachers:
+        with reading(stored.record, "move it away"):
+            texts[kept.record] = stored.record.read_text()
     if manifest(sweep).exists():
         texts[manifest(target)] = manifest(sweep).read_text()
     for path, text in texts.items():
@@ -67,7 +69,8 @@ def _teachers(sweep: Path, target: Path) -> list[tuple[RunPaths, RunPaths]]:
     return [
         (paths, RunPaths(target / os.path.relpath(paths.directory, sweep)))
         for paths in stored
-        if paths.teacher_logits.exists()  # they are computed of finished teachers alone
+        # They are computed of finished teachers alone.
+        if paths.teacher_logits.exists() and paths.record.exists()
     ]
 
 
