@@ -170,7 +170,7 @@ def test_threads_do_not_change_a_bit(layer: Layer, side: int) -> None:
     together = fused(given, pool=layer.pool)
     assert torch.equal(alone.features, together.features)
     # torch sums the image's weights, in an order that depends on the threads.
-    for name in ("scale", "shift", *(["weight"] if side < 32 else [])):
+    for name in ("scale", "shift", *(["x", "weight"] if side < 32 else [])):
         assert torch.equal(alone.gradients[name], together.gradients[name]), name
 
 
@@ -178,11 +178,24 @@ def test_threads_do_not_change_a_bit(layer: Layer, side: int) -> None:
 @given(seed=st.integers(0, 10_000), batch=st.integers(1, 6), place=st.integers(1, 6))
 def test_gradients_of_any_batch(seed: int, batch: int, place: int) -> None:
     """Batches of 4x4 pixels are summed four images at a time: of the last, fewer may be left."""
+    check_gradients(place, batch=batch, seed=seed)
+
+
+@pytest.mark.parametrize(("place", "batch"), [(3, 8), (4, 9), (5, 32), (6, 37)])
+def test_gradients_of_larger_batches(place: int, batch: int) -> None:
+    """Of the input's gradient, 32 tiles are made at a time: 8 images of 8x8 pixels, 32 of 4x4."""
+    assert check_gradients(place, batch=batch, seed=0)
+
+
+def check_gradients(place: int, *, batch: int, seed: int) -> bool:
+    """Return whether they could be compared: no value was within rounding's reach of a limit."""
     layer, side = TOPOLOGY[place], SIDES[place]
     given = inputs(layer, side, batch=batch, seed=seed)
     expected, found = plain(given, pool=layer.pool), fused(given, pool=layer.pool)
-    if torch.equal(found.features.double(), expected.features):  # no value within rounding's reach
-        assert error(found.gradients["weight"], expected.gradients["weight"]) < 2e-5
+    same = torch.equal(found.features.double(), expected.features)
+    for name in ("weight", "x") if same else ():
+        assert error(found.gradients[name], expected.gradients[name]) < 1e-5, name
+    return same
 
 
 @settings(max_examples=40, deadline=None)

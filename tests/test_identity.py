@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bitstill.identity import RESULT_VERSION, directory_name, identity, portable, teacher_of
+from bitstill.identity import directory_name, identity, portable, teacher_of
 from bitstill.schema import TrainConfig
 
 Configure = Callable[..., TrainConfig]
@@ -82,12 +82,22 @@ def test_an_identity_changes_with_the_split(configure: Configure) -> None:
     assert len(found) == 3
 
 
-def test_an_identity_changes_with_the_codes_version(
-    identified: Identified, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("version", "changed"),
+    [
+        ("STUDENT_VERSION", ["loss=hard", "loss=soft"]),
+        ("TEACHER_VERSION", ["model=teacher", "loss=soft"]),  # soft has a teacher, hard none
+    ],
+)
+def test_an_identity_changes_with_the_version_of_what_it_trains(
+    identified: Identified, monkeypatch: pytest.MonkeyPatch, version: str, changed: list[str]
 ) -> None:
-    before = identified()
-    monkeypatch.setattr("bitstill.identity.RESULT_VERSION", RESULT_VERSION + 1)
-    assert identified() != before
+    runs = ("model=teacher", "loss=hard", "loss=soft")
+    before = [identified(run) for run in runs]
+    monkeypatch.setattr(f"bitstill.identity.{version}", 1000)
+    after = [identified(run) for run in runs]
+    found = [run for run, one, other in zip(runs, before, after, strict=True) if one != other]
+    assert sorted(found) == sorted(changed)
 
 
 @pytest.mark.parametrize("override", DECIDES_NOTHING)

@@ -25,7 +25,6 @@ from bitstill.curves import read_curves
 from bitstill.deploy.export import export
 from bitstill.deploy.finished import Choice
 from bitstill.errors import UserError
-from bitstill.fused import has_fast_bf16
 from bitstill.identity import identity as identity_of
 from bitstill.identity import portable, teacher_of
 from bitstill.models import Network, to_input
@@ -33,6 +32,7 @@ from bitstill.recorder import Recorder
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
 from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask
+from bitstill.train import _has_fast_bf16
 from bitstill.weights import load_weights
 
 Configure = Callable[..., TrainConfig]
@@ -296,7 +296,7 @@ def test_bf16_is_no_gain_on_every_processor(
     monkeypatch.setattr("bitstill.fused.platform.machine", lambda: "x86_64")
     for capability, fast in (("AVX512", True), ("AVX2", False)):
         monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda one=capability: one)
-        assert has_fast_bf16() is fast
+        assert _has_fast_bf16() is fast
     with caplog.at_level(logging.WARNING, logger="bitstill"):
         trained(configure(tmp_path, "loss=hard", "trainer.precision=bf16"), tmp_path)
     assert "trainer.precision = bf16: this processor has no instructions for it" in caplog.text

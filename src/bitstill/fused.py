@@ -2,16 +2,16 @@
 
 Convolution, batch norm, one bit and pool of :class:`bitstill.models.StudentBlock` for 2-bit weights
 and 1-bit features. Features and statistics come from exact integer sums, so they are those of the
-plain path without its rounding; gradients are the plain path's but for rounding. A convolution's
-gradient of its input stays torch's, as does that of the weights that read the image.
+plain path without its rounding; gradients are the plain path's but for rounding. That of the
+weights that read the image stays torch's.
 """
 
-import platform
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_weight
 
 from bitstill.engine.training import COLOURS, Shape, TrainingBlock, fits, training_available
 
@@ -52,28 +52,22 @@ class _Gradient(torch.autograd.Function):
             scale_gradient=of_scale.data_ptr(),
             shift_gradient=of_shift.data_ptr(),
         )
-        kind = gradient.dtype if has_fast_bf16() else torch.float32
-        reads_image = x.shape[1] == COLOURS
-        wanted = (ctx.needs_input_grad[0], reads_image, False)
-        of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-            *(convolved.to(kind), x.to(kind), weight.to(kind), None),
-            *((1, 1), (1, 1), (1, 1), False, (0, 0), 1),  # stride, padding, dilation, ...
-            wanted,
-        )
-        if reads_image:
-            of_weight = of_weight.to(weight.dtype)
+        of_x, of_weight = None, torch.empty_like(weight)  # channels-last, as weight
+        if x.shape[1] == COLOURS:
+            of_weight = _image_weights(convolved.float(), x, weight)
         else:
-            of_weight = torch.empty_like(weight)  # channels-last, as weight
             ctx.block.weights_backward(of_weight.data_ptr())
+            of_x = torch.empty_like(x)
+            ctx.block.input_backward(of_x.data_ptr())
         # Batch norm takes the bias out again: its gradient is zero, and not the noise of rounding.
         of_bias = torch.zeros_like(bias)
-        of_x = None if of_x is None else of_x.to(gradient.dtype)
         return of_x, of_weight, of_bias, of_scale, of_shift, None, None
 
 
-def has_fast_bf16() -> bool:
-    """Whether convolutions are faster in bf16 than in float32; elsewhere they take ten times."""
-    return platform.machine() != "x86_64" or torch.backends.cpu.get_cpu_capability() == "AVX512"
+def _image_weights(convolved: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Return the gradient of the weights that read the image."""
+    gradient: Tensor = conv2d_weight(x, weight.shape, convolved, padding=1)
+    return gradient
 
 
 def may_be_fused(x: Tensor) -> bool:

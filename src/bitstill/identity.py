@@ -7,8 +7,9 @@ from typing import Any
 
 from bitstill.schema import ModelConfig, TrainConfig
 
-# Raise this when the same configuration gives another result than before.
-RESULT_VERSION = 4
+# Raise a model's when the same configuration of it gives another result than before.
+TEACHER_VERSION = 4
+STUDENT_VERSION = 5
 
 
 def teacher_of(config: TrainConfig) -> TrainConfig:
@@ -35,7 +36,7 @@ def identity(config: TrainConfig, data_identity: str) -> str:
         SHA-256, 64 hexadecimal digits.
     """
     parts: dict[str, Any] = {
-        "result_version": RESULT_VERSION,
+        "result_version": TEACHER_VERSION if config.is_teacher else STUDENT_VERSION,
         "data": data_identity,
         "model": config.model,
         "batch_norm": config.batch_norm,

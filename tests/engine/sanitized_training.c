@@ -7,6 +7,7 @@
 
 #include "training.c"
 #include "weight_gradient.c"
+#include "input_gradient.c"
 
 static uint32_t random_state = 1;
 
@@ -56,6 +57,10 @@ static uint64_t passes(Training *b, int64_t inner, int64_t outer) {
   if (b->channels_in != COLOURS) {
     bitstill_block_weights(b, 0, groups / 2);
     bitstill_block_weights(b, groups / 2, groups);
+    bitstill_block_points(b, groups, b->channels_out);
+    bitstill_block_points(b, 0, groups);
+    bitstill_block_input(b, half, b->images);
+    bitstill_block_input(b, 0, half);
   }
   uint64_t total = failed ? 0 : 1;
   for (int64_t i = 0; i < inner; i++) total = total * 31 + (uint16_t)b->sums[i];
@@ -63,9 +68,12 @@ static uint64_t passes(Training *b, int64_t inner, int64_t outer) {
   for (int64_t i = 0; i < outer * size; i++) total = total * 31 + ((uint8_t *)b->y)[i];
   for (int i = 0; i < b->channels_out * 4; i++)
     total = total * 31 + ((uint8_t *)of_scale)[i] + ((uint8_t *)of_shift)[i];
-  if (b->channels_in != COLOURS)
+  if (b->channels_in != COLOURS) {
+    int64_t read = inner / b->channels_out * b->channels_in * size;
+    for (int64_t i = 0; i < read; i++) total = total * 31 + ((uint8_t *)b->x_gradient)[i];
     for (int64_t i = 0; i < 36 * b->channels_in * b->channels_out; i++)
       total = total * 31 + ((uint8_t *)b->weight_gradient)[i];
+  }
   free(of_scale);
   free(of_shift);
   return failed ? 0 : total;
@@ -97,6 +105,8 @@ static int check(int side, int channels_in, int channels_out, int pool, int bf16
   block.gradient = malloc((size_t)inner * size);
   block.products = malloc((size_t)(channels_out * taps) * sizeof *block.products);
   block.weight_gradient = malloc((size_t)(channels_out * taps) * sizeof *block.weight_gradient);
+  block.points = malloc((size_t)(POINTS * channels_in * channels_out) * sizeof *block.points);
+  block.x_gradient = malloc((size_t)(pixels * channels_in) * size);
   uint64_t expected = passes(&block, inner, outer);
   int paths = processor_paths(), sound = expected != 0;
   for (int path = PORTABLE; path <= AVX512; path *= 2)
@@ -108,7 +118,7 @@ static int check(int side, int channels_in, int channels_out, int pool, int bf16
                   (void *)block.shift, block.running_mean, block.running_variance, block.words,
                   block.offsets, block.sums, block.moments, block.state, block.table, block.y,
                   (void *)block.y_gradient, block.partial, block.gradient,
-                  block.products, block.weight_gradient};
+                  block.products, block.weight_gradient, block.points, block.x_gradient};
   for (size_t i = 0; i < sizeof made / sizeof *made; i++) free(made[i]);
   return sound;
 }

@@ -217,7 +217,7 @@ static void classify(const Model *model, const uint32_t *bits, int classes, floa
 }
 
 /* Raised with every change of the interface or of the memory layout, here and in kernel.py. */
-int bitstill_version(void) { return 3; }
+int bitstill_version(void) { return 4; }
 
 /* Which paths this processor can run. */
 int bitstill_paths(void) { return processor_paths(); }

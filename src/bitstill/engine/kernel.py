@@ -13,7 +13,7 @@ from bitstill.engine.layout import SCRATCH_WORDS, Layout, feature_bits
 from bitstill.engine.planes import Bytes
 from bitstill.topology import TOPOLOGY
 
-VERSION = 3  # of the interface; a library left by an older bitstill has another
+VERSION = 4  # of the interface; a library left by an older bitstill has another
 PATHS = {"avx512": 4, "avx2": 2, "portable": 1}  # the first that the processor has is taken
 
 

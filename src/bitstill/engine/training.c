@@ -30,18 +30,7 @@ enum { SLOPE, INTERCEPT, CENTRE, DIRECT, LINEAR, CONSTANT };
 
 static float *row_of(const Training *b, int row) { return b->table + row * b->channels_out; }
 
-/* ---- numbers in memory ---- */
-
-/* To bf16: to the nearest, halves to even; NaN stays NaN. */
-INLINE void store(void *to, int64_t i, float value, int bf16) {
-  if (!bf16) {
-    ((float *)to)[i] = value;
-    return;
-  }
-  union { float value; uint32_t bits; } number = {value};
-  uint32_t rounded = (number.bits + 0x7fffu + ((number.bits >> 16) & 1)) >> 16;
-  ((uint16_t *)to)[i] = value != value ? 0x7fc0 : (uint16_t)rounded;
-}
+/* ---- bits as numbers ---- */
 
 INLINE void store_bit(void *to, int64_t i, int bit, int bf16) {
   if (bf16) ((uint16_t *)to)[i] = (uint16_t)(bit ? BF16_ONE : 0);

@@ -35,6 +35,8 @@ typedef struct {
   void *gradient; /* of the convolution's result, like sums */
   float *products;        /* (channels_out / 16, 9 channels_in, 16): room for the next */
   float *weight_gradient; /* like weight */
+  float *points;          /* (36, channels_out, channels_in): turned weights, for the next */
+  void *x_gradient;       /* like x */
   double unit;
 } Training;
 
@@ -42,4 +44,36 @@ INLINE float load(const void *from, int64_t i, int bf16) {
   if (!bf16) return ((const float *)from)[i];
   union { uint32_t bits; float value; } number = {(uint32_t)((const uint16_t *)from)[i] << 16};
   return number.value;
+}
+
+/* To bf16: to the nearest, halves to even; NaN stays NaN. */
+INLINE void store(void *to, int64_t i, float value, int bf16) {
+  if (!bf16) {
+    ((float *)to)[i] = value;
+    return;
+  }
+  union { float value; uint32_t bits; } number = {value};
+  uint32_t rounded = (number.bits + 0x7fffu + ((number.bits >> 16) & 1)) >> 16;
+  ((uint16_t *)to)[i] = value != value ? 0x7fc0 : (uint16_t)rounded;
+}
+
+/* Neighbouring channels; what is summed over pixels or channels is so for GROUP of them at a time. */
+#if defined(__x86_64__)
+enum { WIDTH = 8 };
+#else
+enum { WIDTH = 4 };
+#endif
+enum { GROUP = 16, PARTS = GROUP / WIDTH };
+typedef float Lanes __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+
+INLINE void load_lanes(const void *from, int64_t at, int bf16, Lanes *lanes) {
+  if (bf16)
+    for (int c = 0; c < WIDTH; c++) (*lanes)[c] = load(from, at + c, 1);
+  else *lanes = *(const Lanes *)((const float *)from + at);
+}
+
+INLINE void store_lanes(void *to, int64_t at, const Lanes *lanes, int bf16) {
+  if (bf16)
+    for (int c = 0; c < WIDTH; c++) store(to, at + c, (*lanes)[c], 1);
+  else *(Lanes *)((float *)to + at) = *lanes;
 }

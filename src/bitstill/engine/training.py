@@ -1,6 +1,6 @@
 """A student's block in training in C, through ctypes.
 
-``training.c`` and ``weight_gradient.c`` say what they compute.
+``training.c``, ``weight_gradient.c`` and ``input_gradient.c`` say what they compute.
 
 There only where a compiler was at installation; :mod:`bitstill.fused` is what torch sees of it.
 """
@@ -28,6 +28,7 @@ _BLOCKS = {
     for side, layer in zip((IMAGE_SIDE, *SIDES), TOPOLOGY, strict=False)
 }
 _GROUP = 16  # output channels whose weights' gradients are summed at a time
+_POINTS = 36  # at which weights are evaluated for the input's gradient
 
 
 class Shape(NamedTuple):
@@ -62,6 +63,7 @@ class _Training(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("state", "table")),
         *((name, ctypes.c_void_p) for name in ("y", "y_gradient", "partial", "gradient")),
         *((name, ctypes.c_void_p) for name in ("products", "weight_gradient")),
+        *((name, ctypes.c_void_p) for name in ("points", "x_gradient")),
         ("unit", ctypes.c_double),
     )
 
@@ -75,6 +77,8 @@ class _Library(NamedTuple):
     reduce: Callable[..., None]
     gradient: Callable[..., None]
     weights: Callable[..., None]
+    points: Callable[..., None]
+    input: Callable[..., None]
 
 
 @lru_cache
@@ -177,6 +181,18 @@ class TrainingBlock:
         products = np.empty(9 * shape.channels_in * shape.channels_out, np.float32)
         self._point({"products": address(products), "weight_gradient": weight_gradient})
         self._share(self._call.weights, shape.channels_out // _GROUP)
+
+    def input_backward(self, x_gradient: int) -> None:
+        """Fill the gradient of x, after ``backward``; not of a block that reads the image.
+
+        Args:
+            x_gradient: address, of x's type and shape.
+        """
+        shape = self._shape
+        points = np.empty(_POINTS * shape.channels_in * shape.channels_out, np.float32)
+        self._point({"points": address(points), "x_gradient": x_gradient})
+        self._share(self._call.points, shape.channels_out)
+        self._share(self._call.input, shape.images)
 
     def _point(self, addresses: dict[str, int]) -> None:
         for name, value in addresses.items():

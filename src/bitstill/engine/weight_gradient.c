@@ -8,16 +8,10 @@
 
 #include "training.h"
 
-#if defined(__x86_64__)
-enum { WIDTH = 8 };
-#else
-enum { WIDTH = 4 };
-#endif
-enum { GROUP = 16, PARTS = GROUP / WIDTH, TILE = 16, BLOCK = 4, WINDOW = 9 };
+enum { TILE = 16, BLOCK = 4, WINDOW = 9 };
 /* Bytes of features and of indices, for any block that fits: 18 x 18 x 32, 4 images of 128 channels. */
 enum { PIXEL_BYTES = 18 * 18 * 32, INDEX_BYTES = 4 * 3 * 6 * 128 };
 
-typedef float Lanes __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 typedef struct {
   Lanes sums[16][PARTS];
 } Table;
@@ -69,12 +63,6 @@ CLONES void bitstill_index_image(const Training *b, int64_t n, const Tiles *t, u
   if (b->bf16) spread_bits(b->x, at, t, 1, pixels);
   else spread_bits(b->x, at, t, 0, pixels);
   index_quads(pixels, t, index);
-}
-
-INLINE void load_lanes(const void *from, int64_t at, int bf16, Lanes *lanes) {
-  if (bf16)
-    for (int c = 0; c < WIDTH; c++) (*lanes)[c] = load(from, at + c, 1);
-  else *lanes = *(const Lanes *)((const float *)from + at);
 }
 
 /* The sums of 4 pixels' gradients, for GROUP channels from `at` on. */
