@@ -15,6 +15,7 @@ from torch import Tensor
 
 import bitstill.evaluation
 from bitstill.data import Split
+from bitstill.engine.training import training_available
 from bitstill.evaluation import (
     deployed_classifier,
     evaluate,
@@ -199,20 +200,44 @@ def assert_same(network: Network, before: dict[str, Tensor]) -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_statistics_are_restored_if_taking_them_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = network_of(Student)
+@pytest.mark.parametrize(("model", "half"), [(Teacher, "activate"), (Student, "_scale_and_shift")])
+def test_statistics_are_restored_if_taking_them_fails(
+    monkeypatch: pytest.MonkeyPatch, model: Model, half: str
+) -> None:
+    network = network_of(model)
     before = {name: value.clone() for name, value in network.state_dict().items()}
 
-    def fail(convolved: Tensor) -> Tensor:
+    def fail(*_: Tensor) -> Tensor:
         raise MemoryError("third layer")
 
-    monkeypatch.setattr(network.stages()[2], "activate", fail)
+    monkeypatch.setattr(network.stages()[2], half, fail)
     with (
         pytest.raises(MemoryError, match="third layer"),
         precise_batch_norm(network, some_images(3), batch_size=2),
     ):
         pass
     assert_same(network, before)
+
+
+@pytest.mark.skipif(not training_available(), reason="there is no C kernel")
+def test_a_students_exact_statistics_in_c_are_those_of_the_plain_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """But for rounding, and the bits that it flips; and whatever the running ones are."""
+    network, images = network_of(Student), some_images(6)
+    with precise_batch_norm(network, images, batch_size=6):
+        fast = statistics_of(network)
+    network.stages()[1].statistics[1].fill_(torch.nan)
+    with precise_batch_norm(network, images, batch_size=4):
+        again = statistics_of(network)
+    monkeypatch.setattr("bitstill.models.fused_block", lambda *_, **__: None)
+    with precise_batch_norm(network, images, batch_size=6):
+        plain = statistics_of(network)
+    for one, same, other in zip(fast, again, plain, strict=True):
+        assert np.array_equal(one, same)
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-2)
+    for one, other in zip(fast[:2], plain[:2], strict=True):  # no bits were read yet
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 # Accuracy

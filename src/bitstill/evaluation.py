@@ -14,7 +14,7 @@ from torch import Tensor
 from bitstill.data import Split
 from bitstill.engine.engine import Engine
 from bitstill.integer import has_integer_form, integer_network
-from bitstill.models import Network, Student, to_input
+from bitstill.models import Block, Network, Student, StudentBlock, to_input
 from bitstill.packing import pack
 
 # Logits (N, classes) of images, uint8, (N, 32, 32, 3).
@@ -80,20 +80,28 @@ def precise_batch_norm(
     Args:
         network: in evaluation mode.
         images: uint8, (N, 32, 32, 3); all N take part.
-        batch_size: images at a time, for the memory's sake.
+        batch_size: images that are convolved in float32 at a time, for the memory's sake.
 
     Yields:
         The exact statistics, by the name of their buffer in the network's state_dict.
     """
     with borrowed_statistics(network, {}) as buffers:
         with torch.no_grad():
-            features = [to_input(part) for part in images.split(batch_size)]
+            features = to_input(images)
             for block in network.stages():
-                convolved = [block.convolve(part) for part in features]
-                for buffer, exact in zip(block.statistics, _moments(convolved), strict=True):
-                    buffer.copy_(exact)
-                features = [block.activate(part) for part in convolved]
+                features = _calibrate(block, features, batch_size=batch_size)
         yield {name: buffer.clone() for name, buffer in buffers.items()}
+
+
+def _calibrate(block: Block, features: Tensor, *, batch_size: int) -> Tensor:
+    """Give a block its exact statistics over all of its input, and return its output."""
+    made = block.calibrate(features) if isinstance(block, StudentBlock) else None
+    if made is not None:
+        return made
+    convolved = [block.convolve(part) for part in features.split(batch_size)]
+    for buffer, exact in zip(block.statistics, _moments(convolved), strict=True):
+        buffer.copy_(exact)
+    return torch.cat([block.activate(part) for part in convolved])
 
 
 @contextmanager

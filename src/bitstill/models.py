@@ -112,12 +112,27 @@ class StudentBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output; in training, with published bits on a CPU, all of it in C."""
-        fast = self.training and self.quantizer.has_published_bits and may_be_fused(x)
-        features = self._fused(x) if fast else None
+        assert self.norm.momentum is not None  # noqa: S101  # given as a float
+        features = self._fused(x, momentum=self.norm.momentum) if self.training else None
         return super().forward(x) if features is None else features
 
-    def _fused(self, x: Tensor) -> Tensor | None:
-        assert self.conv.bias is not None and self.norm.momentum is not None  # noqa: S101, PT018
+    def calibrate(self, x: Tensor) -> Tensor | None:
+        """Take the exact statistics of all of x, and return the output under them.
+
+        A step in training, whose statistics are all that is remembered: in C, or else None.
+        """
+        for statistic in self.statistics:
+            statistic.zero_()  # nothing of them is kept, but 0 * NaN would be
+        features = self._fused(x, momentum=1)
+        if features is not None:
+            count = x.numel() // x.shape[1]
+            self.statistics[1].mul_((count - 1) / count)  # the population's, not unbiased
+        return features
+
+    def _fused(self, x: Tensor, *, momentum: float) -> Tensor | None:
+        if not (self.quantizer.has_published_bits and may_be_fused(x)):
+            return None
+        assert self.conv.bias is not None  # noqa: S101  # built with one
         scale, shift = self._scale_and_shift()
         return fused_block(
             x,
@@ -126,7 +141,7 @@ class StudentBlock(Block):
             scale=scale,
             shift=shift,
             statistics=self.statistics,
-            momentum=self.norm.momentum,
+            momentum=momentum,
             epsilon=self.norm.eps,
             pool=self.pool,
         )
