@@ -43,9 +43,7 @@ class _Gradient(torch.autograd.Function):
         x, weight, bias, scale = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=_LAST)
         of_scale, of_shift = torch.empty_like(scale), torch.empty_like(scale)
-        convolved = torch.empty(
-            (len(x), len(bias), *x.shape[2:]), dtype=gradient.dtype, memory_format=_LAST
-        )
+        convolved = torch.empty((len(x), len(bias), *x.shape[2:]), memory_format=_LAST)
         ctx.block.backward(
             y_gradient=gradient.data_ptr(),
             gradient=convolved.data_ptr(),
@@ -54,7 +52,7 @@ class _Gradient(torch.autograd.Function):
         )
         of_x, of_weight = None, torch.empty_like(weight)  # channels-last, as weight
         if x.shape[1] == COLOURS:
-            of_weight = _image_weights(convolved.float(), x, weight)
+            of_weight = _image_weights(convolved, x, weight)
         else:
             ctx.block.weights_backward(of_weight.data_ptr())
             of_x = torch.empty_like(x)
@@ -89,8 +87,8 @@ def fused_block(
 ) -> Tensor | None:
     """Return a block's features in training, or None where only the plain path can.
 
-    ``max_pool(quantize(batch_norm(conv2d(x, weight, bias), scale, shift)))``, in bf16 under
-    autocast: bits are exact in it, and gradients are summed in float32.
+    ``max_pool(quantize(batch_norm(conv2d(x, weight, bias), scale, shift)))``, in float32 under
+    autocast too: nothing here would be faster in bf16.
 
     Args:
         x: bits as numbers, (N, channels_in, H, W), channels-last; or the image, levels / 255.
@@ -103,12 +101,11 @@ def fused_block(
         epsilon: added to the variance.
         pool: whether a max pool of 2x2 ends the block.
     """
-    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
-    shape = Shape(len(x), x.shape[2], x.shape[1], len(bias), pool, kind == torch.bfloat16)
-    if not (_is_plain(x, weight, bias, scale, shift, *statistics, kind=kind) and fits(shape)):
+    shape = Shape(len(x), x.shape[2], x.shape[1], len(bias), pool)
+    if not (_is_plain(x, weight, bias, scale, shift, *statistics) and fits(shape)):
         return None
     side = x.shape[2] // 2 if pool else x.shape[2]
-    features = torch.empty((len(x), len(bias), side, side), dtype=kind, memory_format=_LAST)
+    features = torch.empty((len(x), len(bias), side, side), memory_format=_LAST)
     threads = torch.get_num_threads()
     block = TrainingBlock(shape, momentum=momentum, epsilon=epsilon, threads=threads)
     tensors = {"x": x, "weight": weight, "bias": bias, "scale": scale, "shift": shift}
@@ -119,15 +116,12 @@ def fused_block(
     return result
 
 
-def _is_plain(x: Tensor, weight: Tensor, *vectors: Tensor, kind: torch.dtype) -> bool:
+def _is_plain(x: Tensor, weight: Tensor, *vectors: Tensor) -> bool:
     """Whether all lies in memory as the passes read it."""
-    of_x = torch.float32 if x.shape[1] == COLOURS else kind  # an image is never in bf16
+    tensors = (x, weight, *vectors)
     return (
-        kind in (torch.float32, torch.bfloat16)
-        and x.dtype == of_x
-        and x.shape[2] == x.shape[3]
-        and all(one.device.type == "cpu" for one in (x, weight, *vectors))
-        and all(one.dtype == torch.float32 for one in (weight, *vectors))
+        x.shape[2] == x.shape[3]
+        and all(one.device.type == "cpu" and one.dtype == torch.float32 for one in tensors)
         and all(one.is_contiguous(memory_format=_LAST) for one in (x, weight))
         and all(one.is_contiguous() for one in vectors)
     )

@@ -79,20 +79,19 @@ CLONES void bitstill_block_points(const Training *b, int64_t from, int64_t to) {
     }
 }
 
-INLINE void evaluate_tile(const Training *b, int64_t at, int y, int x, int bf16, float *to, int next) {
-  int channels = b->channels_out, size = bf16 ? 2 : 4;
-  const char *tile[IN][IN];
+CLONES void bitstill_evaluate_tile(const Training *b, int64_t at, int y, int x, float *to, int next) {
+  int channels = b->channels_out;
+  const float *tile[IN][IN];
   for (int i = 0; i < IN; i++)
     for (int j = 0; j < IN; j++) {
       int row = y + i - 1, column = x + j - 1;
       int outside = row < 0 || column < 0 || row >= b->side || column >= b->side;
-      int64_t pixel = at + row * b->side + column;
-      tile[i][j] = outside ? (const char *)zeros : (const char *)b->gradient + pixel * channels * size;
+      tile[i][j] = outside ? zeros : b->gradient + (at + row * b->side + column) * channels;
     }
   for (int c = 0; c < channels; c += WIDTH) {
     Lanes line[IN], half[IN][IN], numbers[IN];
     for (int j = 0; j < IN; j++) {
-      for (int i = 0; i < IN; i++) load_lanes(tile[i][j], c, bf16, &numbers[i]);
+      for (int i = 0; i < IN; i++) numbers[i] = *(const Lanes *)(tile[i][j] + c);
       evaluate(numbers, line);
       for (int i = 0; i < IN; i++) half[i][j] = line[i];
     }
@@ -103,7 +102,7 @@ INLINE void evaluate_tile(const Training *b, int64_t at, int y, int x, int bf16,
   }
 }
 
-INLINE void interpolate_tile(const Training *b, const float *from, int next, int64_t at, int bf16) {
+CLONES void bitstill_interpolate_tile(const Training *b, const float *from, int next, int64_t at) {
   int channels = b->channels_in;
   for (int c = 0; c < channels; c += WIDTH) {
     Lanes line[IN], half[OUT][IN], numbers[OUT];
@@ -115,19 +114,9 @@ INLINE void interpolate_tile(const Training *b, const float *from, int next, int
     for (int i = 0; i < OUT; i++) {
       interpolate(half[i], numbers);
       for (int j = 0; j < OUT; j++)
-        store_lanes(b->x_gradient, (at + i * b->side + j) * channels + c, &numbers[j], bf16);
+        *(Lanes *)(b->x_gradient + (at + i * b->side + j) * channels + c) = numbers[j];
     }
   }
-}
-
-CLONES void bitstill_evaluate_tile(const Training *b, int64_t at, int y, int x, float *to, int next) {
-  if (b->bf16) evaluate_tile(b, at, y, x, 1, to, next);
-  else evaluate_tile(b, at, y, x, 0, to, next);
-}
-
-CLONES void bitstill_interpolate_tile(const Training *b, const float *from, int next, int64_t at) {
-  if (b->bf16) interpolate_tile(b, from, next, at, 1);
-  else interpolate_tile(b, from, next, at, 0);
 }
 
 /* ---- products ---- */

@@ -12,30 +12,21 @@
 #include "sums.h"
 #include "training.h"
 
-/* The same pass for each type of number and size of window, so that its loop has no branch. */
-#define EVERY_KIND(pass)                            \
-  for (int64_t n = from; n < to; n++) {             \
-    if (b->bf16 && b->pool) pass(b, n, 1, 2);       \
-    else if (b->bf16) pass(b, n, 1, 1);             \
-    else if (b->pool) pass(b, n, 0, 2);             \
-    else pass(b, n, 0, 1);                          \
+/* The same pass for either size of window, so that its loop has no branch. */
+#define EITHER_WINDOW(pass)             \
+  for (int64_t n = from; n < to; n++) { \
+    if (b->pool) pass(b, n, 2);         \
+    else pass(b, n, 1);                 \
   }
 
 enum { CHANNELS = 128, COLOURS = 3, TAPS = 27, ROW = 34 * COLOURS };
 /* Words of an image's features, borders included, at most. */
 enum { WORDS = 18 * 18 };
-enum { FLOAT_ONE = 0x3f800000, BF16_ONE = 0x3f80 };
+enum { FLOAT_ONE = 0x3f800000 };
 
 enum { SLOPE, INTERCEPT, CENTRE, DIRECT, LINEAR, CONSTANT };
 
 static float *row_of(const Training *b, int row) { return b->table + row * b->channels_out; }
-
-/* ---- bits as numbers ---- */
-
-INLINE void store_bit(void *to, int64_t i, int bit, int bf16) {
-  if (bf16) ((uint16_t *)to)[i] = (uint16_t)(bit ? BF16_ONE : 0);
-  else ((uint32_t *)to)[i] = bit ? FLOAT_ONE : 0;
-}
 
 /* ---- weights ---- */
 
@@ -94,39 +85,30 @@ int bitstill_block_prepare(Training *b) {
 
 /* ---- sums ---- */
 
-INLINE uint32_t pack_word(const void *x, int64_t at, int count, int bf16, uint32_t *wrong) {
+INLINE uint32_t pack_word(const uint32_t *x, int count, uint32_t *wrong) {
   uint32_t word = 0, other = 0;
   for (int i = 0; i < count; i++) {
-    uint32_t bits = bf16 ? ((const uint16_t *)x)[at + i] : ((const uint32_t *)x)[at + i];
-    uint32_t bit = (bits >> (bf16 ? 7 : 23)) & 1;
-    other |= bits ^ (bit ? (bf16 ? BF16_ONE : FLOAT_ONE) : 0);
+    uint32_t bit = x[i] >> 23 & 1;
+    other |= x[i] ^ (bit ? FLOAT_ONE : 0);
     word |= bit << i;
   }
   *wrong |= other;
   return word;
 }
 
-INLINE uint32_t pack_pixels(const void *x, int side, int channels, int bf16, uint32_t *words) {
+/* Bits of an image's features with a border of zeros; nonzero if they are not all 0 and 1. */
+CLONES uint32_t bitstill_pack_bits(const uint32_t *x, int side, int channels, uint32_t *words) {
   uint32_t wrong = 0;
   int depth = channels < LANES ? 1 : channels / LANES, width = side + 2;
   memset(words, 0, (size_t)(width * width * depth) * sizeof *words);
   for (int y = 0; y < side; y++)
     for (int i = 0; i < side * depth; i++) {
       uint32_t *to = words + ((y + 1) * width + 1) * depth + i;
-      int64_t at = (int64_t)y * side * channels + (int64_t)i * LANES;
-      if (channels < LANES) *to = pack_word(x, at - i * (LANES - 16), 16, bf16, &wrong);
-      else *to = pack_word(x, at, LANES, bf16, &wrong);
+      const uint32_t *row = x + y * side * channels;
+      if (channels < LANES) *to = pack_word(row + i * 16, 16, &wrong);
+      else *to = pack_word(row + i * LANES, LANES, &wrong);
     }
   return wrong;
-}
-
-/* Bits of an image's features with a border of zeros; nonzero if they are not all 0 and 1. */
-CLONES uint32_t bitstill_pack_float(const void *x, int side, int channels, uint32_t *words) {
-  return pack_pixels(x, side, channels, 0, words);
-}
-
-CLONES uint32_t bitstill_pack_bf16(const void *x, int side, int channels, uint32_t *words) {
-  return pack_pixels(x, side, channels, 1, words);
 }
 
 /* Levels 0 to 255 of an image with a border of zeros; nonzero if it is not made of such. */
@@ -268,9 +250,8 @@ static int bit_sums(const Training *b, int64_t from, int64_t to) {
     int images = to - n < together ? (int)(to - n) : together;
     int16_t *sums = b->sums + n * pixels * b->channels_out;
     for (int i = 0; i < images; i++) {
-      int64_t at = (n + i) * pixels * b->channels_in;
-      wrong |= b->bf16 ? bitstill_pack_bf16((const uint16_t *)b->x + at, b->side, b->channels_in, words[i])
-                       : bitstill_pack_float((const float *)b->x + at, b->side, b->channels_in, words[i]);
+      const uint32_t *x = b->x + (n + i) * pixels * b->channels_in;
+      wrong |= bitstill_pack_bits(x, b->side, b->channels_in, words[i]);
     }
     if (wrong) return 1;
 #ifdef X86
@@ -331,7 +312,7 @@ int bitstill_block_normalize(Training *b) {
 /* ---- features ---- */
 
 /* One window of features: a pixel, or the largest of 4, since no slope is below 0. */
-INLINE void activate(const Training *b, int64_t n, int bf16, int window) {
+INLINE void activate(const Training *b, int64_t n, int window) {
   int channels = b->channels_out, side = b->side, step = side * channels;
   int64_t at = n * (side / window) * (side / window) * channels;
   const float *restrict slope = row_of(b, SLOPE), *restrict intercept = row_of(b, INTERCEPT);
@@ -339,7 +320,7 @@ INLINE void activate(const Training *b, int64_t n, int bf16, int window) {
   for (int y = 0; y < side; y += window)
     for (int x = 0; x < side; x += window, at += channels) {
       const int16_t *restrict s = image + y * step + x * channels;
-      void *restrict to = bf16 ? (void *)((uint16_t *)b->y + at) : (void *)((float *)b->y + at);
+      uint32_t *restrict to = b->y + at;
       for (int c = 0; c < channels; c++) {
         int16_t largest = s[c];
         if (window == 2) {
@@ -348,20 +329,20 @@ INLINE void activate(const Training *b, int64_t n, int bf16, int window) {
           below = last > below ? last : below;
           largest = below > largest ? below : largest;
         }
-        store_bit(to, c, slope[c] * largest + intercept[c] >= 0.5f, bf16);
+        to[c] = slope[c] * largest + intercept[c] >= 0.5f ? FLOAT_ONE : 0;
       }
     }
 }
 
 CLONES void bitstill_block_activate(const Training *b, int64_t from, int64_t to) {
-  EVERY_KIND(activate)
+  EITHER_WINDOW(activate)
 }
 
 /* ---- gradients ---- */
 
 /* The pool passes its gradient to the first 1 of a window, and to the first pixel of one of 0s. */
 
-INLINE void collect(const Training *b, int64_t n, int bf16, int window) {
+INLINE void collect(const Training *b, int64_t n, int window) {
   int channels = b->channels_out, side = b->side, step = side * channels;
   int64_t at = n * (side / window) * (side / window) * channels;
   const int16_t *image = b->sums + n * side * step;
@@ -372,7 +353,7 @@ INLINE void collect(const Training *b, int64_t n, int bf16, int window) {
     for (int x = 0; x < side; x += window, at += channels) {
       const int16_t *restrict s = image + y * step + x * channels;
       for (int c = 0; c < channels; c++) {
-        float g = load(b->y_gradient, at + c, bf16), k = slope[c], d = intercept[c];
+        float g = b->y_gradient[at + c], k = slope[c], d = intercept[c];
         float sum = s[c];
         if (window == 2) {
           float s1 = s[channels + c], s2 = s[step + c], s3 = s[step + channels + c];
@@ -394,7 +375,7 @@ INLINE void collect(const Training *b, int64_t n, int bf16, int window) {
 
 /* Sum the gradient of v over each of some images. */
 CLONES void bitstill_block_collect(const Training *b, int64_t from, int64_t to) {
-  EVERY_KIND(collect)
+  EITHER_WINDOW(collect)
 }
 
 /* The gradients of scale and shift, and what batch norm's needs. */
@@ -417,7 +398,7 @@ void bitstill_block_reduce(const Training *b, float *scale, float *shift) {
   }
 }
 
-INLINE void spread(const Training *b, int64_t n, int bf16, int window) {
+INLINE void spread(const Training *b, int64_t n, int window) {
   int channels = b->channels_out, side = b->side, step = side * channels;
   int64_t at = n * (side / window) * (side / window) * channels, start = n * side * step;
   const float *restrict slope = row_of(b, SLOPE), *restrict intercept = row_of(b, INTERCEPT);
@@ -429,7 +410,7 @@ INLINE void spread(const Training *b, int64_t n, int bf16, int window) {
       const int16_t *restrict s = b->sums + place;
 #pragma GCC ivdep
       for (int c = 0; c < channels; c++) {
-        float g = direct[c] * load(b->y_gradient, at + c, bf16), k = slope[c], d = intercept[c];
+        float g = direct[c] * b->y_gradient[at + c], k = slope[c], d = intercept[c];
         float s0 = s[c], v0 = k * s0 + d;
         float g0 = v0 < 0 ? 0 : g;
         g0 = v0 > 1 ? 0 : g0;
@@ -450,16 +431,16 @@ INLINE void spread(const Training *b, int64_t n, int bf16, int window) {
           g2 = v2 > 1 ? 0 : g2;
           g3 = v3 > 1 ? 0 : g3;
           float l = linear[c], m = centre[c], t = constant[c];
-          store(b->gradient, place + channels + c, l * (s1 - m) + t + g1, bf16);
-          store(b->gradient, place + step + c, l * (s2 - m) + t + g2, bf16);
-          store(b->gradient, place + step + channels + c, l * (s3 - m) + t + g3, bf16);
+          b->gradient[place + channels + c] = l * (s1 - m) + t + g1;
+          b->gradient[place + step + c] = l * (s2 - m) + t + g2;
+          b->gradient[place + step + channels + c] = l * (s3 - m) + t + g3;
         }
-        store(b->gradient, place + c, linear[c] * (s0 - centre[c]) + constant[c] + g0, bf16);
+        b->gradient[place + c] = linear[c] * (s0 - centre[c]) + constant[c] + g0;
       }
     }
 }
 
 /* The gradient of the convolution's result, for some images. */
 CLONES void bitstill_block_gradient(const Training *b, int64_t from, int64_t to) {
-  EVERY_KIND(spread)
+  EITHER_WINDOW(spread)
 }

@@ -40,7 +40,6 @@ class Shape(NamedTuple):
         channels_in: a layer's of the topology.
         channels_out: the same layer's.
         pool: whether a max pool of 2x2 ends it.
-        bf16: whether features and their gradients are bf16, and not float32.
     """
 
     images: int
@@ -48,7 +47,6 @@ class Shape(NamedTuple):
     channels_in: int
     channels_out: int
     pool: bool
-    bf16: bool
 
 
 class _Training(ctypes.Structure):
@@ -120,7 +118,7 @@ class TrainingBlock:
         assert found is not None  # noqa: S101  # the caller has asked whether it fits
         self._call, path = found
         self._shape, self._threads = shape, threads
-        images, side, channels_in, channels_out, _, _ = shape
+        images, side, channels_in, channels_out, _ = shape
         words = patch_words(channels_in) * 2 * channels_out
         if channels_in == COLOURS:
             words = _TAPS * channels_out // 2
@@ -186,7 +184,7 @@ class TrainingBlock:
         """Fill the gradient of x, after ``backward``; not of a block that reads the image.
 
         Args:
-            x_gradient: address, of x's type and shape.
+            x_gradient: address, float32, of x's shape.
         """
         shape = self._shape
         points = np.empty(_POINTS * shape.channels_in * shape.channels_out, np.float32)

@@ -32,13 +32,12 @@ static Tiles tiles_of(const Training *b) {
 }
 
 /* Whether features are 1, as bytes, with a border of zeros. */
-INLINE void spread_bits(const void *x, int64_t at, const Tiles *t, int bf16, uint8_t *pixels) {
+INLINE void spread_bits(const uint32_t *x, const Tiles *t, uint8_t *pixels) {
   int row = t->side * t->channels, padded = row + 2 * t->channels;
   memset(pixels, 0, (size_t)((t->side + 2) * padded));
-  for (int y = 0; y < t->side; y++, at += row) {
+  for (int y = 0; y < t->side; y++, x += row) {
     uint8_t *to = pixels + (y + 1) * padded + t->channels;
-    for (int i = 0; i < row; i++)
-      to[i] = bf16 ? ((const uint16_t *)x)[at + i] != 0 : ((const uint32_t *)x)[at + i] != 0;
+    for (int i = 0; i < row; i++) to[i] = x[i] != 0;
   }
 }
 
@@ -59,34 +58,25 @@ INLINE void index_quads(const uint8_t *pixels, const Tiles *t, uint8_t *index) {
 
 CLONES void bitstill_index_image(const Training *b, int64_t n, const Tiles *t, uint8_t *index) {
   uint8_t pixels[PIXEL_BYTES];
-  int64_t at = n * t->side * t->side * t->channels;
-  if (b->bf16) spread_bits(b->x, at, t, 1, pixels);
-  else spread_bits(b->x, at, t, 0, pixels);
+  spread_bits(b->x + n * t->side * t->side * t->channels, t, pixels);
   index_quads(pixels, t, index);
 }
 
-/* The sums of 4 pixels' gradients, for GROUP channels from `at` on. */
-INLINE void fill_tables(const void *gradient, int64_t at, int64_t channels, int quads, int bf16,
-                        Table *table) {
-  for (int quad = 0; quad < quads; quad++, table++, at += 4 * channels)
+/* The sums of 4 pixels' gradients, for GROUP channels. */
+CLONES void bitstill_quad_tables(const float *gradient, int channels, int quads, Table *table) {
+  for (int quad = 0; quad < quads; quad++, table++, gradient += 4 * channels)
 #pragma GCC unroll 4
     for (int part = 0; part < PARTS; part++) {
       Lanes sums[16] = {{0}};
 #pragma GCC unroll 4
       for (int i = 0; i < 4; i++) {
-        Lanes g = {0};
-        load_lanes(gradient, at + i * channels + part * WIDTH, bf16, &g);
+        Lanes g = *(const Lanes *)(gradient + i * channels + part * WIDTH);
 #pragma GCC unroll 8
         for (int rest = 0; rest < 1 << i; rest++) sums[rest | 1 << i] = sums[rest] + g;
       }
 #pragma GCC unroll 16
       for (int i = 0; i < 16; i++) table->sums[i][part] = sums[i];
     }
-}
-
-CLONES void bitstill_quad_tables(const Training *b, int64_t at, int quads, Table *table) {
-  if (b->bf16) fill_tables(b->gradient, at, b->channels_out, quads, 1, table);
-  else fill_tables(b->gradient, at, b->channels_out, quads, 0, table);
 }
 
 /* Add a tile's products to those of all taps and input channels, `BLOCK` of these at a time. */
@@ -127,7 +117,8 @@ void bitstill_block_weights(const Training *b, int64_t from, int64_t to) {
     for (int64_t group = from; group < to; group++)
       for (int y = 0; y < t.side; y += t.rows) {
         int rows = t.side - y < t.rows ? t.side - y : t.rows, quads = rows * t.quads;
-        bitstill_quad_tables(b, (n * t.side + y) * row + group * GROUP, images * quads, tables);
+        const float *gradient = b->gradient + (n * t.side + y) * row + group * GROUP;
+        bitstill_quad_tables(gradient, b->channels_out, images * quads, tables);
         bitstill_add_tile(tables, index + y * t.next_row, &t, images, quads,
                           b->products + group * each * GROUP);
       }
