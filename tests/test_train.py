@@ -293,7 +293,7 @@ def test_bf16_is_no_gain_on_every_processor(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("bitstill.fused.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("bitstill.train.platform.machine", lambda: "x86_64")
     for capability, fast in (("AVX512", True), ("AVX2", False)):
         monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda one=capability: one)
         assert _has_fast_bf16() is fast
