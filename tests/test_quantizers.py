@@ -234,6 +234,32 @@ def test_mean_scaled_is_bit_exactly_on_its_levels(weights: list[float], bits: in
     assert np.abs(found).max() == pytest.approx(np.abs(np.tanh(weights)).mean(), rel=1e-5)
 
 
+def assert_one_pass_equals_the_steps(weight: Tensor, bits: int) -> None:
+    """All bits the same; NaN too."""
+    found = quantize_weight_mean_scaled(weight, bits=bits)
+    steps = weight_steps_mean_scaled(weight, bits=bits)
+    assert found.stride() == weight.stride()
+    torch.testing.assert_close(found, steps.stretched, rtol=0, atol=0, equal_nan=True)
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=40), st.sampled_from(BITS))
+def test_one_pass_equals_the_steps(weights: list[float], bits: int) -> None:
+    assert_one_pass_equals_the_steps(torch.tensor(weights), bits)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bits", BITS)
+def test_one_pass_equals_the_steps_in_any_memory(bits: int, dtype: torch.dtype) -> None:
+    weight = torch.from_numpy(layer(5)).to(dtype).reshape(-1, 1, 1, 1).expand(-1, 3, 3, 3)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        assert_one_pass_equals_the_steps(weight.contiguous(memory_format=layout), bits)
+    turned = weight.contiguous().transpose(0, 1)  # neither
+    assert torch.equal(
+        quantize_weight_mean_scaled(turned, bits=bits),
+        weight_steps_mean_scaled(turned, bits=bits).stretched,
+    )
+
+
 @given(WEIGHTS, st.sampled_from(BITS))
 def test_dorefa_is_bit_exactly_on_its_levels(weights: list[float], bits: int) -> None:
     found = quantize_weight_dorefa(torch.tensor(weights), bits=bits).numpy()

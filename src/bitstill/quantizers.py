@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bitstill.engine.levels import levels_function
+
 MAX_BITS = 8
 
 
@@ -116,6 +118,11 @@ def squash(weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return torch.tanh(weight)
 
 
+def mean_span(squashed: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Return m = 2 mean|w| over the layer, the distance of the outer levels of ``mean_scaled``."""
+    return 2 * squashed.abs().mean()
+
+
 def scale_by_mean(
     squashed: Float[Tensor, "*shape"],
 ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, ""]]:
@@ -124,7 +131,7 @@ def scale_by_mean(
     Returns:
         The scaled weights in [0, 1], and m. A layer of zeros has m = 0 and is scaled to 1/2.
     """
-    span = 2 * squashed.abs().mean()
+    span = mean_span(squashed)
     divisor = torch.where(span == 0, torch.ones_like(span), span)
     return (squashed / divisor).clamp(-0.5, 0.5) + 0.5, span
 
@@ -144,6 +151,34 @@ def stretch_by_mean(
 ) -> Float[Tensor, "*shape"]:
     """Step 5 of ``mean_scaled``: from [0, 1] back to [-mean|w|, mean|w|]."""
     return span * (rounded - 0.5)
+
+
+def _to_levels_by_mean(squashed: Tensor, *, bits: int) -> Tensor:
+    """Steps 3 to 5 of ``mean_scaled``; on a CPU in one pass in C, with the same bits."""
+    to_levels = levels_function()
+    plain = squashed.device.type == "cpu" and squashed.dtype == torch.float32
+    dense = squashed.is_contiguous() or squashed.is_contiguous(memory_format=torch.channels_last)
+    if not (to_levels and plain and dense):
+        scaled, span = scale_by_mean(squashed)
+        return stretch_by_mean(quantize_unit(scaled, bits=bits), span)
+    quantized, m = torch.empty_like(squashed), float(mean_span(squashed))
+    to_levels(squashed.data_ptr(), squashed.numel(), m, 2**bits - 1, quantized.data_ptr())
+    return quantized
+
+
+class _MeanScaled(torch.autograd.Function):
+    """:func:`quantize_weight_mean_scaled`: quantized forward, tanh's gradient backward."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bits: int) -> Tensor:
+        squashed = squash(weight)
+        ctx.save_for_backward(squashed)
+        return _to_levels_by_mean(squashed, bits=bits)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (squashed,) = ctx.saved_tensors
+        return torch.ops.aten.tanh_backward(gradient, squashed), None
 
 
 def stretch_by_max(rounded: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -224,11 +259,8 @@ def quantize_weight_mean_scaled(
     check_bits("weight_bits", bits)
     if bits is None:
         return weight
-    squashed = squash(weight)
-    with torch.no_grad():
-        scaled, span = scale_by_mean(squashed)
-        quantized = stretch_by_mean(quantize_unit(scaled, bits=bits), span)
-    return straight_through(squashed, quantized)
+    result: Tensor = _MeanScaled.apply(weight, bits)  # type: ignore[no-untyped-call]
+    return result
 
 
 def quantize_weight_dorefa(

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-_NAMES = ("kernel.c", "training.c", "weight_gradient.c", "input_gradient.c")
+_NAMES = ("kernel.c", "levels.c", "training.c", "weight_gradient.c", "input_gradient.c")
 SOURCES = tuple(Path(__file__).with_name(name) for name in _NAMES)
 LIBRARY = Path(__file__).with_name("_kernel.so")
 # Contraction would fuse additions on some processors and not on others; loops over floats become
