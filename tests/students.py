@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bitstill.evaluation import precise_batch_norm
-from bitstill.models import Student
+from bitstill.integer import IntegerNetwork
+from bitstill.models import Student, to_input
 from bitstill.quantizers import Quantizer
 
 
@@ -55,3 +56,14 @@ def with_bits(weight_bits: int, activation_bits: int, method: str = "mean_scaled
         weight_bits=weight_bits,
         activation_bits=activation_bits,
     )
+
+
+@torch.no_grad()
+def differing_levels(network: IntegerNetwork, student: Student, images: Tensor) -> float:
+    """The share of levels that the float path rounds otherwise, each layer fed by its own path."""
+    features, wrong, total = to_input(images), 0, 0
+    for block, levels in zip(student.eval().stages(), network.levels(images), strict=True):
+        features = block(features)
+        steps = (features * (2**network.activation_bits - 1)).round()
+        wrong, total = wrong + int((steps != levels).sum()), total + levels.numel()
+    return wrong / total

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.students import random_images, random_student, with_bits
+from tests.students import differing_levels, random_images, random_student, with_bits
 
-from bitstill.evaluation import float_classifier, predictions
+from bitstill.evaluation import disagreement, float_classifier, predictions
 from bitstill.integer import IntegerNetwork, codes_and_unit, integer_network
 from bitstill.quantizers import Quantizer
 
@@ -75,11 +75,11 @@ def test_the_float_path_differs_in_few_levels(seed: int, method: str, weight_bit
     student = random_student(seed, with_bits(weight_bits, 1, method))
     images = random_images(8, seed)
     network = integer_network(student)
-    found = network.disagreement(student, images, batch_size=5)
-    assert found.of_images == 8
-    assert found.levels < 1e-3 * found.of_levels
+    assert differing_levels(network, student, images) < 1e-3
     floats = predictions(float_classifier(student), images, batch_size=8)
-    assert found.images == int((floats != network(images).argmax(dim=1)).sum())
+    otherwise = int((floats != network(images).argmax(dim=1)).sum())
+    assert disagreement(student.train(), images, batch_size=5) == otherwise
+    assert student.training
 
 
 @pytest.mark.parametrize("method", ["mean_scaled", "dorefa"])
@@ -89,8 +89,7 @@ def test_layers_of_zeros_and_of_one_sign(method: str) -> None:
         student.stages()[1].conv.weight.zero_()
         student.stages()[3].conv.weight.abs_()
         student.stages()[5].conv.weight.abs_().neg_()
-    found = integer_network(student).disagreement(student, images)
-    assert (found.images, found.levels) == (0, 0)
+    assert differing_levels(integer_network(student), student, images) == 0
 
 
 def test_logits_of_the_counts() -> None:

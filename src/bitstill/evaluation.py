@@ -59,6 +59,30 @@ def predictions(classifier: Classifier, images: Tensor, *, batch_size: int) -> T
     return torch.cat([classifier(part).argmax(dim=1) for part in images.split(batch_size)])
 
 
+def disagreement(network: Network, images: Tensor, *, batch_size: int) -> int:
+    """Count the images that a network's float path classifies otherwise than what is deployed.
+
+    Args:
+        network: any mode; it is left as it was.
+        images: uint8, (N, 32, 32, 3).
+        batch_size: images at a time.
+    """
+    with _evaluation_mode(network):
+        paths = deployed_classifier(network), float_classifier(network)
+        integers, floats = (predictions(path, images, batch_size=batch_size) for path in paths)
+    return int((integers != floats).sum())
+
+
+@contextmanager
+def _evaluation_mode(network: Network) -> Iterator[None]:
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
 def _spread(total: int, count: int) -> Tensor:
     """Return up to ``count`` indices spread evenly over ``total``: data may be sorted by class."""
     count = min(count, total)
@@ -176,8 +200,6 @@ def evaluate(
         calibration_images: how many of them, spread evenly.
         batch_size: images at a time.
     """
-    training = network.training
-    network.eval()
     found = Evaluation({}, {})
 
     def measure(kind: str) -> None:
@@ -187,7 +209,7 @@ def evaluate(
                 predicted = predictions(classifier, split.images, batch_size=batch_size)
                 found.correct[metric_name(name, kind)] = predicted == split.labels
 
-    try:
+    with _evaluation_mode(network):
         if "running" in statistics:
             measure("running")
         if "precise" in statistics:
@@ -195,6 +217,4 @@ def evaluate(
             with precise_batch_norm(network, chosen, batch_size=batch_size) as exact:
                 found.exact.update(exact)
                 measure("precise")
-    finally:
-        network.train(training)
     return found

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitstill.folding import DIVERGED, Channels, fold
-from bitstill.models import Network, Student, StudentBlock, to_input
+from bitstill.models import Network, Student, StudentBlock
 from bitstill.quantizers import Quantizer, weight_steps_dorefa, weight_steps_mean_scaled
 from bitstill.topology import TOPOLOGY, Layer
 
@@ -113,22 +112,6 @@ def _plain_convolutions() -> Iterator[None]:
         yield
 
 
-class Disagreement(NamedTuple):
-    """Where the float path and the integers differ.
-
-    Attributes:
-        images: the images whose predicted class differs.
-        levels: the levels that differ, over all layers, each layer fed by its own path.
-        of_images: how many images there were.
-        of_levels: how many levels there were.
-    """
-
-    images: int
-    levels: int
-    of_images: int
-    of_levels: int
-
-
 @dataclass(frozen=True, eq=False)
 class IntegerNetwork:
     """A student as integers. Calling it gives logits; :meth:`levels` every layer's levels.
@@ -187,32 +170,6 @@ class IntegerNetwork:
         )
         weight, bias = self.weight.to(device), self.bias.to(device)
         return replace(self, layers=layers, weight=weight, bias=bias)
-
-    @torch.no_grad()
-    def disagreement(
-        self, student: Student, images: Tensor, *, batch_size: int = 128
-    ) -> Disagreement:
-        """Count where the float path differs.
-
-        Args:
-            student: that this network was made from; it is evaluated in evaluation mode.
-            images: uint8, (N, 32, 32, 3).
-            batch_size: images at a time.
-        """
-        training = student.training
-        student.eval()
-        wrong_images = wrong_levels = of_levels = 0
-        for part in images.split(batch_size):
-            levels, features = self.levels(part), to_input(part)
-            for block, integers in zip(student.stages(), levels, strict=True):
-                features = block(features)
-                steps = (features * (2**self.activation_bits - 1)).round()
-                wrong_levels += int((steps != integers).sum())
-                of_levels += integers.numel()
-            floats = student.classify(features).argmax(dim=1)
-            wrong_images += int((floats != self.classify(levels[-1]).argmax(dim=1)).sum())
-        student.train(training)
-        return Disagreement(wrong_images, wrong_levels, len(images), of_levels)
 
 
 def has_integer_form(network: Network) -> bool:

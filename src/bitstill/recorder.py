@@ -18,7 +18,7 @@ from bitstill.curves import select, write_curves
 from bitstill.data import ImageData
 from bitstill.engine.packed import to_bytes
 from bitstill.errors import UserError
-from bitstill.evaluation import borrowed_statistics, evaluate, metric_name
+from bitstill.evaluation import borrowed_statistics, disagreement, evaluate, metric_name
 from bitstill.files import write_atomically
 from bitstill.integer import has_integer_form, integer_network
 from bitstill.models import Network, Student
@@ -195,11 +195,11 @@ class Recorder(pl.Callback):
         with borrowed_statistics(network, self._exact):
             integers = integer_network(network)
             test = self._data.test.images
-            found = integers.disagreement(network, test, batch_size=self._evaluation.batch_size)
+            wrong = disagreement(network, test, batch_size=self._evaluation.batch_size)
         log.info(
             "float32 rounds: it would classify %d of %d test images otherwise than the integers",
-            found.images,
-            found.of_images,
+            wrong,
+            len(test),
         )
         model = pack(
             integers,
