@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.io import CheckpointIO
 
 from bitstill.files import write_atomically
+from bitstill.lightning import pl
 from bitstill.runs import RunPaths
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _DIGITS = 64  # of a SHA-256
 
 
-class AtomicCheckpointIO(CheckpointIO):
+class AtomicCheckpointIO(pl.plugins.CheckpointIO):
     """How a Lightning Trainer reads and writes checkpoints here: nothing is unpickled."""
 
     def save_checkpoint(

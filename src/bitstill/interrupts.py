@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import pytorch_lightning as pl
+from bitstill.lightning import pl
 
 # Ctrl-C, a polite kill, and what Slurm's launcher asks it to send before it ends a job.
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)

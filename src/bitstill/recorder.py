@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,6 +20,7 @@ from bitstill.errors import UserError
 from bitstill.evaluation import borrowed_statistics, disagreement, evaluate, metric_name
 from bitstill.files import write_atomically
 from bitstill.integer import has_integer_form, integer_network
+from bitstill.lightning import pl
 from bitstill.models import Network, Student
 from bitstill.packing import describe_selection, pack
 from bitstill.runs import Row, RunPaths, RunRecord, Status

@@ -5,11 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from bitstill.batches import Batch
+from bitstill.lightning import pl
 from bitstill.losses import hard
 from bitstill.models import Network, to_input
 from bitstill.schema import ScheduleConfig

@@ -11,10 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor
 
 from bitstill.batches import Batches
@@ -26,11 +24,11 @@ from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.identity import identity, portable, teacher_of
 from bitstill.interrupts import Interrupts
+from bitstill.lightning import LightningEnvironment, pl, quiet_lightning
 from bitstill.loggers.callback import DONE, FAILED, INTERRUPTED, Loggers, log_again
 from bitstill.memory import give_back_freed_memory, keep_freed_memory
 from bitstill.models import Network, to_input
 from bitstill.portable import portable_text
-from bitstill.quiet import quiet_lightning
 from bitstill.recorder import Recorder
 from bitstill.runs import (
     RunPaths,

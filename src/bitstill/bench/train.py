@@ -15,7 +15,6 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, set_start_method
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,10 +23,10 @@ from bitstill.batches import Batches
 from bitstill.bench.paired import Report, Subject, Timing, paired, versions
 from bitstill.bench.plain import load_plain, plain_path
 from bitstill.data import Split
+from bitstill.lightning import pl, quiet_lightning
 from bitstill.losses import constant_weight, soft_hard
 from bitstill.memory import keep_freed_memory
 from bitstill.models import Student, to_input
-from bitstill.quiet import quiet_lightning
 from bitstill.schema import ScheduleConfig
 from bitstill.tasks import StudentTask, adam
 from bitstill.topology import TOPOLOGY

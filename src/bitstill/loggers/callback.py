@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import pytorch_lightning as pl
-
 from bitstill.curves import read_curves
 from bitstill.data import ImageData
 from bitstill.identity import directory_name
+from bitstill.lightning import pl
 from bitstill.runs import Row, RunPaths, RunRecord, read_record
 from bitstill.schema import LoggerConfig, TrainConfig
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
-from pytorch_lightning.loggers import TensorBoardLogger
 
+from bitstill.lightning import pl
 from bitstill.loggers.names import EPOCH, results, science
 from bitstill.loggers.outcome import Outcome
 from bitstill.runs import Row, RunPaths, RunRecord
@@ -27,7 +27,7 @@ class TensorboardLog:
 
     def __init__(self, paths: RunPaths) -> None:
         shutil.rmtree(paths.directory / FOLDER, ignore_errors=True)
-        self._logger = TensorBoardLogger(
+        self._logger = pl.loggers.TensorBoardLogger(
             paths.directory, name=None, version=FOLDER, default_hp_metric=False
         )
         self._through = 0.0
