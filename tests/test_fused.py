@@ -286,6 +286,15 @@ def test_what_it_cannot_compute_is_left_to_the_plain_path() -> None:
         assert torch.equal(case.variance, before[1]), name
 
 
+def test_an_image_gets_its_gradient_from_the_plain_path() -> None:
+    torch.manual_seed(0)
+    student = Student()
+    images = to_input(torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)).requires_grad_()
+    student(images).sum().backward()
+    assert images.grad is not None
+    assert images.grad.any()
+
+
 def test_images_that_are_no_levels_are_left_to_the_plain_path() -> None:
     given = inputs(TOPOLOGY[0], 32)
     for value in (0.3, -1 / 255, 256 / 255, torch.nan, torch.inf):

@@ -50,22 +50,16 @@ class _Gradient(torch.autograd.Function):
             scale_gradient=of_scale.data_ptr(),
             shift_gradient=of_shift.data_ptr(),
         )
-        of_x, of_weight = None, torch.empty_like(weight)  # channels-last, as weight
+        of_x: Tensor | None = None
         if x.shape[1] == COLOURS:
-            of_weight = _image_weights(convolved, x, weight)
+            of_weight = conv2d_weight(x, weight.shape, convolved, padding=1)
         else:
+            of_x, of_weight = torch.empty_like(x), torch.empty_like(weight)  # channels-last, too
             ctx.block.weights_backward(of_weight.data_ptr())
-            of_x = torch.empty_like(x)
             ctx.block.input_backward(of_x.data_ptr())
         # Batch norm takes the bias out again: its gradient is zero, and not the noise of rounding.
         of_bias = torch.zeros_like(bias)
         return of_x, of_weight, of_bias, of_scale, of_shift, None, None
-
-
-def _image_weights(convolved: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Return the gradient of the weights that read the image."""
-    gradient: Tensor = conv2d_weight(x, weight.shape, convolved, padding=1)
-    return gradient
 
 
 def may_be_fused(x: Tensor) -> bool:
@@ -117,10 +111,11 @@ def fused_block(
 
 
 def _is_plain(x: Tensor, weight: Tensor, *vectors: Tensor) -> bool:
-    """Whether all lies in memory as the passes read it."""
+    """Whether all lies in memory as the passes read it; an image gets no gradient from them."""
     tensors = (x, weight, *vectors)
     return (
         x.shape[2] == x.shape[3]
+        and not (x.shape[1] == COLOURS and x.requires_grad)
         and all(one.device.type == "cpu" and one.dtype == torch.float32 for one in tensors)
         and all(one.is_contiguous(memory_format=_LAST) for one in (x, weight))
         and all(one.is_contiguous() for one in vectors)
