@@ -82,7 +82,7 @@ def fused_block(
     """Return a block's features in training, or None where only the plain path can.
 
     ``max_pool(quantize(batch_norm(conv2d(x, weight, bias), scale, shift)))``, in float32 under
-    autocast too: nothing here would be faster in bf16.
+    autocast too: none of its long passes is torch's.
 
     Args:
         x: bits as numbers, (N, channels_in, H, W), channels-last; or the image, levels / 255.
