@@ -56,6 +56,8 @@ def conduct(
         console.print(line, markup=False, soft_wrap=True)  # to be copied
         return returns
     if left:
+        from scipy import special  # noqa: F401  # the tables need it, and runs may use up the memory
+
         waiting = patience(lambda: any(map(_is_at_work, left))) if in_workers else nullcontext()
         with progress([cell.expected for cell in left], console), waiting:
             launched, returns = _launch_all(left, launch)
