@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 
 def modules_after(program: str) -> set[str]:
     """Run a program in a fresh interpreter, and return the names of its modules."""
@@ -13,18 +15,38 @@ def modules_after(program: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_a_run_imports_no_scipy_signal_and_leaves_it_as_it_is() -> None:
+def test_a_run_imports_no_scipy_signal_and_no_compiler_and_leaves_them_as_they_are() -> None:
     program = (
         "import bitstill.train, sys; assert 'scipy.signal' not in sys.modules;"
+        "assert not {'torch._dynamo.config', 'torch.distributed.fsdp', 'sympy'} & {*sys.modules};"
         "import scipy.signal; assert scipy.signal.windows.hamming(3)[1] == 1;"
-        "assert scipy.signal.lfilter([1.0], [1.0], [2.0])[0] == 2"
+        "assert scipy.signal.lfilter([1.0], [1.0], [2.0])[0] == 2;"
+        "import torch._dynamo.config; assert torch._dynamo.config.recompile_limit > 0"
     )
-    assert {"pytorch_lightning", "torchmetrics", "scipy.signal"} <= modules_after(program)
+    assert {
+        "pytorch_lightning",
+        "torchmetrics",
+        "scipy.signal",
+        "torch._dynamo.utils",
+    } <= modules_after(program)
 
 
-def test_scipy_signal_stays_where_it_was_imported_before() -> None:
+@pytest.mark.slow
+def test_whoever_compiles_has_the_compiler() -> None:
     program = (
-        "import scipy.signal, sys; before = sys.modules['scipy.signal'];"
-        "import bitstill.lightning; assert sys.modules['scipy.signal'] is before"
+        "import bitstill.train, torch, warnings; warnings.simplefilter('ignore');"
+        "double = torch.compile(lambda x: 2 * x, backend='eager');"
+        "assert double(torch.ones(1)) == 2;"
+        "assert torch.compiler.disable(double)(torch.ones(1)) == 2;"
+        "assert torch._dynamo.OptimizedModule.__module__ == 'torch._dynamo.eval_frame'"
     )
-    assert "pytorch_lightning" in modules_after(program)
+    assert "torch._dynamo.utils" in modules_after(program)
+
+
+def test_what_was_imported_before_stays() -> None:
+    program = (
+        "import scipy.signal, torch._dynamo as dynamo, sys; signal = sys.modules['scipy.signal'];"
+        "import bitstill.lightning; assert sys.modules['scipy.signal'] is signal;"
+        "import torch; assert sys.modules['torch._dynamo'] is torch._dynamo is dynamo"
+    )
+    assert {"pytorch_lightning", "torch._dynamo.utils"} <= modules_after(program)

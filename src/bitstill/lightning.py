@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+from bitstill.dynamo import dynamo_on_demand
+
 
 @contextmanager
 def _without_scipy_signal() -> Iterator[None]:
@@ -27,7 +29,7 @@ def _without_scipy_signal() -> Iterator[None]:
         del sys.modules["scipy.signal"]
 
 
-with _without_scipy_signal():
+with dynamo_on_demand(), _without_scipy_signal():
     import pytorch_lightning as pl
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 

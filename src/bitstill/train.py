@@ -19,6 +19,7 @@ from bitstill.batches import Batches
 from bitstill.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from bitstill.conf import conf_directory
 from bitstill.data import ImageData, Split
+from bitstill.determinism import compute_deterministically
 from bitstill.engine.training import training_available
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
@@ -78,6 +79,7 @@ def _run(config: TrainConfig, paths: RunPaths, *, progress: bool) -> RunRecord:
     if (found := finished_record(config, paths)) is not None:
         return found
     keep_freed_memory()
+    compute_deterministically()
     data = config.data.load()
     fit = functools.partial(_fit_run, config, data, progress=progress)
     return _settle(config, data, paths, fit)
@@ -262,7 +264,6 @@ def _fit(
         devices=1,
         precision=PRECISIONS[config.trainer.precision],
         max_epochs=config.schedule.epochs,
-        deterministic=True,
         callbacks=[recorder, loggers, Interrupts(recorder.save)],  # in this order
         logger=False,  # the recorder measures; ours read what it writes
         enable_checkpointing=False,  # the recorder writes them

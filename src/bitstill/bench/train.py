@@ -23,6 +23,7 @@ from bitstill.batches import Batches
 from bitstill.bench.paired import Report, Subject, Timing, paired, versions
 from bitstill.bench.plain import load_plain, plain_path
 from bitstill.data import Split
+from bitstill.determinism import compute_deterministically
 from bitstill.lightning import pl, quiet_lightning
 from bitstill.losses import constant_weight, soft_hard
 from bitstill.memory import keep_freed_memory
@@ -50,6 +51,7 @@ def bench(*, rounds: int = 10, batch_size: int = 256, threads: int = 1) -> Repor
     plain_path()  # before anything is spent
     torch.set_num_threads(threads)
     keep_freed_memory()
+    compute_deterministically()
     split = _random_images(batch_size)
     logits = torch.randn(len(split), 10)
     batches = Batches(split, logits, batch_size=batch_size, seed=0)
@@ -154,7 +156,7 @@ def _task() -> StudentTask:
 
 
 def _our_step(batches: Batches, precision: str) -> float:
-    settings: dict[str, Any] = {"precision": PRECISIONS[precision], "deterministic": True}
+    settings: dict[str, Any] = {"precision": PRECISIONS[precision]}
     return _fit(_task(), batches, logger=False, log_every_n_steps=len(batches), **settings)
 
 

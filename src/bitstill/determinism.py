@@ -1,0 +1,17 @@
+"""The same bits from the same configuration, as far as torch has a say in it."""
+
+import os
+
+import torch
+
+
+def compute_deterministically() -> None:
+    """Let this process take only operations that give the same bits each time.
+
+    Lightning's ``deterministic=True`` would import torch's compiler, and have torch fill whatever
+    it allocates with NaN: a tenth of a step, for memory that nothing reads before it is written.
+    """
+    torch.set_deterministic_debug_mode("error")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
+    torch.backends.cudnn.benchmark = False
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it

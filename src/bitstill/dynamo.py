@@ -1,0 +1,58 @@
+"""torch's compiler, imported when something compiles, and not by every run."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import torch
+
+_NAME = "torch._dynamo"
+
+
+class _Dynamo(ModuleType):
+    """Stands for ``torch._dynamo`` until something asks for more than a run does.
+
+    Lightning and torch's optimizers import it to name what it is to leave alone. With nothing
+    compiled that is nothing, and the import takes two fifths of a run's start.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_NAME)
+        # For what looks through all modules, and need not ask further.
+        self.__spec__ = find_spec(_NAME)
+        self.__file__ = self.__spec__.origin if self.__spec__ else None
+
+    class OptimizedModule:
+        """What Lightning looks for in a module that is to be trained; nothing is one."""
+
+    @staticmethod
+    def graph_break(*_: Any, **__: Any) -> None:
+        """Do nothing, as torch does outside of a compilation."""
+
+    @staticmethod
+    def disable(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Any:
+        """Return the function, or the decorator that does."""
+        return function if function is not None else lambda decorated: decorated
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(_NAME) is self:
+            del sys.modules[_NAME], torch._dynamo
+        return getattr(importlib.import_module(_NAME), name)
+
+
+@contextmanager
+def dynamo_on_demand() -> Iterator[None]:
+    """Import what names ``torch._dynamo``, and leave its own import to what will use it."""
+    if _NAME in sys.modules:
+        yield
+        return
+    sys.modules[_NAME] = torch._dynamo = stand_in = _Dynamo()
+    stand_in.__path__ = []  # "from torch._dynamo import" asks for it
+    try:
+        yield
+    finally:
+        del stand_in.__path__

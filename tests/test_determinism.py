@@ -1,0 +1,26 @@
+"""What torch is told before a run."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch.utils import deterministic
+
+from bitstill.determinism import compute_deterministically
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    mode = torch.get_deterministic_debug_mode()
+    monkeypatch.setattr(deterministic, "fill_uninitialized_memory", True)
+    yield
+    torch.set_deterministic_debug_mode(mode)
+
+
+def test_what_varies_is_refused_and_memory_stays_as_it_is() -> None:
+    compute_deterministically()
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # a property
+    with pytest.raises(RuntimeError, match="deterministic"):
+        torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2), accumulate=False)
