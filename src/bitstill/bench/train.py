@@ -27,7 +27,7 @@ from bitstill.determinism import compute_deterministically
 from bitstill.lightning import pl, quiet_lightning
 from bitstill.losses import constant_weight, soft_hard
 from bitstill.memory import keep_freed_memory
-from bitstill.models import Student, to_input
+from bitstill.models import Student
 from bitstill.schema import ScheduleConfig
 from bitstill.tasks import StudentTask, adam
 from bitstill.topology import TOPOLOGY
@@ -168,8 +168,7 @@ def _step_alone(batches: Batches) -> float:
         if number == _SKIPPED:
             begun = time.perf_counter()
         optimizer.zero_grad()
-        loss = task.loss(task.network(to_input(batch.images)), batch)
-        loss.backward()
+        task.training_step(batch, number).backward()
         optimizer.step()
     return (time.perf_counter() - begun) / _STEPS
 
