@@ -1,6 +1,7 @@
 """The yardstick computes what bitstill does, and the benchmarks run; speed is not tested."""
 
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"bitstill, float32", "bitstill, bf16"} <= set(subjects)
     assert all(math.isfinite(one.seconds[1]) and one.seconds[1] > 0 for one in report.timings)
     assert "share of the bound that float32 reaches: " in as_table(report)
+    assert re.search(r"what Lightning takes of it: -?\d\.\d\d ms, -?\d+\.\d%", as_table(report))
     assert not list(tmp_path.iterdir())
 
 
