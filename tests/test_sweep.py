@@ -12,12 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 
 import bitstill.train
 from bitstill import runs
+from bitstill.config import check
 from bitstill.errors import UserError
 from bitstill.identity import directory_name
 from bitstill.identity import identity as identity_of
 from bitstill.runs import RunRecord
 from bitstill.schema import TrainConfig
-from bitstill.sweep import Cell, expand, plan
+from bitstill.sweep import Cell, composed_once_for_all_seeds, expand, plan
 from hydra_plugins.bitstill_sweeper import GridSweeper
 
 Compose = Callable[..., DictConfig]
@@ -47,6 +48,28 @@ def test_grids_stand_side_by_side() -> None:
         ("loss=hard", "temperature=T1"),
         ("loss=hard", "temperature=T10"),
     ]
+
+
+def test_cells_that_differ_in_their_seed_are_composed_once(compose_run: Compose) -> None:
+    def parse(override: str) -> object:
+        return OverridesParser.create().parse_override(override).value()
+
+    calls = []
+
+    def compose(overrides: tuple[str, ...]) -> DictConfig:
+        calls.append(overrides)
+        return compose_run(*overrides)
+
+    quick = composed_once_for_all_seeds(compose, parse)
+    cells: list[tuple[str, ...]] = [
+        ("seed=7", loss, "seed=3") for loss in ("loss=soft", "loss=hard")
+    ]
+    cells += [("loss=soft",), ("seed=12", "loss=soft"), ("loss=soft", "seed=1_0"), ("loss=soft",)]
+    for cell in cells:
+        assert check(quick(cell)) == check(compose_run(*cell))
+    assert calls == [("loss=soft",), ("loss=hard",), ("loss=soft",), ("loss=soft",)]
+    with pytest.raises(UserError, match="seed = 'x' is not"):
+        check(quick(("loss=hard", "seed=x")))
 
 
 def test_params_are_in_every_grid() -> None:

@@ -55,7 +55,7 @@ class GridSweeper(BasicSweeper):
         """Plan all cells, launch those that are left, and say what came of them."""
         from bitstill.conductor import conduct
         from bitstill.planner import show_plan
-        from bitstill.sweep import expand, plan
+        from bitstill.sweep import composed_once_for_all_seeds, expand, plan
 
         assert self.config is not None  # noqa: S101  # Hydra has called setup
         assert self.hydra_context is not None  # noqa: S101
@@ -66,7 +66,11 @@ class GridSweeper(BasicSweeper):
             return self.split_arguments(parser.parse_overrides(overrides), None)[0]
 
         overrides = expand(self.grids, self.params, arguments, split)
-        cells = plan(overrides, lambda one: loader.load_sweep_config(config, list(one)))
+        compose = composed_once_for_all_seeds(
+            lambda one: loader.load_sweep_config(config, list(one)),
+            lambda one: parser.parse_override(one).value(),
+        )
+        cells = plan(overrides, compose)
         if self.plan_only:
             return show_plan(cells)
         folder = Path(config.hydra.sweep.dir)
