@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,16 @@ def test_a_run_imports_no_scipy_signal_and_no_compiler_and_leaves_them_as_they_a
         "scipy.signal",
         "torch._dynamo.utils",
     } <= modules_after(program)
+
+
+@pytest.mark.slow
+def test_a_whole_run_imports_no_compiler(few_images: tuple[str, ...], tmp_path: Path) -> None:
+    chosen = [*few_images, "loss=soft_hard", "schedule.epochs=1", f"paths.output={tmp_path}"]
+    program = f"from bitstill.application import train; assert train({chosen!r}) == 0"
+    modules = modules_after(program)
+    assert "pytorch_lightning" in modules
+    assert not {"torch._dynamo.utils", "torch._inductor", "sympy", "scipy.signal"} & modules
+    assert list(tmp_path.rglob("student.bitstill"))
 
 
 @pytest.mark.slow
