@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def modules_after(program: str) -> set[str]:
     """Run a program in a fresh interpreter, and return the names of its modules."""
@@ -32,7 +34,6 @@ def test_a_run_imports_no_scipy_signal_and_no_compiler_and_leaves_them_as_they_a
     } <= modules_after(program)
 
 
-@pytest.mark.slow
 def test_a_whole_run_imports_no_compiler(few_images: tuple[str, ...], tmp_path: Path) -> None:
     chosen = [*few_images, "loss=soft_hard", "schedule.epochs=1", f"paths.output={tmp_path}"]
     program = f"from bitstill.application import train; assert train({chosen!r}) == 0"
@@ -42,7 +43,6 @@ def test_a_whole_run_imports_no_compiler(few_images: tuple[str, ...], tmp_path: 
     assert list(tmp_path.rglob("student.bitstill"))
 
 
-@pytest.mark.slow
 def test_whoever_compiles_has_the_compiler() -> None:
     program = (
         "import bitstill.train, torch, warnings; warnings.simplefilter('ignore');"

@@ -67,6 +67,9 @@ def test_cells_that_differ_in_their_seed_are_composed_once(compose_run: Compose)
     cells += [("loss=soft",), ("seed=12", "loss=soft"), ("loss=soft", "seed=1_0"), ("loss=soft",)]
     for cell in cells:
         assert check(quick(cell)) == check(compose_run(*cell))
+    alone = ("seed=4", "++seed=5", "loss=soft")
+    assert check(quick(alone)).seed == 5
+    assert calls.pop() == alone
     assert calls == [("loss=soft",), ("loss=hard",), ("loss=soft",), ("loss=soft",)]
     with pytest.raises(UserError, match="seed = 'x' is not"):
         check(quick(("loss=hard", "seed=x")))

@@ -17,7 +17,7 @@ class _Dynamo(ModuleType):
     """Stands for ``torch._dynamo`` until something asks for more than a run does.
 
     Lightning and torch's optimizers import it to name what it is to leave alone. With nothing
-    compiled that is nothing, and the import takes two fifths of a run's start.
+    compiled that is nothing, and the import takes over a third of a run's start.
     """
 
     def __init__(self) -> None:

@@ -72,8 +72,9 @@ def composed_once_for_all_seeds(
 ) -> Callable[[tuple[str, ...]], DictConfig]:
     """Return what composes as ``compose`` does, once for all cells that differ in their seed alone.
 
-    A composition takes a tenth of a second, most of it reading files, and no choice of a file
-    depends on the seed. What is returned holds until the next call.
+    A composition takes a tenth of a second, and no choice of a file depends on the seed; where
+    another override names it, the cell is composed alone. What is returned holds until the next
+    call.
 
     Args:
         compose: overrides to a configuration.
@@ -86,9 +87,10 @@ def composed_once_for_all_seeds(
 
     def composed(overrides: tuple[str, ...]) -> DictConfig:
         seeds = [one for one in overrides if one.startswith("seed=")]
-        if not seeds:
+        others = tuple(one for one in overrides if one not in seeds)
+        if not seeds or any("seed" in one for one in others):
             return compose(overrides)
-        config = without_seed(tuple(one for one in overrides if one not in seeds))
+        config = without_seed(others)
         config.seed = parse(seeds[-1])
         return config
 

@@ -4,7 +4,8 @@
 
    Tiles of 6x6 numbers and the weights are evaluated at the points 0, +-1/sqrt(2), +-sqrt(2) and
    infinity, along rows and columns, multiplied point by point, and interpolated to tiles of 4x4. The
-   usual points 0, +-1, +-2 have rounding errors up to six times as large. A tile's numbers depend on no other tile, so images may be shared out. */
+   usual points 0, +-1, +-2 have rounding errors up to six times as large. A tile's numbers depend on
+   no other tile, so images may be shared out. */
 
 #include "training.h"
 
