@@ -1,0 +1,33 @@
+"""Two runs that no test changes."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+from tests.trained import Trained, trained
+
+from bitstill.schema import TrainConfig
+
+Configure = Callable[..., TrainConfig]
+Restore = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="session")
+def distilled(
+    tmp_path_factory: pytest.TempPathFactory, configure: Configure, putting_back: Restore
+) -> Trained:
+    """A student of two epochs and its teacher."""
+    folder = tmp_path_factory.mktemp("distilled")
+    config = configure(folder, "loss=soft_hard", "schedule.epochs=2")
+    with putting_back():
+        return trained(config, folder)
+
+
+@pytest.fixture(scope="session")
+def hard(
+    tmp_path_factory: pytest.TempPathFactory, configure: Configure, putting_back: Restore
+) -> Trained:
+    """A student of one epoch, without a teacher."""
+    folder = tmp_path_factory.mktemp("hard")
+    with putting_back():
+        return trained(configure(folder, "loss=hard"), folder)

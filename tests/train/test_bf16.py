@@ -1,0 +1,58 @@
+"""bf16 is for training, where the processor has it."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.trained import TEST_IMAGES, trained
+
+import bitstill.train
+from bitstill.identity import identity as identity_of
+from bitstill.models import to_input
+from bitstill.schema import TrainConfig
+from bitstill.train import _has_fast_bf16
+
+Configure = Callable[..., TrainConfig]
+
+pytestmark = pytest.mark.usefixtures("restored")
+
+
+def test_bf16_is_no_gain_on_every_processor(
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("bitstill.train.platform.machine", lambda: "x86_64")
+    for capability, fast in (("AVX512", True), ("AVX2", False)):
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda one=capability: one)
+        assert _has_fast_bf16() is fast
+    with caplog.at_level(logging.WARNING, logger="bitstill"):
+        trained(configure(tmp_path, "loss=hard", "trainer.precision=bf16"), tmp_path)
+    assert "trainer.precision = bf16: this processor has no instructions for it" in caplog.text
+
+
+@pytest.mark.parametrize("loss", ["hard", "soft_hard"])
+def test_bf16_trains_and_nothing_else(
+    loss: str, configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Weights stay float32, and what is recorded is what the integers score."""
+    with caplog.at_level(logging.INFO, logger="bitstill"):
+        run = trained(configure(tmp_path, f"loss={loss}", "trainer.precision=bf16"), tmp_path)
+    assert {tensor.dtype for tensor in load_file(run.paths.weights).values()} == {
+        torch.float32,
+        torch.int64,  # num_batches_tracked
+    }
+    test = run.config.data.load().test
+    predicted = bitstill.load(run.paths.packed).predict(test.images.numpy())
+    assert (predicted == test.labels.numpy()).mean() == run.test_accuracy
+    network = run.network(run.paths.weights, "precise").eval()
+    with torch.no_grad():
+        floats = network(to_input(test.images)).argmax(1).numpy()
+    differs = f"classify {(floats != predicted).sum()} of {TEST_IMAGES} test images otherwise"
+    assert differs in caplog.text
+    full = configure(tmp_path, f"loss={loss}")
+    assert identity_of(full, full.data.identity()) != run.record.identity

@@ -1,0 +1,42 @@
+"""A run whose numbers are lost ends, and keeps none of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tests.trained import trained
+from torch import Tensor
+
+from bitstill.schema import TrainConfig
+from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask
+
+Configure = Callable[..., TrainConfig]
+
+pytestmark = pytest.mark.usefixtures("restored")
+
+
+@pytest.mark.parametrize(("model", "task"), [("teacher", TeacherTask), ("student", StudentTask)])
+def test_a_loss_that_is_no_number_ends_a_run(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, task: type
+) -> None:
+    def lost(self: object, logits: Tensor, batch: object) -> Tensor:
+        return logits.sum() * torch.nan
+
+    monkeypatch.setattr(task, "loss", lost)
+    with pytest.raises(DivergedError, match=r"became nan in epoch 1: lower schedule\.learning_ra"):
+        trained(configure(tmp_path, f"model={model}"), tmp_path)
+
+
+@pytest.mark.parametrize("model", ["teacher", "student"])
+def test_an_epoch_whose_last_step_diverges_is_not_kept(
+    model: str, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(self: Task, *step: object) -> None:
+        self.network.classifier.bias.data[3] = torch.inf
+
+    monkeypatch.setattr(Task, "on_train_batch_end", diverge)
+    config = configure(tmp_path, f"model={model}", "schedule.batch_size=1280")
+    with pytest.raises(DivergedError, match=r"the weights became NaN or infinite in epoch 1: "):
+        trained(config, tmp_path)
+    assert not list(tmp_path.glob("**/metrics.csv"))
