@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bitstill import conductor, console, runs
 from bitstill.errors import SweepFailedError
-from bitstill.identity import portable
+from bitstill.identity import portable_config
 from bitstill.runs import Row, RunRecord
 from bitstill.status import look, read_sweep
 from bitstill.sweep import Cell, plan
@@ -46,7 +46,7 @@ def write(made_up: Callable[..., RunRecord]) -> Write:
             "status": status,
             "identity": cell.expected.identity,
             "seed": cell.config.seed,
-            "config": portable(cell.config),
+            "config": portable_config(cell.config),
             "seconds": 75.0,
             "selections": {"running": chosen, "precise": chosen},
             "sizes": {"weights_float32": 1_173_672},

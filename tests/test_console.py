@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from bitstill import console
 from bitstill.config import check
-from bitstill.identity import portable
+from bitstill.identity import portable_config
 from bitstill.report.sweeps import Run
 from bitstill.runs import RunPaths, RunRecord
 
@@ -41,7 +41,7 @@ def test_tables_of_nothing_are_nothing(capfd: Captured) -> None:
 def test_a_run_that_is_not_done_is_shown_as_such(
     made_up: Callable[..., RunRecord], default_run: DictConfig, status: Any, capfd: Captured
 ) -> None:
-    record = made_up(status=status, config=portable(check(default_run)))
+    record = made_up(status=status, config=portable_config(check(default_run)))
     console.print_tables([Run(RunPaths(Path("run")), record)])
     row = re.search(r" hard .*", capfd.readouterr().out)  # in 80 columns T=15 may go below
     assert row is not None

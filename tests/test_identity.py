@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bitstill.identity import directory_name, identity, portable, teacher_of
+from bitstill.identity import directory_name, identity, portable_config, teacher_of
 from bitstill.schema import TrainConfig
 
 Configure = Callable[..., TrainConfig]
@@ -179,7 +179,7 @@ def test_a_folder_is_named_for_a_person(
 
 def test_a_portable_configuration_holds_no_folder(configure: Configure, tmp_path: Path) -> None:
     config = configure(tmp_path, "data=parquet", f"data.path={tmp_path}", "logger=wandb")
-    plain = portable(config)
+    plain = portable_config(config)
     text = json.dumps(plain)
     assert str(tmp_path) not in text
     assert os.environ["BITSTILL_CACHE"] not in text

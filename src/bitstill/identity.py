@@ -67,7 +67,7 @@ def directory_name(config: TrainConfig, run_identity: str) -> str:
     return f"{label}-seed{config.seed}-{run_identity[:10]}"
 
 
-def portable(config: TrainConfig) -> dict[str, Any]:
+def portable_config(config: TrainConfig) -> dict[str, Any]:
     """Return the configuration as plain values, without the folders of this machine."""
     plain = dataclasses.asdict(config)
     for key in ("paths", "logger", "sweep"):

@@ -23,7 +23,7 @@ from bitstill.determinism import compute_deterministically
 from bitstill.engine.training import training_available
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
-from bitstill.identity import identity, portable, teacher_of
+from bitstill.identity import identity, portable_config, teacher_of
 from bitstill.interrupts import Interrupts
 from bitstill.lightning import LightningEnvironment, pl, quiet_lightning
 from bitstill.loggers.callback import DONE, FAILED, INTERRUPTED, Loggers, log_again
@@ -299,7 +299,7 @@ def _new_record(config: TrainConfig, data: ImageData) -> RunRecord:
         seed=config.seed,
         epoch=0,
         epochs=config.schedule.epochs,
-        config=portable(config),
+        config=portable_config(config),
         data_identity=data.identity,
         teacher_identity=teacher,
         images={"train": len(data.train), "val": len(data.val), "test": len(data.test)},

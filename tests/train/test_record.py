@@ -15,7 +15,7 @@ from bitstill.curves import read_curves
 from bitstill.deploy.export import export
 from bitstill.deploy.finished import Choice
 from bitstill.identity import identity as identity_of
-from bitstill.identity import portable, teacher_of
+from bitstill.identity import portable_config, teacher_of
 from bitstill.models import Network
 from bitstill.schema import TrainConfig
 
@@ -48,7 +48,7 @@ def test_a_record_says_what_the_run_was(distilled: Trained) -> None:
         0,
     )
     assert (record.status, record.epoch, record.epochs) == ("done", 2, 2)
-    assert record.config == portable(config)
+    assert record.config == portable_config(config)
     assert record.teacher_identity == identity_of(teacher_of(config), record.data_identity)
     assert record.versions["torch"] == torch.__version__
     assert {"python", "bitstill", "numpy"} <= set(record.versions)

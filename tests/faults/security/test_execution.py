@@ -20,7 +20,7 @@ from bitstill.application import complete
 from bitstill.conf import conf_directory
 from bitstill.config import settings
 from bitstill.guard import ALLOWED
-from bitstill.identity import portable
+from bitstill.identity import portable_config
 from bitstill.schema import TARGETS
 from bitstill.status import write_manifest
 
@@ -307,6 +307,6 @@ def test_a_record_holds_no_secret_and_no_folder(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "secret-of-mine")
     config = configure(tmp_path, "logger=wandb", "logger.wandb.entity=somebody")
-    text = json.dumps(portable(config))
+    text = json.dumps(portable_config(config))
     for words in ("secret-of-mine", str(tmp_path), "somebody", os.path.expanduser("~/")):
         assert words not in text
