@@ -10,7 +10,9 @@ INSTALLED := $(VENV)/.installed
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-$(INSTALLED): pyproject.toml constraints.txt
+ENGINE := src/bitstill/engine
+
+$(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard $(ENGINE)/*.[ch]) $(ENGINE)/compiler.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "bitstill needs Python 3.11 or newer: make PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)

@@ -1,7 +1,6 @@
 """An epoch's order and its batches, by counting."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +8,6 @@ from torch import Tensor
 
 from bitstill.batches import Batch, Batches, EpochOrder
 from bitstill.data import Split
-from bitstill.errors import UserError
 
 SEEDS = st.integers(0, 2**32 - 1)
 EPOCHS = st.integers(0, 1000)
@@ -105,18 +103,6 @@ GOLDEN = {
 def test_starts_at_epoch_0() -> None:
     found = torch.cat(list(EpochOrder(20, batch_size=5, seed=3))).tolist()
     assert found == order(20, batch_size=5, seed=3, epoch=0)
-
-
-@pytest.mark.parametrize("total", [0, 4])
-def test_batch_larger_than_the_data_is_refused(total: int) -> None:
-    text = (
-        rf"^schedule.batch_size = 5 is more than the {total} training images: "
-        rf"give at most {total}$"
-    )
-    with pytest.raises(UserError, match=text):
-        EpochOrder(total, batch_size=5, seed=0)
-    with pytest.raises(UserError, match=text):
-        Batches(numbered(total)[0], None, batch_size=5, seed=0)
 
 
 def test_batch_of_all_images_is_allowed() -> None:

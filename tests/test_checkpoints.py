@@ -124,11 +124,14 @@ def test_a_changed_bit_anywhere_is_found(paths: RunPaths, place: float, bit: int
     whole = paths.checkpoint.read_bytes()
     damaged = bytearray(whole)
     damaged[int(place * len(whole))] ^= 1 << bit
+    before = paths.previous_checkpoint.read_bytes()
     try:
         paths.checkpoint.write_bytes(damaged)
-        assert newest_checkpoint(paths) == paths.previous_checkpoint
+        assert newest_checkpoint(paths) == paths.checkpoint
+        assert paths.checkpoint.read_bytes() == before
     finally:
         paths.checkpoint.write_bytes(whole)
+        paths.previous_checkpoint.write_bytes(before)
 
 
 def test_a_changed_number_is_found(paths: RunPaths) -> None:
@@ -138,7 +141,8 @@ def test_a_changed_number_is_found(paths: RunPaths) -> None:
     content[content.index(number * 12) + 3] ^= 1  # 2.1 becomes -2.1, or so
     paths.checkpoint.write_bytes(content)
     assert not same(loaded(paths.checkpoint), made(2)), "torch has begun to check: good"
-    assert newest_checkpoint(paths) == paths.previous_checkpoint
+    assert newest_checkpoint(paths) == paths.checkpoint
+    assert same(loaded(paths.checkpoint), made(1))
 
 
 DAMAGES: dict[str, Damage] = {
@@ -164,6 +168,13 @@ def test_a_damaged_one_is_warned_of_and_the_one_before_it_taken(
     assert warning.getMessage().startswith(f"{paths.checkpoint} is damaged (")
     assert warning.getMessage().endswith("): going on from the one before it")
     assert "\n" not in warning.getMessage()
+
+
+def test_a_damaged_one_is_not_kept_in_the_place_of_a_whole_one(paths: RunPaths) -> None:
+    paths.checkpoint.write_bytes(b"damaged")
+    newest_checkpoint(paths)
+    make_room(paths)  # and then the process dies
+    assert same(loaded(newest_checkpoint(paths)), made(1))
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from bitstill import conductor, console, runs
-from bitstill.errors import SweepFailedError
+from bitstill.errors import SweepFailedError, UserError
 from bitstill.identity import portable_config
 from bitstill.runs import Row, RunRecord
 from bitstill.status import look, read_sweep
@@ -310,13 +310,62 @@ def test_a_run_whose_process_dies_three_times_has_failed(
     launch = Deadly(cells, write)
     with pytest.raises(SweepFailedError) as caught:
         conductor.conduct(cells, tmp_path, launch)
-    assert launch.launched == [["seed=0", "seed=1"]] * 3 + [["seed=1"]]
+    assert launch.launched == [["seed=0", "seed=1"]] * 2 + [["seed=0"], ["seed=1"]], "at last alone"
     directory = cells[0].expected.paths.directory
     assert str(caught.value) == (
         "1 of 2 runs are not done:\n  hard T=15 seed 0: ProcessKilled: "
         f"its process was killed 3 times ({directory})"
     )
     assert look(cells[1].expected).status == "done"
+
+
+@pytest.mark.parametrize("getting_on", [True, False])
+def test_who_only_works_beside_a_deadly_run_does_not_fail(
+    compose_run: Callable[..., DictConfig],
+    small: tuple[str, ...],
+    write: Write,
+    tmp_path: Path,
+    capfd: Captured,
+    getting_on: bool,
+) -> None:
+    common = (*small, f"paths.output={tmp_path}")
+    cells = plan([(f"seed={seed}",) for seed in range(4)], lambda one: compose_run(*common, *one))
+
+    class Deadly(Workers):
+        def __call__(self, jobs: list[list[str]]) -> list[Any]:
+            self.launched.append([job[-1] for job in jobs])
+            at_work = [cell for cell in self.cells if list(cell.overrides) in jobs]
+            for cell in at_work:
+                done = len(self.launched) if getting_on and cell.config.seed else 0
+                write(cell, "running", epoch=done, seconds=float(len(self.launched)))
+            if ["seed=0"] in jobs:
+                raise BrokenProcessPool("a worker is gone")
+            for cell in at_work:
+                write(cell)
+            return [returned(JobStatus.COMPLETED) for _ in jobs]
+
+    launch = Deadly(cells, write)
+    with pytest.raises(SweepFailedError, match="1 of 4 runs are not done") as caught:
+        conductor.conduct(cells, tmp_path, launch)
+    assert "hard T=15 seed 0: ProcessKilled" in str(caught.value)
+    everything, others = [f"seed={seed}" for seed in range(4)], [[f"seed={n}"] for n in (1, 2, 3)]
+    rest = [everything[1:]] if getting_on else others
+    assert launch.launched == [everything, everything, ["seed=0"], *rest]
+
+
+def test_a_run_alone_that_dies_before_it_begins_is_not_tried_for_ever(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    write(cells[1])
+    launched = []
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        launched.append(jobs)
+        raise BrokenProcessPool("a worker is gone")
+
+    with pytest.raises(SweepFailedError, match="seed 0: BrokenProcessPool: a worker is gone"):
+        conductor.conduct(cells, tmp_path, launch)
+    assert launched == [[["loss=hard", "seed=0"]]] * 3
 
 
 def test_a_worker_that_dies_before_it_begins_is_not_tried_for_ever(
@@ -411,7 +460,11 @@ def test_a_detached_sweep_returns_at_once(
         launched.extend(jobs)
         return []
 
-    assert conductor.conduct(cells, tmp_path / "default", launch) == []
+    with pytest.raises(UserError, match=r"^sweep\.detach = true .* needs hydra/launcher=slurm$"):
+        conductor.conduct(cells, tmp_path / "default", launch)
+    assert not (tmp_path / "default").exists()
+    slurm = "SlurmLauncher"
+    assert conductor.conduct(cells, tmp_path / "default", launch, launcher=slurm) == []
     assert launched == [["seed=0"], ["seed=1"]]
     out, err = capfd.readouterr()
     assert out == "", "there are no tables yet"

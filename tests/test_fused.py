@@ -316,3 +316,15 @@ def test_zero_weights_have_a_variance_of_zero() -> None:
     expected, found = plain(zero, pool=False), fused(zero, pool=False)
     assert torch.equal(found.features.double(), expected.features)
     assert torch.equal(found.gradients["scale"], torch.zeros_like(given.scale))
+
+
+def test_the_kernel_writes_float32_whatever_torch_takes_by_default() -> None:
+    given = inputs(TOPOLOGY[2], SIDES[2])
+    expected = fused(given, pool=TOPOLOGY[2].pool)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = fused(given, pool=TOPOLOGY[2].pool)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found.features, expected.features)
+    assert all(torch.equal(found.gradients[name], expected.gradients[name]) for name in LEARNED)

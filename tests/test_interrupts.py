@@ -164,6 +164,34 @@ def test_handlers_are_given_back(config: TrainConfig, tmp_path: Path) -> None:
     assert [signal.getsignal(number) for number in numbers] == before
 
 
+@pytest.mark.usefixtures("kept")
+def test_a_signal_in_a_step_that_fails_is_let_through(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a sweep would begin its next run."""
+
+    def strike_and_fail(self: Task, *_: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise OSError("no space")
+
+    monkeypatch.setattr(Task, "training_step", strike_and_fail)
+    with pytest.raises(KeyboardInterrupt):
+        bitstill.train.run(config, tmp_path / "run")
+    record = read_record(RunPaths(tmp_path / "run"))
+    assert record is not None
+    assert record.status == "interrupted"
+
+
+def test_ctrl_c_is_heard_again_after_an_interruption(
+    config: TrainConfig, strike: Callable[..., None], tmp_path: Path
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    strike(signal.SIGINT, epoch=0, batch=2)
+    with pytest.raises(KeyboardInterrupt):
+        bitstill.train.run(config, tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_another_thread_holds_nothing() -> None:
     before = signal.getsignal(signal.SIGINT)
     callback = Interrupts(lambda _: None)

@@ -57,7 +57,7 @@ def without_bitstill(monkeypatch: pytest.MonkeyPatch) -> None:
         folder: Path,
         launch: Callable[[list[list[str]]], Returns],
         *,
-        in_workers: bool,
+        launcher: str,
     ) -> Returns:
         return [launch([list(cell.overrides) for cell in cells])]
 

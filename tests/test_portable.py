@@ -19,6 +19,24 @@ def test_folders_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert portable_text(text) == "./multirun/mine/run.json, ~/data, ."
 
 
+def test_a_folder_whose_name_begins_alike_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "q"
+    work.mkdir()
+    monkeypatch.setenv("HOME", str(work))
+    monkeypatch.chdir(work)
+    same = f"{work}2/digits, {work}-old, {work}.bak/x"
+    assert portable_text(same) == same
+    assert portable_text(f"it is {work}.") == "it is .."
+
+
+def test_a_user_may_have_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    monkeypatch.chdir(tmp_path)
+    assert portable_text(f"~ and {tmp_path}/x") == "~ and ./x"
+
+
 def test_a_home_that_is_the_root_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/")
     monkeypatch.chdir("/")

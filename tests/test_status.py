@@ -137,6 +137,29 @@ def test_a_teacher_is_not_done_until_it_is_copied_from_its_store(
     assert look(one).status == "done", "its own folder comes first"
 
 
+def test_a_teacher_that_was_once_interrupted_is_as_far_as_its_store(
+    folder: Path, made_up: Record
+) -> None:
+    """Whoever asked for it first was stopped, and has left a record of that."""
+    one = teacher(folder)
+    assert one.stored is not None
+    put(made_up(identity=TEACHER, status="interrupted", epoch=0), one.paths)
+    put(made_up(identity=TEACHER, status="running", epoch=3), one.stored)
+    assert (look(one).status, look(one).epoch) == ("interrupted", 3)
+    with exclusive(one.stored):
+        assert (look(one).status, look(one).epoch) == ("running", 3)
+
+
+@pytest.mark.parametrize("earlier", ["failed", "interrupted", None])
+def test_a_run_that_waits_or_loads_is_running(folder: Path, made_up: Record, earlier: Any) -> None:
+    one = expected(folder, "a", ONE)
+    if earlier is not None:
+        put(made_up(identity=ONE, status=earlier, epoch=2), one.paths)
+    with exclusive(one.paths):
+        assert (look(one).status, look(one).epoch) == ("running", 2 if earlier else 0)
+    assert look(one).status == (earlier or "missing")
+
+
 def test_accuracy_is_the_latest_with_exact_statistics(folder: Path, made_up: Record) -> None:
     one = expected(folder, "a", ONE)
 
@@ -300,6 +323,16 @@ def test_a_death_is_recorded_for_the_run(folder: Path, made_up: Record) -> None:
     state = look(one)
     assert (state.status, state.epoch) == ("failed", 2)
     assert state.plain()["error"] == "its process was killed 3 times"
+
+
+def test_a_death_is_recorded_for_a_teacher_that_only_its_store_knows(
+    folder: Path, made_up: Record
+) -> None:
+    one = teacher(folder)
+    assert one.stored is not None
+    put(made_up(identity=TEACHER, status="running", epoch=2), one.stored)
+    status.mark_failed(look(one), "its process was killed 3 times")
+    assert look(one).status == "failed"
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from tests.conftest import Logged
 from tests.wandb_files import files
 from tests.wandb_server import WandbServer
 
+from bitstill import sync as syncing
 from bitstill.errors import UserError
 from bitstill.runs import load_sweep
 from bitstill.sync import sync, unsent
@@ -119,6 +120,24 @@ def test_wandb_sync_does_too(folder: Path, server: WandbServer) -> None:
 def test_a_folder_without_runs_of_wandb(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no runs of wandb: give a sweep's folder"):
         sync(tmp_path)
+
+
+def test_artifacts_are_named_from_where_training_was_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that is not known, from here."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "work" / "runs" / "mine"
+    kept = folder / "hard" / ".hydra" / "config.yaml"
+    kept.parent.mkdir(parents=True)
+    for output, base in (
+        ("runs", tmp_path / "work"),
+        ("work/runs", tmp_path),
+        ("../runs", tmp_path),
+        (str(folder.parent), tmp_path),
+    ):
+        kept.write_text(f"paths: {{output: {output}}}")
+        assert syncing._base(folder) == base, output
 
 
 def test_sittings_are_sent_in_the_order_of_time(tmp_path: Path) -> None:

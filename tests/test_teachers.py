@@ -94,6 +94,18 @@ def test_weights_without_a_checksum_are_refused(
         store.verify(IDENTITY)
 
 
+def test_weights_that_are_gone_are_named(
+    store: TeacherStore, made_up: Callable[..., RunRecord]
+) -> None:
+    paths = finished(store, made_up, ABCDEF)
+    paths.weights.unlink()
+    with pytest.raises(UserError) as caught:
+        store.verify(IDENTITY)
+    assert str(caught.value) == (
+        f"{paths.weights} is missing: remove its folder, and the teacher is trained again"
+    )
+
+
 @pytest.mark.slow
 def test_of_two_processes_one_computes_the_logits(tmp_path: Path) -> None:
     processes = [

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from bitstill.data import Split
-from bitstill.errors import UserError
 
 
 class Batch(NamedTuple):
@@ -34,11 +33,6 @@ class EpochOrder:
     """
 
     def __init__(self, total: int, *, batch_size: int, seed: int) -> None:
-        if batch_size > total:
-            raise UserError(
-                f"schedule.batch_size = {batch_size} is more than the {total} training images: "
-                f"give at most {total}"
-            )
         self.total, self.batch_size, self.seed = total, batch_size, seed
         self.epoch = 0
 

@@ -59,12 +59,16 @@ def make_room(paths: RunPaths) -> None:
 
 
 def newest_checkpoint(paths: RunPaths) -> Path | None:
-    """Return the newest checkpoint that is whole, or None; warn of damaged ones."""
+    """Return the newest checkpoint that is whole, or None; warn of damaged ones.
+
+    If that is the one kept behind, it takes the place of the damaged one: :func:`make_room` would
+    put that over it.
+    """
     for path in (paths.checkpoint, paths.previous_checkpoint):
         if path.exists():
             fault = _fault(path)
             if fault is None:
-                return path
+                return path.replace(paths.checkpoint)
             log.warning("%s is damaged (%s): going on from the one before it", path, fault)
     return None
 

@@ -171,7 +171,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="For many images.")] = 1,
 ) -> None:
-    """Say what images show: class and probability."""
+    """Say what images show: class and confidence (softmax at T = 1, no probability)."""
     from bitstill.deploy import predict as deployed
 
     predictions = deployed.predict(model, images, threads=threads)

@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from rich.console import Console
 
 from bitstill.console import print_tables, progress
-from bitstill.errors import SweepFailedError
+from bitstill.errors import SweepFailedError, UserError
 from bitstill.patience import patience
 from bitstill.report.sweeps import Run
 from bitstill.runs import is_worked_on
@@ -29,7 +29,7 @@ _NOBODY = ""  # the identity that a death counts for, when no run was at work
 
 
 def conduct(
-    cells: Sequence[Cell], folder: Path, launch: Launch, *, in_workers: bool = False
+    cells: Sequence[Cell], folder: Path, launch: Launch, *, launcher: str = "BasicLauncher"
 ) -> Sequence[Any]:
     """Run the cells that are left, with progress, and print what the sweep showed.
 
@@ -37,33 +37,35 @@ def conduct(
         cells: all of the sweep.
         folder: of the sweep.
         launch: hands overrides to Hydra's launcher, and returns its ``JobReturn`` objects.
-        in_workers: whether it runs them in processes below this one.
+        launcher: the name of its class.
 
     Raises:
+        UserError: ``sweep.detach`` asks for what this launcher cannot do.
         SweepFailedError: after everything else has run, if some runs failed.
     """
+    detach = cells[0].config.sweep.detach
+    if detach and launcher != "SlurmLauncher":
+        raise UserError("sweep.detach = true is not allowed here: it needs hydra/launcher=slurm")
     console = Console(stderr=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder, [cell.expected for cell in cells])
     stop_sign(folder).unlink(missing_ok=True)
-    left = [cell for cell in cells if cell.is_left]
+    left = [cell for cell in cells if cell.is_left(look(cell.expected))]
     console.print(f"{len(cells)} runs: {len(cells) - len(left)} skipped, {len(left)} to do")
     returns: Sequence[Any] = []
     unrecorded: dict[str, Exception] = {}
-    if left and left[0].config.sweep.detach:
+    if left and detach:
         returns = launch([list(cell.overrides) for cell in left])
         line = f"submitted; bitstill status {folder} --watch says how far it is"
         console.print(line, markup=False, soft_wrap=True)  # to be copied
         return returns
     if left:
-        from scipy import special  # noqa: F401  # the tables need it, and runs may use up the memory
-
+        in_workers = launcher == "JoblibLauncher"  # in processes below this one
         waiting = patience(lambda: any(map(_is_at_work, left))) if in_workers else nullcontext()
         with progress([cell.expected for cell in left], console), waiting:
-            launched, returns = _launch_all(left, launch)
-        for cell, returned in zip(launched, returns, strict=False):
-            if isinstance(error := getattr(returned, "_return_value", None), Exception):
-                unrecorded[cell.expected.identity] = error
+            came_back = _launch_all(left, launch)
+        returns = [returned for _, returned in came_back]
+        unrecorded = _raised(came_back)
     states = [look(cell.expected) for cell in cells]
     runs = [Run(one.expected.paths, one.record) for one in states if one.record is not None]
     print_tables(runs)
@@ -71,6 +73,12 @@ def conduct(
         _summarize(left[0].config, folder)
     _raise_failures(states, unrecorded, stopped=stop_sign(folder).exists())
     return returns
+
+
+def _raised(came_back: Sequence[tuple[Cell, Any]]) -> dict[str, Exception]:
+    """Return what jobs have raised, by the identity of their run."""
+    values = ((cell, getattr(returned, "_return_value", None)) for cell, returned in came_back)
+    return {cell.expected.identity: one for cell, one in values if isinstance(one, Exception)}
 
 
 def _is_at_work(cell: Cell) -> bool:
@@ -91,34 +99,53 @@ def _summarize(config: TrainConfig, folder: Path) -> None:
         log.warning("the sweep's summary is not logged to wandb: %s", error)
 
 
-def _launch_all(left: Sequence[Cell], launch: Launch) -> tuple[Sequence[Cell], Sequence[Any]]:
+def _launch_all(left: Sequence[Cell], launch: Launch) -> list[tuple[Cell, Any]]:
     """Launch, and again what is left when a worker process dies and takes the others with it.
 
+    Nobody knows which run it was that died. So a death counts for each that was at work and has not
+    got on since the death before, and whatever counts one too few to have failed is run alone.
+
     Returns:
-        What was launched last, and what came back.
+        What was launched, and what came back of it.
     """
+    from scipy import special  # noqa: F401  # the tables need it, and runs may use up the memory
+
     deaths: Counter[str] = Counter()
     before = {cell.overrides: look(cell.expected) for cell in left}
-    latest = before
-    while True:
+    latest = dict(before)
+    came_back: list[tuple[Cell, Any]] = []
+    while left:
+        suspects = [one for one in left if deaths[one.expected.identity] == _DEATHS_ALLOWED - 1]
+        batch = suspects[:1] or left
         try:
-            return left, launch([list(cell.overrides) for cell in left])
+            came_back += zip(batch, launch([list(one.overrides) for one in batch]), strict=False)
+            left = [cell for cell in left if cell not in batch]
         except BrokenProcessPool as error:
-            now = {cell.overrides: look(cell.expected) for cell in left}
-            killed = [
-                state
-                for overrides, state in now.items()
-                if state.status == "interrupted" and state != latest[overrides]
-            ]
-            # With none at work, a process has died before it began a run; nobody knows which.
-            deaths.update([state.expected.identity for state in killed] or [_NOBODY])
-            for state in killed:
-                if deaths[state.expected.identity] >= _DEATHS_ALLOWED:
-                    mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
+            _count_deaths(deaths, batch, latest)
             left = [cell for cell in left if _is_left(look(cell.expected), before[cell.overrides])]
-            if not left or deaths[_NOBODY] >= _DEATHS_ALLOWED:
-                return left, [_lost(error) for _ in left]
-            latest = now
+            died = [one for one in left if deaths[one.expected.identity] >= _DEATHS_ALLOWED]
+            lost = left if deaths[_NOBODY] >= _DEATHS_ALLOWED else died
+            came_back += [(cell, _lost(error)) for cell in lost]
+            left = [cell for cell in left if cell not in lost]
+    return came_back
+
+
+def _count_deaths(
+    deaths: Counter[str], batch: Sequence[Cell], latest: dict[tuple[str, ...], CellState]
+) -> None:
+    """Count a death for each run that it may have come from, and give up those with too many."""
+    killed = False
+    for cell in batch:
+        state, earlier = look(cell.expected), latest[cell.overrides]
+        latest[cell.overrides] = state
+        if len(batch) > 1 and (state.status != "interrupted" or state == earlier):
+            continue  # it was not at work
+        killed, one = True, cell.expected.identity
+        deaths[one] = 1 if state.epoch > earlier.epoch else deaths[one] + 1
+        if deaths[one] >= _DEATHS_ALLOWED:
+            mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
+    if not killed:  # a process has died before it began a run; nobody knows which
+        deaths[_NOBODY] += 1
 
 
 def _lost(error: BrokenProcessPool) -> JobReturn:

@@ -4,6 +4,7 @@ Hydra composes plain YAML; :func:`check` turns the result into :mod:`bitstill.sc
 in one line.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -170,9 +171,33 @@ def _check_together(config: TrainConfig) -> None:
                 f"{name}.milestones = {milestones} does not fit {rates} learning rates: give one "
                 "rising fraction of the epochs between each two rates"
             )
+    for key, folder in dataclasses.asdict(config.paths).items():
+        if not folder or (folder.startswith("~") and key != "cache"):
+            raise UserError(
+                f"paths.{key} = {folder!r} is not allowed: give a folder, written out or with "
+                "${oc.env:HOME} in front"
+            )
     name = config.name
     if not name or "/" in name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
         raise UserError(
             f"name = {name!r} is not allowed: give the plain name of a folder, of at most "
             f"{_LONGEST_NAME} bytes"
         )
+
+
+def check_batches(config: TrainConfig) -> None:
+    """Refuse batches of more images than there are.
+
+    Raises:
+        UserError: a batch, of the run or of its teacher, is too large; or the data cannot be used.
+    """
+    images = config.data.training_images()
+    schedules = {"schedule": config.schedule}
+    if config.needs_teacher:
+        schedules["teacher.schedule"] = config.teacher.schedule
+    for name, schedule in schedules.items():
+        if schedule.batch_size > images:
+            raise UserError(
+                f"{name}.batch_size = {schedule.batch_size} is more than the {images} training "
+                f"images: give at most {images}"
+            )

@@ -18,6 +18,11 @@ from bitstill.engine.training import COLOURS, Shape, TrainingBlock, fits, traini
 _LAST = torch.channels_last
 
 
+def _room(shape: tuple[int, ...]) -> Tensor:
+    """Return memory for the kernel to fill, whatever torch takes by default."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu", memory_format=_LAST)
+
+
 class _Gradient(torch.autograd.Function):
     """Gives features that are already there their gradient."""
 
@@ -43,7 +48,7 @@ class _Gradient(torch.autograd.Function):
         x, weight, bias, scale = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=_LAST)
         of_scale, of_shift = torch.empty_like(scale), torch.empty_like(scale)
-        convolved = torch.empty((len(x), len(bias), *x.shape[2:]), memory_format=_LAST)
+        convolved = _room((len(x), len(bias), *x.shape[2:]))
         ctx.block.backward(
             y_gradient=gradient.data_ptr(),
             gradient=convolved.data_ptr(),
@@ -99,7 +104,7 @@ def fused_block(
     if not (_is_plain(x, weight, bias, scale, shift, *statistics) and fits(shape)):
         return None
     side = x.shape[2] // 2 if pool else x.shape[2]
-    features = torch.empty((len(x), len(bias), side, side), memory_format=_LAST)
+    features = _room((len(x), len(bias), side, side))
     threads = torch.get_num_threads()
     block = TrainingBlock(shape, momentum=momentum, epsilon=epsilon, threads=threads)
     tensors = {"x": x, "weight": weight, "bias": bias, "scale": scale, "shift": shift}

@@ -36,6 +36,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "()": ("colorlog.ColoredFormatter",),  # of hydra/job_logging=colorlog
 }
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+# What conf/train.yaml says of folders: a sweep looks for its runs where it has planned them.
+_FOLLOW: dict[tuple[str, str], object] = {
+    ("sweep", "dir"): "${paths.output}/${name}",
+    ("sweep", "subdir"): "${run_directory:}",
+    ("job", "chdir"): False,
+}
 _EXECUTED = ("launcher", "sweeper", "callbacks", "job_logging", "hydra_logging")
 
 
@@ -43,7 +49,8 @@ def check_hydra(hydra: DictConfig) -> None:
     """Refuse what would call or import anything that is not in :data:`ALLOWED`.
 
     Raises:
-        UserError: a setting names other code, or sets the environment of what is started.
+        UserError: a setting names other code, sets the environment of what is started, or puts runs
+            elsewhere.
     """
     for name in _EXECUTED:
         _check(hydra, name, "hydra")
@@ -51,7 +58,14 @@ def check_hydra(hydra: DictConfig) -> None:
         raise UserError(
             "hydra.job.env_set is not allowed: set environment variables where you start bitstill"
         )
-    verbose = OmegaConf.to_container(hydra, resolve=False)["verbose"]  # type: ignore[call-overload, index]
+    plain: Any = OmegaConf.to_container(hydra, resolve=False)
+    for group, key in _FOLLOW:
+        if plain[group][key] != _FOLLOW[group, key]:
+            raise UserError(
+                f"hydra.{group}.{key} = {plain[group][key]} is not allowed: the folders of a sweep "
+                "follow from paths.output and name, and are relative to where you start bitstill"
+            )
+    verbose = plain["verbose"]
     if not isinstance(verbose, bool | str | list):
         raise UserError(f"hydra.verbose = {verbose} is not allowed: give true or false")
 

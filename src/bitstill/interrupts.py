@@ -39,9 +39,11 @@ class Interrupts(pl.Callback):
                 signal.signal(number, self._hold)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
-        if self._struck is not None:
+        if self._struck is None:
+            self._struck = number
+        else:
+            self._struck = None
             self._handlers[number](number, frame)
-        self._struck = number
 
     def on_train_batch_end(
         self,
@@ -77,6 +79,8 @@ class Interrupts(pl.Callback):
 
     def _release(self) -> None:
         for number, handler in self._handlers.items():
-            if signal.getsignal(number) == self._hold:  # Lightning may have replaced it by now
+            # At Ctrl-C Lightning lets the next one be ignored; and it may have put its own back.
+            if signal.getsignal(number) in (self._hold, signal.SIG_IGN):
                 signal.signal(number, handler)
+        self._let_through()  # what struck in a step that has failed, or after the last one
         self._handlers = {}

@@ -73,7 +73,7 @@ def show_plan(cells: Sequence[Cell]) -> None:
 
 
 def _action(cell: Cell, state: CellState, training: Training) -> str:
-    if not cell.is_left:
+    if not cell.is_left(state):
         return "skip"
     if not training.epochs and cell.config.is_teacher:
         return "copy from the store"

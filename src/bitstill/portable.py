@@ -1,6 +1,8 @@
 """Texts without the folders, and the user, of this machine: what is recorded may be passed on."""
 
 import logging
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -17,9 +19,10 @@ def portable_text(text: str) -> str:
     for imported in _IMPORTED:
         if len(Path(imported).parts) > 1:
             text = text.replace(f"{imported}/", "")
-    for folder, sign in ((Path.cwd(), "."), (Path.home(), "~")):
-        if len(folder.parts) > 1:
-            text = text.replace(f"{folder}/", f"{sign}/").replace(str(folder), sign)
+    # A user may have no home; then "~" stays as it is.
+    for folder, sign in ((Path.cwd(), "."), (Path(os.path.expanduser("~")), "~")):
+        if len(folder.parts) > 1:  # neither is a folder whose name only begins alike
+            text = re.sub(rf"{re.escape(str(folder))}(?![\w-]|\.\w)", sign, text)
     return text
 
 

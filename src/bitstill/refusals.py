@@ -20,7 +20,7 @@ def explain_library(chain: Iterable[BaseException]) -> str | None:
         if isinstance(link, MemoryError) or "can't allocate memory" in str(link):
             return (
                 f"out of memory ({_one_line(link)}): end other programs, or give a smaller "
-                "schedule.batch_size, evaluation.batch_size or hydra.launcher.n_jobs"
+                "schedule.batch_size or hydra.launcher.n_jobs"
             )
     return None
 

@@ -99,19 +99,25 @@ def stop_sign(folder: Path) -> Path:
 
 
 def look(expected: Expected) -> CellState:
-    """Read what is known of a run now."""
+    """Read what is known of a run now: of a teacher, too, where it is trained for all."""
     places = [paths for paths in (expected.paths, expected.stored) if paths is not None]
-    for paths in places:
-        record = known_record(paths)
-        if record is not None and record.identity == expected.identity:
-            status: State = record.status
-            if status == "running" and not is_worked_on(paths):
-                status = "interrupted"  # its process is gone without a word
-            if paths is expected.stored and status == "done":
-                # Trained, perhaps for a student, and not yet copied to where the sweep expects it.
-                status = "running" if is_worked_on(expected.paths) else "interrupted"
-            return CellState(expected, status, record)
-    return CellState(expected, "missing", None)
+    own, *stored = (_record_of(expected, paths) for paths in places)
+    known = [record for record in (own, *stored) if record is not None]
+    if own is not None and own.status == "done":
+        return CellState(expected, "done", own)
+    # What has got furthest, such as a teacher in its store that is not yet copied from there.
+    record = max(known, key=lambda one: (one.status == "done", one.epoch), default=None)
+    if any(is_worked_on(paths) for paths in places):
+        return CellState(expected, "running", record)
+    if record is None:
+        return CellState(expected, "missing", None)
+    # Without a lock its process is gone, perhaps without a word.
+    return CellState(expected, "failed" if record.status == "failed" else "interrupted", record)
+
+
+def _record_of(expected: Expected, paths: RunPaths) -> RunRecord | None:
+    record = known_record(paths)
+    return record if record is not None and record.identity == expected.identity else None
 
 
 def seconds_left(states: Sequence[CellState]) -> float | None:
@@ -202,4 +208,6 @@ def mark_failed(state: CellState, message: str) -> None:
     """Record a failure that the run itself could not: its process is gone."""
     if state.record is not None:
         error = {"type": "ProcessKilled", "message": message, "traceback": ""}
+        # A teacher that was trained for a student has had no folder here yet.
+        state.expected.paths.directory.mkdir(parents=True, exist_ok=True)
         dataclasses.replace(state.record, status="failed", error=error).write(state.expected.paths)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from bitstill.config import check
+from bitstill.config import check, check_batches
 from bitstill.errors import UserError
 from bitstill.identity import directory_name, identity
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
-from bitstill.status import Expected, look
+from bitstill.status import CellState, Expected
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,12 @@ class Cell:
     config: TrainConfig
     expected: Expected
 
-    @property
-    def is_left(self) -> bool:
-        """Whether the run is to be run, by what its record says and by ``sweep.rerun``."""
-        state, rerun = look(self.expected).status, self.config.sweep.rerun
-        if state == "done":
+    def is_left(self, state: CellState) -> bool:
+        """Whether the run is to be run, by its state and by ``sweep.rerun``."""
+        rerun = self.config.sweep.rerun
+        if state.status == "done":
             return rerun == "all"
-        return state != "failed" or rerun != "none"
+        return state.status != "failed" or rerun != "none"
 
 
 def expand(
@@ -65,6 +64,23 @@ def expand(
     if not cells:
         raise UserError("the sweep has no runs: give each of its ranges and lists a value at least")
     return cells
+
+
+_OF_THE_SWEEP = ("experiment", "name", "paths", "sweep")  # Hydra refuses its own
+
+
+def check_choices(keys: Iterable[str]) -> None:
+    """Refuse several values of what a sweep has one of.
+
+    Args:
+        keys: of the overrides that are given several.
+    """
+    for key in keys:
+        if key.lstrip("+").partition(".")[0] in _OF_THE_SWEEP:
+            raise UserError(
+                f"{key} has several values, and a sweep has one: give one here, and run the "
+                "command again for each other"
+            )
 
 
 def composed_once_for_all_seeds(
@@ -111,6 +127,7 @@ def plan(
     cells: dict[str, Cell] = {}
     for one in overrides:
         config = check(compose(one))
+        check_batches(config)
         run_identity = identity(config, config.data.identity())
         if run_identity not in cells:
             cells[run_identity] = Cell(one, config, _expected(config, run_identity))

@@ -31,7 +31,7 @@ def unsent(folder: Path) -> list[Unsent]:
     Raises:
         UserError: no run of wandb lies in the folder.
     """
-    files = sorted((folder / "wandb").glob("*run-*-*/run-*.wandb"), key=lambda one: one.parent.name)
+    files = list((folder / "wandb").glob("*run-*-*/run-*.wandb"))
     if not files:
         raise UserError(
             f"{folder} holds no runs of wandb: give a sweep's folder, such as multirun/quick, "
@@ -78,7 +78,8 @@ def _base(folder: Path) -> Path:
     """
     for kept in folder.glob("*/.hydra/config.yaml"):
         output = Path(OmegaConf.load(kept).paths.output)
-        return Path.cwd() if output.is_absolute() else folder.parents[len(output.parts)]
+        inside = not output.is_absolute() and ".." not in output.parts
+        return folder.parents[len(output.parts)] if inside else Path.cwd()
     return Path.cwd()
 
 

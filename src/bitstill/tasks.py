@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from bitstill.batches import Batch
+from bitstill.errors import UserError
 from bitstill.lightning import pl
 from bitstill.losses import hard
 from bitstill.models import Network, to_input
 from bitstill.schema import ScheduleConfig
 
 
-class DivergedError(RuntimeError):
+class DivergedError(UserError):
     """The training loss is no longer a finite number."""
 
 

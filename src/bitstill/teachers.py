@@ -33,11 +33,15 @@ class TeacherStore:
         In a repository a teacher may be kept for its logits alone (:mod:`bitstill.report.keep`).
 
         Raises:
-            UserError: the file is not what training wrote.
+            UserError: the file is missing, or is not what training wrote.
         """
         paths = self.paths(identity)
         if paths.teacher_logits.exists() and not paths.weights.exists():
             return
+        if not paths.weights.exists():
+            raise UserError(
+                f"{paths.weights} is missing: remove its folder, and the teacher is trained again"
+            )
         record = read_record(paths)
         expected = record.checksums.get(paths.weights.name) if record else None
         _compare(paths.weights, paths.weights.read_bytes(), expected)

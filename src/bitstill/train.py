@@ -18,6 +18,7 @@ from torch import Tensor
 from bitstill.batches import Batches
 from bitstill.checkpoints import AtomicCheckpointIO, newest_checkpoint
 from bitstill.conf import conf_directory
+from bitstill.config import check_batches
 from bitstill.data import ImageData, Split
 from bitstill.determinism import compute_deterministically
 from bitstill.engine.training import training_available
@@ -78,6 +79,7 @@ def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunR
 def _run(config: TrainConfig, paths: RunPaths, *, progress: bool) -> RunRecord:
     if (found := finished_record(config, paths)) is not None:
         return found
+    check_batches(config)
     keep_freed_memory()
     compute_deterministically()
     data = config.data.load()
@@ -318,11 +320,15 @@ def _device_name(config: TrainConfig) -> str:
     return f"CPU ({platform.machine()}), {threads} thread{'s'[: threads > 1]}, {kernel}"
 
 
+@functools.cache
 def _git_commit() -> str | None:
     """Return the commit of the checkout that this code runs from; None for an installed wheel."""
     root = conf_directory().parent
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError:  # there is no git here
+        return None
     return found.stdout.strip() or None

@@ -55,7 +55,7 @@ class GridSweeper(BasicSweeper):
         """Plan all cells, launch those that are left, and say what came of them."""
         from bitstill.conductor import conduct
         from bitstill.planner import show_plan
-        from bitstill.sweep import composed_once_for_all_seeds, expand, plan
+        from bitstill.sweep import check_choices, composed_once_for_all_seeds, expand, plan
 
         assert self.config is not None  # noqa: S101  # Hydra has called setup
         assert self.hydra_context is not None  # noqa: S101
@@ -63,7 +63,9 @@ class GridSweeper(BasicSweeper):
         parser = OverridesParser.create(config_loader=loader)
 
         def split(overrides: list[str]) -> Any:
-            return self.split_arguments(parser.parse_overrides(overrides), None)[0]
+            parsed = parser.parse_overrides(overrides)
+            check_choices(one.get_key_element() for one in parsed if one.is_sweep_override())
+            return self.split_arguments(parsed, None)[0]
 
         overrides = expand(self.grids, self.params, arguments, split)
         compose = composed_once_for_all_seeds(
@@ -76,8 +78,7 @@ class GridSweeper(BasicSweeper):
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
-        in_workers = type(self.launcher).__name__ == "JoblibLauncher"
-        return conduct(cells, folder, self._launch, in_workers=in_workers)
+        return conduct(cells, folder, self._launch, launcher=type(self.launcher).__name__)
 
     def _launch(self, jobs: list[list[str]]) -> list[Any]:
         assert self.launcher is not None  # noqa: S101  # Hydra has called setup

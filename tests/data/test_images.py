@@ -78,6 +78,40 @@ def test_floating_point_is_refused() -> None:
         decode_image(encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"))
 
 
+@pytest.mark.parametrize("turned", [1, 3, 6, 8])
+def test_a_photo_is_turned_upright(turned: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    upright = Image.new("RGB", (32, 32))
+    upright.paste((255, 255, 255), (0, 0, 32, 8))  # a light sky
+    back = {1: 0, 3: 180, 6: 90, 8: 270}[turned]
+    stream = io.BytesIO()
+    upright.rotate(back).save(stream, "PNG", exif=exif)
+    assert np.array_equal(decode_image(stream.getvalue()), np.asarray(upright))
+
+
+def test_a_damaged_orientation_is_none(pictures: NDArray[np.uint8]) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(pictures[0]).save(stream, "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert np.array_equal(decode_image(stream.getvalue()), pictures[0])
+
+
+def test_formats_that_start_other_programs_are_not_read() -> None:
+    with pytest.raises(ValueError, match=r"^it is EPS: give one of PNG, JPEG, "):
+        decode_image(encoded(Image.new("RGB", (32, 32)), "EPS"))
+
+
+def test_what_only_some_of_pillows_decoders_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (RuntimeError, NotImplementedError):
+
+        def fail(*_: object, error: type[Exception] = error, **__: object) -> None:
+            raise error("no frame")
+
+        monkeypatch.setattr("PIL.Image.open", fail)
+        with pytest.raises(ValueError, match="no frame"):
+            decode_image(b"")
+
+
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), file_format=st.sampled_from(["PNG", "JPEG", "GIF", "BMP"]))
 def test_damage_raises_nothing_but_value_error(

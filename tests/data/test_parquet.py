@@ -1,4 +1,5 @@
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +157,16 @@ def test_no_rows(
         source(parquet_folder).identity()
 
 
+def test_a_shard_that_is_there_twice(source: Callable[..., Parquet], parquet_folder: Path) -> None:
+    """Two downloads of one version: one shard is there twice, and another is missing."""
+    whole = parquet_folder / "train-00000-of-00001.parquet"
+    for end in "ab":
+        shutil.copy(whole, parquet_folder / f"train-00000-of-00002-{end}.parquet")
+    whole.unlink()
+    with pytest.raises(UserError, match="train files with one number twice, as 00000-of-00002: "):
+        source(parquet_folder).identity()
+
+
 @pytest.mark.parametrize(
     ("table", "expected"),
     [
@@ -166,13 +177,17 @@ def test_no_rows(
         ({"image": [{"bytes": b""}], "name": ["a"]}, r"no label column \(integers, `label`\)"),
         ({"image": [{"bytes": b""}], "a": [0], "b": [1]}, r"no label column .* a \(int64\), b"),
         (
+            pa.table([[{"bytes": b""}], [0], [1]], ["image", "label", "label"]),
+            r"no label column \(integers, `label`\) or several",
+        ),
+        (
             {"x": [{"bytes": b""}], "y": [{"bytes": b""}], **{key: [0] for key in "cdefg"}},
             "no image column .* and 2 more",
         ),
     ],
 )
 def test_missing_columns(
-    source: Callable[..., Parquet], parquet_folder: Path, table: dict[str, Any], expected: str
+    source: Callable[..., Parquet], parquet_folder: Path, table: Any, expected: str
 ) -> None:
     file = parquet_folder / "train-00000-of-00001.parquet"
     pq.write_table(pa.table(table), file)

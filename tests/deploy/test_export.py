@@ -55,6 +55,21 @@ def test_bits_that_do_not_fit(
     assert "\n" not in str(caught.value)
 
 
+def test_what_a_run_left_is_not_written_over(student_run: Path) -> None:
+    """The report reads it, and holds it against the record."""
+    kept = student_run / "student.bitstill"
+    export(student_run, "packed", Choice())
+    before = kept.read_bytes()
+    for choice, name in (
+        (Choice("best_val"), "student-best_val.bitstill"),
+        (Choice(statistics="running"), "student-running.bitstill"),
+        (Choice("best_val", "running"), "student-best_val-running.bitstill"),
+    ):
+        assert export(student_run, "packed", choice) == student_run / name
+    assert kept.read_bytes() == before
+    assert export(student_run, "packed", Choice(statistics="precise")) == kept
+
+
 def test_what_cannot_be_written(student_run: Path, teacher_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--format = tflite is not allowed: give one of packed"):
         export(student_run, "tflite", Choice())
@@ -87,11 +102,11 @@ def test_predict(model: Path, folder: Path) -> None:
     logits = bitstill.load(model).logits(random_images(4)[2:3])[0].astype(float)
     assert found[0].label == logits.argmax()
     share = np.exp(logits[found[0].label]) / np.exp(logits).sum()
-    assert found[0].probability == pytest.approx(share)
+    assert found[0].confidence == pytest.approx(share)
     parsed = json.loads(as_json(found))
-    assert parsed[0].keys() == {"image", "label", "name", "probability"}
+    assert parsed[0].keys() == {"image", "label", "name", "confidence"}
     lines = as_table(found).splitlines()
-    assert lines[0].split() == ["image", "class", "probability"]
+    assert lines[0].split() == ["image", "class", "confidence"]
     assert lines[1].split()[1:] == [found[0].name, f"{100 * share:.1f}%"]
 
 

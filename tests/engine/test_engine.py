@@ -1,7 +1,10 @@
 """Every engine against the integer network: every level of every layer, and every logit's bits."""
 
+import os
+import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -76,8 +79,33 @@ def test_threads_do_not_matter(packed: PackedModel) -> None:
     engine.threads = 3
     assert np.array_equal(engine.logits(images), one)
     assert engine.predict(images).tolist() == one.argmax(axis=1).tolist()
-    with pytest.raises(ValueError, match="threads = 0 is not allowed: give 1 or more"):
+    with pytest.raises(UserError, match="threads = 0 is not allowed: give 1 or more"):
         engine.threads = 0
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_fork_predicts_too(packed: PackedModel, count: int) -> None:
+    """As servers do that load a model once: threads stay with the process that began them."""
+    engine, images = Engine(packed, threads=count), random_images(32).numpy()
+    expected = engine.logits(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+        child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if np.array_equal(engine.logits(images), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_numba_may_have_no_place_for_its_cache(
+    packed: PackedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(name: str) -> None:
+        raise RuntimeError("cannot cache function 'f': no locator available for file 'x.py'")
+
+    monkeypatch.setattr("bitstill.engine.engine.import_module", none)
+    with pytest.raises(UserError, match="set NUMBA_CACHE_DIR to a writable one"):
+        Engine(packed, backend="numba")
 
 
 def test_input_is_checked(packed: PackedModel) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bitstill.engine import kernel
 from bitstill.engine.compiler import SOURCES, compile_kernel
 
 
@@ -56,3 +57,26 @@ def test_a_compiler_that_fails_is_no_error(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("CC", raising=False)
     assert compile_kernel(target) == "there is no C compiler"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_takes_no_library_is_no_error(tmp_path: Path) -> None:
+    if shutil.which("cc") is not None:
+        reason = compile_kernel(tmp_path / "nowhere" / "kernel.so")
+        assert reason == f"{tmp_path / 'nowhere'} cannot be written (No such file or directory)"
+
+
+def test_a_compiler_may_come_with_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("cc") is not None:
+        monkeypatch.setenv("CC", "cc -fno-such-flag")
+        assert "cc -fno-such-flag failed" in str(compile_kernel(tmp_path / "kernel.so"))
+
+
+def test_a_library_of_other_sources_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("cc") is not None:
+        target = tmp_path / "kernel.so"
+        assert compile_kernel(target) is None
+        assert kernel.available(target) != ()
+        monkeypatch.setattr(kernel, "source_version", lambda: 0)
+        assert kernel.available(target) == ()

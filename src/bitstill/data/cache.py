@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -111,6 +112,9 @@ def _write(folder: Path, entry: Entry) -> None:
         }
         meta = {"facts": dict(entry.facts), "arrays": described}
         (partial / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
+        for path in partial.iterdir():  # or a crash might leave names without contents
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
         shutil.rmtree(folder, ignore_errors=True)  # a damaged entry
         partial.rename(folder)
     except OSError:

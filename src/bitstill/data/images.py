@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SIDE = 32
+# Pictures. Pillow reads other things too, and for some, such as PostScript, it starts a program.
+FORMATS = (
+    *("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM"),
+    *("AVIF", "JPEG2000", "ICO", "TGA", "PCX"),
+)
 
 
 def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
     """Decode an image of any size and mode.
 
-    An alpha channel is dropped; 16-bit grey keeps its upper byte; other sizes are resized
-    (bilinear, both sides on their own). A 32x32 RGB image stays as it is, bit for bit.
+    A photo is turned upright; an alpha channel is dropped; 16-bit grey keeps its upper byte; other
+    sizes are resized (bilinear, both sides on their own). A 32x32 RGB image stays as it is, bit for
+    bit.
 
     Returns:
         uint8, shape (32, 32, 3).
@@ -32,19 +38,31 @@ def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
 
     # What Pillow's decoders raise on damaged data: PNG's a SyntaxError, for one. An image that is
     # far too large it warns of first: no picture of one thing is.
-    damage = (OSError, SyntaxError, struct.error)
+    damage = (OSError, SyntaxError, struct.error, RuntimeError, NotImplementedError)
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of damage beside the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(image_bytes)) as image:
-                rgb = _rgb(image)
+                if image.format not in FORMATS:
+                    raise ValueError(f"it is {image.format}: give one of {', '.join(FORMATS)}")
+                rgb = _rgb(_upright(image))
     except (*damage, *bombs) as error:
         raise ValueError(str(error)) from error
     if rgb.size != (SIDE, SIDE):
         rgb = rgb.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return np.asarray(rgb)
+
+
+def _upright(image: Image) -> Image:
+    """Turn a photo as its camera says, if what that says can be read."""
+    from PIL.ImageOps import exif_transpose
+
+    try:
+        return exif_transpose(image)
+    except (ValueError, TypeError, SyntaxError, struct.error):
+        return image
 
 
 def _rgb(image: Image) -> Image:

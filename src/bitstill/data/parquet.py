@@ -71,12 +71,18 @@ def _shards(folder: Path, split: str) -> list[Path]:
             f"{_listed(sorted(file.name for file in folder.glob('*.parquet')))}: "
             f"both train-*.parquet and test-*.parquet are needed"
         )
-    matches = [re.search(r"-\d+-of-(\d+)", file.name) for file in files]
-    totals = {int(match[1]) for match in matches if match}
+    matches = [match for file in files if (match := re.search(r"-(\d+)-of-(\d+)", file.name))]
+    numbers, totals = [int(match[1]) for match in matches], {int(match[2]) for match in matches}
     if totals and totals != {len(files)}:
         raise UserError(
             f"data.path: {folder} has {len(files)} {split} files, but their names say "
             f"{' and '.join(str(total) for total in sorted(totals))}: "
+            f"put all files of one version there, and no others"
+        )
+    if len(set(numbers)) != len(numbers):
+        raise UserError(
+            f"data.path: {folder} has {split} files with one number twice, as "
+            f"{next(one[0] for one in matches if numbers.count(int(one[1])) > 1)[1:]}: "
             f"put all files of one version there, and no others"
         )
     return files
@@ -158,10 +164,10 @@ def _columns(file: Path, schema: Any) -> tuple[str, str]:
     chosen = _choose(images, ("image", "img")), _choose(integers, ("label", "fine_label"))
     wanted = ("image column (a struct with a field `bytes`)", "label column (integers, `label`)")
     for name, what in zip(chosen, wanted, strict=True):
-        if name is None:
+        if name is None or schema.names.count(name) > 1:
             columns = _listed([f"{field.name} ({field.type})" for field in schema])
             raise UserError(
-                f"data.path: {file} has no {what}, its columns are {columns}: "
+                f"data.path: {file} has no {what} or several, its columns are {columns}: "
                 f"rename or convert a column, or use other files"
             )
     return str(chosen[0]), str(chosen[1])

@@ -23,7 +23,7 @@ from bitstill.data.splits import (
 )
 from bitstill.errors import UserError
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 """Raised whenever a decoder or the split makes other arrays from the same files."""
 
 

@@ -40,7 +40,8 @@ class ImageData:
         val: the part taken from them; length 0 with `val_fraction=0`.
         test: the source's test images, all of them.
         classes: the number of classes; labels are 0..classes-1.
-        identity: SHA-256 (hex) of everything that decides which images are trained on.
+        identity: SHA-256 (hex) of everything that decides which images are trained on, and of the
+            split's seed even where there is no split.
     """
 
     train: Split

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bitstill.deploy.finished import Choice, FinishedRun, load_run
+from bitstill.deploy.finished import Choice, FinishedRun, load_run, usual_statistics
 from bitstill.engine.packed import PREPROCESSING, to_bytes
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
@@ -20,7 +20,8 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
         directory: of a run or sweep.
         form: ``packed``, ``onnx`` or ``qonnx``; a teacher has the second only.
         choice: of weights and statistics.
-        output: the file; None is ``student`` or ``teacher`` in the run's folder.
+        output: the file; None is ``student`` or ``teacher`` in the run's folder, followed by a
+            choice that is not the usual one: what the run left is evidence, and stays.
 
     Returns:
         The file.
@@ -37,12 +38,21 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
         raise UserError(f"{error.name} is not installed: pip install 'bitstill[onnx]'") from error
     except ValueError as error:
         raise UserError(f"{run.directory}: {error}") from error
-    output = output or run.directory / f"{run.record.model}{SUFFIXES[form]}"
+    output = output or run.directory / _name(run, form, choice)
     try:
         write_atomically(output, content)
     except OSError as error:
         raise UserError(f"{output} cannot be written ({error.strerror}): give --output") from error
     return output
+
+
+def _name(run: FinishedRun, form: str, choice: Choice) -> str:
+    parts = [run.record.model]
+    if choice.select != "last":
+        parts.append(choice.select)
+    if run.statistics != usual_statistics(run.record):
+        parts.append(run.statistics)
+    return "-".join(parts) + SUFFIXES[form]
 
 
 def _content(run: FinishedRun, form: str, choice: Choice) -> bytes:

@@ -72,8 +72,7 @@ def load_run(directory: Path, choice: Choice) -> FinishedRun:
         UserError: there is no such run, or it is not finished, or lacks what is asked for.
     """
     directory, record = _find(directory, choice)
-    measured = list(record.selections)
-    statistics = choice.statistics or ("precise" if "precise" in measured else "running")
+    statistics = choice.statistics or usual_statistics(record)
     paths = RunPaths(directory)
     file = paths.weights if choice.select == "last" else paths.best_val_weights
     if not file.exists():
@@ -119,7 +118,7 @@ def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
             f"{directory} is a sweep of {len(done)} finished runs: give one of its folders, or "
             "--select best_val for the student with the best validation accuracy"
         )
-    rated = [(score, one) for one in done if (score := _validation(one, choice)) is not None]
+    rated = [(score, one) for one in done if (score := _validation(one)) is not None]
     if not rated:
         raise UserError(f"{directory} has no student with validation images: give a run's folder")
     _, best = max(rated, key=lambda pair: pair[0])
@@ -128,21 +127,24 @@ def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
     return chosen, best
 
 
-def _validation(record: RunRecord, choice: Choice) -> float | None:
-    """Return the best validation accuracy of a student."""
+def usual_statistics(record: RunRecord) -> str:
+    """Return the kind of batch norm statistics that a run chose its weights under."""
+    return list(record.selections)[-1]
+
+
+def _validation(record: RunRecord) -> float | None:
+    """Return the best validation accuracy of a student, which its weights were kept for."""
     if record.model != "student":
         return None
-    kinds = list(record.selections)
-    kind = choice.statistics if choice.statistics in kinds else kinds[-1]
-    row = record.selections[str(kind)]["best_val"]
+    row = record.selections[usual_statistics(record)]["best_val"]
     return None if row is None else row["val/accuracy"]
 
 
 def _row(record: RunRecord, select: str, statistics: str) -> dict[str, float] | None:
     """Return the recorded epoch and accuracies of these weights, if there are any."""
-    kinds = list(record.selections)
-    # best_val's weights are those chosen under the last kind; under another it is another epoch.
-    if statistics not in kinds or (select == "best_val" and statistics != kinds[-1]):
+    # best_val's weights are those chosen under one kind; under another it is another epoch.
+    other = select == "best_val" and statistics != usual_statistics(record)
+    if statistics not in record.selections or other:
         return None
     return record.selections[statistics][select]
 

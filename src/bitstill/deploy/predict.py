@@ -3,16 +3,19 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bitstill.data.images import decode_image
+from bitstill.data.images import FORMATS, decode_image
 from bitstill.engine.engine import Engine, load
 from bitstill.errors import UserError
 
 _BATCH = 256
+
+Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]  # (32, 32, 3), or several
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,14 @@ class Prediction:
         image: its file.
         label: index of the class.
         name: of the class.
-        probability: that the model gives to it (softmax).
+        confidence: softmax of the logits at T = 1. No probability: a student of a high temperature
+            is far too sure at 1.
     """
 
     image: str
     label: int
     name: str
-    probability: float
+    confidence: float
 
 
 def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> list[Prediction]:
@@ -45,13 +49,19 @@ def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> list[Pr
     """
     engine, files = load(model, threads=threads), list(_files(images))
     parts = [files[start : start + _BATCH] for start in range(0, len(files), _BATCH)]
-    return [prediction for part in parts for prediction in _classified(engine, part)]
+    with ThreadPoolExecutor(threads) as pool:  # decoding a photo takes longer than classifying it
+        decoded = (np.stack(list(pool.map(_decoded, part))) for part in parts)
+        return [
+            prediction
+            for part, rows in zip(parts, decoded, strict=True)
+            for prediction in _classified(engine, part, rows)
+        ]
 
 
 def _files(images: Sequence[Path]) -> Iterator[Path]:
-    from PIL import Image
+    from PIL.Image import registered_extensions
 
-    known = Image.registered_extensions()
+    known = {end for end, form in registered_extensions().items() if form in FORMATS}
     for path in images:
         if not path.is_dir():
             yield path
@@ -64,15 +74,15 @@ def _files(images: Sequence[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def _classified(engine: Engine, files: Sequence[Path]) -> Iterator[Prediction]:
-    logits = engine.logits(np.stack([_decoded(file) for file in files])).astype(np.float64)
+def _classified(engine: Engine, files: Sequence[Path], images: Image) -> Iterator[Prediction]:
+    logits = engine.logits(images).astype(np.float64)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     for file, label, row in zip(files, logits.argmax(axis=1).tolist(), shares, strict=True):
         yield Prediction(str(file), label, engine.model.classes[label], float(row[label]))
 
 
-def _decoded(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _decoded(file: Path) -> Image:
     if file.exists() and not file.is_file():  # a pipe or device may never end
         raise UserError(f"{file} is no file: give an image file, or a folder of them")
     try:
@@ -90,14 +100,14 @@ def as_json(predictions: Sequence[Prediction]) -> str:
 
 
 def as_table(predictions: Sequence[Prediction]) -> str:
-    """Return the predictions as lines of image, class and probability."""
+    """Return the predictions as lines of image, class and confidence."""
     # A name need not be UTF-8, and what is printed must be.
     images = [os.fsencode(one.image).decode(errors="replace") for one in predictions]
     wide = max(len(text) for text in [*images, "image"])
     named = max(len(text) for text in [*(one.name for one in predictions), "class"])
-    lines = [f"{'image':{wide}}  {'class':{named}}  probability"]
+    lines = [f"{'image':{wide}}  {'class':{named}}  confidence"]
     lines += [
-        f"{image:{wide}}  {one.name:{named}}  {100 * one.probability:10.1f}%"
+        f"{image:{wide}}  {one.name:{named}}  {100 * one.confidence:9.1f}%"
         for image, one in zip(images, predictions, strict=True)
     ]
     return "\n".join(lines)

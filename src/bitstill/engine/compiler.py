@@ -1,21 +1,32 @@
 """Compile the C kernel. Only the standard library: the build hook runs this file on its own."""
 
+import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 _NAMES = ("kernel.c", "levels.c", "training.c", "weight_gradient.c", "input_gradient.c")
 SOURCES = tuple(Path(__file__).with_name(name) for name in _NAMES)
 LIBRARY = Path(__file__).with_name("_kernel.so")
-# Contraction would fuse additions on some processors and not on others; loops over floats become
-# vectors only where no floating-point exception is to be kept.
+# Contraction would fuse additions on some processors and not on others (input_gradient.c takes it
+# back for itself); loops over floats become vectors only where no floating-point exception is kept.
 _FLAGS = (
-    *("-O3", "-std=c11", "-fPIC", "-shared", "-fvisibility=default"),
+    *("-O3", "-std=c11", "-fPIC", "-shared"),
     *("-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"),
 )
+
+
+@cache
+def source_version() -> int:
+    """Return a number that any change of the sources changes: a library must be theirs."""
+    sources = sorted(Path(__file__).parent.glob("*.[ch]"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
+    return int.from_bytes(digest[:4]) >> 1  # it fits a C int
 
 
 def compile_kernel(target: Path = LIBRARY, *, flags: Sequence[str] = ()) -> str | None:
@@ -28,17 +39,21 @@ def compile_kernel(target: Path = LIBRARY, *, flags: Sequence[str] = ()) -> str 
     Returns:
         None, or why there is no library: it is optional.
     """
-    names = (os.environ.get("CC"), "cc", "gcc", "clang")
-    compiler = next((found for name in names if name and (found := shutil.which(name))), None)
+    named = [shlex.split(os.environ.get("CC", "")), ["cc"], ["gcc"], ["clang"]]
+    compiler = next((one for one in named if one and shutil.which(one[0])), None)
     if compiler is None:
         return "there is no C compiler"
-    handle, partial = tempfile.mkstemp(dir=target.parent, suffix=".so")
+    try:
+        handle, partial = tempfile.mkstemp(dir=target.parent, suffix=".so")
+    except OSError as error:
+        return f"{target.parent} cannot be written ({error.strerror})"
     os.close(handle)
-    command = [compiler, *_FLAGS, *flags, *map(str, SOURCES), "-o", partial, "-lm"]
+    options = [*_FLAGS, f"-DBITSTILL_VERSION={source_version()}", *flags]
+    command = [*compiler, *options, *map(str, SOURCES), "-o", partial, "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         Path(partial).unlink()
-        return f"{compiler} failed: {done.stderr.strip()[:400]}"
+        return f"{shlex.join(compiler)} failed: {done.stderr.strip()[:400]}"
     Path(partial).chmod(0o755)
     Path(partial).replace(target)
     return None

@@ -1,6 +1,8 @@
 """A deployed model that predicts: :func:`load` and :class:`Engine`."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -54,19 +56,34 @@ def _backend(model: PackedModel, wanted: str | None) -> Backend:
     if not published:
         if wanted == "c":
             raise UserError("backend = c takes 2-bit weights and 1-bit features: choose numba")
-        from bitstill.engine.general import General
-
-        return General(model)
+        general: Backend = _compiled("general").General(model)
+        return general
     # The path for any processor is slower than numba, which compiles for the one at hand.
     vectors = bool(paths) and paths[0] != "portable"
     numba = find_spec("numba") is not None
     if wanted == "c" or (wanted is None and (vectors or not numba)):
         if not paths:
-            raise UserError("backend = c was not built: install bitstill again with a C compiler")
+            raise UserError(
+                "backend = c was not built: install bitstill again with a C compiler; "
+                "pip install -v says why not"
+            )
         return kernel.Kernel(lay_out(model))
-    from bitstill.engine.popcount import Popcount
+    popcount: Backend = _compiled("popcount").Popcount(lay_out(model))
+    return popcount
 
-    return Popcount(lay_out(model))
+
+def _compiled(name: str) -> Any:
+    """Import a module of the engine that numba compiles, and keeps the result of."""
+    try:
+        return import_module(f"bitstill.engine.{name}")
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install {error.name}") from error
+    except RuntimeError as error:
+        if "no locator available" not in str(error):
+            raise
+        raise UserError(
+            "numba has no folder to keep compiled code in: set NUMBA_CACHE_DIR to a writable one"
+        ) from error
 
 
 class Engine:
@@ -82,6 +99,7 @@ class Engine:
         self.model = model
         self.backend = _backend(model, backend)
         self._pool: ThreadPoolExecutor | None = None
+        self._threads, self._process = 1, os.getpid()
         self.threads = threads
 
     @property
@@ -92,11 +110,11 @@ class Engine:
     @threads.setter
     def threads(self, count: int) -> None:
         if count < 1:
-            raise ValueError(f"threads = {count} is not allowed: give 1 or more")
+            raise UserError(f"threads = {count} is not allowed: give 1 or more")
         if self._pool is not None:
-            self._pool.shutdown()
+            self._pool.shutdown(wait=self._process == os.getpid())
         self._pool = ThreadPoolExecutor(count - 1) if count > 1 else None
-        self._threads = count
+        self._threads, self._process = count, os.getpid()
 
     def logits(self, images: Any) -> NDArray[np.float32]:
         """Return logits, float32, (N, classes).
@@ -112,6 +130,8 @@ class Engine:
         if self._pool is None or len(rows) < _WORTH_SPLITTING * self._threads:
             self.backend.run(rows, logits)
             return logits
+        if self._process != os.getpid():  # a fork has none of its parent's threads
+            self.threads = self._threads
         edges = [len(rows) * part // self._threads for part in range(self._threads + 1)]
         parts = [slice(*pair) for pair in pairwise(edges)]
         others = [

@@ -217,7 +217,10 @@ static void classify(const Model *model, const uint32_t *bits, int classes, floa
 }
 
 /* Raised with every change of the interface or of the memory layout, here and in kernel.py. */
-int bitstill_version(void) { return 4; }
+#ifndef BITSTILL_VERSION /* compiler.py gives one: a number for all of the sources */
+#define BITSTILL_VERSION 0
+#endif
+int bitstill_version(void) { return BITSTILL_VERSION; }
 
 /* Which paths this processor can run. */
 int bitstill_paths(void) { return processor_paths(); }

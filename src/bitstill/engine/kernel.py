@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstill.engine.compiler import LIBRARY
+from bitstill.engine.compiler import LIBRARY, source_version
 from bitstill.engine.layout import SCRATCH_WORDS, Layout, feature_bits
 from bitstill.engine.planes import Bytes
 from bitstill.topology import TOPOLOGY
 
-VERSION = 4  # of the interface; a library left by an older bitstill has another
 PATHS = {"avx512": 4, "avx2": 2, "portable": 1}  # the first that the processor has is taken
 
 
@@ -46,10 +45,10 @@ def available(library: Path = LIBRARY) -> tuple[str, ...]:
         return ()
     try:
         loaded = load(library)
-        if loaded.bitstill_version() != VERSION:
+        if loaded.bitstill_version() != source_version():  # left by another bitstill
             return ()
         found = loaded.bitstill_paths()
-    except (OSError, AttributeError):  # built for another machine, or older than the version
+    except (OSError, AttributeError):  # built for another machine, or it is another library
         return ()
     return tuple(name for name, bit in PATHS.items() if found & bit)
 

@@ -126,8 +126,11 @@ def read_packed(path: str | Path) -> PackedModel:
     Raises:
         UserError: it is missing, foreign, damaged, altered, or of another version.
     """
+    path = Path(path)
+    if path.exists() and not path.is_file():  # a pipe may never end
+        raise UserError(f"{path} is no file: give a packed file")
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): give a packed file") from error

@@ -186,7 +186,7 @@ TARGET_AVX2 static inline void store_sums(const Sums *sums, int channels, int16_
         __m128i two = half ? _mm256_extracti128_si256(fours[i], 1) : _mm256_castsi256_si128(fours[i]);
         int16_t *place = to + (16 * half + 8 * part + 2 * i) * channels;
         _mm_storel_epi64((__m128i *)place, two);
-        _mm_storeh_pd((double *)(place + channels), _mm_castsi128_pd(two));
+        _mm_storel_epi64((__m128i *)(place + channels), _mm_unpackhi_epi64(two, two));
       }
   }
 }

@@ -6,6 +6,7 @@ There only where a compiler was at installation; :mod:`bitstill.fused` is what t
 """
 
 import ctypes
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -97,7 +98,8 @@ def _library() -> tuple[_Library, int] | None:
 
 
 @lru_cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Return threads of a process: a fork has none of its parent's."""
     return ThreadPoolExecutor(threads, thread_name_prefix="bitstill-block")
 
 
@@ -143,7 +145,7 @@ class TrainingBlock:
                 bias, scale, shift, running_mean, running_variance and y.
 
         Returns:
-            Whether it could: False, with nothing changed but y, where x is not made of bits (of
+            Whether it could: False, with nothing changed, where x is not made of bits (of
             whole levels, for the image), or weights or statistics are not finite.
         """
         self._point(addresses)
@@ -201,7 +203,7 @@ class TrainingBlock:
         if self._threads == 1:
             return bool(function(self._block, 0, count))
         borders = [count * part // self._threads for part in range(self._threads + 1)]
-        done = _pool(self._threads).map(
+        done = _pool(self._threads, os.getpid()).map(
             lambda part: function(self._block, *part), pairwise(borders)
         )
         return any(list(done))
