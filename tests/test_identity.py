@@ -191,3 +191,8 @@ def test_a_portable_configuration_holds_no_folder(configure: Configure, tmp_path
         "checksum": None,
     }
     assert plain["schedule"]["batch_size"] == 128
+
+
+def test_an_address_may_hold_a_key(configure: Configure, tmp_path: Path) -> None:
+    config = configure(tmp_path, "data=svhn", "data.url=https://me:secret@mirror.example/")
+    assert "secret" not in str(portable_config(config))

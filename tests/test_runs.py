@@ -115,6 +115,31 @@ def test_a_damaged_record_is_kept_when_its_run_begins_again(
     assert paths.damaged_record.read_bytes() == content
 
 
+ROW = {"epoch": 1.0, "test/accuracy": 0.5}
+CHOSEN = {"last": ROW, "best_val": None, "best_test": ROW}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"selections": {"running": {}}}, "its selections are wrong"),
+        ({"selections": {"running": CHOSEN | {"last": None}}}, "its selections are wrong"),
+        ({"selections": {"running": CHOSEN | {"best_val": {"epoch": 1.0}}}}, "its selections"),
+        ({"selections": {"running": CHOSEN | {"best": ROW}}}, "its selections are wrong"),
+        ({"error": {"type": "OSError"}}, "its error is wrong"),
+    ],
+)
+def test_a_record_that_lacks_what_is_read_of_it_is_damaged(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    paths = RunPaths(tmp_path)
+    record(selections={"running": CHOSEN}).write(paths)
+    assert runs.read_record(paths) is not None
+    record(**changes).write(paths)
+    with pytest.raises(runs.DamagedRecordError, match=words):
+        runs.read_record(paths)
+
+
 def test_a_record_of_another_schema_is_refused_everywhere(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path / "a")
     paths.directory.mkdir()

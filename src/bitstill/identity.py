@@ -68,12 +68,12 @@ def directory_name(config: TrainConfig, run_identity: str) -> str:
 
 
 def portable_config(config: TrainConfig) -> dict[str, Any]:
-    """Return the configuration as plain values, without the folders of this machine."""
+    """Return the configuration as plain values: no folder of this machine, no address."""
     plain = dataclasses.asdict(config)
     for key in ("paths", "logger", "sweep"):
         del plain[key]
-    folders = ("path", "cache")
+    private = ("path", "cache", "url")
     plain["data"] = {"source": type(config.data).__name__.lower()} | {
-        key: value for key, value in plain["data"].items() if key not in folders
+        key: value for key, value in plain["data"].items() if key not in private
     }
     return plain

@@ -34,6 +34,11 @@ Status = Literal["running", "done", "failed", "interrupted"]
 Row = dict[str, float]  # the numbers of an epoch, by their names in the curves
 
 
+_SELECTIONS = {"last", "best_val", "best_test"}
+_MEASURED = {"epoch", "test/accuracy"}
+_ERROR = {"type", "message", "traceback"}
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """The files of a run."""
@@ -227,7 +232,15 @@ def _typed(plain: dict[str, Any]) -> RunRecord:
     for name, annotation in _types().items():
         if name in plain and not fits(plain[name], annotation):
             raise ValueError(f"its {name} is wrong")
-    return RunRecord(**plain)
+    record = RunRecord(**plain)
+    for chosen in record.selections.values():
+        rows = [row for row in chosen.values() if row is not None]
+        named = chosen.keys() == _SELECTIONS and chosen["last"] is not None
+        if not named or not all(row.keys() >= _MEASURED for row in rows):
+            raise ValueError("its selections are wrong")
+    if record.error is not None and not record.error.keys() >= _ERROR:
+        raise ValueError("its error is wrong")
+    return record
 
 
 @functools.cache

@@ -129,7 +129,7 @@ def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
 
 def usual_statistics(record: RunRecord) -> str:
     """Return the kind of batch norm statistics that a run chose its weights under."""
-    return list(record.selections)[-1]
+    return next(reversed(record.selections), "running")
 
 
 def _validation(record: RunRecord) -> float | None:
