@@ -20,7 +20,6 @@ from bitstill.evaluation import (
     deployed_classifier,
     evaluate,
     float_classifier,
-    metric_name,
     precise_batch_norm,
     predictions,
 )
@@ -318,11 +317,6 @@ def test_predictions_do_not_depend_on_the_batch_size(batch_size: int) -> None:
     found = evaluated(network, {"test": split}, batch_size=batch_size)
     assert found["test/accuracy"].tolist() == [True, False, True, False, True, False, True]
     assert len(found["test/accuracy_precise"]) == 7
-
-
-def test_metric_names() -> None:
-    assert metric_name("val", "running") == "val/accuracy"
-    assert metric_name("test", "precise") == "test/accuracy_precise"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,15 @@ from bitstill.reading import reading
 from bitstill.runs import Row, RunPaths
 
 
+def under(name: str, statistics: str) -> str:
+    """Return the name of what a kind of batch norm statistics gives; the published one's is plain.
+
+    >>> under("test/accuracy", "running"), under("test/accuracy", "precise")
+    ('test/accuracy', 'test/accuracy_precise')
+    """
+    return name if statistics == "running" else f"{name}_{statistics}"
+
+
 def write_curves(paths: RunPaths, rows: Sequence[Mapping[str, float]]) -> None:
     """Write ``metrics.csv``, atomically; numbers in full, so that they read back the same."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -32,11 +41,10 @@ def read_curves(paths: RunPaths) -> list[Row]:
         ]
 
 
-def _accuracies(row: Row, suffix: str) -> Iterator[tuple[str, float]]:
-    for split in ("val", "test"):
-        name = f"{split}/accuracy"
-        if name + suffix in row:
-            yield name, row[name + suffix]
+def _accuracies(row: Row, statistics: str) -> Iterator[tuple[str, float]]:
+    for name in ("val/accuracy", "test/accuracy"):
+        if (column := under(name, statistics)) in row:
+            yield name, row[column]
 
 
 def select(rows: Sequence[Row], statistics: Sequence[str]) -> dict[str, dict[str, Row | None]]:
@@ -46,15 +54,14 @@ def select(rows: Sequence[Row], statistics: Sequence[str]) -> dict[str, dict[str
     """
     chosen: dict[str, dict[str, Row | None]] = {}
     for kind in statistics:
-        suffix = "" if kind == "running" else f"_{kind}"
 
-        def at(row: Row, suffix: str = suffix) -> Row:
-            return {"epoch": row["epoch"], **dict(_accuracies(row, suffix))}
+        def at(row: Row, kind: str = kind) -> Row:
+            return {"epoch": row["epoch"], **dict(_accuracies(row, kind))}
 
-        def best(name: str, suffix: str = suffix) -> Row | None:
-            column = f"{name}/accuracy{suffix}"
+        def best(split: str, kind: str = kind) -> Row | None:
+            column = under(f"{split}/accuracy", kind)
             rated = [row for row in rows if column in row]
-            return at(max(rated, key=lambda row: row[column]), suffix) if rated else None
+            return at(max(rated, key=lambda row: row[column]), kind) if rated else None
 
         chosen[kind] = {"last": at(rows[-1]), "best_val": best("val"), "best_test": best("test")}
     return chosen

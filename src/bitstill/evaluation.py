@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bitstill.curves import under
 from bitstill.data import Split
 from bitstill.engine.engine import Engine
 from bitstill.integer import has_integer_form, integer_network
@@ -19,11 +20,6 @@ from bitstill.packing import pack
 
 # Logits (N, classes) of images, uint8, (N, 32, 32, 3).
 Classifier = Callable[[Tensor], Tensor]
-
-
-def metric_name(split: str, statistics: str) -> str:
-    """Return the name of an accuracy: the published statistics' is the plain one."""
-    return f"{split}/accuracy" + ("" if statistics == "running" else f"_{statistics}")
 
 
 def float_classifier(network: Network) -> Classifier:
@@ -173,7 +169,7 @@ class Evaluation(NamedTuple):
     """What one evaluation found.
 
     Attributes:
-        correct: a bool vector for each split and kind of statistics, under :func:`metric_name`.
+        correct: a bool vector for each split and kind of statistics, by the name of its accuracy.
         exact: exact batch norm statistics, by the name of their buffer; empty if not asked for.
     """
 
@@ -207,7 +203,7 @@ def evaluate(
         for name, split in splits.items():
             if len(split):
                 predicted = predictions(classifier, split.images, batch_size=batch_size)
-                found.correct[metric_name(name, kind)] = predicted == split.labels
+                found.correct[under(f"{name}/accuracy", kind)] = predicted == split.labels
 
     with _evaluation_mode(network):
         if "running" in statistics:

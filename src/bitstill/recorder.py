@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitstill.checkpoints import make_room
-from bitstill.curves import select, write_curves
+from bitstill.curves import select, under, write_curves
 from bitstill.data import ImageData
 from bitstill.engine.packed import to_bytes
 from bitstill.errors import UserError
-from bitstill.evaluation import borrowed_statistics, disagreement, evaluate, metric_name
+from bitstill.evaluation import borrowed_statistics, disagreement, evaluate
 from bitstill.files import write_atomically
 from bitstill.integer import has_integer_form, integer_network
 from bitstill.lightning import pl
@@ -132,7 +132,7 @@ class Recorder(pl.Callback):
             len(self._rows),
             self.record.epochs,
             self._rows[-1]["train/loss"],
-            100 * self._rows[-1][metric_name("test", evaluation.statistics[-1])],
+            100 * self._rows[-1][under("test/accuracy", evaluation.statistics[-1])],
         )
 
     def save(self, trainer: pl.Trainer) -> None:
@@ -158,7 +158,7 @@ class Recorder(pl.Callback):
         for kind, selections in chosen.items():
             for selection, row in selections.items():
                 if row is not None and row["epoch"] == len(self._rows):
-                    right = correct[metric_name("test", kind)]
+                    right = correct[under("test/accuracy", kind)]
                     self._correct[f"{kind}/{selection}"] = np.packbits(right)
         best = chosen[self._evaluation.statistics[-1]]["best_val"]
         if best is not None and best["epoch"] == len(self._rows):
@@ -204,7 +204,7 @@ class Recorder(pl.Callback):
         model = pack(
             integers,
             identity=self.record.identity,
-            test_accuracy=self._rows[-1][metric_name("test", kind)],
+            test_accuracy=self._rows[-1][under("test/accuracy", kind)],
             selection=describe_selection("last", len(self._rows), kind),
         )
         content = to_bytes(model)

@@ -89,45 +89,11 @@ def test_altered_file_is_refused_and_kept(
     assert (svhn_folder / TRAIN).read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"X": None}, "no array X"),
-        ({"y": None}, "no array y"),
-        ({"X": np.zeros((4, 32, 32, 3), np.uint8)}, r"X of shape \(4, 32, 32, 3\), type uint8"),
-        ({"X": np.zeros((32, 32, 3, 4))}, ".*type float64"),
-        ({"X": np.zeros((32, 32, 3, 5), np.uint8)}, r".*y of shape \(4, 1\), type uint8: expected"),
-        ({"X": np.zeros((32, 32, 3, 0), np.uint8), "y": np.zeros((0, 1))}, ".*: expected"),
-        ({"y": np.array([[0], [1], [2], [3]])}, r"labels from 0 to 3: expected 1..10 \(10 for"),
-        ({"y": np.array([[1], [2], [3], [11]])}, "labels from 1 to 11"),
-        ({"y": np.array([[1.5], [2], [3], [4]])}, "labels from 1.5 to 4"),
-    ],
-)
-def test_other_layouts_are_refused(
-    svhn: Callable[..., Svhn],
-    svhn_folder: Path,
-    write_mat: Callable[..., Path],
-    changes: dict[str, Any],
-    expected: str,
-) -> None:
-    arrays = {"X": np.zeros((32, 32, 3, 4), np.uint8), "y": np.ones((4, 1), np.uint8)} | changes
-    kept = {name: array for name, array in arrays.items() if array is not None}
-    write_mat(svhn_folder / TEST, **kept)
-    with pytest.raises(UserError, match=rf"^data.path: \S+/{TEST} has {expected}.*format 2"):
-        svhn().load()
-
-
-def test_unreadable_file_is_refused(
-    svhn: Callable[..., Svhn], svhn_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import hashlib
-
-    for content in (b"", b"no mat file" * 100, (svhn_folder / TRAIN).read_bytes()[:-500]):
-        (svhn_folder / TRAIN).write_bytes(content)
-        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        monkeypatch.setitem(MD5, TRAIN, md5)
-        with pytest.raises(UserError, match=rf"^data.path: \S+/{TRAIN} cannot be read \(.+\): get"):
-            svhn().identity()
+def test_unreadable_file_is_refused(svhn: Callable[..., Svhn], svhn_folder: Path) -> None:
+    (svhn_folder / TRAIN).unlink()
+    (svhn_folder / TRAIN).symlink_to("/proc/self/mem")
+    with pytest.raises(UserError, match=rf"^data.path: \S+/{TRAIN} cannot be read \(.+\): get"):
+        svhn().identity()
 
 
 def test_download(svhn: Callable[..., Svhn], served: str, tmp_path: Path) -> None:

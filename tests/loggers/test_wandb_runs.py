@@ -17,7 +17,7 @@ from torch import Tensor
 from bitstill.curves import read_curves
 from bitstill.recorder import Recorder
 from bitstill.runs import RunPaths
-from bitstill.tasks import StudentTask
+from bitstill.tasks import DivergedError, StudentTask
 
 pytestmark = pytest.mark.usefixtures("restored")
 
@@ -43,7 +43,7 @@ def test_a_failed_run_ends_in_wandb_too(
     run_here: RunHere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(StudentTask, "loss", lost)
-    with pytest.raises(RuntimeError, match="became nan"):
+    with pytest.raises(DivergedError, match="became nan"):
         run_here("logger=wandb")
     assert wandb.run is None
     [[file]] = files(tmp_path / "mine").values()

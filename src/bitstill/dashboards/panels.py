@@ -8,6 +8,7 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 
+from bitstill.curves import under
 from bitstill.dashboards.source import Source
 from bitstill.loggers.names import EPOCH, picture_name, summary_name
 from bitstill.report import published
@@ -98,9 +99,8 @@ def _bars(source: Source, group: str, *, left: int = 0, top: int = 0) -> Any:
 
 
 def _loss_panels(source: Source) -> list[Any]:
-    suffix = "" if source.view.statistics == "running" else f"_{source.view.statistics}"
     return [
-        _curves(f"test/accuracy{suffix}", "temperature"),
+        _curves(under("test/accuracy", source.view.statistics), "temperature"),
         _curves("train/loss", "temperature", left=_HALF),
         _bars(source, "temperature", top=_HIGH),
         wr.ScatterPlot(
@@ -117,7 +117,7 @@ def _comparison_panels(source: Source) -> list[Any]:
     return [
         _bars(source, "cell"),
         _bars(source, "loss_name", left=_HALF),
-        _curves("test/accuracy", "loss_name", top=_HIGH),
+        _curves(under("test/accuracy", source.view.statistics), "loss_name", top=_HIGH),
         wr.ParallelCoordinatesPlot(
             columns=[
                 wr.ParallelCoordinatesPlotColumn(wr.Config("loss_name"), display_name="loss"),

@@ -5,6 +5,7 @@ Accuracies are fractions; every other number has its unit in its name.
 
 from typing import Any
 
+from bitstill.curves import under
 from bitstill.runs import RunRecord
 
 EPOCH = "epoch"
@@ -14,7 +15,7 @@ BEST = {"val/accuracy": "max", "test/accuracy": "max", "train/loss": "min"}
 
 def summary_name(selection: str, statistics: str) -> str:
     """Return the name of a selected epoch's test accuracy: ``best_val/test_accuracy``."""
-    return f"{selection}/test_accuracy" + ("" if statistics == "running" else f"_{statistics}")
+    return under(f"{selection}/test_accuracy", statistics)
 
 
 def picture_name(figure: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from bitstill.curves import under
 from bitstill.report import published
 from bitstill.report.sweeps import PUBLISHED_VIEW, Run, RunSet, cell_name
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash
@@ -31,13 +32,13 @@ class EpochNoise:
 
 
 def epoch_noise(runs: Iterable[Run], statistics: str) -> EpochNoise | None:
-    """Measure the noise of a cell; None where no run has at least two late epochs.
+    """Measure the noise of a cell; None where no run has at least three epochs.
 
     Args:
         runs: finished runs of one cell.
         statistics: of batch norm, ``running`` or ``precise``.
     """
-    column = "test/accuracy" + ("" if statistics == "running" else f"_{statistics}")
+    column = under("test/accuracy", statistics)
     found = []
     for run in runs:
         curve = [100 * row[column] for row in run.curves if column in row]
@@ -59,19 +60,18 @@ def noise_table(runs: RunSet) -> Table:
     for cell in runs.cells:
         noise = epoch_noise(runs.done(cell), PUBLISHED_VIEW.statistics)
         if noise is None:
-            rows.append([cell, *["too few epochs"] * 4, NOT_APPLICABLE, NOT_APPLICABLE])
+            rows.append([cell, *["too few epochs"] * 4, NOT_APPLICABLE])
             continue
         gap = _published_gap(cell)
-        explained = f"{100 * noise.gain / abs(gap):.0f} %" if gap else NOT_APPLICABLE
         numbers = [f"{one:.2f}" for one in (noise.deviation, noise.swing, noise.gain)]
-        rows.append([cell, str(noise.epochs), *numbers, or_dash(gap, ".1f"), explained])
+        rows.append([cell, str(noise.epochs), *numbers, or_dash(gap, ".1f")])
     caption = (
         "In points, running statistics, the mean over runs. Late epochs: the last quarter. gain: "
         "the best of all epochs on the test set minus the mean of the late ones, which no method "
         "earned. gap: published, this loss at T = 15 minus this T; at T = 15, minus hard. "
-        "A gain near or above 100 % of a gap can explain it alone."
+        "Both numbers of a gap carry such a gain, and each differs from it by chance."
     )
-    header = ("cell", "late epochs", "deviation", "swing", "gain", "gap", "gain / gap")
+    header = ("cell", "late epochs", "deviation", "swing", "gain", "gap")
     return Table(
         "noise", "Epoch noise: what choosing the best epoch picks up", caption, header, rows
     )

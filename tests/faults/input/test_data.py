@@ -1,6 +1,5 @@
 """Data files that cannot be used, through the command line: one line each, and no run begins."""
 
-import hashlib
 import io
 import struct
 import zlib
@@ -8,16 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pooch
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import scipy.io
 from PIL import Image
 from tests.damage import Damage, a_circle, a_folder, a_link, cut, written
-
-from bitstill.data.svhn import MD5
 
 Refused = Callable[..., str]
 
@@ -128,46 +123,6 @@ def test_a_parquet_file_that_is_none(refused: Refused, place: Path, case: str) -
         *("paths.output=output", f"paths.cache={place / 'cache'}"),
     )
     assert "train-0.parquet" in line
-
-
-X, Y = np.zeros((32, 32, 3, 4), np.uint8), np.arange(1, 5, dtype=np.uint8)[:, None]
-MATS: dict[str, tuple[dict[str, Any], str]] = {
-    "no X": ({"y": Y}, "no array X"),
-    "no y": ({"X": X}, "no array y"),
-    "X grey": ({"X": X[:, :, 0], "y": Y}, "expected (32, 32, 3, N)"),
-    "X rows first": ({"X": X.transpose(3, 0, 1, 2), "y": Y}, "expected (32, 32, 3, N)"),
-    "X larger": ({"X": np.zeros((64, 64, 3, 4), np.uint8), "y": Y}, "expected (32, 32, 3, N)"),
-    "X in floats": ({"X": X.astype(np.float64), "y": Y}, "uint8"),
-    "X text": ({"X": "digits", "y": Y}, "expected (32, 32, 3, N)"),
-    "X cells": ({"X": np.array([X, 1], dtype=object), "y": Y}, "expected (32, 32, 3, N)"),
-    "X sparse": ({"X": scipy.sparse.eye(4), "y": Y}, "no array X"),
-    "y in a row": ({"X": X, "y": Y.T}, "(N, 1)"),
-    "y shorter": ({"X": X, "y": Y[:3]}, "(N, 1)"),
-    "y zero": ({"X": X, "y": Y - 1}, "expected 1..10"),
-    "y above": ({"X": X, "y": Y + 7}, "expected 1..10"),
-    "y nan": ({"X": X, "y": np.full((4, 1), np.nan)}, "expected 1..10"),
-    "y text": ({"X": X, "y": np.array([["a"], ["b"], ["c"], ["d"]])}, "expected"),
-    "nothing": ({"X": X[..., :0], "y": Y[:0]}, "expected (32, 32, 3, N)"),
-    "full numbers": ({"digitStruct": {"name": "1.png"}}, "no array X"),
-}
-
-
-@pytest.mark.parametrize("case", MATS)
-def test_mat_files_of_another_layout(
-    refused: Refused, place: Path, case: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arrays, words = MATS[case]
-    (place / "svhn").mkdir()
-    for name in ("train_32x32.mat", "test_32x32.mat"):
-        scipy.io.savemat(place / "svhn" / name, arrays)
-        content = (place / "svhn" / name).read_bytes()
-        monkeypatch.setitem(MD5, name, hashlib.md5(content, usedforsecurity=False).hexdigest())
-    line = refused(
-        *("train", "data=svhn", "data.path=svhn", "data.download=false"),
-        *("paths.output=output", f"paths.cache={place / 'cache'}"),
-    )
-    assert words in line
-    assert "train_32x32.mat" in line
 
 
 @pytest.mark.parametrize(
