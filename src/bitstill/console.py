@@ -15,7 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bitstill.report.sweeps import Run, run_sets
+from bitstill.report.sets import run_sets
+from bitstill.report.sweeps import Run
 from bitstill.report.table import in_encoding, to_rich
 from bitstill.report.tables import CAPTION, accuracy_tables
 from bitstill.status import CellState, Expected, look, read_sweep, seconds_left

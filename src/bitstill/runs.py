@@ -190,6 +190,11 @@ class RunRecord:
         write_atomically(paths.record, text.encode() + b"\n")
 
     @property
+    def is_teacher(self) -> bool:
+        """Whether it is a teacher's."""
+        return self.model == "teacher"
+
+    @property
     def cell(self) -> str:
         """The entry of a table that this run fills, seeds aside."""
         return "teacher" if self.temperature is None else f"{self.loss} T={self.temperature:g}"

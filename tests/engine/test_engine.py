@@ -155,3 +155,32 @@ def test_loading_needs_no_torch(packed: PackedModel, tmp_path: Path) -> None:
     )
     assert done.stdout.split("\n")[:3] == ["False True", "(1,)", "False"]
     assert bitstill.load(file).model.classes == packed.classes
+
+
+ALONE = """
+import sys
+
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        allowed = {"bitstill", "numpy", "safetensors", *sys.stdlib_module_names}
+        if name.partition(".")[0] not in allowed:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Refused())
+import numpy, bitstill
+engine = bitstill.load(sys.argv[1], threads=2)
+print(engine.backend.name, engine.predict(numpy.zeros((64, 32, 32, 3), numpy.uint8)).shape)
+"""
+
+
+@pytest.mark.skipif(not kernel.available(), reason="there is no C kernel")
+def test_predicting_takes_two_packages(packed: PackedModel, tmp_path: Path) -> None:
+    """What docs/deploy.md says of a place that only predicts."""
+    file = tmp_path / "student.bitstill"
+    file.write_bytes(to_bytes(packed))
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", ALONE, str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("C (")
+    assert done.stdout.endswith("(64,)\n")

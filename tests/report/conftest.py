@@ -11,7 +11,8 @@ import pytest
 
 from bitstill.curves import select, write_curves
 from bitstill.report.published import TEMPERATURES
-from bitstill.report.sweeps import VIEWS, Run, RunSet, read_sweep, run_sets
+from bitstill.report.sets import run_sets
+from bitstill.report.sweeps import VIEWS, Run, RunSet, read_sweep
 from bitstill.runs import Row, RunPaths, RunRecord
 
 TEST_IMAGES = 1000

@@ -134,7 +134,7 @@ def test_what_two_sweeps_differ_in_is_said(
     output = tmp_path / "out"
     RUN.invoke(app, ["report", str(sweep), str(other), "--output", str(output)])
     text = (output / "tables/comparison-1.md").read_text()
-    assert "The sets differ in schedule." in text
+    assert "The sets differ in schedule.epochs." in text
     assert text.startswith(f"**{sweep} and {other}, cell by cell**")
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from bitstill.curves import read_curves, write_curves
 from bitstill.report.figures.curves import curve_figures
-from bitstill.report.sweeps import RunSet, read_sweep, run_sets
+from bitstill.report.sets import run_sets
+from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.runs import RunPaths
 
 

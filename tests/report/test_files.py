@@ -10,8 +10,9 @@ import torch
 from bitstill.models import Student, Teacher
 from bitstill.report.figures.soft_targets import _sharpness
 from bitstill.report.figures.weights import weight_figures
+from bitstill.report.sets import run_sets
 from bitstill.report.sizes import Sizes, model_sizes
-from bitstill.report.sweeps import RunSet, read_sweep, run_sets
+from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.runs import RunPaths
 from bitstill.weights import save_weights
 

@@ -55,7 +55,18 @@ def test_the_command_fills_a_page(sweep: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_yet_is_said(sweep: Path) -> None:
-    assert "No run of it is finished yet." in filled(PAGE.format("table3"), build([sweep]))
+    assert "There is nothing to show yet." in filled(PAGE.format("table3"), build([sweep]))
+
+
+def test_what_later_sweeps_showed_stays_where_none_is_given(sweep: Path) -> None:
+    page = PAGE.format("open")
+    assert filled(page, build([sweep])) == page
+
+
+def test_a_place_without_an_end_is_refused(sweep: Path) -> None:
+    page = "<!-- report: table1 -->\nMine.\n" + PAGE.format("table2")
+    with pytest.raises(UserError, match="the place of table1 has no end: give it '<!-- end -->'"):
+        filled(page, build([sweep]))
 
 
 def test_an_unknown_table_is_refused(sweep: Path) -> None:

@@ -57,6 +57,23 @@ def test_what_a_record_says_cannot_become_a_script(
     assert "<script>alert" not in text
 
 
+def test_the_facts_are_the_students(write_run: Callable[..., object], tmp_path: Path) -> None:
+    """schedule.batch_size=256 teacher.schedule.batch_size=32: the teacher comes first."""
+    write_run(tmp_path / "x", "teacher", None, 0, 90.0)
+    write_run(tmp_path / "x", "soft", 15.0, 0, 90.0, schedule={"epochs": 9, "batch_size": 256})
+    text = render(build([tmp_path / "x"]))
+    assert "<dt>schedule</dt><dd>9 epochs of batches of 256</dd>" in text
+
+
+def test_the_page_says_which_set_is_which(write_run: Callable[..., object], tmp_path: Path) -> None:
+    for epochs in (8, 9):
+        schedule = {"epochs": epochs, "batch_size": 32}
+        write_run(tmp_path / "x", "soft", float(epochs), 0, 90.0, schedule=schedule)
+    text = render(build([tmp_path / "x"]))
+    for epochs in (8, 9):
+        assert f'<h2 class="set">made (schedule.epochs={epochs})</h2>' in text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_draws_silently_and_asks_nobody(browser: Any, page: Path, scheme: str) -> None:

@@ -110,7 +110,7 @@ def test_a_row_of_the_epoch_noise(report: SetReport, records: Any) -> None:
     gain = (curves.max(axis=1) - late.mean(axis=1)).mean()
     numbers = [late.std(axis=1, ddof=1).mean(), np.ptp(late, axis=1).mean(), gain, 90.4 - 88.1]
     assert [float(text) for text in row[2:6]] == pytest.approx(numbers, abs=0.0501)
-    assert row[6] == f"{100 * gain / 2.3:.0f} %"
+    assert len(row) == 6
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)

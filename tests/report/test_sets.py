@@ -1,13 +1,14 @@
 """Which runs may stand in the same tables."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bitstill.report.sweeps import Run, run_sets
+from bitstill.report.sets import run_sets
+from bitstill.report.sweeps import Run, RunSet
 from bitstill.runs import Row, RunPaths, RunRecord
 
 LOSSES = ("soft", "soft_hard", "gt_soft_hard")
@@ -64,9 +65,20 @@ def record(
     )
 
 
+def run_sets_of(records: Iterable[RunRecord]) -> list[RunSet]:
+    return run_sets([Run(RunPaths(Path("run")), record) for record in records])
+
+
 def sets(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
-    groups = run_sets([Run(RunPaths(Path("run")), record) for record in records])
-    return [[run.record for run in group.runs] for group in groups]
+    return [[run.record for run in group.runs] for group in run_sets_of(records)]
+
+
+def names(records: Iterable[RunRecord]) -> list[str]:
+    return [group.name for group in run_sets_of(records)]
+
+
+def taught(seed: int, teacher_seed: int, loss: str = "soft") -> RunRecord:
+    return record(loss, seed=seed, teacher={"seed": teacher_seed, "schedule": {"epochs": 60}})
 
 
 def cells(group: list[RunRecord]) -> list[str]:
@@ -172,3 +184,111 @@ def test_a_teacher_belongs_to_every_set_of_its_data_and_schedule() -> None:
 def test_a_teacher_alone_is_a_set() -> None:
     teacher = record("hard", None)
     assert sets([teacher]) == [[teacher]]
+
+
+def test_teachers_alone_are_a_set_for_each_schedule() -> None:
+    """model=teacher schedule.batch_size=64,256: what a teacher does not read tells none apart."""
+    found = [
+        record("hard", None, seed=seed, schedule={"batch_size": size}, quantizer={"bits": seed})
+        for size in (64, 256)
+        for seed in (0, 1)
+    ]
+    assert sets(found) == [found[:2], found[2:]]
+    assert [[run.record for run in one.done("teacher")] for one in run_sets_of(found)] == sets(
+        found
+    )
+    assert names(found) == [
+        "made-up (schedule.batch_size=64)",
+        "made-up (schedule.batch_size=256)",
+    ]
+
+
+def test_a_teacher_that_no_student_names_is_a_set() -> None:
+    student, own = record("soft"), record("hard", None)
+    other = record("hard", None, schedule={"epochs": 10})
+    assert sets([other, own, student]) == [[own, student], [other]]
+    assert names([other, own, student]) == [
+        "made-up (schedule.epochs=60, model=student)",
+        "made-up (schedule.epochs=10, model=teacher)",
+    ]
+
+
+def test_students_of_one_seed_and_several_teachers_are_kept_apart() -> None:
+    """seed=0 teacher.seed=0,1,2: none of three runs of a cell and seed is lost."""
+    students = [taught(0, teacher) for teacher in (0, 1, 2)]
+    teachers = [record("hard", None, seed=seed) for seed in (0, 1, 2)]
+    groups = run_sets_of([*teachers, record("hard"), *students])
+    done = [[run.record for run in group.done("soft T=15")] for group in groups]
+    assert done == [[student] for student in students]
+    assert all(set(group.cells) == {"teacher", "hard T=15", "soft T=15"} for group in groups)
+    assert [group.name for group in groups] == [
+        "made-up (teacher.seed=seed)",
+        "made-up (teacher.seed=1)",
+        "made-up (teacher.seed=2)",
+    ]
+
+
+@pytest.mark.parametrize("of", [lambda seed: seed, lambda seed: seed + 1, lambda seed: 0])
+def test_a_teacher_a_seed_or_one_for_all_is_one_set(of: Callable[[int], int]) -> None:
+    found = [taught(seed, of(seed), loss) for loss in ("soft", "soft_hard") for seed in range(3)]
+    assert sets(found) == [found]
+
+
+def test_a_grid_of_seeds_and_teachers_is_a_set_for_each_teacher_and_the_seeds_own() -> None:
+    found = [taught(seed, teacher) for seed in (0, 1) for teacher in (0, 1, 2)]
+    read = [[(one.seed, one.config["teacher"]["seed"]) for one in group] for group in sets(found)]
+    assert sorted(read) == [
+        [(0, 0), (1, 0)],
+        [(0, 0), (1, 1)],
+        [(0, 1), (1, 1)],
+        [(0, 2), (1, 2)],
+    ]
+
+
+def test_a_teacher_s_seed_is_nothing_to_a_loss_without_a_teacher() -> None:
+    found = [taught(seed, teacher, "hard") for seed, teacher in ((0, 0), (1, 7), (2, 5))]
+    assert sets(found) == [found]
+
+
+@pytest.mark.parametrize(
+    ("value", "temperatures"), [(100.0, (10.0, 15.0, 50.0)), (1.0, (1.0, 10.0, 15.0))]
+)
+def test_a_constant_that_is_t_squared_once_stays_in_its_sweep(
+    value: float, temperatures: tuple[float, ...]
+) -> None:
+    weight = {**HARD_WEIGHT, "value": value}
+    constant = [record("soft_hard", t, weight=weight) for t in temperatures]
+    assert sets(constant) == [constant]
+    assert run_sets_of(constant)[0].settings["soft_weight"] == f"constant, value {value:g}"
+
+
+def test_a_run_that_two_rules_explain_is_in_both_sets() -> None:
+    squared = [record("soft_hard", t) for t in (10.0, 15.0, 50.0)]
+    weight = {**HARD_WEIGHT, "value": 100.0}
+    constant = [record("soft_hard", t, weight=weight) for t in (15.0, 50.0)]
+    assert sets([*squared, *constant]) == [squared, [squared[0], *constant]]
+    assert names([*squared, *constant]) == [
+        "made-up (soft_weight=constant, value T^2)",
+        "made-up (soft_weight=constant, value 100)",
+    ]
+
+
+def test_one_set_has_the_sweep_s_name() -> None:
+    assert names([record("hard", None), record("hard"), record("soft_hard")]) == ["made-up"]
+
+
+def test_a_name_says_what_tells_a_set_from_most_others() -> None:
+    short: dict[str, Any] = {"schedule": {"epochs": 10}}
+    short["teacher"] = {"seed": 0, **short}
+    dorefa: dict[str, Any] = {"quantizer": {"method": "dorefa", "weight_bits": None}}
+    found = [record("soft"), record("soft", **short), record("soft", **dorefa)]
+    assert names(found) == [
+        "made-up (quantizer.method=mean_scaled, quantizer.weight_bits=2, schedule.epochs=60)",
+        "made-up (schedule.epochs=10)",
+        "made-up (quantizer.method=dorefa, quantizer.weight_bits=null)",
+    ]
+
+
+def test_sets_that_nothing_tells_apart_are_numbered() -> None:
+    found = [record("soft"), record("soft", evaluation={"batch_norm": "both", "new": 1})]
+    assert names(found) == ["made-up (1 of 2)", "made-up (2 of 2)"]

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from bitstill.errors import UserError
-from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, run_sets
+from bitstill.report.sets import run_sets
+from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep
 from bitstill.runs import RunPaths
 
 
@@ -38,10 +39,13 @@ def test_correctness_has_a_bit_an_image_and_agrees_with_the_record(
 def test_runs_of_another_schedule_are_another_set(
     write_sweep: Callable[..., Path], tmp_path: Path
 ) -> None:
-    write_sweep(tmp_path / "a", flat, seeds=[0])
-    write_sweep(tmp_path / "b", flat, seeds=[0], schedule={"epochs": 9, "batch_size": 32})
-    runs = read_sweep(tmp_path / "a") + read_sweep(tmp_path / "b")
-    assert [one.name for one in run_sets(runs)] == ["made (1 of 2)", "made (2 of 2)"]
+    students = [("hard", 15.0), ("soft", 15.0)]
+    for epochs in (8, 9):
+        schedule = {"epochs": epochs, "batch_size": 32}
+        write_sweep(tmp_path / str(epochs), flat, seeds=[0], cells=students, schedule=schedule)
+    runs = read_sweep(tmp_path / "8") + read_sweep(tmp_path / "9")
+    names = [one.name for one in run_sets(runs)]
+    assert names == ["made (schedule.epochs=8)", "made (schedule.epochs=9)"]
 
 
 def test_threads_do_not_make_a_set(write_run: Callable[..., RunPaths], tmp_path: Path) -> None:

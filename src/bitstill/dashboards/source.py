@@ -10,7 +10,8 @@ from bitstill.errors import UserError
 from bitstill.report import published
 from bitstill.report.claims import primary_view
 from bitstill.report.content import SetReport
-from bitstill.report.sweeps import PUBLISHED_VIEW, TEACHER, Run, View, read_sweep, run_sets
+from bitstill.report.sets import run_sets
+from bitstill.report.sweeps import PUBLISHED_VIEW, TEACHER, Run, View, read_sweep
 from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables
 

@@ -11,7 +11,8 @@ from bitstill.loggers.wandb_run import begin, end
 from bitstill.report.claims import primary_view
 from bitstill.report.figures.accuracy import accuracy_figure
 from bitstill.report.figures.figure import to_png, to_svg
-from bitstill.report.sweeps import RunSet, read_sweep, run_sets
+from bitstill.report.sets import run_sets
+from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.report.table import Table, to_html
 from bitstill.report.tables import accuracy_tables, temperature_table
 from bitstill.schema import WandbConfig

@@ -1,10 +1,12 @@
 """The answers to the claims as tables: verdicts, how they were tested, what they depend on."""
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from bitstill.report.findings import Finding
 from bitstill.report.sweeps import View
-from bitstill.report.table import NOT_APPLICABLE, Table, or_dash
+from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, p_text
+from bitstill.statistics import Verdict
 
 
 def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
@@ -15,7 +17,7 @@ def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
             verdict_text(finding),
             or_dash(finding.question.published, ".2f"),
             _effect(finding),
-            _p(finding.p),
+            p_text(finding.p),
             or_dash(finding.detectable, ".2f"),
             str(finding.n) if finding.n else NOT_APPLICABLE,
         ]
@@ -41,8 +43,8 @@ def tests_table(findings: Sequence[Finding]) -> Table:
                 statement(finding),
                 finding.question.test,
                 NOT_APPLICABLE if images is None else f"[{images.low:.2f}, {images.high:.2f}]",
-                _p(finding.equivalence_p),
-                _p(finding.question.check_p),
+                p_text(finding.equivalence_p),
+                p_text(finding.question.check_p),
                 finding.reason or NOT_APPLICABLE,
             ]
         )
@@ -76,6 +78,16 @@ def verdict_text(finding: Finding) -> str:
     return finding.verdict or "no verdict"
 
 
+def count_verdicts(findings: Sequence[Finding]) -> str:
+    """Return a sentence that counts the verdicts, and what waits for one."""
+    verdicts = [finding.verdict for finding in findings if not finding.awaited]
+    counts = [f"{verdicts.count(word)} {word}" for word in get_args(Verdict)]
+    waiting = sum(finding.awaited > 0 for finding in findings)
+    none = [f"{verdicts.count(None)} without a verdict"] if None in verdicts else []
+    parts = ", ".join([*counts, *none, *([f"{waiting} waiting for runs"] if waiting else [])])
+    return f"Of {len(findings)} published statements: {parts}."
+
+
 def statement(finding: Finding) -> str:
     """Return a claim's letter and words."""
     return f"({finding.question.claim}) {finding.question.name}"
@@ -88,7 +100,3 @@ def _effect(finding: Finding) -> str:
     unit = "" if finding.question.unit == "points" else f" {finding.question.unit}"
     limits = f" [{low:.2f}, {high:.2f}]" if low < high < float("inf") else ""
     return f"{estimate:.2f}{limits}{unit}"
-
-
-def _p(value: float | None) -> str:
-    return "<0.001" if value is not None and value < 0.001 else or_dash(value, ".3f")

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from bitstill.report import published
 from bitstill.report.evidence import all_above, blocked, missing
-from bitstill.report.findings import Comparison, Finding, Question, answer
+from bitstill.report.findings import Comparison, Finding, Question, answer, awaited_by, waiting
 from bitstill.report.published import DISTILLED, HARD_TEMPERATURE, TEMPERATURES
 from bitstill.report.sizes import Sizes
 from bitstill.report.sweeps import HARD, TEACHER, RunSet, View, cell_name
@@ -30,13 +30,16 @@ _UP_DOWN_UP = [(15.0, 10.0), (15.0, 50.0), (100.0, 50.0)]
 def primary_view(runs: RunSet) -> View:
     """Return the accuracy that verdicts rest on, fixed before any is looked at.
 
-    Running statistics, as published; the epoch chosen on held-out images, or the last one where
-    none were held out. The published choice, the best epoch on the test set, is no fair measure.
+    Running statistics, as published, where they were measured; the epoch chosen on held-out images,
+    or the last one where none were held out. The published choice, the best epoch on the test set,
+    is no fair measure.
     """
     done = [run for run in runs.runs if run.done]
-    honest = View("running", "best_val")
+    published_kind = any(run.percent(View("running", "last")) is not None for run in done)
+    statistics = "running" if published_kind or not done else "precise"
+    honest = View(statistics, "best_val")
     has_val = bool(done) and all(run.percent(honest) is not None for run in done)
-    return honest if has_val else View("running", "last")
+    return honest if has_val else View(statistics, "last")
 
 
 def findings(
@@ -45,6 +48,7 @@ def findings(
     *,
     sizes: Mapping[str, Sizes] | None = None,
     slopes: Mapping[str, Sequence[float]] | None = None,
+    awaited: Mapping[str, int] | None = None,
 ) -> list[Finding]:
     """Answer all claims for one kind of accuracy.
 
@@ -54,7 +58,9 @@ def findings(
         sizes: of ``teacher`` and ``student``, for (g).
         slopes: for each loss with two terms, each seed's exponent of T in the measured ratio of
             gradient norms under c = T^2, for (h); not measured without it.
+        awaited: how many runs of each cell a sweep asks for and has not finished.
     """
+    awaited = awaited or {}
     best, shape = "T = 15 is the best of the four", "up from T = 10 to 15, down to 50, up to 100"
     questions = [
         *(_temperatures(runs, view, "a", loss, best, _BEST_OF_FOUR) for loss in DISTILLED),
@@ -67,12 +73,13 @@ def findings(
     found = [
         finding
         for _, of_letter in groupby(questions, key=lambda question: question.claim)
-        for finding in answer(list(of_letter))
+        for finding in answer(list(of_letter), awaited)
     ]
     seeds = max((len(runs.done(cell)) for cell in runs.cells if cell != TEACHER), default=0)
     space = _space(sizes or {}, seeds=seeds)
     gradients = [_gradients(loss, (slopes or {}).get(loss, ())) for loss in published.TWO_TERMS]
-    return [*found, space, *answer(gradients)]
+    counted = waiting(space, awaited_by(space.question, awaited))
+    return [*found, counted, *answer(gradients, awaited)]
 
 
 def _published(loss: str, temperature: float) -> float:
@@ -95,7 +102,12 @@ def _temperatures(
         published=min(_published(loss, high) - _published(loss, low) for high, low in steps),
     )
     pairs = [(cell_name(loss, high), cell_name(loss, low)) for high, low in steps]
-    return all_above(runs, view, question, pairs)
+    question = all_above(runs, view, question, pairs)
+    if question.missing:
+        return question
+    high, low = steps[list(question.comparisons).index(question.binding)]
+    known = _published(loss, high) - _published(loss, low)
+    return dataclasses.replace(question, published=known)
 
 
 def _losses(runs: RunSet, view: View, claim: str, better: str, worse: str) -> Question:
@@ -152,7 +164,7 @@ def _space(sizes: Mapping[str, Sizes], *, seeds: int) -> Finding:
     """Count; there is nothing to test. The rule of no verdict on one seed holds here as well."""
     question = Question(
         "g",
-        "teacher's float32 weights over the deployed student",
+        "deployed teacher (float32) over deployed student",
         "counted",
         published=3.43 / 1.13,
         unit="times",
@@ -160,7 +172,7 @@ def _space(sizes: Mapping[str, Sizes], *, seeds: int) -> Finding:
     )
     if not {"teacher", "student"} <= sizes.keys():
         return Finding(question, reason="sizes need a finished teacher and a finished student")
-    factor = sizes["teacher"].float32 / sizes["student"].deployed
+    factor = sizes["teacher"].deployed / sizes["student"].deployed
     reason = (
         f"like for like {factor:.1f} times; the published 3 times compares the teacher with "
         "Adam's moments to the student's 32-bit weights, and has nothing to do with quantization"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
@@ -45,7 +46,7 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
         ) from error
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     show(report, console)
-    console.print(f"\nPage: {page.resolve()}", soft_wrap=True, highlight=False)
+    console.print(f"\nPage: {page.resolve()}", soft_wrap=True, highlight=False, markup=False)
     return page
 
 
@@ -55,16 +56,16 @@ def show(report: Report, console: Console) -> None:
 
     for one in report.sets:
         if len(report.sets) > 1:
-            console.rule(one.runs.name, align="left")
+            console.rule(escape(one.runs.name), align="left")
         for table in one.tables:
             if table.name not in ("seeds", "robustness", "tests", "cost"):
                 console.print(to_rich(table, encoding=console.encoding))
         if one.left_out:
-            console.print(one.left_out_text, style="dim", highlight=False)
+            console.print(one.left_out_text, style="dim", highlight=False, markup=False)
     for table in report.comparisons:
         console.print(to_rich(table, encoding=console.encoding))
     console.print(in_encoding(CAPTION, console.encoding), style="dim")
-    console.print(f"\n{summary(report)}", highlight=False)
+    console.print(f"\n{summary(report)}", highlight=False, markup=False)
 
 
 def write(report: Report, output: Path) -> Path:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from bitstill.report.sweeps import INSIDE, RunSet, View, soft_weight_rule
-from bitstill.report.table import NOT_APPLICABLE, Table, plus_minus
+from bitstill.report.sweeps import RunSet, View
+from bitstill.report.table import NOT_APPLICABLE, Table, p_text, plus_minus
 from bitstill.statistics import MARGIN, Difference, equivalence_p, holm, paired_difference
 
 
@@ -53,18 +53,10 @@ def _texts(difference: Difference | None, p: float | None) -> Sequence[str]:
         return f"{estimate:+.2f}", NOT_APPLICABLE, NOT_APPLICABLE, str(difference.n)
     equal = equivalence_p(difference, MARGIN)
     limits = f"{estimate:+.2f} [{low:+.2f}, {high:+.2f}]"
-    return limits, f"{p:.3f}", f"{equal:.3f}", str(difference.n)
+    return limits, p_text(p), p_text(equal), str(difference.n)
 
 
 def _differing(first: RunSet, second: RunSet) -> list[str]:
-    """Return the settings in which two sets differ, beside what varies inside a set."""
-    ours, theirs = first.runs[-1].record.config, second.runs[-1].record.config
-    shared = [key for key in sorted(ours.keys() & theirs.keys()) if key not in INSIDE]
-    pairs: dict[str, tuple[object, object]] = {
-        **{key: (ours[key], theirs[key]) for key in shared},
-        "teacher.schedule": (ours["teacher"]["schedule"], theirs["teacher"]["schedule"]),
-    }
-    rules = [{soft_weight_rule(run.record) for run in one.runs} - {None} for one in (first, second)]
-    if all(rules):  # else one of them has no factor c
-        pairs["soft_weight"] = (rules[0], rules[1])
-    return [key for key, (one, other) in pairs.items() if one != other]
+    """Return the settings in which two sets differ, of those that both have."""
+    theirs = second.settings
+    return [key for key, value in first.settings.items() if theirs.get(key, value) != value]

@@ -21,14 +21,15 @@ from bitstill.report.figures.gradients import gradient_figures
 from bitstill.report.figures.size import size_figures
 from bitstill.report.figures.soft_targets import soft_target_figures
 from bitstill.report.figures.weights import weight_figures
-from bitstill.report.findings import Finding, waiting
+from bitstill.report.findings import Finding
 from bitstill.report.gradients import Ratio, gradient_ratios, slopes
 from bitstill.report.noise import noise_table
 from bitstill.report.outputs import Images
 from bitstill.report.progress import awaited
 from bitstill.report.seed_noise import seed_noise_table
+from bitstill.report.sets import run_sets
 from bitstill.report.sizes import Sizes, model_sizes, sizes_table
-from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, run_sets
+from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep
 from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables, seeds_table
 
@@ -57,8 +58,9 @@ class SetReport:
 
     @functools.cached_property
     def _images(self) -> Images | None:
-        done = [run for run in self.runs.runs if run.done]
-        return Images(done[0]) if done else None
+        """Those of the first run that says where they are: a kept run does not."""
+        done = [Images(run) for run in self.runs.runs if run.done]
+        return next((one for one in done if one.at_hand), None)
 
     @functools.cached_property
     def ratios(self) -> list[Ratio]:
@@ -67,12 +69,18 @@ class SetReport:
 
     def findings(self, view: View) -> list[Finding]:
         """Return the answers to all claims for one kind of accuracy."""
-        found = findings(self.runs, view, sizes=self.sizes, slopes=slopes(self.ratios))
-        return [waiting(one, self._awaited) for one in found]
+        ratios = slopes(self.ratios)
+        return findings(self.runs, view, sizes=self.sizes, slopes=ratios, awaited=self._awaited)
 
     @functools.cached_property
     def _awaited(self) -> dict[str, int]:
         return awaited(self.runs.folder)
+
+    @property
+    def asked(self) -> int:
+        """How many runs its sweep asks for, finished or not."""
+        ended = sum(run.record.status in ("done", "failed") for run in self.runs.runs)
+        return max(len(self.runs.runs), ended + sum(self._awaited.values()))
 
     @functools.cached_property
     def by_view(self) -> dict[View, list[Finding]]:

@@ -2,17 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import get_args
 
 from bitstill.errors import UserError, nearest
 from bitstill.files import write_atomically
+from bitstill.report.claim_tables import count_verdicts
 from bitstill.report.content import Report, SetReport
 from bitstill.report.cost import official_table
 from bitstill.report.progress import progress_table
 from bitstill.report.table import to_markdown
 from bitstill.report.variants import variants_table
-from bitstill.statistics import Verdict
 
+_LATER = "open"  # the one place that is not the first sweep's
 NAMES = (
     *(
         "progress",
@@ -25,7 +25,7 @@ NAMES = (
         "table3",
         "table4",
     ),
-    *("sizes", "noise", "noise-seeds", "seeds", "cost", "official", "open"),
+    *("sizes", "noise", "noise-seeds", "seeds", "cost", "official", _LATER),
 )
 _PLACE = re.compile(r"(<!-- report: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -57,35 +57,33 @@ def filled(text: str, report: Report) -> str:
             "--fill: the page has no place for a table: give it '<!-- report: table1 -->' on a "
             "line, and below it '<!-- end -->'"
         )
+    for _, name, body, _ in _PLACE.findall(text):
+        if "<!-- report:" in body:
+            raise UserError(f"--fill: the place of {name} has no end: give it '<!-- end -->'")
     parts = _parts(report.sets[0]) | _open(report)
-    return _PLACE.sub(lambda found: f"{found[1]}\n{parts[found[2]]}\n{found[4]}", text)
+
+    def place(found: re.Match[str]) -> str:
+        part = parts.get(found[2])
+        return found[0] if part is None else f"{found[1]}\n{part}\n{found[4]}"
+
+    return _PLACE.sub(place, text)
 
 
 def _parts(one: SetReport) -> dict[str, str]:
     """Return all that a place may ask for, as Markdown, by name."""
     more = [progress_table(one.runs.folder), official_table(one.runs)]
     found = {table.name: to_markdown(table) for table in [*one.tables, *more]}
-    found["verdicts"] = _verdicts(one)
-    return dict.fromkeys(NAMES, "No run of it is finished yet.\n") | found
+    found["verdicts"] = count_verdicts(one.main_findings) + "\n"
+    here = [name for name in NAMES if name != _LATER]
+    return dict.fromkeys(here, "There is nothing to show yet.\n") | found
 
 
 def _open(report: Report) -> dict[str, str]:
-    """Return the table of what later sweeps change; nothing without later sweeps."""
+    """Return the table of what later sweeps change; without them the page keeps what it has."""
     later = report.folders[1:]
     changed = [one.runs for one in report.sets if one.runs.folder in later]
     if not changed:
         return {}
     title = "; ".join(progress_table(folder).title for folder in later)
     study = report.sets[0].runs
-    return {"open": to_markdown(variants_table(study, changed, title=title))}
-
-
-def _verdicts(one: SetReport) -> str:
-    """Return a sentence that counts the verdicts."""
-    found = one.main_findings
-    verdicts = [finding.verdict for finding in found if not finding.awaited]
-    counts = [f"{verdicts.count(word)} {word}" for word in get_args(Verdict)]
-    waiting = sum(finding.awaited > 0 for finding in found)
-    none = [f"{verdicts.count(None)} without a verdict"] if None in verdicts else []
-    parts = ", ".join([*counts, *none, *([f"{waiting} waiting for runs"] if waiting else [])])
-    return f"Of {len(found)} published statements: {parts}.\n"
+    return {_LATER: to_markdown(variants_table(study, changed, title=title))}

@@ -70,8 +70,11 @@ class Question:
 
     @property
     def binding(self) -> Comparison:
-        """The comparison that decides: the one with the smallest estimate."""
-        return min(self.comparisons, key=lambda one: one.difference.estimate)
+        """The comparison that decides: the one that is shown least, or refuted most."""
+        return max(
+            self.comparisons,
+            key=lambda one: (one.difference.p_above(0.0), -one.difference.estimate),
+        )
 
     @property
     def p_for(self) -> float:
@@ -102,7 +105,8 @@ class Finding:
         n: seeds; 0 if something is missing.
         p: corrected within the letter: of the claim if the effect is positive, else against it.
         equivalence_p: of "the effect is at least 0.1 points in size"; None where not in points.
-        detectable: the smallest difference that this many seeds find with 80 % probability.
+        detectable: the smallest difference that this many seeds find with 80 % probability in every
+            comparison.
         verdict: None without at least two seeds, or while runs are awaited.
         reason: why there is no verdict, or what to know about it.
         awaited: the runs that a verdict waits for.
@@ -119,16 +123,25 @@ class Finding:
     awaited: int = 0
 
 
-def waiting(finding: Finding, awaited: Mapping[str, int]) -> Finding:
+def awaited_by(question: Question, awaited: Mapping[str, int]) -> int:
+    """Return how many runs of a question's cells are still to come.
+
+    Args:
+        question: any.
+        awaited: how many runs of each cell a sweep asks for and has not finished.
+    """
+    return sum(awaited.get(cell, 0) for cell in question.cells)
+
+
+def waiting(finding: Finding, count: int) -> Finding:
     """Return a finding without verdict and p while runs of its cells are still to come.
 
     A verdict that is looked for after every run, until there is one, is false more often than said.
 
     Args:
         finding: from the runs that are there.
-        awaited: how many runs of each cell a sweep asks for and has not finished.
+        count: of the runs that are not.
     """
-    count = sum(awaited.get(cell, 0) for cell in finding.question.cells)
     if not count:
         return finding
     runs = f"{count} run{'s'[: count != 1]}"
@@ -144,19 +157,30 @@ def waiting(finding: Finding, awaited: Mapping[str, int]) -> Finding:
     )
 
 
-def answer(questions: Sequence[Question]) -> list[Finding]:
+def answer(questions: Sequence[Question], awaited: Mapping[str, int]) -> list[Finding]:
     """Answer the questions of one letter, corrected for their number (Holm).
 
     For a claim and against it are corrected apart, each at half the level, so that all questions
-    of a letter together get a false verdict in at most 5 % of studies without any effect.
+    of a letter together get a false verdict in at most 5 % of studies without any effect. One that
+    waits for runs counts as if it showed nothing: what the others get now, they keep.
+
+    Args:
+        questions: of one letter.
+        awaited: how many runs of each cell a sweep asks for and has not finished.
     """
-    open_ = [one for one in questions if not one.missing]
-    testable = [one for one in open_ if _seeds(one) > 1]
-    p_for = holm([one.p_for for one in testable])
-    flat = iter(holm([p for one in testable for p in one.p_against]))
-    p_against = [min(next(flat) for _ in one.comparisons) for one in testable]
-    corrected = dict(zip(map(id, testable), zip(p_for, p_against, strict=True), strict=True))
-    return [_finding(one, corrected.get(id(one)), len(testable)) for one in questions]
+    later = [awaited_by(one, awaited) for one in questions]
+    pairs = list(zip(questions, later, strict=True))
+    testable = [one for one, count in pairs if not count and not one.missing and _seeds(one) > 1]
+    open_ = sum(count > 0 for count in later)
+    each = max((len(one.comparisons) for one in questions), default=0)
+    p_for = holm([one.p_for for one in testable] + [1.0] * open_)
+    flat = iter(holm([p for one in testable for p in one.p_against] + [1.0] * open_ * each))
+    corrected = {
+        id(one): (p, min(next(flat) for _ in one.comparisons))
+        for one, p in zip(testable, p_for, strict=False)
+    }
+    found = [_finding(one, corrected.get(id(one)), len(testable) + open_) for one in questions]
+    return [waiting(one, count) for one, count in zip(found, later, strict=True)]
 
 
 def _seeds(question: Question) -> int:
@@ -170,10 +194,10 @@ def _finding(question: Question, corrected: tuple[float, float] | None, tests: i
     if question.missing:
         return Finding(question, reason=question.missing)
     effect, n = question.binding.difference, _seeds(question)
-    if corrected is None:
+    if corrected is None and n == 1:
         reason = "one seed: no interval and no verdict"
         return Finding(question, effect.interval(), n, reason=reason)
-    p_for, p_against = corrected
+    p_for, p_against = corrected or (1.0, 1.0)  # it waits: both are left out
     found = verdict(p_for=p_for, p_against=p_against)
     nothing = equivalence_p(effect, MARGIN) if question.unit == "points" else None
     reason = ""
@@ -183,8 +207,12 @@ def _finding(question: Question, corrected: tuple[float, float] | None, tests: i
         reason = f"shown to be within {MARGIN:g} points of zero"
         if question.equivalence and found == "undecided":
             found = "contradicted"
-    largest = max(question.comparisons, key=lambda one: one.difference.error).difference
-    detectable = smallest_detectable(largest.error, largest.df, alpha=ALPHA / tests, power=POWER)
+    detectable = max(
+        smallest_detectable(
+            one.difference.error, one.difference.df, alpha=ALPHA / tests, power=POWER
+        )
+        for one in question.comparisons
+    )
     return Finding(
         question,
         effect.interval(),

@@ -112,9 +112,7 @@ def _measured(run: Run, sample: Sample | None) -> Ratio | None:
 
 
 def _students(runs: RunSet, loss: str) -> list[Run]:
-    preferred = runs.done(cell_name(loss, HARD_TEMPERATURE))
-    others = [cell for cell in runs.cells if cell.startswith(f"{loss} ")]
-    return preferred or (runs.done(others[0]) if others else [])
+    return runs.done(cell_name(loss, HARD_TEMPERATURE))
 
 
 def _teacher_logits(run: Run, indices: np.ndarray) -> Floats | None:

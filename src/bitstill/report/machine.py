@@ -108,8 +108,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
                 {
                     "name": one.name,
                     **dataclasses.asdict(one.difference),
-                    "p": one.difference.p,
-                    "mcnemar_p": one.mcnemar,
+                    # Whoever waits for runs should not look at it either.
+                    "p": None if finding.awaited else one.difference.p,
+                    "mcnemar_p": {} if finding.awaited else one.mcnemar,
                 }
                 for one in question.comparisons
             ],

@@ -59,6 +59,11 @@ class Images:
             data if data is not None and data.identity == self._run.record.data_identity else None
         )
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether they are."""
+        return self._data is not None
+
     def sample(self, split: str, count: int) -> Sample | None:
         """Return up to ``count`` images of a split, or None where they are not at hand."""
         if self._data is None:

@@ -6,9 +6,10 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
+from bitstill.report.claim_tables import count_verdicts
 from bitstill.report.content import Report, SetReport
 from bitstill.report.figures.figure import Figure, theme, with_data
-from bitstill.report.sweeps import Run
+from bitstill.report.sweeps import TEACHER, Run
 from bitstill.report.table import Table
 from bitstill.report.tables import CAPTION
 
@@ -62,16 +63,13 @@ def summary(report: Report) -> str:
     """Return a sentence on what the report found."""
     sentences = []
     for one in report.sets:
-        found = [finding.verdict for finding in one.main_findings if finding.verdict is not None]
-        runs = one.runs.runs
-        done, seeds = sum(run.done for run in runs), len(one.runs.seeds)
+        done, seeds = sum(run.done for run in one.runs.runs), len(one.runs.seeds)
         name = f"{one.runs.name}: " if len(report.sets) > 1 else ""
-        text = f"{name}{done} of {len(runs)} runs finished, {seeds} seed{'s' if seeds > 1 else ''}."
+        text = f"{name}{done} of {one.asked} runs finished, {seeds} seed{'s' if seeds > 1 else ''}."
         if seeds < 2:
             text += " One seed describes and proves nothing: there are no verdicts."
         else:
-            counts = [f"{found.count(word)} {word}" for word in _VERDICTS[:3]]  # type: ignore[arg-type]
-            text += f" Of {len(found)} published statements with a verdict: {', '.join(counts)}."
+            text += f" {count_verdicts(one.main_findings)}"
         sentences.append(text)
     return " ".join(sentences)
 
@@ -128,7 +126,8 @@ def _claims_text(one: SetReport) -> str:
 
 def _facts(one: SetReport) -> list[tuple[str, str]]:
     runs = one.runs.runs
-    first = runs[0].record
+    # A teacher comes first, and its schedule may be another than its students'.
+    first = next((run for run in runs if run.record.model != TEACHER), runs[0]).record
     seconds = sum(run.record.seconds for run in runs)
     schedule = first.config["schedule"]
     return [
@@ -153,7 +152,7 @@ def _run(run: Run, environments: list[str]) -> dict[str, str]:
     return {
         "directory": run.paths.directory.name,
         "status": record.status,
-        "error": record.error["message"].splitlines()[0] if record.error else "",
+        "error": "".join((record.error or {"message": ""})["message"].splitlines()[:1]),
         "seconds": f"{record.seconds:.0f}",
         "environment": str(environments.index(_environment(run)) + 1),
         "teacher": (record.teacher_identity or "none")[:10],

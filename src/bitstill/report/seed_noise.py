@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from statistics import fmean, variance
+from statistics import variance
 
 from bitstill.report.sweeps import LOSSES, STATISTICS, RunSet, View
 from bitstill.report.table import NOT_APPLICABLE, Table
@@ -44,15 +44,20 @@ def _cells(runs: RunSet, loss: str, view: View) -> list[dict[int, float]]:
 
 def _numbers(cells: Sequence[Mapping[int, float]]) -> list[str]:
     count = str(sum(map(len, cells)))
-    alone = [variance(values.values()) for values in cells if len(values) > 1]
-    pairs = [_differences(*pair) for pair in itertools.combinations(cells, 2)]
-    paired = [variance(values) for values in pairs if len(values) > 1]
-    deviation = f"{fmean(alone) ** 0.5:.2f}" if alone else "too few runs"
-    if not paired:
+    alone = _pooled([list(values.values()) for values in cells])
+    difference = _pooled([_differences(*pair) for pair in itertools.combinations(cells, 2)])
+    deviation = "too few runs" if alone is None else f"{alone:.2f}"
+    if difference is None:
         return [count, deviation, "too few runs", NOT_APPLICABLE]
-    difference = fmean(paired) ** 0.5
     needed = seeds_needed(GAP, difference, alpha=ALPHA, power=POWER)
     return [count, deviation, f"{difference:.2f}", str(needed)]
+
+
+def _pooled(samples: Sequence[Sequence[float]]) -> float | None:
+    """Return the standard deviation pooled over samples, by their degrees of freedom."""
+    several = [one for one in samples if len(one) > 1]
+    free = sum(len(one) - 1 for one in several)
+    return (sum((len(one) - 1) * variance(one) for one in several) / free) ** 0.5 if free else None
 
 
 def _differences(first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:

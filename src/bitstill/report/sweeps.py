@@ -1,9 +1,8 @@
-"""Runs as a report sees them: read from disk, sorted into sets that may be compared."""
+"""Runs as a report sees them: one, a set that may be compared, and how they are read from disk."""
 
 import functools
-import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from bitstill.curves import read_curves
 from bitstill.errors import UserError
 from bitstill.reading import reading
-from bitstill.report.published import HARD_TEMPERATURE, TWO_TERMS
+from bitstill.report.published import HARD_TEMPERATURE
+from bitstill.report.settings import rules, settings
 from bitstill.runs import Row, RunPaths, RunRecord, known_record, read_correctness
 
 TEACHER = "teacher"
@@ -108,11 +108,14 @@ class RunSet:
         name: of the sweep, and what tells its sets apart.
         runs: finished ones and others.
         folder: of the sweep.
+        settings: what its runs share, by name: their :func:`settings`, and the :func:`rules` that
+            those follow that know them.
     """
 
     name: str
     runs: Sequence[Run]
     folder: Path = field(default_factory=Path)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @functools.cached_property
     def _by_cell(self) -> dict[str, list[Run]]:
@@ -170,73 +173,7 @@ def _checked(run: Run) -> Run:
     """See that a record has of its configuration what runs are told apart by."""
     config = run.record.config
     with reading(run.paths.record, "its configuration is another's; move it away"):
-        _setting(run.record)
-        soft_weight_rule(run.record)
+        settings(run.record)
+        rules(run.record)
         _ = [config[key] for key in ("name", "schedule", "batch_norm", "evaluation")]
     return run
-
-
-# What may differ between the students of one set; a sweep's name says nothing of its runs.
-INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name", "teacher", "trainer")
-
-
-def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]:
-    """Group runs into sets that may stand in the same tables.
-
-    The students of a set share data, schedule, quantizer, their teachers' schedule, the rule for
-    the factor c, and everything else but loss, temperature and seeds. A teacher belongs to every
-    set of students that could have read it, and a loss without c to every set with its students.
-    """
-    runs = list(runs)
-    students = [run for run in runs if run.record.model != TEACHER]
-    found: list[list[Run]] = []
-    for setting in dict.fromkeys(_setting(run.record) for run in students):
-        like = [run for run in students if _setting(run.record) == setting]
-        rules = {soft_weight_rule(run.record): None for run in like}
-        for rule in [rule for rule in rules if rule is not None] or rules:
-            members = [run for run in like if soft_weight_rule(run.record) in (None, rule)]
-            teachers = [run for run in runs if _teaches(run.record, members[0].record)]
-            found.append([*teachers, *members])
-    groups = found or ([runs] if runs else [])
-    name = runs[0].record.config["name"] if runs else ""
-    return [
-        RunSet(
-            f"{name} ({number} of {len(groups)})" if len(groups) > 1 else name,
-            group,
-            folder or Path(),
-        )
-        for number, group in enumerate(groups, start=1)
-    ]
-
-
-def _setting(record: RunRecord) -> str:
-    shared = {key: value for key, value in record.config.items() if key not in INSIDE}
-    shared |= {"teacher": record.config["teacher"]["schedule"], "trainer": _arithmetic(record)}
-    return json.dumps([shared, record.data_identity], sort_keys=True)
-
-
-def _arithmetic(record: RunRecord) -> dict[str, object]:
-    """Return where and how a run computed; the number of threads does not tell runs apart."""
-    return {key: value for key, value in record.config["trainer"].items() if key != "threads"}
-
-
-def _teaches(teacher: RunRecord, student: RunRecord) -> bool:
-    """Whether a run is a teacher that a student's configuration could name, seeds aside."""
-    return (
-        teacher.model == TEACHER
-        and teacher.data_identity == student.data_identity
-        and teacher.config["schedule"] == student.config["teacher"]["schedule"]
-        and _arithmetic(teacher) == _arithmetic(student)
-        and all(teacher.config[key] == student.config[key] for key in ("batch_norm", "evaluation"))
-    )
-
-
-def soft_weight_rule(record: RunRecord) -> str | None:
-    """Return how c follows from T, or None for a loss without c: T^2 or a number, to a number."""
-    if record.loss not in TWO_TERMS or record.temperature is None:
-        return None
-    values = {
-        key: "T^2" if value is not True and value == record.temperature**2 else value  # at T = 1
-        for key, value in record.config["soft_weight"].items()
-    }
-    return json.dumps(values, sort_keys=True)

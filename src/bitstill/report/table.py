@@ -45,6 +45,11 @@ def or_dash(value: float | None, form: str) -> str:
     return NOT_APPLICABLE if value is None else format(value, form)
 
 
+def p_text(value: float | None) -> str:
+    """Return a p with three digits, never as nought."""
+    return "<0.001" if value is not None and value < 0.001 else or_dash(value, ".3f")
+
+
 def in_encoding(text: str, encoding: str) -> str:
     """Return a text in ASCII where an encoding does not know all of it."""
     try:

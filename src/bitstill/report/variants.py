@@ -1,12 +1,11 @@
 """Runs that change one thing, each against the same loss at T = 15 in the study."""
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from bitstill.report.claims import primary_view
 from bitstill.report.published import HARD_TEMPERATURE
-from bitstill.report.sweeps import INSIDE, LOSSES, TEACHER, Run, RunSet, cell_name, soft_weight_rule
+from bitstill.report.settings import rules, settings
+from bitstill.report.sweeps import LOSSES, TEACHER, Run, RunSet, cell_name
 from bitstill.report.table import NOT_APPLICABLE, Table, plus_minus
 from bitstill.runs import RunRecord
 from bitstill.statistics import paired_difference
@@ -23,11 +22,13 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
     view = primary_view(study)
     found: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}
     for run in _students(others):
-        base = cell_name(run.record.loss, HARD_TEMPERATURE)
-        ours, theirs = run.percent(view), study.percents(base, view).get(run.record.seed)
-        if ours is not None and theirs is not None:
-            change = _change(run.record, study.done(base)[0].record)
-            found.setdefault((change, run.record.loss), {})[run.record.seed] = (ours, theirs)
+        loss, seed = run.record.loss, run.record.seed
+        bases = study.done(cell_name(loss, HARD_TEMPERATURE))
+        for base in (one for one in bases if one.record.seed == seed):
+            ours, theirs = run.percent(view), base.percent(view)
+            if ours is not None and theirs is not None:
+                change = _change(run.record, base.record)
+                found.setdefault((change, loss), {})[seed] = (ours, theirs)
     order = sorted(found, key=lambda one: (one[0], LOSSES.index(one[1])))
     rows = [[*labels, *_numbers(list(found[labels].values()))] for labels in order]
     caption = (
@@ -55,39 +56,13 @@ def _numbers(pairs: Sequence[tuple[float, float]]) -> list[str]:
 
 
 def _change(ours: RunRecord, theirs: RunRecord) -> str:
-    """Say which settings of a run differ from the study's."""
+    """Say in which settings a run differs from the study's with its loss and seed."""
     parts = []
     if ours.temperature != theirs.temperature:
         parts.append(f"T = {ours.temperature:g}")
-    before = dict(_leaves(theirs.config))
-    parts += [
-        f"{name} = {'null' if value is None else value}"
-        for name, value in _leaves(ours.config)
-        if value != before.get(name)
-    ]
-    rule = soft_weight_rule(ours)
-    if rule is not None and rule != soft_weight_rule(theirs):
-        parts.append(_words(rule))
-    return ", ".join(parts) or NOT_APPLICABLE
-
-
-def _leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in config.items():
-        if not prefix and key in INSIDE:
-            continue
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _words(rule: str) -> str:
-    """Return a rule for the factor c in words: "c constant, value 1"."""
-    settings = json.loads(rule)
-    name = settings.pop("_target_").rpartition(".")[2].removesuffix("_weight")
-    settings.pop("_partial_", None)
-    numbers = [
-        f"{key} {value:g}" if isinstance(value, float | int) else f"{key} {value}"
-        for key, value in settings.items()
-    ]
-    return f"c {', '.join([name, *numbers])}"
+    before, rules_before = settings(theirs), rules(theirs)
+    changed = {key: value for key, value in settings(ours).items() if before.get(key) != value}
+    changed |= {key: one for key, (one, *_) in rules(ours).items() if rules_before[key][0] != one}
+    weight = changed.pop("soft_weight", None)
+    parts += [f"{key} = {value}" for key, value in changed.items()]
+    return ", ".join([*parts, *([f"c {weight}"] if weight else [])]) or NOT_APPLICABLE

@@ -21,7 +21,8 @@ from bitstill.errors import UserError
 from bitstill.integer import integer_network
 from bitstill.packing import pack
 from bitstill.report.outputs import teacher_logits
-from bitstill.report.sweeps import Run, read_sweep, run_sets
+from bitstill.report.sets import run_sets
+from bitstill.report.sweeps import Run, read_sweep
 from bitstill.runs import RunPaths, RunRecord, read_correctness, read_record
 from bitstill.status import read_manifest
 

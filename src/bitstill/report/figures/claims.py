@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 from bitstill.report.figures.figure import Figure, Row, Spec, channel
 from bitstill.report.findings import Finding
@@ -28,20 +29,32 @@ def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
         return []
     caption = (
         "For each claim the effect that decides (points of accuracy; right of zero as claimed), "
-        "its 95 % t interval where there are several seeds, and as a diamond the published effect."
+        "its 95 % t interval where there are several seeds, and as a diamond the published effect. "
+        "Intervals that would make all others a dot run out of the picture."
     )
-    spec = _spec(bounded=any(row["low"] is not None for row in rows))
+    limit = _limit(rows)
+    spec = _spec(bounded=any(row["low"] is not None for row in rows), limit=limit)
     return [Figure("claims", "The claims at a glance", caption, rows, spec)]
 
 
-def _spec(*, bounded: bool) -> Spec:
-    x = channel("effect", title="points of test accuracy")
+def _limit(rows: Sequence[Row]) -> float:
+    """Return how far from zero the axis goes: all effects, and all but far too wide intervals."""
+    numbers = [[row[name] for name in ("effect", "published", "low", "high")] for row in rows]
+    sizes = [[abs(one) for one in of_row if isinstance(one, float)] for of_row in numbers]
+    effects = max(max(one[:2]) for one in sizes)
+    widest = [max(one) for one in sizes]
+    return 1.05 * max(effects, min(max(widest), 4 * median(widest)))
+
+
+def _spec(*, bounded: bool, limit: float) -> Spec:
+    scale = {"domain": [-limit, limit], "nice": True}
+    x = channel("effect", title="points of test accuracy", scale=scale)
     verdicts = {"domain": ["no verdict", "undecided", "contradicted", "reproduced"]}
     color = channel("verdict", "nominal", title="verdict", scale=verdicts)
     numbers = ("effect", "low", "high", "published")
     tooltip = [{"field": name, "format": ".2f"} for name in numbers] + [{"field": "verdict"}]
     intervals = {
-        "mark": {"type": "rule", "strokeWidth": 2},
+        "mark": {"type": "rule", "strokeWidth": 2, "clip": True},
         "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "color": color},
     }
     axis = {"labelLimit": 420}

@@ -118,9 +118,18 @@ def theme(*, dark: bool) -> Spec:
         else ["#6b7280", "#0072b2", "#c85200", "#00825f", "#a03a8c"]
     )
     temperatures = (
-        ["#c79bff", "#ff8f6b", "#5ab0f0", "#7ddb8a"]
+        ["#c79bff", "#ff8f6b", "#5ab0f0", "#7ddb8a", "#ff86c3", "#e3c94b", "#4dd0d6", "#aab2bf"]
         if dark
-        else ["#6f3fb5", "#c2410c", "#1f6fb2", "#2f7d3b"]
+        else [
+            "#6f3fb5",
+            "#c2410c",
+            "#1f6fb2",
+            "#2f7d3b",
+            "#a8236b",
+            "#7a6a00",
+            "#0f7b83",
+            "#4b5563",
+        ]
     )
     return {
         "background": None,

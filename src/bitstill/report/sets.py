@@ -1,0 +1,102 @@
+"""Runs sorted into sets that may be compared."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from bitstill.report.settings import arithmetic, rules, settings
+from bitstill.report.sweeps import TEACHER, Run, RunSet
+from bitstill.runs import RunRecord
+
+_Group = tuple[dict[str, str], list[Run]]  # what runs share, and the runs
+
+
+def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]:
+    """Group runs into sets that may stand in the same tables.
+
+    The students of a set share data, schedule, quantizer, their teachers' schedule, the rules for
+    the factor c and for their teachers' seeds, and everything else but loss, temperature and seeds.
+    A teacher belongs to every set of students that could have read it, and a loss without c or
+    without a teacher to every set with its students. Teachers without students are sets, too.
+    """
+    runs = list(runs)
+    groups: list[_Group] = []
+    for shared, like in _alike(run for run in runs if run.record.model != TEACHER):
+        for taught, pupils in _by_rule(like, "teacher.seed"):
+            for weighted, members in _by_rule(pupils, "soft_weight"):
+                teachers = [run for run in runs if _teaches(run.record, members[0].record)]
+                groups.append((shared | taught | weighted, [*teachers, *members]))
+    placed = {id(run) for _, members in groups for run in members}
+    groups += _alike(run for run in runs if id(run) not in placed)
+    names = _names(runs[0].record.config["name"] if runs else "", [shared for shared, _ in groups])
+    return [
+        RunSet(name, members, folder or Path(), shared)
+        for name, (shared, members) in zip(names, groups, strict=True)
+    ]
+
+
+def _alike(runs: Iterable[Run]) -> list[_Group]:
+    """Group runs by their settings."""
+    found: dict[frozenset[tuple[str, str]], _Group] = {}
+    for run in runs:
+        shared = settings(run.record)
+        found.setdefault(frozenset(shared.items()), (shared, []))[1].append(run)
+    return list(found.values())
+
+
+def _by_rule(runs: list[Run], name: str) -> list[_Group]:
+    """Group runs by the rules that they follow, as few as explain all; some runs follow several.
+
+    A rule that many runs follow comes before one that explains few of them by chance: c = 100 at
+    T = 10, 15 and 50 is no T^2. Runs that know no such rule belong to every group.
+    """
+    known = [rules(run.record).get(name, []) for run in runs]
+    likeliest_first = itertools.chain.from_iterable(itertools.zip_longest(*known))
+    followers = Counter(rule for rule in likeliest_first if rule is not None)
+    chosen: set[str] = set()
+    for rule, _ in followers.most_common():
+        if any(rule in one and chosen.isdisjoint(one) for one in known):
+            chosen.add(rule)
+    return [
+        (
+            {name: rule},
+            [run for run, one in zip(runs, known, strict=True) if not one or rule in one],
+        )
+        for rule in followers
+        if rule in chosen
+    ] or [({}, runs)]
+
+
+def _names(name: str, sets: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the sweep's name for each of its sets, with what tells the set from most others."""
+    columns: dict[tuple[str | None, ...], str] = {}
+    for key in itertools.chain.from_iterable(sets):
+        # A teacher's schedule that is always the student's own is said once.
+        columns.setdefault(tuple(one.get(key) for one in sets), key)
+    usual: dict[str, str] = {}  # of each setting that differs; empty where no value is
+    for column, key in columns.items():
+        values = Counter(value for value in column if value is not None)
+        if len(values) > 1:
+            [(value, count)] = values.most_common(1)
+            usual[key] = value if 2 * count > values.total() else ""
+    names = []
+    for one in sets:
+        differing = {key: one[key] for key in usual if key in one}
+        own = {key: value for key, value in differing.items() if value != usual[key]}
+        told = ", ".join(f"{key}={value}" for key, value in (own or differing).items())
+        names.append(f"{name} ({told})" if told else name)
+    if len(set(names)) < len(names):  # a setting that some lack altogether
+        names = [f"{name} ({number} of {len(sets)})" for number in range(1, len(sets) + 1)]
+    return names
+
+
+def _teaches(teacher: RunRecord, student: RunRecord) -> bool:
+    """Whether a run is a teacher that a student's configuration could name, seeds aside."""
+    return (
+        teacher.model == TEACHER
+        and teacher.data_identity == student.data_identity
+        and teacher.config["schedule"] == student.config["teacher"]["schedule"]
+        and arithmetic(teacher) == arithmetic(student)
+        and all(teacher.config[key] == student.config[key] for key in ("batch_norm", "evaluation"))
+    )

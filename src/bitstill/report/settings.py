@@ -1,0 +1,69 @@
+"""What tells runs apart: their settings, and the rules that a number of theirs may follow."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bitstill.report.published import TWO_TERMS
+from bitstill.runs import RunRecord
+
+_TAUGHT = ("soft", "soft_hard")  # the losses that read a teacher
+# What may differ between the students of one set; a sweep's name says nothing of its runs.
+_INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name", "teacher", "trainer")
+
+
+def settings(record: RunRecord) -> dict[str, str]:
+    """Return what a run shares with its set, as texts by name: ``{"quantizer.weight_bits": "2"}``.
+
+    That is all that decides its result, but for loss, temperature, seeds and :func:`rules`.
+    """
+    config = record.config
+    unread = ("quantizer",) if record.is_teacher else ()
+    shared = {key: value for key, value in config.items() if key not in (*_INSIDE, *unread)}
+    shared |= {"model": record.model, "trainer": arithmetic(record)}
+    shared["data_identity"] = record.data_identity[:10]
+    if not record.is_teacher:
+        shared["teacher"] = {"schedule": config["teacher"]["schedule"]}
+    return dict(_leaves(shared))
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", "null" if value is None else str(value)
+
+
+def arithmetic(record: RunRecord) -> dict[str, object]:
+    """Return where and how a run computed; the number of threads does not tell runs apart."""
+    return {key: value for key, value in record.config["trainer"].items() if key != "threads"}
+
+
+def rules(record: RunRecord) -> dict[str, list[str]]:
+    """Return what a run's c and its teacher's seed may follow, the likeliest first.
+
+    One run does not say: c = 225 at T = 15 is T^2, or 225 at every T; teacher 0 of seed 0 is each
+    seed's own, or one for all seeds. A loss without c, or without a teacher, knows no such rule.
+    """
+    found: dict[str, list[str]] = {}
+    if record.temperature is not None and record.loss in _TAUGHT:
+        theirs: int = record.config["teacher"]["seed"]
+        offset = theirs - record.seed
+        found["teacher.seed"] = (
+            [str(theirs), f"seed{offset:+d}"] if offset else ["seed", str(theirs)]
+        )
+    if record.temperature is not None and record.loss in TWO_TERMS:
+        found["soft_weight"] = _weight_rules(record.config["soft_weight"], record.temperature)
+    return found
+
+
+def _weight_rules(weight: Mapping[str, Any], temperature: float) -> list[str]:
+    """Return how c may follow from T: "constant, value T^2", "constant, value 225"."""
+    name = weight["_target_"].rpartition(".")[2].removesuffix("_weight")
+    options = [
+        [f"{key} T^2"] * (weight[key] == temperature**2) + [f"{key} {weight[key]:.15g}"]
+        for key in sorted(weight)
+        if not key.startswith("_")
+    ]
+    return [", ".join([name, *numbers]) for numbers in itertools.product(*options)]

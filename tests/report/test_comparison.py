@@ -1,0 +1,70 @@
+"""Two sets of made-up runs, cell by cell."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bitstill.report.comparison import comparison_table
+from bitstill.report.sets import run_sets
+from bitstill.report.sweeps import Run, RunSet, View
+
+LAST = View("running", "last")
+CELLS = [("hard", 15.0), ("soft", 15.0)]
+
+
+def percent(loss: str, temperature: float | None, seed: int) -> float:
+    return 88 + len(loss) / 10 + seed
+
+
+def changed(runs: RunSet, *, data: str | None = None, **config: Any) -> RunSet:
+    """Return a set with other settings and the same accuracies."""
+    records = [
+        dataclasses.replace(
+            run.record,
+            config=run.record.config | config,
+            data_identity=data or run.record.data_identity,
+        )
+        for run in runs.runs
+    ]
+    [found] = run_sets(
+        Run(run.paths, record) for run, record in zip(runs.runs, records, strict=True)
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "differing"),
+    [
+        ({}, ""),
+        ({"data": "e" * 64}, "data_identity"),
+        ({"trainer": {"accelerator": "gpu", "precision": "bf16", "threads": 2}}, "both"),
+        ({"teacher": {"seed": 7, "schedule": {"epochs": 8, "batch_size": 32}}}, "teacher.seed"),
+        ({"soft_weight": {"_target_": "losses.constant_weight", "value": 1.0}}, ""),  # no c
+    ],
+)
+def test_it_says_all_that_tells_two_sets_apart(
+    make_set: Callable[..., RunSet], change: dict[str, Any], differing: str
+) -> None:
+    runs = make_set(percent, seeds=range(2), cells=CELLS)
+    caption = comparison_table(runs, changed(runs, **change), LAST, "c").caption
+    said = differing.replace("both", "trainer.accelerator, trainer.precision")
+    start = f"The sets differ in {said}. Test" if said else "Test"
+    assert caption.startswith(f"{start} accuracy in %")
+
+
+def test_another_rule_for_c_is_said(make_set: Callable[..., RunSet]) -> None:
+    runs = make_set(percent, seeds=range(2), cells=[("soft_hard", 10.0), ("soft_hard", 15.0)])
+    other = changed(runs, soft_weight={"_target_": "losses.constant_weight", "value": 1.0})
+    caption = comparison_table(runs, other, LAST, "c").caption
+    assert caption.startswith("The sets differ in soft_weight. ")
+
+
+def test_a_tiny_p_is_not_nought(make_set: Callable[..., RunSet]) -> None:
+    def better(loss: str, temperature: float | None, seed: int) -> float:
+        return percent(loss, temperature, seed) + 1 + seed / 1000
+
+    first, second = (make_set(one, seeds=range(5), cells=CELLS) for one in (percent, better))
+    rows = comparison_table(first, second, LAST, "c").rows
+    assert [row[4:] for row in rows] == [["<0.001", "1.000", "5"]] * 2
