@@ -176,7 +176,11 @@ def predict(
 
     predictions = deployed.predict(model, images, threads=threads)
     write = deployed.as_json if as_json else deployed.as_table
-    typer.echo(write(predictions))
+    typer.echo(write(predictions.known))
+    if predictions.unread:
+        for line in predictions.unread:
+            typer.echo(f"bitstill: {line}; passed over", err=True)
+        raise typer.Exit(1)
 
 
 _Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]

@@ -97,7 +97,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_predict(model: Path, folder: Path) -> None:
-    found = predict(model, [folder, folder / "b.png"])
+    found, unread = predict(model, [folder, folder / "b.png"])
+    assert unread == []
     assert [Path(one.image).name for one in found] == ["b.png", "a.jpg", "b.png"]
     logits = bitstill.load(model).logits(random_images(4)[2:3])[0].astype(float)
     assert found[0].label == logits.argmax()
@@ -118,6 +119,19 @@ def test_what_is_no_image(model: Path, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no image files: give a folder with some"):
         predict(model, [tmp_path / "empty"])
+
+
+def test_one_damaged_file_of_a_folder_is_passed_over(model: Path, folder: Path) -> None:
+    (folder / "a.png").write_bytes((folder / "b.png").read_bytes()[:50])
+    found, unread = predict(model, [folder], threads=2)
+    assert [Path(one.image).name for one in found] == ["b.png", "a.jpg"]
+    [line] = unread
+    assert line.startswith(f"{folder / 'a.png'} is no image (")
+    done = command("predict", model, folder, "--json")
+    assert (done.returncode, len(json.loads(done.stdout))) == (1, 2)
+    assert done.stderr == f"bitstill: {line}; passed over\n"
+    with pytest.raises(UserError, match=r"a\.png is no image"):
+        predict(model, [folder, folder / "a.png"])
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:

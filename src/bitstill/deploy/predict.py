@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,42 +37,75 @@ class Prediction:
     confidence: float
 
 
-def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> list[Prediction]:
+class Predictions(NamedTuple):
+    """What images show.
+
+    Attributes:
+        known: in the order of the files.
+        unread: a line for each file of a folder that is no sound image.
+    """
+
+    known: list[Prediction]
+    unread: list[str]
+
+
+def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predictions:
     """Classify image files, and those in folders and their subfolders.
+
+    One damaged file among thousands in a folder is passed over; one that is named is an error.
 
     Args:
         model: a packed file.
-        images: files of any format and size that Pillow reads, and folders.
+        images: files of the :data:`bitstill.data.images.FORMATS`, of any size, and folders.
         threads: for many images.
 
     Raises:
-        UserError: the model is none, or something is no image.
+        UserError: the model is none, a file that is named is no image, or none in the folders is.
     """
     engine, files = load(model, threads=threads), list(_files(images))
-    parts = [files[start : start + _BATCH] for start in range(0, len(files), _BATCH)]
+    found = Predictions([], [])
     with ThreadPoolExecutor(threads) as pool:  # decoding a photo takes longer than classifying it
-        decoded = (np.stack(list(pool.map(_decoded, part))) for part in parts)
-        return [
-            prediction
-            for part, rows in zip(parts, decoded, strict=True)
-            for prediction in _classified(engine, part, rows)
-        ]
+        for start in range(0, len(files), _BATCH):
+            part = files[start : start + _BATCH]
+            read = list(zip(part, pool.map(_read, part), strict=True))
+            found.unread.extend(str(image) for _, image in read if isinstance(image, UserError))
+            sound = [(file.path, one) for file, one in read if not isinstance(one, UserError)]
+            if sound:
+                paths, rows = zip(*sound, strict=True)
+                found.known.extend(_classified(engine, paths, np.stack(rows)))
+    if not found.known:
+        raise UserError(found.unread[0])
+    return found
 
 
-def _files(images: Sequence[Path]) -> Iterator[Path]:
+class _File(NamedTuple):
+    path: Path
+    is_named: bool  # or else found in a folder
+
+
+def _read(file: _File) -> Image | UserError:
+    try:
+        return _decoded(file.path)
+    except UserError as error:
+        if file.is_named:
+            raise
+        return error
+
+
+def _files(images: Sequence[Path]) -> Iterator[_File]:
     from PIL.Image import registered_extensions
 
     known = {end for end, form in registered_extensions().items() if form in FORMATS}
     for path in images:
         if not path.is_dir():
-            yield path
+            yield _File(path, is_named=True)
             continue
         inside = sorted(
             one for one in path.rglob("*") if one.suffix.lower() in known and one.is_file()
         )
         if not inside:
             raise UserError(f"{path} holds no image files: give a folder with some, or a file")
-        yield from inside
+        yield from (_File(one, is_named=False) for one in inside)
 
 
 def _classified(engine: Engine, files: Sequence[Path], images: Image) -> Iterator[Prediction]:

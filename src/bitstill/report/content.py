@@ -31,7 +31,7 @@ from bitstill.report.sets import run_sets
 from bitstill.report.sizes import Sizes, model_sizes, sizes_table
 from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep
 from bitstill.report.table import Table
-from bitstill.report.tables import accuracy_tables, seeds_table
+from bitstill.report.tables import accuracy_tables, seeds_table, temperature_table
 
 # How a figure's name begins; the same in words; what it is drawn from beside the records.
 _DRAWN_FROM = (
@@ -103,6 +103,7 @@ class SetReport:
         tables = [
             claims_table(self.main_findings, view=self.view),
             tests_table(self.main_findings),
+            temperature_table(self.runs, self.view),
             *accuracy_tables(self.runs),
             sizes_table(self.sizes),
             noise_table(self.runs),

@@ -14,17 +14,8 @@ from bitstill.report.variants import variants_table
 
 _LATER = "open"  # the one place that is not the first sweep's
 NAMES = (
-    *(
-        "progress",
-        "verdicts",
-        "claims",
-        "tests",
-        "robustness",
-        "table1",
-        "table2",
-        "table3",
-        "table4",
-    ),
+    *("progress", "verdicts", "claims", "tests", "robustness"),
+    *("temperatures", "table1", "table2", "table3", "table4"),
     *("sizes", "noise", "noise-seeds", "seeds", "cost", "official", _LATER),
 )
 _PLACE = re.compile(r"(<!-- report: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)

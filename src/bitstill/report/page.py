@@ -18,7 +18,7 @@ _ABSENT = ("missing", "failed", "interrupted", "unfinished", "not measured", "to
 # A section: its id, title, and the names of its tables and figures, as they begin.
 _SECTIONS = (
     ("claims", "Published claims", ("claims", "tests", "robustness"), ("claims",)),
-    ("tables", "Tables 1 to 4", ("table", "sizes"), ("accuracy", "size")),
+    ("tables", "Tables 1 to 4", ("temperatures", "table", "sizes"), ("accuracy", "size")),
     ("noise", "Learning curves and epoch noise", ("noise",), ("curves",)),
     ("distillation", "Distillation", (), ("flow", "soft-target", "gradients", "calibration")),
     ("quantization", "Quantization", (), ("weight",)),
