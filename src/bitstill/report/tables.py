@@ -61,9 +61,7 @@ def temperature_table(runs: RunSet, view: View) -> Table:
         f"Test accuracy in %: {SELECTIONS[view.selection]}, {STATISTICS[view.statistics]} batch "
         "norm statistics; mean over seeds ± 95 % t interval."
     )
-    return Table(
-        "temperatures", "Temperature and loss at a glance", caption, ("T", *losses), rows
-    )
+    return Table("temperatures", "Temperature and loss at a glance", caption, ("T", *losses), rows)
 
 
 def _by_t(runs: RunSet, loss: str) -> list[list[str]]:
