@@ -1,13 +1,10 @@
 """A student's integers in their packed form."""
 
+from collections.abc import Sequence
+
 from bitstill.engine.packed import PackedLayer, PackedModel
 from bitstill.engine.planes import pack_codes
 from bitstill.integer import IntegerNetwork
-
-
-def class_names(count: int) -> tuple[str, ...]:
-    """Return the classes' names: their numbers, which for digits are what they show."""
-    return tuple(str(label) for label in range(count))
 
 
 def describe_selection(select: str, epoch: int | None, statistics: str) -> str:
@@ -18,11 +15,20 @@ def describe_selection(select: str, epoch: int | None, statistics: str) -> str:
 def pack(
     network: IntegerNetwork,
     *,
+    classes: Sequence[str] = (),
     identity: str = "",
     test_accuracy: float | None = None,
     selection: str = "",
 ) -> PackedModel:
-    """Return the packed form of an integer network, with what is known of its run."""
+    """Return the packed form of an integer network, with what is known of its run.
+
+    Args:
+        network: of a student.
+        classes: their names; without, their numbers.
+        identity: of the run.
+        test_accuracy: of these weights and statistics.
+        selection: see :func:`describe_selection`.
+    """
     layers = tuple(
         PackedLayer(
             pack_codes(layer.codes.cpu().numpy(), bits=network.weight_bits),
@@ -35,7 +41,7 @@ def pack(
         weight=network.weight.cpu().numpy(),
         bias=network.bias.cpu().numpy(),
         activation_bits=network.activation_bits,
-        classes=class_names(len(network.bias)),
+        classes=tuple(classes) or tuple(map(str, range(len(network.bias)))),
         identity=identity,
         test_accuracy=test_accuracy,
         selection=selection,

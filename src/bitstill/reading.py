@@ -51,6 +51,8 @@ def fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, str) and value in parts
     if origin is dict:
         return isinstance(value, dict) and all(fits(one, parts[1]) for one in value.values())
+    if origin is list:
+        return isinstance(value, list) and all(fits(one, parts[0]) for one in value)
     if annotation is float:
         return type(value) in (int, float) and abs(value) < math.inf
     return annotation is Any or type(value) is (type(None) if annotation is None else annotation)

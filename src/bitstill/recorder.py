@@ -203,6 +203,7 @@ class Recorder(pl.Callback):
         )
         model = pack(
             integers,
+            classes=self._data.names,
             identity=self.record.identity,
             test_accuracy=self._rows[-1][under("test/accuracy", kind)],
             selection=describe_selection("last", len(self._rows), kind),

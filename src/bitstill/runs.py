@@ -150,6 +150,7 @@ class RunRecord:
         data_identity: checksum of images, labels and splits.
         teacher_identity: of the teacher that was read, or None.
         images: how many there are in each split.
+        classes: their names, by label; none in older records.
         seconds: spent in training and evaluation, over all sittings.
         images_per_second: training images through the student or teacher in a second of that.
         selections: see above.
@@ -173,6 +174,7 @@ class RunRecord:
     data_identity: str
     teacher_identity: str | None
     images: dict[str, int] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     images_per_second: float = 0.0
     selections: dict[str, dict[str, Row | None]] = field(default_factory=dict)

@@ -304,6 +304,7 @@ def _new_record(config: TrainConfig, data: ImageData) -> RunRecord:
         config=portable_config(config),
         data_identity=data.identity,
         teacher_identity=teacher,
+        classes=list(data.names),
         images={"train": len(data.train), "val": len(data.val), "test": len(data.test)},
         versions={"python": platform.python_version()}
         | {name: version(name) for name in _COMPUTING_PACKAGES},

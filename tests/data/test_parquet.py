@@ -1,3 +1,5 @@
+import io
+import json
 import os
 import shutil
 import sys
@@ -13,6 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from bitstill.data import Parquet
 from bitstill.errors import UserError
@@ -155,6 +158,40 @@ def test_no_rows(
     write_parquet(parquet_folder / "test-00000-of-00001.parquet", [], [])
     with pytest.raises(UserError, match=r"test-00000-of-00001.parquet has no rows: a test split"):
         source(parquet_folder).identity()
+
+
+def noted(names: list[str] | None, labels: list[int]) -> pa.Table:
+    """A table with what the hub notes of its label column."""
+    stream = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(stream, "PNG")
+    table = pa.table({"image": [{"bytes": stream.getvalue()}] * len(labels), "label": labels})
+    features = {"label": {"names": names, "_type": "ClassLabel"}}
+    note = json.dumps({"info": {"features": features if names is not None else {}}})
+    return table.replace_schema_metadata({"huggingface": note})
+
+
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [
+        (["cat", "dog", "owl"], ("cat", "dog", "owl")),
+        (["cat", "dog", "owl", "elk"], ("cat", "dog", "owl")),
+        (["cat", "dog"], ("0", "1", "2")),
+        (["cat", "cat", "owl"], ("0", "1", "2")),
+        (["cat", "d\nog", "owl"], ("0", "1", "2")),
+        (None, ("0", "1", "2")),
+    ],
+)
+def test_classes_have_the_names_that_the_hub_notes(
+    source: Callable[..., Parquet],
+    parquet_folder: Path,
+    names: list[str] | None,
+    known: tuple[str, ...],
+) -> None:
+    for split in ("train", "test"):
+        file = parquet_folder / f"{split}-00000-of-00001.parquet"
+        pq.write_table(noted(names, [0, 2, 1, 2]), file)
+    data = source(parquet_folder, val_fraction=0.0).load()
+    assert (data.names, data.classes) == (known, 3)
 
 
 def test_a_shard_that_is_there_twice(source: Callable[..., Parquet], parquet_folder: Path) -> None:

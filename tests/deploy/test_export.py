@@ -55,6 +55,18 @@ def test_bits_that_do_not_fit(
     assert "\n" not in str(caught.value)
 
 
+def test_classes_have_their_names(student_run: Path, folder: Path) -> None:
+    names = [f"kind {label}" for label in range(10)]
+    plain = json.loads((student_run / "run.json").read_text())
+    for known, expected in ((names, names), (names[:3], list("0123456789"))):
+        (student_run / "run.json").write_text(json.dumps(plain | {"classes": known}))
+        model = export(student_run, "packed", Choice())
+        assert list(bitstill.load(model).model.classes) == expected
+    (student_run / "run.json").write_text(json.dumps(plain | {"classes": names}))
+    [one], _ = predict(export(student_run, "packed", Choice()), [folder / "b.png"])
+    assert one.name == f"kind {one.label}"
+
+
 def test_what_a_run_left_is_not_written_over(student_run: Path) -> None:
     """The report reads it, and holds it against the record."""
     kept = student_run / "student.bitstill"

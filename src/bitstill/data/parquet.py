@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ class Parquet(ImageSource):
 
     Images are found in the struct column that has a field `bytes`, labels in the column `label`,
     `fine_label` or the only integer one. Images of any size and mode become 32x32 RGB (see
-    `decode_image`). There are as many classes as the largest label in either split says.
+    `decode_image`). There are as many classes as the largest label in either split says; their
+    names are those that the hub notes beside the columns.
 
     Attributes:
         path: the folder of the files, or the one above with a `data` in it; may begin with `~`.
@@ -59,7 +61,22 @@ class Parquet(ImageSource):
                 f"data.path={self.path} has training images of one class only, "
                 f"{train.labels[0]}: at least two are needed to tell apart"
             )
-        return Decoded(train=train, test=test, classes=classes)
+        return Decoded(train, test, classes, _class_names(files[0], classes))
+
+
+def _class_names(file: Path, classes: int) -> list[str] | None:
+    """The names that the hub notes for the labels; None without, or where they do not fit."""
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(file)
+    _, label = _columns(file, schema)
+    try:
+        noted = json.loads((schema.metadata or {})[b"huggingface"])
+        names = [str(name) for name in noted["info"]["features"][label]["names"]][:classes]
+    except (KeyError, TypeError, ValueError):
+        return None
+    fit = len(set(names)) == classes and all(name.isprintable() and name for name in names)
+    return names if fit else None
 
 
 def _shards(folder: Path, split: str) -> list[Path]:

@@ -23,8 +23,8 @@ from bitstill.data.splits import (
 )
 from bitstill.errors import UserError
 
-CACHE_FORMAT = 2
-"""Raised whenever a decoder or the split makes other arrays from the same files."""
+CACHE_FORMAT = 3
+"""Raised whenever a decoder or the split makes something else of the same files."""
 
 
 class Part(NamedTuple):
@@ -35,11 +35,19 @@ class Part(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Everything that a source holds, before a validation split is taken from `train`."""
+    """Everything that a source holds, before a validation split is taken from `train`.
+
+    Attributes:
+        train: the training images.
+        test: the test images.
+        classes: how many there are.
+        names: of the classes; None where they have none but their numbers.
+    """
 
     train: Part
     test: Part
     classes: int
+    names: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +101,7 @@ class ImageSource(ABC):
             train=_tensors(training, "train"),
             val=_tensors(training, "val"),
             test=_tensors(content.arrays, "test"),
-            classes=content.facts["classes"],
+            names=tuple(content.facts["names"]),
             identity=identity,
         )
 
@@ -161,7 +169,7 @@ def _as_entry(decoded: Decoded) -> Entry:
     }
     facts = {
         "checksum": _checksum(arrays),
-        "classes": decoded.classes,
+        "names": list(decoded.names or map(str, range(decoded.classes))),
         "train": len(decoded.train.labels),
         "test": len(decoded.test.labels),
     }

@@ -39,7 +39,7 @@ class ImageData:
         train: what is left of the source's training images.
         val: the part taken from them; length 0 with `val_fraction=0`.
         test: the source's test images, all of them.
-        classes: the number of classes; labels are 0..classes-1.
+        names: of the classes, by label: their numbers where they have no others.
         identity: SHA-256 (hex) of everything that decides which images are trained on, and of the
             split's seed even where there is no split.
     """
@@ -47,8 +47,13 @@ class ImageData:
     train: Split
     val: Split
     test: Split
-    classes: int
+    names: tuple[str, ...]
     identity: str
+
+    @property
+    def classes(self) -> int:
+        """The number of classes; labels are 0..classes-1."""
+        return len(self.names)
 
 
 def check_split(*, val_fraction: float, split_seed: int) -> None:

@@ -8,7 +8,7 @@ from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.integer import integer_network
 from bitstill.models import Student
-from bitstill.packing import class_names, describe_selection, pack
+from bitstill.packing import describe_selection, pack
 
 SUFFIXES = {"packed": ".bitstill", "onnx": ".onnx", "qonnx": ".qonnx.onnx"}
 
@@ -67,6 +67,7 @@ def _content(run: FinishedRun, form: str, choice: Choice) -> bytes:
         return to_bytes(
             pack(
                 network,
+                classes=run.classes,
                 identity=run.record.identity,
                 test_accuracy=run.test_accuracy,
                 selection=_selection(run, choice),
@@ -84,7 +85,7 @@ def _content(run: FinishedRun, form: str, choice: Choice) -> bytes:
 def _metadata(run: FinishedRun, choice: Choice) -> dict[str, str]:
     accuracy = "" if run.test_accuracy is None else repr(run.test_accuracy)
     return {
-        "classes": "\n".join(class_names(len(run.network.classifier.bias))),
+        "classes": "\n".join(run.classes),
         "preprocessing": PREPROCESSING,
         "identity": run.record.identity,
         "test_accuracy": accuracy,

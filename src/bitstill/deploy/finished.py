@@ -59,6 +59,13 @@ class FinishedRun:
     epoch: int | None
     test_accuracy: float | None
 
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes: their numbers where the record has no others."""
+        count = len(self.network.classifier.bias)
+        known = self.record.classes
+        return known if len(known) == count else [str(label) for label in range(count)]
+
 
 def load_run(directory: Path, choice: Choice) -> FinishedRun:
     """Load a run, or a sweep's best.
