@@ -353,6 +353,24 @@ def test_who_only_works_beside_a_deadly_run_does_not_fail(
     assert launch.launched == [everything, everything, ["seed=0"], *rest]
 
 
+def test_a_run_whose_process_dies_behind_it_is_done(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    class Late(Workers):
+        def do(self, cell: Cell) -> None:
+            if cell.config.seed == 0 and len(self.launched) < 3:
+                write(cell, "running", seconds=float(len(self.launched)))
+                raise BrokenProcessPool("a worker is gone")
+            write(cell)
+            if self.launched[-1] == ["seed=0"]:
+                raise BrokenProcessPool("gone behind its run")
+
+    launch = Late(cells, write)
+    conductor.conduct(cells, tmp_path, launch)
+    assert launch.launched == [["seed=0", "seed=1"]] * 2 + [["seed=0"], ["seed=1"]]
+    assert [look(cell.expected).status for cell in cells] == ["done", "done"]
+
+
 def test_a_run_alone_that_dies_before_it_begins_is_not_tried_for_ever(
     cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:

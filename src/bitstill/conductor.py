@@ -134,17 +134,19 @@ def _count_deaths(
     deaths: Counter[str], batch: Sequence[Cell], latest: dict[tuple[str, ...], CellState]
 ) -> None:
     """Count a death for each run that it may have come from, and give up those with too many."""
-    killed = False
+    known = False
     for cell in batch:
         state, earlier = look(cell.expected), latest[cell.overrides]
         latest[cell.overrides] = state
-        if len(batch) > 1 and (state.status != "interrupted" or state == earlier):
-            continue  # it was not at work
-        killed, one = True, cell.expected.identity
-        deaths[one] = 1 if state.epoch > earlier.epoch else deaths[one] + 1
-        if deaths[one] >= _DEATHS_ALLOWED:
-            mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
-    if not killed:  # a process has died before it began a run; nobody knows which
+        ended = state.status in ("done", "failed")
+        if ended and state != earlier:
+            known = True  # a process has died behind it
+        elif len(batch) == 1 or (state.status == "interrupted" and state != earlier):
+            known, one = True, cell.expected.identity
+            deaths[one] = 1 if state.epoch > earlier.epoch else deaths[one] + 1
+            if deaths[one] >= _DEATHS_ALLOWED and not ended:
+                mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
+    if not known:  # a process has died before it began a run; nobody knows which
         deaths[_NOBODY] += 1
 
 
