@@ -63,7 +63,11 @@ def _spec(*, bounded: bool, limit: float) -> Spec:
         "height": {"step": 26},
         "encoding": {"y": channel("claim", "nominal", sort=None, title=None, axis=axis)},
         "layer": [
-            {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": {"x": {"datum": 0}}},
+            {
+                "data": {"values": [{}]},  # one line, and not one in each claim's row
+                "mark": {"type": "rule", "strokeDash": [4, 4]},
+                "encoding": {"x": {"datum": 0}, "y": None},
+            },
             *([intervals] if bounded else []),
             {
                 "mark": {"type": "point", "filled": True, "size": 90},

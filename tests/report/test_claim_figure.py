@@ -1,0 +1,28 @@
+"""The claims at a glance."""
+
+import re
+
+import pytest
+
+from bitstill.report.figures.claims import claim_figures
+from bitstill.report.figures.figure import to_svg
+from bitstill.report.findings import Finding, Question
+from bitstill.statistics import Interval
+
+
+def finding(low: float, high: float) -> Finding:
+    name = f"from {low} to {high}"
+    return Finding(Question("a", name, "t", published=0.5), Interval((low + high) / 2, low, high))
+
+
+def test_zero_is_a_dashed_line_over_all_claims() -> None:
+    [figure] = claim_figures([finding(-1, 2), finding(0, 1)])
+    [length] = re.findall(r'<line [^>]*y2="(-?\d+)"[^>]*stroke-dasharray', to_svg(figure))
+    assert abs(int(length)) == 52  # two claims of 26
+
+
+def test_a_wide_interval_runs_out_of_the_picture() -> None:
+    [figure] = claim_figures([*[finding(-1, 1.5)] * 4, finding(-450, 390)])
+    assert figure.spec is not None
+    [low, high] = figure.spec["layer"][2]["encoding"]["x"]["scale"]["domain"]
+    assert -low == high == pytest.approx(1.05 * 30), "its effect, -30, is still there"
