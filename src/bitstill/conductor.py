@@ -15,7 +15,6 @@ from bitstill.console import print_tables, progress
 from bitstill.errors import SweepFailedError, UserError
 from bitstill.patience import patience
 from bitstill.report.sweeps import Run
-from bitstill.runs import is_worked_on
 from bitstill.schema import TrainConfig
 from bitstill.status import CellState, look, mark_failed, stop_sign, write_manifest
 from bitstill.sweep import Cell
@@ -61,7 +60,11 @@ def conduct(
         return returns
     if left:
         in_workers = launcher == "JoblibLauncher"  # in processes below this one
-        waiting = patience(lambda: any(map(_is_at_work, left))) if in_workers else nullcontext()
+        waiting = (
+            patience(lambda: any(cell.expected.is_at_work for cell in left))
+            if in_workers
+            else nullcontext()
+        )
         with progress([cell.expected for cell in left], console), waiting:
             came_back = _launch_all(left, launch)
         returns = [returned for _, returned in came_back]
@@ -79,11 +82,6 @@ def _raised(came_back: Sequence[tuple[Cell, Any]]) -> dict[str, Exception]:
     """Return what jobs have raised, by the identity of their run."""
     values = ((cell, getattr(returned, "_return_value", None)) for cell, returned in came_back)
     return {cell.expected.identity: one for cell, one in values if isinstance(one, Exception)}
-
-
-def _is_at_work(cell: Cell) -> bool:
-    stored = cell.expected.stored
-    return is_worked_on(cell.expected.paths) or (stored is not None and is_worked_on(stored))
 
 
 def _summarize(config: TrainConfig, folder: Path) -> None:

@@ -44,6 +44,16 @@ class Expected:
     paths: RunPaths
     stored: RunPaths | None = None
 
+    @property
+    def places(self) -> list[RunPaths]:
+        """Where it may be worked on, its own folder first."""
+        return [self.paths, self.stored] if self.stored is not None else [self.paths]
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a process holds it, wherever."""
+        return any(is_worked_on(paths) for paths in self.places)
+
 
 @dataclass(frozen=True)
 class CellState:
@@ -100,14 +110,13 @@ def stop_sign(folder: Path) -> Path:
 
 def look(expected: Expected) -> CellState:
     """Read what is known of a run now: of a teacher, too, where it is trained for all."""
-    places = [paths for paths in (expected.paths, expected.stored) if paths is not None]
-    own, *stored = (_record_of(expected, paths) for paths in places)
+    own, *stored = (_record_of(expected, paths) for paths in expected.places)
     known = [record for record in (own, *stored) if record is not None]
     if own is not None and own.status == "done":
         return CellState(expected, "done", own)
     # What has got furthest, such as a teacher in its store that is not yet copied from there.
     record = max(known, key=lambda one: (one.status == "done", one.epoch), default=None)
-    if any(is_worked_on(paths) for paths in places):
+    if expected.is_at_work:
         return CellState(expected, "running", record)
     if record is None:
         return CellState(expected, "missing", None)

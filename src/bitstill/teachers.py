@@ -36,9 +36,9 @@ class TeacherStore:
             UserError: the file is missing, or is not what training wrote.
         """
         paths = self.paths(identity)
-        if paths.teacher_logits.exists() and not paths.weights.exists():
-            return
         if not paths.weights.exists():
+            if paths.teacher_logits.exists():
+                return
             raise UserError(
                 f"{paths.weights} is missing: remove its folder, and the teacher is trained again"
             )

@@ -216,8 +216,8 @@ static void classify(const Model *model, const uint32_t *bits, int classes, floa
   }
 }
 
-/* Raised with every change of the interface or of the memory layout, here and in kernel.py. */
-#ifndef BITSTILL_VERSION /* compiler.py gives one: a number for all of the sources */
+/* A number for all of the sources, from compiler.py: kernel.py takes no library of others. */
+#ifndef BITSTILL_VERSION
 #define BITSTILL_VERSION 0
 #endif
 int bitstill_version(void) { return BITSTILL_VERSION; }
