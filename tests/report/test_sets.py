@@ -59,7 +59,7 @@ def record(
             **config,
         },
         data_identity="d",
-        teacher_identity=None,
+        teacher_identity="t" if loss in ("soft", "soft_hard") and not teacher else None,
         selections=selections,
         sizes={"checkpoint": 3_526_410, "weights_float32": 1_173_672},
     )

@@ -11,7 +11,7 @@ from bitstill.report import published
 from bitstill.report.claims import primary_view
 from bitstill.report.content import SetReport
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import PUBLISHED_VIEW, TEACHER, Run, View, read_sweep
+from bitstill.report.sweeps import PUBLISHED_VIEW, Run, View, read_sweep
 from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables
 
@@ -78,14 +78,14 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
     runs = read_sweep(folder)
     sets = run_sets(runs, folder=folder)
     entity, name = _split(project, project) if project else _logged_to(runs)
-    losses = dict.fromkeys(run.record.loss for run in runs if run.record.model != TEACHER)
+    losses = dict.fromkeys(run.record.loss for run in runs if not run.record.is_teacher)
     tables = [table for one in sets for table in (SetReport(one).tables[0], *accuracy_tables(one))]
     return Source(
         entity=entity,
         project=name,
         group=str(runs[0].record.config["name"]),
         losses=[loss for loss in ("hard", *published.DISTILLED) if loss in losses],
-        has_teacher=any(run.record.model == TEACHER for run in runs),
+        has_teacher=any(run.record.is_teacher for run in runs),
         view=primary_view(sets[0]),
         tables=tables,
     )

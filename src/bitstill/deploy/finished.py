@@ -168,7 +168,7 @@ def _network(record: RunRecord, classes: int) -> Network:
         "batch_norm_momentum": config["batch_norm"]["momentum"],
         "batch_norm_epsilon": config["batch_norm"]["epsilon"],
     }
-    if record.model == "teacher":
+    if record.is_teacher:
         return Teacher(**settings)
     quantizer = {key: value for key, value in config["quantizer"].items() if key[0] != "_"}
     return Student(quantizer=Quantizer(**quantizer), **settings)

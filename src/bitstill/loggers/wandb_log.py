@@ -44,7 +44,7 @@ class WandbLog:
             run_id=run_id(record),
             name=name,
             group=str(record.config["name"]),
-            job_type="teacher" if record.model == "teacher" else record.loss,
+            job_type="teacher" if record.is_teacher else record.loss,
             config={**science(record), **provenance(record)},
         )
         # A step is an epoch, so the server knows the next one of a run that it has seen.

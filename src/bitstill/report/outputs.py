@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bitstill import load
 from bitstill.errors import UserError
 from bitstill.reading import reading
-from bitstill.report.sweeps import TEACHER, Run
+from bitstill.report.sweeps import Run
 from bitstill.runs import RunPaths
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def teacher_logits(run: Run) -> NDArray[np.float32] | None:
     """Return a run's teacher's logits over the training images, (N, classes), if it left them."""
     from safetensors.numpy import load_file
 
-    taught = run.record.model != TEACHER
+    taught = not run.record.is_teacher
     identity = run.record.teacher_identity if taught else run.record.identity
     if identity is None:
         return None

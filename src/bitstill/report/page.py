@@ -9,7 +9,7 @@ from typing import Any
 from bitstill.report.claim_tables import count_verdicts
 from bitstill.report.content import Report, SetReport
 from bitstill.report.figures.figure import Figure, theme, with_data
-from bitstill.report.sweeps import TEACHER, Run
+from bitstill.report.sweeps import Run
 from bitstill.report.table import Table
 from bitstill.report.tables import CAPTION
 
@@ -127,7 +127,7 @@ def _claims_text(one: SetReport) -> str:
 def _facts(one: SetReport) -> list[tuple[str, str]]:
     runs = one.runs.runs
     # A teacher comes first, and its schedule may be another than its students'.
-    first = next((run for run in runs if run.record.model != TEACHER), runs[0]).record
+    first = next((run for run in runs if not run.record.is_teacher), runs[0]).record
     seconds = sum(run.record.seconds for run in runs)
     schedule = first.config["schedule"]
     return [

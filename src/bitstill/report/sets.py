@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bitstill.report.settings import arithmetic, rules, settings
-from bitstill.report.sweeps import TEACHER, Run, RunSet
+from bitstill.report.sweeps import Run, RunSet
 from bitstill.runs import RunRecord
 
 _Group = tuple[dict[str, str], list[Run]]  # what runs share, and the runs
@@ -22,7 +22,7 @@ def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]
     """
     runs = list(runs)
     groups: list[_Group] = []
-    for shared, like in _alike(run for run in runs if run.record.model != TEACHER):
+    for shared, like in _alike(run for run in runs if not run.record.is_teacher):
         for taught, pupils in _by_rule(like, "teacher.seed"):
             for weighted, members in _by_rule(pupils, "soft_weight"):
                 teachers = [run for run in runs if _teaches(run.record, members[0].record)]
@@ -94,7 +94,7 @@ def _names(name: str, sets: Sequence[Mapping[str, str]]) -> list[str]:
 def _teaches(teacher: RunRecord, student: RunRecord) -> bool:
     """Whether a run is a teacher that a student's configuration could name, seeds aside."""
     return (
-        teacher.model == TEACHER
+        teacher.is_teacher
         and teacher.data_identity == student.data_identity
         and teacher.config["schedule"] == student.config["teacher"]["schedule"]
         and arithmetic(teacher) == arithmetic(student)

@@ -7,7 +7,6 @@ from typing import Any
 from bitstill.report.published import TWO_TERMS
 from bitstill.runs import RunRecord
 
-_TAUGHT = ("soft", "soft_hard")  # the losses that read a teacher
 # What may differ between the students of one set; a sweep's name says nothing of its runs.
 _INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name", "teacher", "trainer")
 
@@ -47,7 +46,7 @@ def rules(record: RunRecord) -> dict[str, list[str]]:
     seed's own, or one for all seeds. A loss without c, or without a teacher, knows no such rule.
     """
     found: dict[str, list[str]] = {}
-    if record.temperature is not None and record.loss in _TAUGHT:
+    if record.teacher_identity is not None:
         theirs: int = record.config["teacher"]["seed"]
         offset = theirs - record.seed
         found["teacher.seed"] = (

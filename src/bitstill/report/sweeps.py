@@ -149,7 +149,7 @@ class RunSet:
 
         def place(record: RunRecord) -> tuple[bool, int, float]:
             order = LOSSES.index(record.loss) if record.loss in LOSSES else len(LOSSES)
-            return record.model != TEACHER, order, record.temperature or 0.0
+            return not record.is_teacher, order, record.temperature or 0.0
 
         records = sorted((run.record for run in self.runs), key=place)
         return list(dict.fromkeys(record.cell for record in records))

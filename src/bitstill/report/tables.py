@@ -47,7 +47,7 @@ def accuracy_tables(runs: RunSet) -> list[Table]:
 
 def temperature_table(runs: RunSet, view: View) -> Table:
     """Return mean test accuracy: a row a temperature, a column a loss."""
-    records = [run.record for run in runs.runs if run.record.model != TEACHER]
+    records = [run.record for run in runs.runs if not run.record.is_teacher]
     losses = list(dict.fromkeys(cell.split(" ")[0] for cell in runs.cells if cell != TEACHER))
     temperatures = sorted({one.temperature for one in records if one.temperature is not None})
     cells = {one.cell for one in records}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from bitstill.report.claims import primary_view
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings
-from bitstill.report.sweeps import LOSSES, TEACHER, Run, RunSet, cell_name
+from bitstill.report.sweeps import LOSSES, Run, RunSet, cell_name
 from bitstill.report.table import NOT_APPLICABLE, Table, plus_minus
 from bitstill.runs import RunRecord
 from bitstill.statistics import paired_difference
@@ -44,7 +44,7 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
 
 def _students(sets: Sequence[RunSet]) -> Iterator[Run]:
     """Return finished students, each once: those without a factor c are in several sets."""
-    runs = [run for one in sets for run in one.runs if run.done and run.record.model != TEACHER]
+    runs = [run for one in sets for run in one.runs if run.done and not run.record.is_teacher]
     yield from {run.record.identity: run for run in runs}.values()
 
 

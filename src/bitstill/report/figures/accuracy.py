@@ -58,7 +58,7 @@ def _rows(runs: RunSet, view: View) -> list[Row]:
 
 
 def _published(view: View, runs: RunSet) -> list[Row]:
-    losses = {run.record.loss for run in runs.runs if run.record.model != TEACHER}
+    losses = {run.record.loss for run in runs.runs if not run.record.is_teacher}
     known = [
         (loss, temperature, accuracy)
         for loss, accuracies in published.DISTILLED.items()

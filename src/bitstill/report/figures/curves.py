@@ -49,7 +49,7 @@ def _rows(runs: RunSet, loss: str) -> list[Row]:
     members = [
         run
         for run in runs.runs
-        if (loss == TEACHER) == (run.record.model == TEACHER) and loss in (TEACHER, run.record.loss)
+        if (loss == TEACHER) == (run.record.is_teacher) and loss in (TEACHER, run.record.loss)
     ]
     return [
         {

@@ -8,7 +8,7 @@ import numpy as np
 from bitstill.report.figures.figure import Figure, Row, Spec, channel, temperature_axis, where
 from bitstill.report.outputs import Images, softmax, teacher_logits
 from bitstill.report.published import TEMPERATURES
-from bitstill.report.sweeps import TEACHER, Run, RunSet
+from bitstill.report.sweeps import Run, RunSet
 
 _SHOWN = (1.0, *TEMPERATURES)
 _IMAGES = 4096
@@ -51,7 +51,7 @@ def soft_target_figures(runs: RunSet, images: Images | None) -> list[Figure]:
 
 
 def _teacher(runs: RunSet) -> tuple[Run, np.ndarray] | None:
-    teachers = [run for run in runs.runs if run.done and run.record.model == TEACHER]
+    teachers = [run for run in runs.runs if run.done and run.record.is_teacher]
     students = [run for run in runs.runs if run.done and run.record.teacher_identity]
     for run in sorted(teachers + students, key=lambda run: run.record.seed):
         stored = teacher_logits(run)
