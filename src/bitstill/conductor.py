@@ -1,30 +1,23 @@
-"""Conducts a sweep: plan, launch, survive what dies, and say what came of it."""
+"""Conducts a sweep: launch what is left, with progress, and say what came of it."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
 from rich.console import Console
 
 from bitstill.console import print_tables, progress
 from bitstill.errors import SweepFailedError, UserError
+from bitstill.launching import Launch, launch_all
 from bitstill.patience import patience
 from bitstill.report.sweeps import Run
 from bitstill.schema import TrainConfig
-from bitstill.status import CellState, look, mark_failed, stop_sign, write_manifest
+from bitstill.status import CellState, look, stop_sign, write_manifest
 from bitstill.sweep import Cell
 
 log = logging.getLogger(__name__)
-
-Launch = Callable[[list[list[str]]], Sequence[Any]]
-
-_DEATHS_ALLOWED = 3  # of a run's process, before the run counts as failed
-_NOBODY = ""  # the identity that a death counts for, when no run was at work
 
 
 def conduct(
@@ -59,6 +52,8 @@ def conduct(
         console.print(line, markup=False, soft_wrap=True)  # to be copied
         return returns
     if left:
+        from scipy import special  # noqa: F401  # for the tables: runs may use up the memory
+
         in_workers = launcher == "JoblibLauncher"  # in processes below this one
         waiting = (
             patience(lambda: any(cell.expected.is_at_work for cell in left))
@@ -66,7 +61,7 @@ def conduct(
             else nullcontext()
         )
         with progress([cell.expected for cell in left], console), waiting:
-            came_back = _launch_all(left, launch)
+            came_back = launch_all(left, launch)
         returns = [returned for _, returned in came_back]
         unrecorded = _raised(came_back)
     states = [look(cell.expected) for cell in cells]
@@ -95,69 +90,6 @@ def _summarize(config: TrainConfig, folder: Path) -> None:
         log_summary(settings, folder, config.name)
     except Exception as error:  # noqa: BLE001  # the runs are done, whatever wandb says
         log.warning("the sweep's summary is not logged to wandb: %s", error)
-
-
-def _launch_all(left: Sequence[Cell], launch: Launch) -> list[tuple[Cell, Any]]:
-    """Launch, and again what is left when a worker process dies and takes the others with it.
-
-    Nobody knows which run it was that died. So a death counts for each that was at work and has not
-    got on since the death before, and whatever counts one too few to have failed is run alone.
-
-    Returns:
-        What was launched, and what came back of it.
-    """
-    from scipy import special  # noqa: F401  # the tables need it, and runs may use up the memory
-
-    deaths: Counter[str] = Counter()
-    before = {cell.overrides: look(cell.expected) for cell in left}
-    latest = dict(before)
-    came_back: list[tuple[Cell, Any]] = []
-    while left:
-        suspects = [one for one in left if deaths[one.expected.identity] == _DEATHS_ALLOWED - 1]
-        batch = suspects[:1] or left
-        try:
-            came_back += zip(batch, launch([list(one.overrides) for one in batch]), strict=False)
-            left = [cell for cell in left if cell not in batch]
-        except BrokenProcessPool as error:
-            _count_deaths(deaths, batch, latest)
-            left = [cell for cell in left if _is_left(look(cell.expected), before[cell.overrides])]
-            died = [one for one in left if deaths[one.expected.identity] >= _DEATHS_ALLOWED]
-            lost = left if deaths[_NOBODY] >= _DEATHS_ALLOWED else died
-            came_back += [(cell, _lost(error)) for cell in lost]
-            left = [cell for cell in left if cell not in lost]
-    return came_back
-
-
-def _count_deaths(
-    deaths: Counter[str], batch: Sequence[Cell], latest: dict[tuple[str, ...], CellState]
-) -> None:
-    """Count a death for each run that it may have come from, and give up those with too many."""
-    known = False
-    for cell in batch:
-        state, earlier = look(cell.expected), latest[cell.overrides]
-        latest[cell.overrides] = state
-        ended = state.status in ("done", "failed")
-        if ended and state != earlier:
-            known = True  # a process has died behind it
-        elif len(batch) == 1 or (state.status == "interrupted" and state != earlier):
-            known, one = True, cell.expected.identity
-            deaths[one] = 1 if state.epoch > earlier.epoch else deaths[one] + 1
-            if deaths[one] >= _DEATHS_ALLOWED and not ended:
-                mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
-    if not known:  # a process has died before it began a run; nobody knows which
-        deaths[_NOBODY] += 1
-
-
-def _lost(error: BrokenProcessPool) -> JobReturn:
-    """Return what a launcher would of a job whose process died before it began."""
-    lost = JobReturn()
-    lost.status, lost.return_value = JobStatus.FAILED, error
-    return lost
-
-
-def _is_left(now: CellState, before: CellState) -> bool:
-    """Whether a run has not come to an end, other than the one that it is run again for."""
-    return now.status not in ("done", "failed") or now == before
 
 
 def _raise_failures(

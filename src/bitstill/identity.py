@@ -11,6 +11,8 @@ from bitstill.schema import ModelConfig, TrainConfig
 TEACHER_VERSION = 4
 STUDENT_VERSION = 5
 
+TEACHER = "teacher"  # its cell
+
 
 def teacher_of(config: TrainConfig) -> TrainConfig:
     """Return the configuration of the run that trains a student's teacher."""
@@ -60,10 +62,25 @@ def identity(config: TrainConfig, data_identity: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def cell_name(loss: str, temperature: float | None) -> str:
+    """Return the name of a table's entry, which several seeds fill.
+
+    Args:
+        loss: the student's.
+        temperature: the student's; None for a teacher, which has neither.
+    """
+    return TEACHER if temperature is None else f"{loss} T={temperature:g}"
+
+
+def cell_of(config: TrainConfig) -> str:
+    """Return the name of the entry that a run fills."""
+    temperature = None if config.is_teacher else config.temperature.value
+    return cell_name(config.loss_name, temperature)
+
+
 def directory_name(config: TrainConfig, run_identity: str) -> str:
     """Return the name of a run's folder: what a person looks for, then the identity's beginning."""
-    student = f"{config.loss_name}-T{config.temperature.value:g}"
-    label = "teacher" if config.is_teacher else student
+    label = cell_of(config).replace(" T=", "-T")
     return f"{label}-seed{config.seed}-{run_identity[:10]}"
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bitstill.errors import UserError
 from bitstill.files import remove_halves, write_atomically
-from bitstill.identity import identity
+from bitstill.identity import cell_name, identity
 from bitstill.reading import fits, reading
 from bitstill.schema import TrainConfig
 
@@ -199,7 +199,7 @@ class RunRecord:
     @property
     def cell(self) -> str:
         """The entry of a table that this run fills, seeds aside."""
-        return "teacher" if self.temperature is None else f"{self.loss} T={self.temperature:g}"
+        return cell_name(self.loss, self.temperature)
 
 
 class DamagedRecordError(UserError):

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from bitstill.config import check, check_batches
 from bitstill.errors import UserError
-from bitstill.identity import directory_name, identity
+from bitstill.identity import cell_of, directory_name, identity
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
 from bitstill.status import CellState, Expected
@@ -135,12 +135,10 @@ def plan(
 
 
 def _expected(config: TrainConfig, run_identity: str) -> Expected:
-    label = "teacher" if config.is_teacher else config.loss_name
-    temperature = "" if config.is_teacher else f" T={config.temperature.value:g}"
     folder = Path(config.paths.output) / config.name
     stored = RunPaths(Path(config.paths.teachers) / run_identity)
     return Expected(
-        name=f"{label}{temperature} seed {config.seed}",
+        name=f"{cell_of(config)} seed {config.seed}",
         identity=run_identity,
         epochs=config.schedule.epochs,
         paths=RunPaths(folder / directory_name(config, run_identity)),

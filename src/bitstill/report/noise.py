@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from bitstill.curves import under
+from bitstill.identity import cell_name
 from bitstill.report import published
-from bitstill.report.sweeps import PUBLISHED_VIEW, Run, RunSet, cell_name
+from bitstill.report.sweeps import PUBLISHED_VIEW, Run, RunSet
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash
 
 LATE_SHARE = 0.25

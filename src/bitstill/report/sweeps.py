@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from bitstill.curves import read_curves
 from bitstill.errors import UserError
+from bitstill.identity import cell_name
 from bitstill.reading import reading
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings
 from bitstill.runs import Row, RunPaths, RunRecord, known_record, read_correctness
 
-TEACHER = "teacher"
 LOSSES = ("hard", "soft", "soft_hard", "gt_soft_hard")
 
 
@@ -50,11 +50,6 @@ SELECTIONS = {
 STATISTICS = {"running": "running", "precise": "exact"}
 VIEWS = tuple(View(kind, selection) for kind in STATISTICS for selection in SELECTIONS)
 PUBLISHED_VIEW = View("running", "best_test")
-
-
-def cell_name(loss: str, temperature: float) -> str:
-    """Return the name of a student's cell, as :attr:`RunRecord.cell` has it."""
-    return f"{loss} T={temperature:g}"
 
 
 HARD = cell_name("hard", HARD_TEMPERATURE)  # the student of Table 1

@@ -2,18 +2,9 @@
 
 from statistics import fmean
 
+from bitstill.identity import TEACHER, cell_name
 from bitstill.report import published
-from bitstill.report.sweeps import (
-    HARD,
-    PUBLISHED_VIEW,
-    SELECTIONS,
-    STATISTICS,
-    TEACHER,
-    VIEWS,
-    RunSet,
-    View,
-    cell_name,
-)
+from bitstill.report.sweeps import HARD, PUBLISHED_VIEW, SELECTIONS, STATISTICS, VIEWS, RunSet, View
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, plus_minus
 
 CAPTION = (

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from bitstill.identity import cell_name
 from bitstill.report.claims import primary_view
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings
-from bitstill.report.sweeps import LOSSES, Run, RunSet, cell_name
+from bitstill.report.sweeps import LOSSES, Run, RunSet
 from bitstill.report.table import NOT_APPLICABLE, Table, plus_minus
 from bitstill.runs import RunRecord
 from bitstill.statistics import paired_difference

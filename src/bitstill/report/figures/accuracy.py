@@ -2,6 +2,7 @@
 
 import math
 
+from bitstill.identity import TEACHER
 from bitstill.report import published
 from bitstill.report.figures.figure import (
     Figure,
@@ -12,7 +13,7 @@ from bitstill.report.figures.figure import (
     legend_filter,
     where,
 )
-from bitstill.report.sweeps import LOSSES, PUBLISHED_VIEW, TEACHER, VIEWS, RunSet, View
+from bitstill.report.sweeps import LOSSES, PUBLISHED_VIEW, VIEWS, RunSet, View
 from bitstill.statistics import mean_interval
 
 _SEEDS = " seeds"  # behind a loss: the place beside its mean, where its seeds stand

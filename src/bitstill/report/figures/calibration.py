@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from bitstill.identity import TEACHER, cell_name
 from bitstill.report.figures.figure import Figure, Row, Spec, channel, legend_filter
 from bitstill.report.outputs import Images, logits, softmax
 from bitstill.report.published import HARD_TEMPERATURE
-from bitstill.report.sweeps import LOSSES, TEACHER, Run, RunSet, cell_name
+from bitstill.report.sweeps import LOSSES, Run, RunSet
 
 _IMAGES = 1024
 _BINS = 10

@@ -2,6 +2,7 @@
 
 import math
 
+from bitstill.identity import TEACHER
 from bitstill.report.figures.figure import (
     Figure,
     Row,
@@ -10,7 +11,7 @@ from bitstill.report.figures.figure import (
     keyboard_filter,
     legend_filter,
 )
-from bitstill.report.sweeps import LOSSES, TEACHER, RunSet
+from bitstill.report.sweeps import LOSSES, RunSet
 
 _PANELS = {
     "loss": "training loss",

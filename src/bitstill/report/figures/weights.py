@@ -1,8 +1,9 @@
 """What quantization does to a student's real weights, step by step and layer by layer."""
 
+from bitstill.identity import TEACHER, cell_name
 from bitstill.reading import reading
 from bitstill.report.figures.figure import Figure, Row, Spec, channel, where
-from bitstill.report.sweeps import TEACHER, Run, RunSet, cell_name
+from bitstill.report.sweeps import Run, RunSet
 
 _BINS = 48
 _STEPS = {

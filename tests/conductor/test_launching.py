@@ -1,0 +1,204 @@
+"""Runs whose worker process dies, or the one beside theirs: tried again, and not for ever."""
+
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.utils import JobReturn
+from omegaconf import DictConfig
+
+from bitstill import conductor
+from bitstill.errors import SweepFailedError
+from bitstill.status import look
+from bitstill.sweep import Cell, plan
+
+Captured = pytest.CaptureFixture[str]
+Write = Callable[..., None]
+LUCK = {"type": "ValueError", "message": "bad luck\nand more", "traceback": "..."}
+
+
+class Workers:
+    """A launcher whose processes die, as loky's: with one, all of its jobs are lost."""
+
+    def __init__(self, cells: list[Cell], write: Write) -> None:
+        self.cells, self.write = cells, write
+        self.launched: list[list[str]] = []
+
+    def __call__(self, jobs: list[list[str]]) -> list[Any]:
+        self.launched.append([job[-1] for job in jobs])
+        for cell in self.cells:
+            if list(cell.overrides) in jobs:
+                self.do(cell)
+        return [JobReturn() for _ in jobs]
+
+    def do(self, cell: Cell) -> None:
+        raise NotImplementedError
+
+
+def test_after_a_death_what_is_left_is_launched_again(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    class Once(Workers):
+        def do(self, cell: Cell) -> None:
+            if cell.config.seed == 1 and len(self.launched) == 1:
+                write(cell, "running")
+                raise BrokenProcessPool("a worker is gone")
+            write(cell)
+
+    launch = Once(cells, write)
+    conductor.conduct(cells, tmp_path, launch)
+    assert launch.launched == [["seed=0", "seed=1"], ["seed=1"]]
+    assert "seed 1: done" in capfd.readouterr().err
+
+
+def test_a_run_whose_process_dies_three_times_has_failed(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    class Deadly(Workers):
+        def do(self, cell: Cell) -> None:
+            if cell.config.seed == 0:
+                write(cell, "running", seconds=float(len(self.launched)))
+                raise BrokenProcessPool("a worker is gone")
+            write(cell)
+
+    launch = Deadly(cells, write)
+    with pytest.raises(SweepFailedError) as caught:
+        conductor.conduct(cells, tmp_path, launch)
+    assert launch.launched == [["seed=0", "seed=1"]] * 2 + [["seed=0"], ["seed=1"]], "at last alone"
+    directory = cells[0].expected.paths.directory
+    assert str(caught.value) == (
+        "1 of 2 runs are not done:\n  hard T=15 seed 0: ProcessKilled: "
+        f"its process was killed 3 times ({directory})"
+    )
+    assert look(cells[1].expected).status == "done"
+
+
+@pytest.mark.parametrize("getting_on", [True, False])
+def test_who_only_works_beside_a_deadly_run_does_not_fail(
+    compose_run: Callable[..., DictConfig],
+    small: tuple[str, ...],
+    write: Write,
+    tmp_path: Path,
+    capfd: Captured,
+    getting_on: bool,
+) -> None:
+    common = (*small, f"paths.output={tmp_path}")
+    cells = plan([(f"seed={seed}",) for seed in range(4)], lambda one: compose_run(*common, *one))
+
+    class Deadly(Workers):
+        def __call__(self, jobs: list[list[str]]) -> list[Any]:
+            self.launched.append([job[-1] for job in jobs])
+            at_work = [cell for cell in self.cells if list(cell.overrides) in jobs]
+            for cell in at_work:
+                done = len(self.launched) if getting_on and cell.config.seed else 0
+                write(cell, "running", epoch=done, seconds=float(len(self.launched)))
+            if ["seed=0"] in jobs:
+                raise BrokenProcessPool("a worker is gone")
+            for cell in at_work:
+                write(cell)
+            return [JobReturn() for _ in jobs]
+
+    launch = Deadly(cells, write)
+    with pytest.raises(SweepFailedError, match="1 of 4 runs are not done") as caught:
+        conductor.conduct(cells, tmp_path, launch)
+    assert "hard T=15 seed 0: ProcessKilled" in str(caught.value)
+    everything, others = [f"seed={seed}" for seed in range(4)], [[f"seed={n}"] for n in (1, 2, 3)]
+    rest = [everything[1:]] if getting_on else others
+    assert launch.launched == [everything, everything, ["seed=0"], *rest]
+
+
+def test_a_run_whose_process_dies_behind_it_is_done(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    class Late(Workers):
+        def do(self, cell: Cell) -> None:
+            if cell.config.seed == 0 and len(self.launched) < 3:
+                write(cell, "running", seconds=float(len(self.launched)))
+                raise BrokenProcessPool("a worker is gone")
+            write(cell)
+            if self.launched[-1] == ["seed=0"]:
+                raise BrokenProcessPool("gone behind its run")
+
+    launch = Late(cells, write)
+    conductor.conduct(cells, tmp_path, launch)
+    assert launch.launched == [["seed=0", "seed=1"]] * 2 + [["seed=0"], ["seed=1"]]
+    assert [look(cell.expected).status for cell in cells] == ["done", "done"]
+
+
+def test_a_run_alone_that_dies_before_it_begins_is_not_tried_for_ever(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    write(cells[1])
+    launched = []
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        launched.append(jobs)
+        raise BrokenProcessPool("a worker is gone")
+
+    with pytest.raises(SweepFailedError, match="seed 0: BrokenProcessPool: a worker is gone"):
+        conductor.conduct(cells, tmp_path, launch)
+    assert launched == [[["loss=hard", "seed=0"]]] * 3
+
+
+def test_a_worker_that_dies_before_it_begins_is_not_tried_for_ever(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    launched = []
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        launched.append(jobs)
+        raise BrokenProcessPool("a worker is gone")
+
+    with pytest.raises(SweepFailedError, match="2 of 2 runs are not done") as caught:
+        conductor.conduct(cells, tmp_path, launch)
+    assert len(launched) == 3
+    directory = cells[0].expected.paths.directory
+    named = f"\n  hard T=15 seed 0: BrokenProcessPool: a worker is gone ({directory})"
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("earlier", ["missing", "interrupted"])
+def test_after_a_death_that_left_no_record_all_is_launched_again(
+    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured, earlier: str
+) -> None:
+    """Nor does it count against a run that an earlier sweep was interrupted in."""
+    if earlier == "interrupted":
+        write(cells[1], "interrupted")
+
+    class Twice(Workers):
+        def do(self, cell: Cell) -> None:
+            if len(self.launched) < 3:
+                raise BrokenProcessPool("a worker is gone")
+            write(cell)
+
+    launch = Twice(cells, write)
+    conductor.conduct(cells, tmp_path, launch)
+    assert launch.launched == [["seed=0", "seed=1"]] * 3
+    assert [look(cell.expected).status for cell in cells] == ["done", "done"]
+
+
+def test_a_death_does_not_end_what_is_run_again(
+    compose_run: Callable[..., DictConfig],
+    small: tuple[str, ...],
+    write: Write,
+    tmp_path: Path,
+    capfd: Captured,
+) -> None:
+    common = (*small, f"paths.output={tmp_path}", "sweep.rerun=all")
+    overrides = [(f"seed={seed}",) for seed in range(3)]
+    cells = plan(overrides, lambda one: compose_run(*common, *one))
+    write(cells[1], "failed", error=LUCK)
+    write(cells[2])
+
+    class Once(Workers):
+        def do(self, cell: Cell) -> None:
+            if len(self.launched) == 1:
+                write(cell, "running")
+                raise BrokenProcessPool("a worker is gone")
+            write(cell, seconds=80.0)
+
+    launch = Once(cells, write)
+    conductor.conduct(cells, tmp_path, launch)
+    assert launch.launched == [["seed=0", "seed=1", "seed=2"]] * 2
