@@ -12,6 +12,7 @@ import torch
 
 from bitstill import __version__, application
 from bitstill.runs import load_sweep
+from bitstill.tasks import DivergedError
 
 Train = Callable[..., tuple[int, str, str]]
 Bitstill = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -132,6 +133,18 @@ def test_full_errors_are_for_developers(bitstill: Bitstill) -> None:
     done = bitstill("train", "loss=hrad", env=environment)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+def test_so_are_full_errors_of_a_run(
+    restored: None,
+    few_images: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    too_high = "schedule.learning_rates=[1e36,1e36,1e36]"
+    with pytest.raises(DivergedError):
+        application.train([*few_images, f"paths.output={tmp_path}", too_high])
 
 
 def test_a_defect_of_ours_shows_its_traceback(

@@ -73,8 +73,8 @@ def job(composed: DictConfig) -> None:
     if context.mode == RunMode.RUN:
         try:
             _train(check(composed), directory, progress=sys.stderr.isatty())
-        except Exception as error:  # not raised: Hydra would print a line of its own before ours
-            raise SystemExit(report(error)) from error
+        except Exception as error:  # as it is, Hydra would print a line of its own before ours
+            raise SystemExit from error
     else:
         _train_in_sweep(check(composed), directory)
 
@@ -133,9 +133,12 @@ def train(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on from there")
         return INTERRUPTED
-    except Exception as error:
-        if detailed:
+    except (SystemExit, Exception) as stop:
+        error = stop.__cause__ if isinstance(stop, SystemExit) else stop  # see `job`
+        if not isinstance(error, Exception):
             raise
+        if detailed:
+            raise error from error.__cause__
         return report(error, arguments)
     finally:
         signal.signal(signal.SIGTERM, terminate)
