@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from numpy.typing import NDArray
@@ -322,8 +323,18 @@ class Logged:
 @pytest.fixture(scope="session")
 def logged(tmp_path_factory: pytest.TempPathFactory, small: tuple[str, ...]) -> Logged:
     """A teacher and two students of two epochs, called as a user does, in a folder of theirs."""
-    home = tmp_path_factory.mktemp("alice-at-work")
     key, user = "5ecretkey" * 5, "alice-the-user"
+    together = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # half a minute: once for all workers
+        together = together.parent
+    home = together / "alice-at-work"
+    with FileLock(together / "alice.lock"):
+        if not home.exists():
+            _log_a_sweep(home, small, key, user)
+    return Logged(home, home / "multirun" / "mine", (key, user, str(home), sys.prefix))
+
+
+def _log_a_sweep(home: Path, small: tuple[str, ...], key: str, user: str) -> None:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("WANDB_")},
         **{"WANDB_API_KEY": key, "USER": user, "LOGNAME": user, "USERNAME": user},
@@ -332,7 +343,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory, small: tuple[str, ...]) -> 
             Path(sys.modules["bitstill"].__file__ or "").parents[1]
         ),  # it runs in another folder
     }
-    (home / user).mkdir()
+    (home / user).mkdir(parents=True)
     command = [
         *(sys.executable, "-m", "bitstill", "train", "-m", *small),
         *("name=mine", "model=student,teacher", "loss=soft", "temperature=T10,T15"),
@@ -344,7 +355,6 @@ def logged(tmp_path_factory: pytest.TempPathFactory, small: tuple[str, ...]) -> 
     )
     assert done.returncode == 0, done.stderr
     assert "wandb:" not in done.stderr
-    return Logged(home, home / "multirun" / "mine", (key, user, str(home), sys.prefix))
 
 
 @pytest.fixture
