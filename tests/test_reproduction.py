@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from bitstill.report.content import build
+from bitstill.report.figures.figure import to_svg
 from bitstill.report.fill import NAMES, filled
 from bitstill.report.sweeps import Run, read_sweep
 from bitstill.status import manifest, read_manifest
@@ -32,9 +33,24 @@ def all_runs() -> list[Run]:
 
 
 def test_the_page_is_filled_from_the_records() -> None:
-    assert filled(PAGE, build(FOLDERS)) == PAGE, (
+    assert filled(PAGE, build(FOLDERS), stem="reproduction") == PAGE, (
         f"run: bitstill report {' '.join(map(str, FOLDERS))} --fill docs/reproduction.md"
     )
+
+
+def test_its_figures_are_drawn_from_the_records() -> None:
+    """By what they tell those who do not see them: places differ with a machine's fonts."""
+    drawn = {figure.name: to_svg(figure) for figure in build(FOLDERS).sets[0].figures}
+    for file in re.findall(r"\]\((reproduction-.*?\.svg)\)", PAGE):
+        name = file.removeprefix("reproduction-").removesuffix(".svg")
+        kept = (ROOT / "docs" / file).read_text()
+        assert told(kept) == told(drawn[name]), name
+
+
+def told(svg: str) -> list[str]:
+    found = re.findall(r'aria-label="(.*?)"', svg)
+    assert found
+    return found
 
 
 def test_the_page_has_all_tables_but_every_seed() -> None:

@@ -93,7 +93,7 @@ def report(
     ] = None,
     fill: Annotated[
         Path | None,
-        typer.Option(metavar="PAGE", help="Write tables into this Markdown page of yours, too."),
+        typer.Option(metavar="PAGE", help="Fill the places of this Markdown page of yours, too."),
     ] = None,
 ) -> None:
     """Say what sweeps showed: tables, claims with statistics, figures, one page."""

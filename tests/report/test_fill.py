@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from bitstill.cli import app
 from bitstill.errors import UserError
 from bitstill.report.content import Report, build
-from bitstill.report.fill import filled
+from bitstill.report.fill import fill_page, filled
 from bitstill.report.sweeps import read_sweep
 from bitstill.runs import RunPaths
 from bitstill.status import Expected, write_manifest
@@ -54,6 +54,18 @@ def test_the_command_fills_a_page(sweep: Path, tmp_path: Path) -> None:
     assert "**12 of 12 runs are finished**" in page.read_text()
 
 
+def test_a_figure_is_a_file_beside_the_page(sweep: Path, tmp_path: Path) -> None:
+    page = tmp_path / "mine.md"
+    page.write_text(PAGE.format("figure-accuracy"))
+    fill_page(page, build([sweep]))
+    assert (
+        "-->\n\n![Accuracy over temperature](mine-accuracy.svg)\n\nTest accuracy"
+        in page.read_text()
+    )
+    assert (tmp_path / "mine-accuracy.svg").read_text().startswith("<svg ")
+    assert [file.name for file in tmp_path.glob("*.svg")] == ["mine-accuracy.svg"]
+
+
 def test_what_is_not_there_yet_is_said(sweep: Path) -> None:
     assert "There is nothing to show yet." in filled(PAGE.format("table3"), build([sweep]))
 
@@ -75,7 +87,7 @@ def test_an_unknown_table_is_refused(sweep: Path) -> None:
 
 
 def test_a_page_without_a_place_is_refused(sweep: Path) -> None:
-    with pytest.raises(UserError, match="the page has no place for a table: give it"):
+    with pytest.raises(UserError, match="the page has no place for anything: give it"):
         filled("# Mine\n", build([sweep]))
 
 

@@ -1,4 +1,4 @@
-"""Tables of a report inside a Markdown page that somebody writes: its places are filled anew."""
+"""A report's tables and figures in a Markdown page of one's own: its places are filled anew."""
 
 import re
 from pathlib import Path
@@ -8,35 +8,50 @@ from bitstill.files import write_atomically
 from bitstill.report.claim_tables import count_verdicts
 from bitstill.report.content import Report, SetReport
 from bitstill.report.cost import official_table
+from bitstill.report.figures.figure import Figure, to_svg
 from bitstill.report.progress import progress_table
 from bitstill.report.table import to_markdown
 from bitstill.report.variants import variants_table
 
 _LATER = "open"  # the one place that is not the first sweep's
+_FIGURE = "figure-"
 NAMES = (
     *("progress", "verdicts", "claims", "tests", "robustness"),
     *("temperatures", "table1", "table2", "table3", "table4"),
     *("sizes", "noise", "noise-seeds", "seeds", "cost", "official", _LATER),
+    *(_FIGURE + name for name in ("accuracy", "claims", "gradients")),
 )
 _PLACE = re.compile(r"(<!-- report: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def fill_page(path: Path, report: Report) -> None:
-    """Write the tables of a report's first set between the marks of a Markdown page.
+    """Write what a report's first set shows between the marks of a Markdown page.
 
-    The place ``open`` is for what later sweeps change against the first.
+    The place ``open`` is for what later sweeps change against the first. Figures are files beside
+    the page, ``<page>-<figure>.svg``.
 
     Raises:
         UserError: the page cannot be read or written, has no places, or one of an unknown name.
     """
     try:
-        write_atomically(path, filled(path.read_text(encoding="utf-8"), report).encode())
+        text = filled(path.read_text(encoding="utf-8"), report, stem=path.stem)
+        for figure in _figures(report.sets[0]):
+            file = _file(path.stem, figure)
+            if f"]({file})" in text:
+                write_atomically(path.with_name(file), to_svg(figure).encode())
+        write_atomically(path, text.encode())
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--fill: {path} cannot be filled ({error}): give another page") from error
 
 
-def filled(text: str, report: Report) -> str:
-    """Return a page's text with what stands between its marks replaced."""
+def filled(text: str, report: Report, *, stem: str = "page") -> str:
+    """Return a page's text with what stands between its marks replaced.
+
+    Args:
+        text: the page's.
+        report: what it is about.
+        stem: how the names of the figures' files begin.
+    """
     unknown = [name for _, name, *_ in _PLACE.findall(text) if name not in NAMES]
     if unknown:
         raise UserError(
@@ -45,13 +60,13 @@ def filled(text: str, report: Report) -> str:
         )
     if not _PLACE.search(text):
         raise UserError(
-            "--fill: the page has no place for a table: give it '<!-- report: table1 -->' on a "
+            "--fill: the page has no place for anything: give it '<!-- report: table1 -->' on a "
             "line, and below it '<!-- end -->'"
         )
     for _, name, body, _ in _PLACE.findall(text):
         if "<!-- report:" in body:
             raise UserError(f"--fill: the place of {name} has no end: give it '<!-- end -->'")
-    parts = _parts(report.sets[0]) | _open(report)
+    parts = _parts(report.sets[0], stem) | _open(report)
 
     def place(found: re.Match[str]) -> str:
         part = parts.get(found[2])
@@ -60,13 +75,25 @@ def filled(text: str, report: Report) -> str:
     return _PLACE.sub(place, text)
 
 
-def _parts(one: SetReport) -> dict[str, str]:
+def _parts(one: SetReport, stem: str) -> dict[str, str]:
     """Return all that a place may ask for, as Markdown, by name."""
     more = [progress_table(one.runs.folder), official_table(one.runs)]
     found = {table.name: to_markdown(table) for table in [*one.tables, *more]}
     found["verdicts"] = count_verdicts(one.main_findings) + "\n"
+    for figure in _figures(one):
+        picture = f"![{figure.title}]({_file(stem, figure)})"
+        found[_FIGURE + figure.name] = f"{picture}\n\n{figure.caption}\n"
     here = [name for name in NAMES if name != _LATER]
     return dict.fromkeys(here, "There is nothing to show yet.\n") | found
+
+
+def _figures(one: SetReport) -> list[Figure]:
+    """Return the figures that a place may ask for."""
+    return [figure for figure in one.figures if _FIGURE + figure.name in NAMES]
+
+
+def _file(stem: str, figure: Figure) -> str:
+    return f"{stem}-{figure.name}.svg"
 
 
 def _open(report: Report) -> dict[str, str]:

@@ -170,7 +170,7 @@ def _table(prefix: str, table: Table) -> dict[str, Any]:
 
 def _figure(prefix: str, figure: Figure) -> dict[str, Any]:
     return {
-        **{name: getattr(figure, name) for name in ("title", "caption", "drawing")},
+        **{name: getattr(figure, name) for name in ("title", "caption", "use", "drawing")},
         "id": f"{prefix}-{figure.name}",
     }
 

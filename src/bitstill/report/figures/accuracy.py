@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from bitstill.identity import TEACHER
 from bitstill.report import published
 from bitstill.report.figures.figure import (
@@ -25,12 +27,13 @@ def accuracy_figure(runs: RunSet) -> Figure:
     rows = [row for view in VIEWS for row in _rows(runs, view)]
     caption = (
         "Test accuracy against temperature. Small dots: one run each, a seed. Large dots and bars: "
-        "mean and 95 % t interval over seeds, cut at 0 and 100. Open diamonds: the published "
-        "numbers, one run, best epoch on the test set. Dashed line: our teacher. Click on a loss "
-        "in the legend, or choose it in the list, to see it alone. Drawn first, and in a picture: "
+        "mean and 95 % t interval over seeds, as far as the axis goes. Triangles with a number: "
+        "below the axis. Open diamonds: the published numbers, one run, best epoch on the test "
+        "set. Dashed line: our teacher. Drawn first, and in a picture: "
         f"{PUBLISHED_VIEW.label} batch norm statistics, as published; verdicts rest on another."
     )
-    return Figure("accuracy", "Accuracy over temperature", caption, rows, _spec(rows))
+    use = "Click on a loss in the legend, or choose it in the list, to see it alone."
+    return Figure("accuracy", "Accuracy over temperature", caption, rows, _spec(rows), use=use)
 
 
 def _row(view: View, kind: str, *values: object) -> Row:
@@ -53,7 +56,7 @@ def _rows(runs: RunSet, view: View) -> list[Row]:
         for seed, value in values.items():
             rows.append(_row(view, "seed", loss, label, seed, value, None, None))
         bounded = math.isfinite(interval.low)
-        limits = (max(0.0, interval.low), min(100.0, interval.high)) if bounded else (None, None)
+        limits = (interval.low, interval.high) if bounded else (None, None)
         rows.append(_row(view, "mean", loss, label, "", interval.estimate, *limits))
     return rows + _published(view, runs)
 
@@ -72,32 +75,54 @@ def _published(view: View, runs: RunSet) -> list[Row]:
     ]
 
 
+def _limits(rows: list[Row]) -> tuple[int, int]:
+    """Return where the axis begins and ends: with all runs but those that are far out.
+
+    Far out as Tukey has it, three interquartile ranges below the first quartile, and by ten points
+    at least: one run that did not learn would make all others a dot.
+    """
+    shown = [float(row["accuracy"] or 0) for row in rows if row["kind"] != "mean"]
+    seeds = [float(row["accuracy"] or 0) for row in rows if row["kind"] == "seed"] or shown
+    first, third = np.quantile(seeds, [0.25, 0.75])
+    fence = first - max(3 * (third - first), 10.0)
+    return math.floor(min(one for one in shown if one >= fence)), math.ceil(max(shown))
+
+
 def _spec(rows: list[Row]) -> Spec:
+    lowest, highest = _limits(rows)
     temperatures = sorted({str(row["T"]) for row in rows if row["T"]}, key=float)
     slots = [name for loss in LOSSES for name in (loss, loss + _SEEDS, f"{loss} gap")]
     losses = [loss for loss in LOSSES if any(row["loss"] == loss for row in rows)]
     shown, is_shown = keyboard_filter("shown", "Loss", "loss", losses)
     scale = {"domain": temperatures}
-    y = channel("accuracy", title="test accuracy, %", scale={"zero": False})
+    axis = {"domain": [lowest, highest], "clamp": True}
+    y = channel("accuracy", title="test accuracy, %", scale=axis)
+    below = f"datum.accuracy < {lowest}"
     encoding = {
         "x": channel("T", "ordinal", title="temperature T", scale=scale, axis={"labelAngle": 0}),
         "xOffset": {"field": "slot", "scale": {"domain": slots}},
         "y": y,
         "color": channel("loss", "nominal", title="loss", scale={"domain": list(LOSSES)}),
     }
+    shape = {"condition": {"test": below, "value": "triangle-down"}, "value": "circle"}
     tooltip = [{"field": name} for name in ("loss", "T", "seed", "accuracy", "low", "high")]
 
     def layer(kind: str, mark: Spec, **more: object) -> Spec:
         filters = [where("kind", kind), {"filter": {"param": "loss"}}, is_shown]
         return {"transform": filters, "mark": mark, "encoding": {**encoding, **more}}
 
+    def number(kind: str, **place: object) -> Spec:
+        text = channel("accuracy", format=".1f")
+        found = layer(kind, {"type": "text", "dy": -4, **place}, text=text)
+        found["transform"].append({"filter": below})
+        return found
+
     small = {"type": "point", "filled": True, "size": 30, "opacity": 0.7}
-    seeds = layer("seed", small, tooltip=tooltip[:4])
+    seeds = layer("seed", small, tooltip=tooltip[:4], shape=shape)
     seeds["params"] = [legend_filter("loss", "loss")]
-    # Without a single interval, Vega would make the axis infinite.
-    bounded = any(row["low"] is not None for row in rows)
     rule = {"type": "rule", "strokeWidth": 2}
     bar = layer("mean", rule, y=channel("low"), y2={"field": "high"})
+    bar["transform"].append({"filter": "isValid(datum.low)"})  # one seed has no interval
     teacher = {
         "transform": [where("kind", TEACHER)],
         "mark": {"type": "rule", "strokeDash": [6, 4]},
@@ -114,10 +139,12 @@ def _spec(rows: list[Row]) -> Spec:
         ],
         "layer": [
             teacher,
-            *([bar] if bounded else []),
+            bar,
             seeds,
-            layer("mean", large, tooltip=tooltip),
+            layer("mean", large, tooltip=tooltip, shape=shape),
             layer("published", {**diamond, "size": 90}, tooltip=tooltip[:4]),
+            number("mean", align="right", dx=-8),
+            number("seed", align="left", dx=8),
         ],
     }
 

@@ -23,6 +23,9 @@ _COLUMNS = {"train": "train/accuracy", "running": "test/accuracy", "exact": "tes
 _FEW = 15  # epochs that each get a tick
 
 
+_USE = "Click on a temperature in the legend, or choose it in the list, to see it alone."
+
+
 def curve_figures(runs: RunSet) -> list[Figure]:
     """Return one figure for each loss that has curves, and one for the teacher."""
     found = []
@@ -30,18 +33,17 @@ def curve_figures(runs: RunSet) -> list[Figure]:
         rows = _rows(runs, loss)
         if rows:
             name, title = f"curves-{loss}", f"Learning curves: {loss}"
-            found.append(Figure(name, title, _caption(loss), rows, _spec(loss, rows)))
+            use = "" if loss == TEACHER else _USE
+            found.append(Figure(name, title, _caption(loss), rows, _spec(loss, rows), use=use))
     return found
 
 
 def _caption(loss: str) -> str:
     what = "Teacher" if loss == TEACHER else f"Loss {loss}"
-    how = " Click on a temperature in the legend, or choose it in the list, to see it alone."
     return (
         f"{what}, after every epoch: loss (logarithmic) and accuracy on training images, in "
         "training mode and averaged over the epoch; accuracy on test images with running and with "
         "exact batch norm statistics. Thin: one run each; thick: their mean."
-        + ("" if loss == TEACHER else how)
     )
 
 

@@ -21,6 +21,7 @@ class Figure:
         name: a file's name without its ending.
         title: a line.
         caption: what is to be seen, and how it was measured; also read to those who do not see it.
+        use: what a reader may do with it where it is alive.
         rows: the data, also written as CSV; every row has the same columns.
         spec: Vega-Lite without data and without colours.
         drawing: an SVG in place of ``spec``, for what is no chart.
@@ -32,6 +33,7 @@ class Figure:
     rows: Sequence[Row] = ()
     spec: Spec | None = None
     drawing: str = ""
+    use: str = ""
 
 
 def to_csv(rows: Sequence[Row]) -> str:
