@@ -78,13 +78,13 @@ def _published(view: View, runs: RunSet) -> list[Row]:
 def _limits(rows: list[Row]) -> tuple[int, int]:
     """Return where the axis begins and ends: with all runs but those that are far out.
 
-    Far out as Tukey has it, three interquartile ranges below the first quartile, and by ten points
+    Far out as Tukey has it, three interquartile ranges below the first quartile, and by 20 points
     at least: one run that did not learn would make all others a dot.
     """
     shown = [float(row["accuracy"] or 0) for row in rows if row["kind"] != "mean"]
     seeds = [float(row["accuracy"] or 0) for row in rows if row["kind"] == "seed"] or shown
     first, third = np.quantile(seeds, [0.25, 0.75])
-    fence = first - max(3 * (third - first), 10.0)
+    fence = first - max(3 * (third - first), 20.0)
     return math.floor(min(one for one in shown if one >= fence)), math.ceil(max(shown))
 
 
@@ -113,8 +113,10 @@ def _spec(rows: list[Row]) -> Spec:
 
     def number(kind: str, **place: object) -> Spec:
         text = channel("accuracy", format=".1f")
-        found = layer(kind, {"type": "text", "dy": -4, **place}, text=text)
-        found["transform"].append({"filter": below})
+        stacked = {"expr": "8 - 12 * datum.place"}  # of several runs in a cell
+        found = layer(kind, {"type": "text", "dy": stacked, **place}, text=text)
+        ranks = [{"op": "row_number", "as": "place"}]
+        found["transform"] += [{"filter": below}, {"window": ranks, "groupby": ["loss", "T"]}]
         return found
 
     small = {"type": "point", "filled": True, "size": 30, "opacity": 0.7}
