@@ -1,14 +1,11 @@
 """Record and files of a run."""
 
 import dataclasses
-import io
 import math
-import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bitstill import runs
@@ -178,23 +175,6 @@ def test_a_finished_run_is_known_by_its_record(
     assert not caplog.messages, "that is for the run to say"
 
 
-def test_what_a_killed_process_was_writing_is_removed_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = RunPaths(tmp_path)
-    record().write(paths)
-    paths.metrics.touch()
-    others = [tmp_path / name for name in (".student.bsq.abcd1234", "run.json.damaged", ".hydra")]
-    for path in others:
-        path.touch()
-    for name in ("run.json", "last.ckpt", "metrics.csv", "train_logits.safetensors"):
-        (tmp_path / f".{name}.abcd1234").touch()
-    with runs.exclusive(paths):
-        found = set(tmp_path.iterdir())
-    assert found == {paths.record, paths.metrics, paths.lock, *others}
-    assert runs.read_record(paths) == record()
-
-
 def test_a_sweep_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     for name, seed in (("b", 1), ("a", 2), ("c", 3)):
         (tmp_path / name).mkdir()
@@ -207,21 +187,3 @@ def test_a_sweep_is_read_in_the_order_of_names(tmp_path: Path) -> None:
 def test_a_cell_is_a_runs_entry_seeds_aside() -> None:
     assert record(temperature=1.5).cell == record(temperature=1.5, seed=4).cell == "soft T=1.5"
     assert record(model="teacher", loss="hard", temperature=None).cell == "teacher"
-
-
-def pickled() -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, **{"running/last": np.array([{}])})  # type: ignore[arg-type]
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize("content", [b"junk", b"PK\x03\x04junk", pickled(), pickle.dumps([1])])
-def test_damaged_results_are_one_line(tmp_path: Path, content: bytes) -> None:
-    paths = RunPaths(tmp_path)
-    record(images={"test": 8}).write(paths)
-    paths.correctness.write_bytes(content)
-    with pytest.raises(
-        UserError, match=r"correctness.npz cannot be read .*: move it away"
-    ) as caught:
-        runs.read_correctness(paths)
-    assert "pickle" not in str(caught.value), "advice of NumPy's that nobody should follow"

@@ -17,7 +17,8 @@ import pytest
 
 from bitstill import status
 from bitstill.errors import UserError
-from bitstill.runs import Row, RunPaths, RunRecord, exclusive
+from bitstill.locks import exclusive
+from bitstill.runs import Row, RunPaths, RunRecord
 from bitstill.status import CellState, Expected, look, read_manifest, seconds_left, write_manifest
 
 Record = Callable[..., RunRecord]
@@ -57,7 +58,8 @@ def put(record: RunRecord, paths: RunPaths) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from bitstill.runs import RunPaths, exclusive
+from bitstill.locks import exclusive
+from bitstill.runs import RunPaths
 with exclusive(RunPaths(Path(sys.argv[1]))):
     print("held", flush=True)
     time.sleep(60)

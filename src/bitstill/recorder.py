@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import logging
 import time
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitstill.checkpoints import make_room
+from bitstill.correctness import write_correctness
 from bitstill.curves import select, under, write_curves
 from bitstill.data import ImageData
 from bitstill.engine.packed import to_bytes
@@ -168,9 +168,7 @@ class Recorder(pl.Callback):
         """Write what a finished run leaves, and the record last."""
         write_curves(self.paths, self._rows)  # killed after its last checkpoint, a run lacks a row
         save_weights(network, self.paths.weights, self._exact)
-        packed = io.BytesIO()
-        np.savez(packed, **self._correct)  # type: ignore[arg-type]  # only arrays
-        write_atomically(self.paths.correctness, packed.getvalue())
+        write_correctness(self.paths, self._correct)
         sizes = {
             "checkpoint": self.paths.checkpoint.stat().st_size,
             "float32": 4 * sum(parameter.numel() for parameter in network.parameters()),

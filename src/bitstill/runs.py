@@ -5,24 +5,17 @@ sweep of hundreds of runs can be planned and looked at in a moment.
 """
 
 import dataclasses
-import fcntl
 import functools
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-import numpy as np
-from filelock import FileLock, Timeout
-from numpy.typing import NDArray
-
 from bitstill.errors import UserError
-from bitstill.files import remove_halves, write_atomically
+from bitstill.files import write_atomically
 from bitstill.identity import cell_name, identity
-from bitstill.reading import fits, reading
+from bitstill.reading import fits
 from bitstill.schema import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -291,36 +284,6 @@ def record_to_go_on_from(paths: RunPaths) -> RunRecord | None:
         return None
 
 
-@contextmanager
-def exclusive(paths: RunPaths) -> Iterator[None]:
-    """Work on a run alone, after whichever process works on it now."""
-    paths.directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(paths.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("waiting for another process, which works on %s", paths.directory)
-        lock.acquire()
-    try:
-        for path in paths.written:
-            remove_halves(path)
-        yield
-    finally:
-        lock.release()
-
-
-def is_worked_on(paths: RunPaths) -> bool:
-    """Whether a process holds a run; a record that says ``running`` may outlive its process."""
-    try:
-        with paths.lock.open("rb") as file:  # as an onlooker, who may not be allowed to write
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
 def finished_record(config: TrainConfig, paths: RunPaths) -> RunRecord | None:
     """Return the record of a run that is done and is not asked for again; else None.
 
@@ -339,28 +302,3 @@ def load_sweep(directory: Path) -> list[RunRecord]:
     """Read all records in the folders of a sweep, in the order of their names."""
     found = (known_record(RunPaths(path.parent)) for path in sorted(directory.glob("*/run.json")))
     return [record for record in found if record is not None]
-
-
-def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
-    """Read which test images are right, by ``<statistics>/<selection>``; empty without the file.
-
-    The bits come in whole bytes, so how many of them are images is taken from the record.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    record = read_record(paths)
-    if record is None or not paths.correctness.exists():
-        return {}
-    with (
-        reading(paths.correctness, "move it away"),
-        paths.correctness.open("rb") as file,  # np.load itself leaves a damaged one open
-        np.load(file, allow_pickle=False) as packed,
-    ):
-        count = record.images["test"]
-        bits = {name: packed[name] for name in packed.files}
-        if any(one.shape != (-(-count // 8),) for one in bits.values()):
-            raise ValueError(f"it is not of {count} test images")
-        return {
-            name: np.unpackbits(one, count=count).astype(np.bool_) for name, one in bits.items()
-        }

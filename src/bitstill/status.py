@@ -12,8 +12,9 @@ from filelock import FileLock
 
 from bitstill.errors import UserError
 from bitstill.files import remove_halves, write_atomically
+from bitstill.locks import is_worked_on
 from bitstill.reading import fits, reading
-from bitstill.runs import RunPaths, RunRecord, is_worked_on, known_record
+from bitstill.runs import RunPaths, RunRecord, known_record
 
 _CELL = {
     "name": str,

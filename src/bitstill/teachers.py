@@ -11,14 +11,15 @@ from torch import Tensor
 
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
-from bitstill.runs import RunPaths, exclusive, read_record
+from bitstill.locks import exclusive
+from bitstill.runs import RunPaths, read_record
 
 
 @dataclass(frozen=True)
 class TeacherStore:
     """A folder of teacher runs, one for each identity.
 
-    Processes that need the same teacher wait for one training of it (:func:`runs.exclusive`).
+    Processes that need the same teacher wait for one training of it (:func:`locks.exclusive`).
     """
 
     root: Path

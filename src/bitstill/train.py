@@ -27,6 +27,7 @@ from bitstill.files import write_atomically
 from bitstill.identity import identity, portable_config, teacher_of
 from bitstill.interrupts import Interrupts
 from bitstill.lightning import LightningEnvironment, pl, quiet_lightning
+from bitstill.locks import exclusive
 from bitstill.loggers.callback import DONE, FAILED, INTERRUPTED, Loggers, log_again
 from bitstill.memory import give_back_freed_memory, keep_freed_memory
 from bitstill.models import Network, to_input
@@ -36,7 +37,6 @@ from bitstill.runs import (
     RunPaths,
     RunRecord,
     Status,
-    exclusive,
     finished_record,
     read_record,
     record_to_go_on_from,

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from bitstill import conductor, console, runs
 from bitstill.errors import SweepFailedError, UserError
+from bitstill.locks import exclusive
 from bitstill.status import read_sweep
 from bitstill.sweep import Cell, plan
 
@@ -159,7 +160,7 @@ def test_on_a_terminal_there_is_a_live_table(
 
     def launch(jobs: list[list[str]]) -> list[Any]:
         write(cells[0])
-        with runs.exclusive(cells[1].expected.paths):
+        with exclusive(cells[1].expected.paths):
             write(cells[1], "running")
             time.sleep(2 * console._POLL_SECONDS)
             write(cells[1])

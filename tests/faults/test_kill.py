@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from bitstill.runs import RunPaths, RunRecord, is_worked_on, read_record
+from bitstill.locks import is_worked_on
+from bitstill.runs import RunPaths, RunRecord, read_record
 
 pytestmark = pytest.mark.slow
 

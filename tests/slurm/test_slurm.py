@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from bitstill.runs import RunPaths, is_worked_on, read_record
+from bitstill.locks import is_worked_on
+from bitstill.runs import RunPaths, read_record
 
 pytestmark = [
     pytest.mark.slow,

@@ -11,6 +11,7 @@ from tests.trained import TEST_IMAGES, Trained, trained
 
 import bitstill.train
 from bitstill import runs
+from bitstill.correctness import read_correctness
 from bitstill.curves import read_curves
 from bitstill.deploy.export import export
 from bitstill.deploy.finished import Choice
@@ -79,7 +80,7 @@ def test_what_is_deployed_scores_what_is_recorded(distilled: Trained) -> None:
     test = distilled.config.data.load().test
     right = engine.predict(test.images.numpy()) == test.labels.numpy()
     assert right.mean() == distilled.test_accuracy
-    correct = runs.read_correctness(distilled.paths)["precise/last"]
+    correct = read_correctness(distilled.paths)["precise/last"]
     assert np.array_equal(correct, right)
     assert engine.model.test_accuracy == right.mean()
 

@@ -11,13 +11,14 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from bitstill.correctness import read_correctness
 from bitstill.curves import read_curves
 from bitstill.errors import UserError
 from bitstill.identity import cell_name
 from bitstill.reading import reading
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings
-from bitstill.runs import Row, RunPaths, RunRecord, known_record, read_correctness
+from bitstill.runs import Row, RunPaths, RunRecord, known_record
 
 LOSSES = ("hard", "soft", "soft_hard", "gt_soft_hard")
 

@@ -12,10 +12,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tests.damage import Damage, a_circle, a_folder, cut, written
 
+from bitstill.correctness import read_correctness
 from bitstill.errors import UserError
 from bitstill.models import Student
 from bitstill.quantizers import Quantizer
-from bitstill.runs import RunPaths, RunRecord, read_correctness
+from bitstill.runs import RunPaths, RunRecord
 from bitstill.weights import save_weights
 
 Refused = Callable[..., str]

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.students import random_student
 
+from bitstill.correctness import read_correctness
 from bitstill.curves import read_curves
 from bitstill.data.images import decode_image
 from bitstill.deploy.finished import Choice, load_run
@@ -23,7 +24,7 @@ from bitstill.packing import pack
 from bitstill.report.outputs import teacher_logits
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run, read_sweep
-from bitstill.runs import RunPaths, RunRecord, read_correctness, read_record
+from bitstill.runs import RunPaths, RunRecord, read_record
 from bitstill.status import read_manifest
 
 thorough = settings(
