@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bitstill.errors import UserError
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.runs import Row, RunPaths, RunRecord
@@ -83,6 +84,26 @@ def taught(seed: int, teacher_seed: int, loss: str = "soft") -> RunRecord:
 
 def cells(group: list[RunRecord]) -> list[str]:
     return sorted(found.cell for found in group)
+
+
+@pytest.mark.parametrize("temperature", [None, 15.0])
+def test_a_seed_that_a_cell_has_twice_is_refused(temperature: float | None) -> None:
+    """Its results are of two versions of the code; which of them counts is not for a table."""
+    first = record("hard", temperature)
+    other = dataclasses.replace(first, identity="of another result version")
+    runs = [Run(RunPaths(Path("mine") / name), one) for name, one in (("a", first), ("b", other))]
+    cell = "teacher" if temperature is None else "hard T=15"
+    with pytest.raises(UserError) as caught:
+        run_sets(runs)
+    assert str(caught.value) == (
+        f"mine holds two finished runs of {cell} seed 0 with the same settings, a and b: move that "
+        "of the older bitstill away"
+    )
+    failed = Run(runs[1].paths, dataclasses.replace(other, status="failed"))
+    copied = Run(runs[1].paths, first)
+    for harmless in (failed, copied):
+        [found] = run_sets([runs[0], harmless])
+        assert found.done(cell)[0].record.status == "done"
 
 
 def test_a_plain_sweep_is_one_set() -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from bitstill.errors import UserError
 from bitstill.report.settings import arithmetic, rules, settings
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.runs import RunRecord
@@ -19,6 +20,9 @@ def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]
     the factor c and for their teachers' seeds, and everything else but loss, temperature and seeds.
     A teacher belongs to every set of students that could have read it, and a loss without c or
     without a teacher to every set with its students. Teachers without students are sets, too.
+
+    Raises:
+        UserError: two finished runs would stand for one.
     """
     runs = list(runs)
     groups: list[_Group] = []
@@ -29,11 +33,28 @@ def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]
                 groups.append((shared | taught | weighted, [*teachers, *members]))
     placed = {id(run) for _, members in groups for run in members}
     groups += _alike(run for run in runs if id(run) not in placed)
+    for _, members in groups:
+        _refuse_twins(members)
     names = _names(runs[0].record.config["name"] if runs else "", [shared for shared, _ in groups])
     return [
         RunSet(name, members, folder or Path(), shared)
         for name, (shared, members) in zip(names, groups, strict=True)
     ]
+
+
+def _refuse_twins(runs: Iterable[Run]) -> None:
+    """Refuse a seed that a cell has twice: bitstill has changed in between, and so have results."""
+    seen: dict[tuple[str, int], Run] = {}
+    for run in runs:
+        if run.done:
+            record, where = run.record, run.paths.directory
+            twin = seen.setdefault((record.cell, record.seed), run)
+            if twin.record.identity != record.identity:
+                raise UserError(
+                    f"{where.parent} holds two finished runs of {record.cell} seed {record.seed} "
+                    f"with the same settings, {twin.paths.directory.name} and {where.name}: move "
+                    "that of the older bitstill away"
+                )
 
 
 def _alike(runs: Iterable[Run]) -> list[_Group]:
