@@ -60,6 +60,8 @@ def show(report: Report, console: Console) -> None:
         for table in one.tables:
             if table.name not in ("seeds", "robustness", "tests", "cost"):
                 console.print(to_rich(table, encoding=console.encoding))
+        if one.far_out:
+            console.print(one.far_out, highlight=False, markup=False)
         if one.left_out:
             console.print(one.left_out_text, style="dim", highlight=False, markup=False)
     for table in report.comparisons:

@@ -11,6 +11,7 @@ from bitstill.report.claim_tables import claims_table, robustness_table, tests_t
 from bitstill.report.claims import findings, primary_view
 from bitstill.report.comparison import comparison_table
 from bitstill.report.cost import cost_table
+from bitstill.report.far_out import far_out_text
 from bitstill.report.figures.accuracy import accuracy_figure
 from bitstill.report.figures.calibration import calibration_figures
 from bitstill.report.figures.claims import claim_figures
@@ -128,6 +129,11 @@ class SetReport:
             *size_figures(self.runs, self.view, self.sizes),
             *calibration_figures(self.runs, self._images),
         ]
+
+    @property
+    def far_out(self) -> str:
+        """A sentence that names the runs that did not learn; empty without any."""
+        return far_out_text(self.runs, self.view)
 
     @functools.cached_property
     def left_out(self) -> dict[str, str]:

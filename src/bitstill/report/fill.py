@@ -16,7 +16,7 @@ from bitstill.report.variants import variants_table
 _LATER = "open"  # the one place that is not the first sweep's
 _FIGURE = "figure-"
 NAMES = (
-    *("progress", "verdicts", "claims", "tests", "robustness"),
+    *("progress", "verdicts", "claims", "tests", "robustness", "far-out"),
     *("temperatures", "table1", "table2", "table3", "table4"),
     *("sizes", "noise", "noise-seeds", "seeds", "cost", "official", _LATER),
     *(_FIGURE + name for name in ("accuracy", "claims", "gradients")),
@@ -80,6 +80,7 @@ def _parts(one: SetReport, stem: str) -> dict[str, str]:
     more = [progress_table(one.runs.folder), official_table(one.runs)]
     found = {table.name: to_markdown(table) for table in [*one.tables, *more]}
     found["verdicts"] = count_verdicts(one.main_findings) + "\n"
+    found["far-out"] = (one.far_out or "No student is far below all others.") + "\n"
     for figure in _figures(one):
         picture = f"![{figure.title}]({_file(stem, figure)})"
         found[_FIGURE + figure.name] = f"{picture}\n\n{figure.caption}\n"

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from bitstill.report.content import Report, SetReport
+from bitstill.report.far_out import far_out
 from bitstill.report.findings import Finding
 from bitstill.report.noise import epoch_noise
 from bitstill.report.sweeps import VIEWS, RunSet
@@ -52,6 +53,7 @@ def _set(one: SetReport) -> dict[str, Any]:
         "gradient_ratios": [
             {**_finite(dataclasses.asdict(ratio)), "slope": ratio.slope} for ratio in one.ratios
         ],
+        "far_out": [str(run.paths.directory) for run in far_out(runs, one.view)],
         "left_out": one.left_out,
         "tables": [dataclasses.asdict(table) for table in one.tables],
         "runs": [

@@ -80,6 +80,7 @@ def _set(prefix: str, one: SetReport) -> dict[str, Any]:
         "id": prefix,
         "name": one.runs.name,
         "facts": _facts(one),
+        "far_out": one.far_out,
         "left_out": one.left_out_text,
         "sections": [
             section

@@ -2,10 +2,9 @@
 
 import math
 
-import numpy as np
-
 from bitstill.identity import TEACHER
 from bitstill.report import published
+from bitstill.report.far_out import fence
 from bitstill.report.figures.figure import (
     Figure,
     Row,
@@ -76,16 +75,11 @@ def _published(view: View, runs: RunSet) -> list[Row]:
 
 
 def _limits(rows: list[Row]) -> tuple[int, int]:
-    """Return where the axis begins and ends: with all runs but those that are far out.
-
-    Far out as Tukey has it, three interquartile ranges below the first quartile, and by 20 points
-    at least: one run that did not learn would make all others a dot.
-    """
+    """Return where the axis begins and ends: a run that is far out would make all others a dot."""
     shown = [float(row["accuracy"] or 0) for row in rows if row["kind"] != "mean"]
     seeds = [float(row["accuracy"] or 0) for row in rows if row["kind"] == "seed"] or shown
-    first, third = np.quantile(seeds, [0.25, 0.75])
-    fence = first - max(3 * (third - first), 20.0)
-    return math.floor(min(one for one in shown if one >= fence)), math.ceil(max(shown))
+    limit = fence(seeds)
+    return math.floor(min(one for one in shown if one >= limit)), math.ceil(max(shown))
 
 
 def _spec(rows: list[Row]) -> Spec:

@@ -1,0 +1,43 @@
+"""Runs that did not learn: far below all others, named, and kept in every number."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bitstill.report.sweeps import Run, RunSet, View
+
+_POINTS = 20.0
+
+
+def fence(accuracies: Sequence[float]) -> float:
+    """Return the accuracy, in percent, below which a run is far out among others.
+
+    Three interquartile ranges below the first quartile (Tukey 1977, Exploratory Data Analysis), and
+    20 points at least: where all runs lie close together, some are still ordinary.
+    """
+    first, third = np.quantile(accuracies, [0.25, 0.75])
+    return float(first - max(3 * (third - first), _POINTS))
+
+
+def far_out(runs: RunSet, view: View) -> list[Run]:
+    """Return the finished students that are far below the set's other students."""
+    students = [run for run in runs.runs if run.done and not run.record.is_teacher]
+    measured = [(run, value) for run in students if (value := run.percent(view)) is not None]
+    if not measured:
+        return []
+    limit = fence([value for _, value in measured])
+    return [run for run, value in measured if value < limit]
+
+
+def far_out_text(runs: RunSet, view: View) -> str:
+    """Return a sentence that names them; empty without any."""
+    names = [
+        f"{run.record.cell} seed {run.record.seed} ({run.percent(view):.1f} %)"
+        for run in far_out(runs, view)
+    ]
+    if not names:
+        return ""
+    return (
+        f"Far below all other students, and counted in every number: {', '.join(names)}; "
+        f"{view.label} batch norm statistics."
+    )

@@ -1,0 +1,51 @@
+"""Runs that did not learn are named."""
+
+from collections.abc import Callable
+
+import pytest
+
+from bitstill.report.far_out import far_out, far_out_text, fence
+from bitstill.report.sweeps import RunSet, View
+
+VIEW = View("running", "last")
+CELLS = [("teacher", None), ("hard", 15.0), ("soft", 15.0)]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "below"),
+    [
+        ([88.0, 88.0, 88.0, 88.0], 68.0),  # 20 points, where all are alike
+        ([80.0, 84.0, 88.0, 92.0], 83.0 - 20.0),  # as 3 x (89 - 83) is less
+        ([50.0, 60.0, 80.0, 90.0], 57.5 - 3 * (82.5 - 57.5)),
+        ([24.0], 4.0),
+    ],
+)
+def test_the_fence(accuracies: list[float], below: float) -> None:
+    assert fence(accuracies) == pytest.approx(below)
+
+
+def test_they_are_named_and_counted(make_set: Callable[..., RunSet]) -> None:
+    def percent(loss: str, temperature: float | None, seed: int) -> float:
+        return 24.0 if (loss, seed) == ("soft", 3) else 95.0 if loss == "teacher" else 88.0
+
+    runs = make_set(percent, cells=CELLS)
+    [run] = far_out(runs, VIEW)
+    assert (run.record.cell, run.record.seed) == ("soft T=15", 3)
+    assert far_out_text(runs, VIEW) == (
+        "Far below all other students, and counted in every number: soft T=15 seed 3 (24.0 %); "
+        "last, running batch norm statistics."
+    )
+    assert len(runs.percents("soft T=15", VIEW)) == 5
+
+
+def test_students_are_not_compared_with_their_teachers(make_set: Callable[..., RunSet]) -> None:
+    def percent(loss: str, temperature: float | None, seed: int) -> float:
+        return 95.0 if loss == "teacher" else 20.0
+
+    runs = make_set(percent, cells=CELLS)
+    assert far_out(runs, VIEW) == []
+    assert far_out_text(runs, VIEW) == ""
+
+
+def test_without_finished_students_there_are_none(make_set: Callable[..., RunSet]) -> None:
+    assert far_out(make_set(lambda *_: 95.0, cells=CELLS[:1]), VIEW) == []
