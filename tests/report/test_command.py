@@ -64,16 +64,23 @@ def test_report_json_has_the_numbers(sweep: Path, tmp_path: Path) -> None:
     assert claims["f"]["comparisons"][0]["mcnemar_p"].keys() == {"0", "1", "2"}
 
 
-def test_missing_and_failed_cells_are_said(
+def test_missing_failed_and_far_cells_are_said(
     sweep: Path, write_run: Callable[..., RunPaths], tmp_path: Path
 ) -> None:
     error = {"type": "ValueError", "message": "exploded", "traceback": "..."}
     write_run(sweep, "soft", 50.0, 0, 10.0, status="failed", error=error)
+    far = write_run(sweep, "soft", 15.0, 3, 20.0)
     result = RUN.invoke(app, ["report", str(sweep), "--output", str(tmp_path / "out")])
     rows = (tmp_path / "out/tables/table2.md").read_text().splitlines()
-    assert "| 50 | 88.1 | running | failed | failed | failed | — | 0/3 |" in rows
+    assert "| 50 | 88.1 | running | failed | failed | failed | — | 0/4 |" in rows
     assert any(row.startswith("| 100 | 89.9 | running | missing") for row in rows)
-    assert "exploded" in (tmp_path / "out/index.html").read_text()
+    page = (tmp_path / "out/index.html").read_text()
+    assert "exploded" in page
+    named = "Far below all other students, and counted in every number: soft T=15 seed 3 (20.0 %);"
+    assert named in page
+    assert named in " ".join(result.output.split())
+    [found] = json.loads((tmp_path / "out/report.json").read_text())["sets"]
+    assert found["far_out"] == [str(far.directory)]
     assert result.exit_code == 0
 
 
