@@ -43,6 +43,13 @@ def test_a_train_command_is_understood(
     assert "_target_: bitstill.models" in capsys.readouterr().out
 
 
+def test_a_shell_understands_the_commands() -> None:
+    """Unquoted, the brackets of ``range(3)`` are an error of syntax."""
+    lines = re.findall(r"^    (?:make|\.venv/bin/bitstill) .*$", README, re.MULTILINE)
+    assert len(lines) > 8
+    subprocess.run(["bash", "-n"], input="\n".join(lines), text=True, check=True)  # noqa: S607
+
+
 def said(arguments: list[str]) -> str:
     """Return what a command says; it must succeed."""
     shown = CliRunner().invoke(app, arguments)

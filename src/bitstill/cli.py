@@ -76,7 +76,9 @@ def plan(
 @app.command()
 def status(
     folder: Annotated[Path, typer.Argument(help="Of a sweep, as multirun/quick.")],
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until it stands still.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Until all runs have ended, or Ctrl-C.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show how far a sweep is, whatever runs it."""
