@@ -31,7 +31,13 @@ lint: $(INSTALLED)  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-test: lint  ## lint, then all tests
+# Numba knows of changes of a function's own file alone, and not of what is compiled into it.
+NUMBA := $(VENV)/.numba
+$(NUMBA): $(INSTALLED) $(wildcard $(ENGINE)/*.py)
+	@rm -f $(ENGINE)/__pycache__/*.nb[ic]
+	@touch $@
+
+test: lint $(NUMBA)  ## lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15
 
 faults: $(INSTALLED)  ## try to break it: bad input, random bytes, foreign code, kills, full disks

@@ -1,5 +1,8 @@
 """The training block in C against the plain path in float64, whose sums are exact enough."""
 
+import signal
+import threading
+import time
 from typing import NamedTuple
 
 import pytest
@@ -8,8 +11,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from bitstill.engine.training import training_available
+from bitstill.engine.training import Shape, TrainingBlock, training_available
 from bitstill.fused import fused_block
 from bitstill.models import Student, StudentBlock, to_input
 from bitstill.quantizers import Quantizer, quantize_activation, quantize_weight_mean_scaled
@@ -304,10 +308,78 @@ def test_images_that_are_no_levels_are_left_to_the_plain_path() -> None:
 
 
 def test_nan_weights_still_make_the_features_nan() -> None:
+    given = inputs(TOPOLOGY[1], 16)
     block = StudentBlock(TOPOLOGY[1], quantizer=Quantizer(), momentum=0.1, epsilon=EPSILON)
+    block.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a 4-D weight's
+    assert "_Gradient" in type(block(given.x).grad_fn).__name__, "the kernel takes it"
     block.conv.weight.data[0, 0, 0, 0] = torch.nan
-    features = block(inputs(TOPOLOGY[1], 16).x)
-    assert features.isnan().any()
+    assert block(given.x).isnan().any()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_bias_that_is_not_finite_is_left_to_the_plain_path(value: float) -> None:
+    given = inputs(TOPOLOGY[1], 16)
+    bias = given.bias.clone()
+    bias[3] = value
+    mean = given.mean.clone()
+    assert call(changed(given, bias=bias), pool=True) is None
+    assert torch.equal(given.mean, mean)
+
+
+def test_shapes_that_do_not_fit_are_left_to_the_plain_path() -> None:
+    given = inputs(TOPOLOGY[1], 16)
+    last = torch.channels_last
+    thin = given.weight[:, :8].contiguous(memory_format=last)
+    assert call(changed(given, weight=thin), pool=True) is None
+    assert call(changed(given, scale=given.scale[:1]), pool=True) is None
+
+
+def test_a_student_that_is_computed_anew_has_the_same_gradients() -> None:
+    """Checkpointing gives the backward pass other tensors than those of the forward pass."""
+    torch.manual_seed(0)
+    student = Student()
+    images = to_input(torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8))
+
+    def gradients(*, anew: bool) -> list[Tensor]:
+        student.zero_grad()
+        features = images
+        for block in student.stages():
+            features = checkpoint(block, features, use_reentrant=False) if anew else block(features)
+            noise = torch.full((1_000_000,), 7.0)  # takes what is freed
+            del noise
+        student.classify(features).sum().backward()
+        return [one.grad.clone() for one in student.parameters() if one.grad is not None]
+
+    expected, found = gradients(anew=False), gradients(anew=True)
+    assert len(expected) == len(found) > 20
+    assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
+
+
+def test_an_exception_waits_for_the_threads_that_still_write() -> None:
+    """They would write into what it frees."""
+    working = threading.Event()
+    ended = []
+
+    def slow(*_: object) -> int:
+        working.set()
+        time.sleep(0.3)
+        ended.append(1)
+        return 0
+
+    block = TrainingBlock(Shape(4, 16, 16, 32, pool=False), momentum=0.1, epsilon=1e-3, threads=2)
+
+    def alarm(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(TimeoutError):
+            block._share(slow, 4)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert working.is_set()
+    assert len(ended) == 2
 
 
 def test_zero_weights_have_a_variance_of_zero() -> None:

@@ -37,7 +37,6 @@ class _Gradient(torch.autograd.Function):
         features: Tensor,
         block: TrainingBlock,
     ) -> Tensor:
-        # The block reads scale again, by its address.
         ctx.save_for_backward(x, weight, bias, scale)
         ctx.block = block
         return features.view_as(features)
@@ -46,10 +45,15 @@ class _Gradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, scale = ctx.saved_tensors
+        # Not those of the forward pass where hooks have them made anew, as checkpointing has.
+        x, weight = (one.contiguous(memory_format=_LAST) for one in (x, weight))
         gradient = gradient.contiguous(memory_format=_LAST)
         of_scale, of_shift = torch.empty_like(scale), torch.empty_like(scale)
         convolved = _room((len(x), len(bias), *x.shape[2:]))
         ctx.block.backward(
+            x=x.data_ptr(),
+            weight=weight.data_ptr(),
+            scale=scale.data_ptr(),
             y_gradient=gradient.data_ptr(),
             gradient=convolved.data_ptr(),
             scale_gradient=of_scale.data_ptr(),
@@ -118,8 +122,11 @@ def fused_block(
 def _is_plain(x: Tensor, weight: Tensor, *vectors: Tensor) -> bool:
     """Whether all lies in memory as the passes read it; an image gets no gradient from them."""
     tensors = (x, weight, *vectors)
+    channels = vectors[0].shape
     return (
         x.shape[2] == x.shape[3]
+        and weight.shape == (*channels, x.shape[1], 3, 3)
+        and all(one.shape == channels for one in vectors)
         and not (x.shape[1] == COLOURS and x.requires_grad)
         and all(one.device.type == "cpu" and one.dtype == torch.float32 for one in tensors)
         and all(one.is_contiguous(memory_format=_LAST) for one in (x, weight))

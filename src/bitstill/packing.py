@@ -38,8 +38,8 @@ def pack(
     )
     return PackedModel(
         layers=layers,
-        weight=network.weight.cpu().numpy(),
-        bias=network.bias.cpu().numpy(),
+        weight=network.weight.float().cpu().numpy(),  # whatever the student was trained in
+        bias=network.bias.float().cpu().numpy(),
         activation_bits=network.activation_bits,
         classes=tuple(classes) or tuple(map(str, range(len(network.bias)))),
         identity=identity,

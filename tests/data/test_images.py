@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from bitstill.data.images import decode_image
+from bitstill.data.images import decode_image, quiet_pillow
 
 Encode = Callable[..., bytes]
 
@@ -93,12 +93,21 @@ def test_a_photo_is_turned_upright(turned: int) -> None:
 def test_a_damaged_orientation_is_none(pictures: NDArray[np.uint8]) -> None:
     stream = io.BytesIO()
     Image.fromarray(pictures[0]).save(stream, "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-    assert np.array_equal(decode_image(stream.getvalue()), pictures[0])
+    with quiet_pillow():
+        assert np.array_equal(decode_image(stream.getvalue()), pictures[0])
 
 
 def test_formats_that_start_other_programs_are_not_read() -> None:
     with pytest.raises(ValueError, match=r"^it is EPS: give one of PNG, JPEG, "):
         decode_image(encoded(Image.new("RGB", (32, 32)), "EPS"))
+
+
+def test_far_too_many_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1200)
+    image = encoded(Image.new("RGB", (40, 40)))
+    with quiet_pillow(), pytest.raises(ValueError, match="it has 40 x 40 pixels, which is too"):
+        decode_image(image)
+    assert decode_image(encoded(Image.new("RGB", (30, 40)))).shape == (32, 32, 3)
 
 
 def test_what_only_some_of_pillows_decoders_raise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +131,8 @@ def test_damage_raises_nothing_but_value_error(
     for position in data.draw(st.lists(st.integers(0, min(200, len(image_bytes) - 1)), max_size=4)):
         image_bytes[position] = data.draw(st.integers(0, 255))
     try:
-        decoded = decode_image(bytes(image_bytes[:end]))
+        with quiet_pillow():
+            decoded = decode_image(bytes(image_bytes[:end]))
     except ValueError:
         return
     assert decoded.shape == (32, 32, 3)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,15 @@ def test_predict(model: Path, folder: Path) -> None:
     lines = as_table(found).splitlines()
     assert lines[0].split() == ["image", "class", "confidence"]
     assert lines[1].split()[1:] == [found[0].name, f"{100 * share:.1f}%"]
+
+
+def test_predicting_in_threads_leaves_warnings_alone(model: Path, folder: Path) -> None:
+    """Python's filters of warnings are the whole process's."""
+    for number in range(40):
+        (folder / f"{number}.png").write_bytes((folder / "b.png").read_bytes())
+    before = list(warnings.filters)
+    predict(model, [folder], threads=4)
+    assert warnings.filters == before
 
 
 def test_what_is_no_image(model: Path, folder: Path, tmp_path: Path) -> None:

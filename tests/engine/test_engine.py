@@ -37,6 +37,14 @@ def agrees(backend: Backend, network: IntegerNetwork, images: torch.Tensor) -> N
             assert np.array_equal(found, expected[number])
 
 
+def test_a_student_in_float64_is_deployed_in_float32() -> None:
+    student = random_student(3)
+    images = random_images(4)
+    expected = Engine(pack(integer_network(student))).logits(images)
+    found = Engine(pack(integer_network(student.double()))).logits(images)
+    assert np.array_equal(found, expected)
+
+
 def test_numba_equals_the_reference(packed: PackedModel, network: IntegerNetwork) -> None:
     agrees(Popcount(lay_out(packed)), network, random_images(6))
 

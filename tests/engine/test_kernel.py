@@ -71,8 +71,23 @@ def test_a_compiler_may_come_with_options(tmp_path: Path, monkeypatch: pytest.Mo
         assert "cc -fno-such-flag failed" in str(compile_kernel(tmp_path / "kernel.so"))
 
 
+@pytest.mark.parametrize(
+    ("compiler", "reason"),
+    [("gcc 'unclosed", "$CC cannot be read (No closing quotation)"), ("{}", "Exec format error")],
+)
+def test_a_compiler_that_is_none_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str, reason: str
+) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF and no more")
+    program.chmod(0o755)
+    monkeypatch.setenv("CC", compiler.format(program))
+    assert reason in str(compile_kernel(tmp_path / "kernel.so"))
+    assert list(tmp_path.iterdir()) == [program]
+
+
 def test_a_library_of_other_sources_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     if shutil.which("cc") is not None:
         target = tmp_path / "kernel.so"
@@ -80,3 +95,6 @@ def test_a_library_of_other_sources_is_not_used(
         assert kernel.available(target) != ()
         monkeypatch.setattr(kernel, "source_version", lambda: 0)
         assert kernel.available(target) == ()
+        assert kernel.available(target) == ()
+        [said] = caplog.messages
+        assert said == f"{target} is of other sources, and slower code runs: install bitstill again"

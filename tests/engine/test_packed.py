@@ -116,10 +116,19 @@ def test_absurd_shapes_are_refused(content: bytes, tensor: object) -> None:
         from_bytes(forged(content, classifier=tensor))
 
 
+@pytest.mark.parametrize("shape", [[], [1], [1, 1, 54], [54]])
+def test_absurd_planes_are_refused(content: bytes, shape: list[int]) -> None:
+    size = int(np.prod(shape))
+    planes = {"dtype": "U8", "shape": shape, "data_offsets": [0, size]}
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        from_bytes(forged(content, conv1_planes=planes))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"classes": ("one",)}, "names 1 classes and has 10"),
+        ({"classes": ("\x1b[2J", *"123456789")}, "names that cannot be printed"),
         ({"weight": np.full((10, 128), np.nan, np.float32)}, "its last layer is not finite"),
         ({"test_accuracy": 2.0}, "its test accuracy is 2"),
     ],
@@ -144,6 +153,9 @@ def test_messages_name_file_and_next_step(content: bytes, tmp_path: Path) -> Non
     file = tmp_path / "student.bitstill"
     with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\)"):
         read_packed(file)
+    for name, reason in (("x\0y", "embedded null byte"), ("x" * 300, "File name too long")):
+        with pytest.raises(UserError, match=rf"cannot be read \({reason}\): give a packed file"):
+            read_packed(tmp_path / name)
     for wrong, reason in (
         (b"", "truncated, or another kind of file"),
         (save({"x": np.zeros(3)}), "another program wrote it"),

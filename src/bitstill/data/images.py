@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from PIL.Image import Image
 
@@ -19,6 +23,20 @@ FORMATS = (
     *("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM"),
     *("AVIF", "JPEG2000", "ICO", "TGA", "PCX"),
 )
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Silence Pillow on damage beside the pixels, and on sizes that :func:`decode_image` refuses.
+
+    Filters of warnings are the whole process's: around threads that decode, and not in them.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        for kind in (UserWarning, Image.DecompressionBombWarning):
+            warnings.simplefilter("ignore", kind)
+        yield
 
 
 def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
@@ -32,23 +50,21 @@ def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
         uint8, shape (32, 32, 3).
 
     Raises:
-        ValueError: the bytes are no image that Pillow can decode, or its white is not known.
+        ValueError: the bytes are no image that Pillow can decode, its white is not known, or it has
+            so many pixels that it is no picture of one thing.
     """
     from PIL import Image
 
-    # What Pillow's decoders raise on damaged data: PNG's a SyntaxError, for one. An image that is
-    # far too large it warns of first: no picture of one thing is.
+    # What Pillow's decoders raise on damaged data: PNG's a SyntaxError, for one.
     damage = (OSError, SyntaxError, struct.error, RuntimeError, NotImplementedError)
-    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of damage beside the pixels
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(image_bytes)) as image:
-                if image.format not in FORMATS:
-                    raise ValueError(f"it is {image.format}: give one of {', '.join(FORMATS)}")
-                rgb = _rgb(_upright(image))
-    except (*damage, *bombs) as error:
+        with Image.open(io.BytesIO(image_bytes)) as image:
+            if image.format not in FORMATS:
+                raise ValueError(f"it is {image.format}: give one of {', '.join(FORMATS)}")
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise ValueError(f"it has {image.width} x {image.height} pixels, which is too many")
+            rgb = _rgb(_upright(image))
+    except (*damage, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from error
     if rgb.size != (SIDE, SIDE):
         rgb = rgb.resize((SIDE, SIDE), Image.Resampling.BILINEAR)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bitstill.data.images import SIDE, decode_image
+from bitstill.data.images import SIDE, decode_image, quiet_pillow
 from bitstill.data.source import Decoded, ImageSource, Part
 from bitstill.errors import UserError
 
@@ -117,7 +117,8 @@ def _decode_split(files: Sequence[Path], split: str) -> Part:
     part = Part(np.empty((sum(counts), SIDE, SIDE, 3), np.uint8), np.empty(sum(counts), np.int64))
     start = 0
     # disable=None: no bar unless stderr is a terminal.
-    with tqdm(total=sum(counts), desc=f"decoding {split}", unit=" images", disable=None) as bar:
+    shown = tqdm(total=sum(counts), desc=f"decoding {split}", unit=" images", disable=None)
+    with shown as bar, quiet_pillow():
         for file, count in zip(files, counts, strict=True):
             rows = slice(start, start + count)
             for decoded in _decode_file(file, Part(part.images[rows], part.labels[rows])):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bitstill.data.images import FORMATS, decode_image
+from bitstill.data.images import FORMATS, decode_image, quiet_pillow
 from bitstill.engine.engine import Engine, load
 from bitstill.errors import UserError
 
@@ -64,7 +64,8 @@ def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predict
     """
     engine, files = load(model, threads=threads), list(_files(images))
     found = Predictions([], [])
-    with ThreadPoolExecutor(threads) as pool:  # decoding a photo takes longer than classifying it
+    # In threads: decoding a photo takes longer than classifying it.
+    with quiet_pillow(), ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(files), _BATCH):
             part = files[start : start + _BATCH]
             read = list(zip(part, pool.map(_read, part), strict=True))

@@ -23,9 +23,10 @@ _FLAGS = (
 
 @cache
 def source_version() -> int:
-    """Return a number that any change of the sources changes: a library must be theirs."""
+    """Return a number that any change of sources or flags changes: a library must be theirs."""
     sources = sorted(Path(__file__).parent.glob("*.[ch]"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
+    parts = [*(path.read_bytes() for path in sources), " ".join(_FLAGS).encode()]
+    digest = hashlib.sha256(b"".join(parts)).digest()
     return int.from_bytes(digest[:4]) >> 1  # it fits a C int
 
 
@@ -39,7 +40,11 @@ def compile_kernel(target: Path = LIBRARY, *, flags: Sequence[str] = ()) -> str 
     Returns:
         None, or why there is no library: it is optional.
     """
-    named = [shlex.split(os.environ.get("CC", "")), ["cc"], ["gcc"], ["clang"]]
+    try:
+        chosen = shlex.split(os.environ.get("CC", ""))
+    except ValueError as error:
+        return f"$CC cannot be read ({error})"
+    named = [chosen, ["cc"], ["gcc"], ["clang"]]
     compiler = next((one for one in named if one and shutil.which(one[0])), None)
     if compiler is None:
         return "there is no C compiler"
@@ -50,10 +55,14 @@ def compile_kernel(target: Path = LIBRARY, *, flags: Sequence[str] = ()) -> str 
     os.close(handle)
     options = [*_FLAGS, f"-DBITSTILL_VERSION={source_version()}", *flags]
     command = [*compiler, *options, *map(str, SOURCES), "-o", partial, "-lm"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        Path(partial).unlink()
-        return f"{shlex.join(compiler)} failed: {done.stderr.strip()[:400]}"
-    Path(partial).chmod(0o755)
-    Path(partial).replace(target)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            return f"{shlex.join(compiler)} failed: {done.stderr.strip()[:400]}"
+        Path(partial).chmod(0o755)
+        Path(partial).replace(target)
+    except OSError as error:
+        return f"{shlex.join(compiler)} failed: {error}"
+    finally:
+        Path(partial).unlink(missing_ok=True)
     return None

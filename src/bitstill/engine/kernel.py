@@ -1,6 +1,7 @@
 """The engine in C, through ctypes; there only where a compiler was at installation."""
 
 import ctypes
+import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from bitstill.engine.compiler import LIBRARY, source_version
 from bitstill.engine.layout import SCRATCH_WORDS, Layout, feature_bits
 from bitstill.engine.planes import Bytes
 from bitstill.topology import TOPOLOGY
+
+log = logging.getLogger(__name__)
 
 PATHS = {"avx512": 4, "avx2": 2, "portable": 1}  # the first that the processor has is taken
 
@@ -45,12 +48,18 @@ def available(library: Path = LIBRARY) -> tuple[str, ...]:
         return ()
     try:
         loaded = load(library)
-        if loaded.bitstill_version() != source_version():  # left by another bitstill
+        if loaded.bitstill_version() != source_version():
+            _warn_of(library)
             return ()
         found = loaded.bitstill_paths()
     except (OSError, AttributeError):  # built for another machine, or it is another library
         return ()
     return tuple(name for name, bit in PATHS.items() if found & bit)
+
+
+@lru_cache
+def _warn_of(library: Path) -> None:
+    log.warning("%s is of other sources, and slower code runs: install bitstill again", library)
 
 
 class Kernel:

@@ -127,13 +127,14 @@ def read_packed(path: str | Path) -> PackedModel:
         UserError: it is missing, foreign, damaged, altered, or of another version.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():  # a pipe may never end
-        raise UserError(f"{path} is no file: give a packed file")
     try:
+        if path.exists() and not path.is_file():  # a pipe may never end
+            raise UserError(f"{path} is no file: give a packed file")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): give a packed file") from error
+    except (OSError, ValueError) as error:  # the latter of a name that can be none
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path} cannot be read ({reason}): give a packed file") from error
     try:
         return from_bytes(content)
     except ValueError as error:
@@ -156,6 +157,8 @@ def from_bytes(content: bytes) -> PackedModel:
     classes = tuple(metadata["classes"].split("\n"))
     if not len(classifier) == len(classes) <= MAX_CLASSES:
         raise ValueError(f"it names {len(classes)} classes and has {len(classifier)}")
+    if not all(name.isprintable() for name in classes):
+        raise ValueError("its classes have names that cannot be printed")
     if not np.isfinite(classifier).all():
         raise ValueError("its last layer is not finite")
     model = PackedModel(
@@ -255,7 +258,8 @@ def _thresholds(tensors: dict[str, NDArray[Any]]) -> NDArray[np.int32]:
 def _layers(
     tensors: dict[str, NDArray[Any]], thresholds: NDArray[np.int32]
 ) -> tuple[PackedLayer, ...]:
-    layers, bits, start = [], len(tensors.get(f"{TOPOLOGY[0].name}.planes", ())), 0
+    first = tensors.get(f"{TOPOLOGY[0].name}.planes", np.empty(0))
+    layers, bits, start = [], first.shape[0] if first.ndim else 0, 0
     if not 1 <= bits <= MAX_BITS:
         raise ValueError(f"it has {bits} bits a weight")
     for name, channels_in, channels_out, _ in TOPOLOGY:

@@ -298,7 +298,9 @@ int bitstill_block_normalize(Training *b) {
     row_of(b, INTERCEPT)[c] = (float)(b->shift[c] - slope * mean[c]);
     row_of(b, CENTRE)[c] = (float)rint(mean[c]);
     row_of(b, DIRECT)[c] = (float)(b->scale[c] * inverse[c]);
-    if (!isfinite(row_of(b, SLOPE)[c]) || !isfinite(row_of(b, INTERCEPT)[c])) return 1;
+    if (!isfinite(row_of(b, SLOPE)[c]) || !isfinite(row_of(b, INTERCEPT)[c]) ||
+        !isfinite(b->bias[c]))
+      return 1;
   }
   for (int c = 0; c < channels; c++) {
     double batch_mean = unit * mean[c] + b->bias[c], m = b->momentum;

@@ -8,7 +8,7 @@ There only where a compiler was at installation; :mod:`bitstill.fused` is what t
 import ctypes
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -162,7 +162,7 @@ class TrainingBlock:
         Args:
             scale_gradient: address, float32, (channels_out,).
             shift_gradient: likewise.
-            **addresses: of y_gradient and gradient.
+            **addresses: of y_gradient and gradient; of x, weight and scale, where they have moved.
         """
         images = self._shape.images
         partial = np.empty((images, 2, self._shape.channels_out), np.float32)
@@ -203,10 +203,12 @@ class TrainingBlock:
         if self._threads == 1:
             return bool(function(self._block, 0, count))
         borders = [count * part // self._threads for part in range(self._threads + 1)]
-        done = _pool(self._threads, os.getpid()).map(
-            lambda part: function(self._block, *part), pairwise(borders)
-        )
-        return any(list(done))
+        pool = _pool(self._threads, os.getpid())
+        parts = [pool.submit(function, self._block, *part) for part in pairwise(borders)]
+        try:
+            return any(part.result() for part in parts)
+        finally:
+            wait(parts)  # an exception, as of a signal, frees what they read and write
 
 
 def fits(shape: Shape) -> bool:
