@@ -33,3 +33,9 @@ def test_help_says_the_same_and_copies_once(
     assert capsys.readouterr().out == ours
     assert "temperature: T1, T10, T100, T15, T50" in ours
     assert few <= 4 < copies - few
+
+
+def test_hydra_s_own_help_is_there(restored: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        application.train(["--hydra-help"])
+    assert capsys.readouterr().out.startswith("Hydra (")

@@ -35,6 +35,20 @@ WRONG = {
         ["quantizer.method=dorfea"],
         ["quantizer.method = dorfea", "mean_scaled, dorefa", "did you mean dorefa?"],
     ),
+    "list of choices": (
+        ["loss=[soft,hard]"],
+        ["loss=[soft,hard]", "give one", "-m loss=soft,hard"],
+    ),
+    "several, alone": (["loss=soft,hard"], ["'loss=soft,hard'", "give -m to run each"]),
+    "several numbers": (["schedule.l2=1,2"], ["give -m to run each, or brackets for a list"]),
+    "other choice's": (["data.path=x"], ["data.path is no setting of the data that", "data=NAME"]),
+    "home": (["data.path=~/x"], ["'data.path=~/x' cannot be read", "'KEY=\"VALUE\"'"]),
+    "project": (
+        ["logger=wandb", "logger.wandb.project=a/b"],
+        ["logger.wandb.project = 'a/b'", "without any of / \\ # ? % :"],
+    ),
+    "one to show": (["-m", "--cfg", "job", "loss=hard,soft"], ["--cfg shows one run"]),
+    "cell, list": (["-m", "loss=[soft,hard]"], ["loss=[soft,hard]", "give one"]),
     "seed word": (["seed=abc"], ["seed = 'abc'", "a whole number"]),
     "seed fraction": (["seed=1.5"], ["seed = 1.5", "a whole number"]),
     "seed negative": (["seed=-1"], ["seed = -1", "at least 0"]),
@@ -81,6 +95,14 @@ WRONG = {
 FOUND_RUNNING = {"gpu"}
 
 
+def test_no_process_is_too_few(train: Train, few_images: tuple[str, ...], tmp_path: Path) -> None:
+    launcher = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=0")
+    code, _, err = train("-m", *few_images, f"paths.output={tmp_path}", *launcher)
+    assert code == 2
+    last = err.splitlines()[-1]
+    assert last.startswith("bitstill: hydra.launcher.n_jobs = 0 is not allowed: give a number")
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_input_is_explained_in_one_line(
     train: Train,
@@ -92,8 +114,8 @@ def test_a_wrong_input_is_explained_in_one_line(
     arguments, named = WRONG[case]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     # Options come first: argparse takes positional arguments in one piece.
-    options = [one for one in arguments if one.startswith("-")]
-    overrides = [one for one in arguments if not one.startswith("-")]
+    options = [one for one in arguments if one.startswith("-") or one == "job"]
+    overrides = [one for one in arguments if one not in options]
     code, out, err = train(*options, *small, f"paths.output={tmp_path}", *overrides)
     lines = err.splitlines()
     assert len(lines) == 1, err

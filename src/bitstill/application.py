@@ -187,8 +187,11 @@ def _explain_hydra(error: Exception) -> str:
         return f"{group}={choice} is no choice: give one of {choices}{hint}"
     if isinstance(error, OverrideParseException):
         reason = str(error.message).splitlines()[0]
-        return f"{error.override!r} cannot be read ({reason}): give KEY=VALUE"
-    first = with_next_step(str(error).splitlines()[0], error)
+        quoted = "'KEY=\"VALUE\"' where a value has ~ or the like"
+        return f"{error.override!r} cannot be read ({reason}): give KEY=VALUE, or {quoted}"
+    lines = str(error).splitlines()
+    # What ends in a colon has its reason on the next line.
+    first = with_next_step(" ".join(lines[: 1 + lines[0].endswith(":")]), error)
     if isinstance(error, ConfigCompositionException):
         return _unknown_setting(first)
     if "submitit_slurm" in first:
@@ -234,6 +237,11 @@ def _unknown_setting(first: str) -> str:
     from bitstill.config import settings
 
     key = first.split("'")[1]
+    if "@experiment." in key:
+        return f"{first.rstrip('.')}: give an experiment's file '# @package _global_' as first line"
+    if key in settings():
+        group = key.partition(".")[0]
+        return f"{key} is no setting of the {group} that is chosen: choose another, {group}=NAME"
     shown = "hydra" if key.startswith("hydra.") else "job"
     return f"{key} is no setting: see bitstill train --cfg {shown}" + nearest(key, settings())
 

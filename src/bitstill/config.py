@@ -19,7 +19,7 @@ from omegaconf.errors import (
 )
 
 from bitstill.errors import UserError, nearest
-from bitstill.schema import TARGETS, Range, TrainConfig
+from bitstill.schema import TARGETS, LoggerConfig, Range, TrainConfig
 
 
 def settings(schema: type = TrainConfig, prefix: str = "") -> list[str]:
@@ -96,6 +96,7 @@ def _built(schema: type, plain: Mapping[str, Any], prefix: str) -> object:
 
 
 _TOO_LARGE = 2**1023  # for a float
+_LONGEST_PROJECT = 128  # characters, as wandb has it
 _LONGEST_NAME = 200  # bytes; a file system takes 255, and some are added
 _NOUNS: dict[Any, str] = {
     bool: "true or false",
@@ -177,11 +178,22 @@ def _check_together(config: TrainConfig) -> None:
                 f"paths.{key} = {folder!r} is not allowed: give a folder, written out or with "
                 "${oc.env:HOME} in front"
             )
+    _check_wandb(config.logger)
     name = config.name
     if not name or "/" in name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
         raise UserError(
             f"name = {name!r} is not allowed: give the plain name of a folder, of at most "
             f"{_LONGEST_NAME} bytes"
+        )
+
+
+def _check_wandb(logger: LoggerConfig) -> None:
+    """Refuse what wandb would, before anything runs that it should log."""
+    project = logger.wandb.project if logger.wandb is not None else "fine"
+    if not project or len(project) > _LONGEST_PROJECT or set(project) & set("/\\#?%:"):
+        raise UserError(
+            f"logger.wandb.project = {project!r} is not allowed: give at most {_LONGEST_PROJECT} "
+            "characters without any of / \\ # ? % : (the entity is logger.wandb.entity)"
         )
 
 

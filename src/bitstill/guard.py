@@ -14,6 +14,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bitstill.conf import conf_directory
 from bitstill.errors import UserError
 
 # By the key that names code. Of ``ext://`` in logging only the two streams.
@@ -49,8 +50,7 @@ def check_hydra(hydra: DictConfig) -> None:
     """Refuse what would call or import anything that is not in :data:`ALLOWED`.
 
     Raises:
-        UserError: a setting names other code, sets the environment of what is started, or puts runs
-            elsewhere.
+        UserError: a setting names other code, or sets the environment of what is started.
     """
     for name in _EXECUTED:
         _check(hydra, name, "hydra")
@@ -58,6 +58,13 @@ def check_hydra(hydra: DictConfig) -> None:
         raise UserError(
             "hydra.job.env_set is not allowed: set environment variables where you start bitstill"
         )
+    verbose = hydra.verbose
+    if not isinstance(verbose, bool | str | ListConfig):
+        raise UserError(f"hydra.verbose = {verbose} is not allowed: give true or false")
+
+
+def _check_folders(hydra: DictConfig) -> None:
+    """Refuse folders that a sweep would not look into for its runs."""
     plain: Any = OmegaConf.to_container(hydra, resolve=False)
     for group, key in _FOLLOW:
         if plain[group][key] != _FOLLOW[group, key]:
@@ -65,9 +72,19 @@ def check_hydra(hydra: DictConfig) -> None:
                 f"hydra.{group}.{key} = {plain[group][key]} is not allowed: the folders of a sweep "
                 "follow from paths.output and name, and are relative to where you start bitstill"
             )
-    verbose = plain["verbose"]
-    if not isinstance(verbose, bool | str | list):
-        raise UserError(f"hydra.verbose = {verbose} is not allowed: give true or false")
+
+
+def _check_choices(hydra: DictConfig) -> None:
+    """Refuse several choices of a group that has one: Hydra would take the last."""
+    groups = {path.name for path in conf_directory().iterdir() if path.is_dir()} - {"logger"}
+    given: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    for override in given:
+        group, _, choice = override.partition("=")
+        if choice.startswith("[") and group in groups:
+            each = choice.strip("[]").replace(" ", "")
+            raise UserError(
+                f"{override} is not allowed: give one, or to run each, -m {group}={each}"
+            )
 
 
 def _check(parent: Any, key: Any, prefix: str) -> None:
@@ -107,6 +124,9 @@ class GuardedLoader(ConfigLoaderImpl):
         """Compose as Hydra does, and check."""
         config = super().load_configuration(*arguments, **options)
         check_hydra(config.hydra)
+        if "name" in config:  # for --hydra-help Hydra composes itself alone
+            _check_folders(config.hydra)
+            _check_choices(config.hydra)
         return config
 
 

@@ -5,18 +5,29 @@ from collections.abc import Iterable
 import yaml
 from omegaconf.errors import OmegaConfBaseException
 
+_VALUE_ERRORS = {
+    "Only one of --run": "--cfg shows one run: leave -m and --run out, and give single values",
+    "n_jobs == 0": "hydra.launcher.n_jobs = 0 is not allowed: give a number of processes, or -1",
+    "integer string conversion": (
+        "a number has thousands of digits: give KEY=VALUE with a smaller one"
+    ),
+}
+
 
 def explain_library(chain: Iterable[BaseException]) -> str | None:
     """Return a line for an error, the first of a chain, that a user can mend; None for others."""
     for link in chain:
+        known = [line for text, line in _VALUE_ERRORS.items() if text in str(link)]
+        if known and isinstance(link, ValueError):
+            return known[0]
         if isinstance(link, yaml.YAMLError):
             return f"a configuration file cannot be read ({_one_line(link)}): mend it there"
         if isinstance(link, UnicodeDecodeError):
             return f"a configuration file is not UTF-8 ({_one_line(link)}): save it as UTF-8"
         if isinstance(link, RecursionError):
             return "a configuration refers to itself: look for it in its defaults and in ${...}"
-        if isinstance(link, ValueError) and "integer string conversion" in str(link):
-            return "a number has thousands of digits: give KEY=VALUE with a smaller one"
+        if type(link).__name__ == "FailedJobError":  # submitit's, an extra
+            return f"Slurm has not taken the jobs ({_one_line(link)}): see that sbatch works here"
         if isinstance(link, MemoryError) or "can't allocate memory" in str(link):
             return (
                 f"out of memory ({_one_line(link)}): end other programs, or give a smaller "
@@ -28,7 +39,9 @@ def explain_library(chain: Iterable[BaseException]) -> str | None:
 def with_next_step(line: str, error: BaseException) -> str:
     """Complete a line of Hydra's that says what is wrong and not what to do."""
     if line.startswith("Ambiguous value"):
-        return f"{line}: give -m to run each, or brackets for a list"
+        name = line.partition("'")[2].partition("=")[0]
+        listed = ", or brackets for a list" if "." in name or name == "logger" else ""
+        return f"{line}: give -m to run each{listed}"
     cause = error.__cause__
     if line.startswith("Error merging override") and isinstance(cause, OmegaConfBaseException):
         return f"{line} ({str(cause).splitlines()[0]}): give another value"

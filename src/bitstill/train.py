@@ -42,7 +42,7 @@ from bitstill.runs import (
     record_to_go_on_from,
 )
 from bitstill.schema import TrainConfig
-from bitstill.tasks import StudentTask, Task, TeacherTask
+from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask
 from bitstill.teachers import TeacherStore
 from bitstill.weights import load_weights
 
@@ -231,7 +231,10 @@ def _publish(stored: RunPaths, paths: RunPaths) -> None:
 
 def _teacher_logits(config: TrainConfig, data: ImageData, *, progress: bool) -> Tensor:
     """Return the logits of a teacher's configuration over the training images."""
-    stored = _teacher(config, data, progress=progress)
+    try:
+        stored = _teacher(config, data, progress=progress)
+    except DivergedError as error:
+        raise DivergedError(f"its teacher failed: {error}") from error
 
     def compute() -> Tensor:
         teacher = build_network(config, classes=data.classes)

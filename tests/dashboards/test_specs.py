@@ -151,3 +151,13 @@ def test_neither_a_folder_nor_a_project(place: str) -> None:
         return
     with pytest.raises(UserError, match="is neither a folder nor a project"):
         find_source(place)
+
+
+@pytest.mark.parametrize("place", ["./nope", "../nope", "multirun/typo", "~/nope"])
+def test_a_folder_that_is_not_there_is_no_project(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "multirun").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"is no folder: give a sweep's, such as multirun/quick"):
+        find_source(place)

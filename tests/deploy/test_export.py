@@ -83,6 +83,17 @@ def test_what_a_run_left_is_not_written_over(student_run: Path) -> None:
     assert export(student_run, "packed", Choice(statistics="precise")) == kept
 
 
+def test_a_name_for_another_form_is_refused(student_run: Path, tmp_path: Path) -> None:
+    for name, form, fitting in (
+        ("a.onnx", "packed", "onnx or qonnx"),
+        ("a.bitstill", "onnx", "packed"),
+        ("a.bitstill", "qonnx", "packed"),
+    ):
+        with pytest.raises(UserError, match=rf"is no name for {form}: give --format {fitting}$"):
+            export(student_run, form, Choice(), tmp_path / name)
+    assert not list(tmp_path.glob("a.*"))
+
+
 def test_what_cannot_be_written(student_run: Path, teacher_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--format = tflite is not allowed: give one of packed"):
         export(student_run, "tflite", Choice())

@@ -66,6 +66,21 @@ def test_a_figure_is_a_file_beside_the_page(sweep: Path, tmp_path: Path) -> None
     assert [file.name for file in tmp_path.glob("*.svg")] == ["mine-accuracy.svg"]
 
 
+def test_of_several_sets_the_first_is_shown_and_named(
+    write_run: Callable[..., RunPaths], sweep: Path, tmp_path: Path
+) -> None:
+    changed = write_run(sweep, "soft", 50.0, 0, 80.0)
+    plain = json.loads(changed.record.read_text())
+    plain["config"]["schedule"]["epochs"] += 1
+    changed.record.write_text(json.dumps(plain))
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.format("table2"))
+    arguments = ["report", str(sweep), "--fill", str(page), "--output", str(tmp_path / "out")]
+    said = " ".join(CliRunner().invoke(app, arguments).output.split())
+    assert f"{page} shows " in said
+    assert "the first of 2 sets" in said
+
+
 def test_what_is_not_there_yet_is_said(sweep: Path) -> None:
     assert "There is nothing to show yet." in filled(PAGE.format("table3"), build([sweep]))
 

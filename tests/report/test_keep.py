@@ -179,6 +179,23 @@ def test_what_names_this_machine_is_refused(
     assert not (tmp_path / "kept").exists()
 
 
+def test_two_sweeps_in_one_folder_ask_for_the_runs_of_both(
+    sweep: Path, write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    other = write_sweep(tmp_path / "other", percent, seeds=range(7, 9), cells=[("soft", 10.0)])
+    asked = Expected("soft T=10 seed 9", "absent", 8, RunPaths(other / "absent"))
+    write_manifest(other, [asked])
+    keep(sweep, tmp_path / "kept")
+    before = manifest(tmp_path / "kept").read_text()
+    assert before == manifest(sweep).read_text()
+    keep(other, tmp_path / "kept")
+    found = json.loads(manifest(tmp_path / "kept").read_text())["cells"]
+    assert found == [
+        *json.loads(before)["cells"],
+        *json.loads(manifest(other).read_text())["cells"],
+    ]
+
+
 def test_a_sweep_is_not_kept_in_itself(sweep: Path) -> None:
     with pytest.raises(UserError, match="is the sweep itself"):
         keep(sweep, sweep)

@@ -28,6 +28,17 @@ def test_a_loss_that_is_no_number_ends_a_run(
         trained(configure(tmp_path, f"model={model}"), tmp_path)
 
 
+def test_a_teacher_that_diverges_is_not_its_student(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(self: object, logits: Tensor, batch: object) -> Tensor:
+        return logits.sum() * torch.nan
+
+    monkeypatch.setattr(TeacherTask, "loss", lost)
+    with pytest.raises(DivergedError, match=r"^its teacher failed: the training loss became nan"):
+        trained(configure(tmp_path, "loss=soft"), tmp_path)
+
+
 @pytest.mark.parametrize("model", ["teacher", "student"])
 def test_an_epoch_whose_last_step_diverges_is_not_kept(
     model: str, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

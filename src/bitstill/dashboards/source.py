@@ -59,6 +59,9 @@ def find_source(place: str, project: str | None = None) -> Source:
     folder = Path(place)
     if place and folder.is_dir():
         return _of_sweep(folder, project)
+    first = place.partition("/")[0]
+    if first in (".", "..", "~") or (first and Path(first).is_dir()):
+        raise UserError(f"{place} is no folder: give a sweep's, such as multirun/quick")
     entity, name = _split(place, place)
     losses = ("hard", *published.DISTILLED)
     return Source(entity, name, "", losses, True, PUBLISHED_VIEW._replace(selection="best_val"), ())

@@ -31,6 +31,10 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
     """
     if form not in SUFFIXES:
         raise UserError(f"--format = {form} is not allowed: give one of {', '.join(SUFFIXES)}")
+    end = output.suffix if output is not None else ""
+    if end in (".bitstill", ".onnx") and not SUFFIXES[form].endswith(end):
+        fitting = " or ".join(one for one, suffix in SUFFIXES.items() if suffix.endswith(end))
+        raise UserError(f"--output = {output} is no name for {form}: give --format {fitting}")
     run = load_run(directory, choice)
     try:
         content = _content(run, form, choice)
@@ -42,7 +46,8 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
     try:
         write_atomically(output, content)
     except OSError as error:
-        raise UserError(f"{output} cannot be written ({error.strerror}): give --output") from error
+        reason = f"{output} cannot be written ({error.strerror})"
+        raise UserError(f"{reason}: give --output, in a folder that is there") from error
     return output
 
 

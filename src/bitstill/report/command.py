@@ -35,8 +35,13 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
             filled.
     """
     report = build(folders)
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     if fill is not None:
         fill_page(fill, report)
+        first, count = report.sets[0].runs.name, len(report.sets)
+        if count > 1:
+            line = f"{fill} shows {first}, the first of {count} sets"
+            console.print(line, highlight=False, markup=False)
     output = folders[0] / "report" if output is None else output
     try:
         page = write(report, output)  # before the terminal, whose reader may leave: | head
@@ -44,7 +49,6 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
         raise UserError(
             f"--output: {output} cannot be written ({error}): give another folder"
         ) from error
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     show(report, console)
     console.print(f"\nPage: {page.resolve()}", soft_wrap=True, highlight=False, markup=False)
     return page

@@ -4,11 +4,13 @@ Teachers are kept with their logits, so that the students that are left can be t
 from the same teacher, bit for bit.
 """
 
+import json
 import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -50,7 +52,7 @@ def keep(sweep: Path, target: Path) -> int:
         with reading(stored.record, "move it away"):
             texts[kept.record] = stored.record.read_text()
     if manifest(sweep).exists():
-        texts[manifest(target)] = manifest(sweep).read_text()
+        texts[manifest(target)] = _merged(manifest(target), manifest(sweep))
     for path, text in texts.items():
         _refuse_names(path, text, [Path.home(), Path.cwd(), sweep.resolve()])
     try:
@@ -61,6 +63,16 @@ def keep(sweep: Path, target: Path) -> int:
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error}): give another folder") from error
     return len(done)
+
+
+def _merged(kept: Path, added: Path) -> str:
+    """Return a manifest with what another asks for, too."""
+    cells: dict[str, Any] = {}
+    for path in (kept, added):
+        if path.exists():
+            with reading(path, "move it away"):
+                cells |= {cell["identity"]: cell for cell in json.loads(path.read_text())["cells"]}
+    return json.dumps({"cells": list(cells.values())}, indent=1)
 
 
 def _teachers(sweep: Path, target: Path) -> list[tuple[RunPaths, RunPaths]]:
