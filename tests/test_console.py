@@ -46,3 +46,15 @@ def test_a_run_that_is_not_done_is_shown_as_such(
     row = re.search(r" hard .*", capfd.readouterr().out)  # in 80 columns T=15 may go below
     assert row is not None
     assert {"running": "unfinished", "interrupted": "unfinished"}.get(status, status) in row[0]
+
+
+def test_each_of_several_sets_of_tables_has_its_name(
+    made_up: Callable[..., RunRecord], default_run: DictConfig, capfd: Captured
+) -> None:
+    plain = portable_config(check(default_run))
+    other = {**plain, "quantizer": {**plain["quantizer"], "weight_bits": 1}}
+    records = [made_up(config=plain), made_up(config=other, identity="b" * 64)]
+    console.print_tables([Run(RunPaths(Path("run")), one) for one in records])
+    shown = capfd.readouterr().out
+    assert shown.index("default (quantizer.weight_bits=2)") < shown.index("=1)")
+    assert shown.count("Table 1") == 2

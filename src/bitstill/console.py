@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -37,8 +38,11 @@ def clock(seconds: float) -> str:
 def print_tables(runs: Sequence[Run]) -> None:
     """Print Tables 1 to 4, one set for each kind of run, and how to see the rest."""
     console = Console()
-    for runs_of_set in run_sets(runs):
-        for table in accuracy_tables(runs_of_set):
+    sets = run_sets(runs)
+    for one in sets:
+        if len(sets) > 1:
+            console.rule(escape(one.name), align="left")
+        for table in accuracy_tables(one):
             console.print()
             console.print(to_rich(table, encoding=console.encoding))
     if runs:

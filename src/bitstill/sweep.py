@@ -1,6 +1,8 @@
 """A sweep as a contract: which cells there are, and which of them are left to run."""
 
+import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -131,7 +133,30 @@ def plan(
         run_identity = identity(config, config.data.identity())
         if run_identity not in cells:
             cells[run_identity] = Cell(one, config, _expected(config, run_identity))
-    return list(cells.values())
+    return _told_apart(list(cells.values()))
+
+
+_IN_A_NAME = ("model", "loss", "temperature", "temperature.value", "seed")
+
+
+def _told_apart(cells: Sequence[Cell]) -> list[Cell]:
+    """Add to names that several cells have what their overrides differ in."""
+    names = Counter(cell.expected.name for cell in cells)
+    each = [set(cell.overrides) for cell in cells]
+    shared = set.intersection(*each) if each else set()
+
+    def named(cell: Cell) -> Cell:
+        own = [
+            one
+            for one in cell.overrides
+            if one not in shared and one.partition("=")[0].lstrip("+") not in _IN_A_NAME
+        ]
+        if not own or names[cell.expected.name] == 1:
+            return cell
+        name = ", ".join([cell.expected.name, *own])
+        return dataclasses.replace(cell, expected=dataclasses.replace(cell.expected, name=name))
+
+    return [named(cell) for cell in cells]
 
 
 def _expected(config: TrainConfig, run_identity: str) -> Expected:

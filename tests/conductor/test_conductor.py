@@ -288,8 +288,9 @@ def test_stop_starts_no_further_run_and_the_next_command_does(
     assert failed.status == "failed"
     *_, headline, first, second = err.splitlines()
     assert headline == "bitstill: 2 of 2 runs are not done:"
-    assert first.startswith("  hard T=15 seed 0: DivergedError: ")
-    assert second == "  hard T=15 seed 0: not started, sweep.on_failure=stop"
+    name = "  hard T=15 seed 0, schedule.learning_rates="
+    assert first.startswith(f"{name}[1e+36,1e+36,1e+36]: DivergedError: ")
+    assert second == f"{name}{FINE}: not started, sweep.on_failure=stop"
 
     # What has failed is left as it is, and what was not started is run.
     code, _, err = train(*same, rates, "sweep.on_failure=stop", "sweep.rerun=none")
