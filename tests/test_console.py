@@ -58,3 +58,28 @@ def test_each_of_several_sets_of_tables_has_its_name(
     shown = capfd.readouterr().out
     assert shown.index("default (quantizer.weight_bits=2)") < shown.index("=1)")
     assert shown.count("Table 1") == 2
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_run_is_a_line_of_status(
+    made_up: Callable[..., RunRecord],
+    tmp_path: Path,
+    capfd: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for seed in (0, 1):
+        row = {"epoch": 60, "test/accuracy": 0.885}
+        chosen = {"running": dict.fromkeys(("last", "best_val", "best_test"), row)}
+        paths = RunPaths(tmp_path / f"run-{seed}")
+        paths.directory.mkdir()
+        made_up(
+            **{"loss": "soft_hard", "temperature": 100.0, "seed": seed, "seconds": 4049.0},
+            **{"epoch": 60, "epochs": 60, "selections": chosen},
+        ).write(paths)
+    console.show_status(tmp_path, watch=False, as_json=False)
+    *lines, last = capfd.readouterr().out.splitlines()
+    assert last == "2/2 done"
+    assert [line.split("  ")[0] for line in lines] == [f"soft_hard T=100 seed {n}" for n in (0, 1)]
+    assert all(line.rstrip().endswith("60/60 epochs  test  88.5 %  1:07:29") for line in lines)

@@ -97,6 +97,38 @@ def test_arguments_win_and_duplicates_are_dropped() -> None:
     ]
 
 
+def test_a_sweep_has_one_folder(planned: Callable[..., Any]) -> None:
+    with pytest.raises(UserError, match=r"mine-0 and in .*mine-1: give name and paths.output no"):
+        planned("name=mine-${seed} seed=0", "name=mine-${seed} seed=1")
+    assert (
+        len(planned("name=T${temperature.value} seed=0", "name=T${temperature.value} seed=1")) == 2
+    )
+
+
+def test_one_run_of_a_sweep_that_is_described_is_said(
+    train: Train, few_images: tuple[str, ...], tmp_path: Path
+) -> None:
+    """As an experiment's file that lacks ``hydra.mode`` does."""
+    given = (*few_images, "schedule.epochs=1", f"paths.output={tmp_path}")
+    said = "one run of a sweep that the configuration describes: -m runs all of them"
+    for more, is_said in (
+        ("++hydra.sweeper.params={seed: '1,2'}", True),
+        ("hydra.sweeper.grids=[{seed: '1,2'}]", True),
+        ("hydra/sweeper=basic", False),
+    ):
+        code, out, err = train(*given, more)
+        assert code == 0, err
+        assert (said in out + err) == is_said, more
+
+
+def test_a_choice_in_the_arguments_wins_over_settings_in_it() -> None:
+    grids = [{"temperature.value": "1,2"}, {"temperatures": "3"}]
+    assert expand(grids, {}, ["temperature=T15"], split) == [
+        ("temperature=T15",),
+        ("temperatures=3", "temperature=T15"),
+    ]
+
+
 @pytest.fixture
 def planned(compose_run: Compose, small: tuple[str, ...], tmp_path: Path) -> Callable[..., Any]:
     def of(*cells: str) -> list[Cell]:

@@ -71,6 +71,8 @@ def job(composed: DictConfig) -> None:
     context = HydraConfig.get()
     directory = Path(context.runtime.output_dir)
     if context.mode == RunMode.RUN:
+        if any(OmegaConf.select(context.sweeper, one) for one in ("params", "grids")):
+            log.warning("one run of a sweep that the configuration describes: -m runs all of them")
         try:
             _train(check(composed), directory, progress=sys.stderr.isatty())
         except Exception as error:  # as it is, Hydra would print a line of its own before ours
@@ -108,11 +110,12 @@ def _train(config: "TrainConfig", directory: Path, *, progress: bool) -> None:
 
 
 def _record(config: "TrainConfig", directory: Path, *, progress: bool) -> "RunRecord":
+    from bitstill.loggers.logged import not_logged
     from bitstill.runs import RunPaths, finished_record
 
     found = finished_record(config, RunPaths(directory))
-    if found is not None:  # known in a moment, without torch
-        return found
+    if found is not None and not not_logged(config.logger, RunPaths(directory)):
+        return found  # known in a moment, without torch
     from bitstill.train import run
 
     return run(config, directory, progress=progress)

@@ -42,8 +42,7 @@ def conduct(
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder, [cell.expected for cell in cells])
     stop_sign(folder).unlink(missing_ok=True)
-    left = [cell for cell in cells if cell.is_left(look(cell.expected))]
-    console.print(f"{len(cells)} runs: {len(cells) - len(left)} skipped, {len(left)} to do")
+    left = _left(cells, console)
     returns: Sequence[Any] = []
     unrecorded: dict[str, Exception] = {}
     if left and detach:
@@ -71,6 +70,16 @@ def conduct(
         _summarize(left[0].config, folder)
     _raise_failures(states, unrecorded, stopped=stop_sign(folder).exists())
     return returns
+
+
+def _left(cells: Sequence[Cell], console: Console) -> list[Cell]:
+    """Return the cells that are left, and say how many."""
+    states = [(cell, look(cell.expected)) for cell in cells]
+    left = [cell for cell, state in states if cell.is_left(state)]
+    to_log = sum(cell.is_only_logged(state) for cell, state in states)
+    line = f"{len(cells)} runs: {len(cells) - len(left)} skipped, {len(left) - to_log} to do"
+    console.print(line + (f", {to_log} done before to log" if to_log else ""))
+    return left
 
 
 def _raised(came_back: Sequence[tuple[Cell, Any]]) -> dict[str, Exception]:

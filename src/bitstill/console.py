@@ -70,8 +70,11 @@ def _line(state: CellState) -> str:
 
 def _grid(states: Sequence[CellState]) -> Table:
     grid = Table.grid(padding=(0, 2))
+    for number in range(5):  # in a narrow terminal the bar gives way first
+        is_bar = number == 2
+        grid.add_column(no_wrap=not is_bar, max_width=20 if is_bar else None)
     for state in states:
-        bar = ProgressBar(total=state.expected.epochs, completed=state.epoch, width=20)
+        bar = ProgressBar(total=state.expected.epochs, completed=state.epoch)
         epochs = f"{state.epoch}/{state.expected.epochs} epochs"
         grid.add_row(state.expected.name, state.status, bar, epochs, _line(state))
     return grid

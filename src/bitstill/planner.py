@@ -46,12 +46,15 @@ def show_plan(cells: Sequence[Cell]) -> None:
     """
     table = Table("run", "now", "then", title=f"{len(cells)} runs", title_justify="left")
     left: dict[str, Training] = {}
+    to_log = 0
     for cell in cells:
         state = look(cell.expected)
         training = _training(cell, state)
         action = _action(cell, state, training)
         table.add_row(cell.expected.name, state.status, action)
-        if action != "skip":
+        if cell.is_only_logged(state):
+            to_log += 1
+        elif action != "skip":
             left[cell.expected.identity] = training
     teachers = _teachers(cells)
     wanted = _teachers([cell for cell in cells if cell.expected.identity in left])
@@ -64,6 +67,7 @@ def show_plan(cells: Sequence[Cell]) -> None:
         else (f"{clock(seconds)} of one process, by the speed of earlier runs here")
     )
     work = f"{len(left)} runs" + (f"; missing teachers: {len(extra)}" if extra else "")
+    work += f"; finished runs to log: {to_log}" if to_log else ""
     disk = len(left | extra) * _RUN_BYTES / 1e6
     trained = sum(not one.epochs for one in teachers.values())
     console = Console()
@@ -75,6 +79,8 @@ def show_plan(cells: Sequence[Cell]) -> None:
 def _action(cell: Cell, state: CellState, training: Training) -> str:
     if not cell.is_left(state):
         return "skip"
+    if cell.is_only_logged(state):
+        return "log"
     if not training.epochs and cell.config.is_teacher:
         return "copy from the store"
     if state.status == "done":

@@ -94,10 +94,16 @@ class RunPaths:
         return self.directory / "gradients.json"
 
     @property
+    def logged(self) -> Path:
+        """Which loggers have had the finished run, JSON; see :mod:`bitstill.loggers.logged`."""
+        return self.directory / "logged.json"
+
+    @property
     def written(self) -> tuple[Path, ...]:
         """What training writes, but for the log and the lock."""
         return (
             *(self.record, self.metrics, self.correctness, self.teacher_logits, self.packed),
+            self.logged,
             *(self.checkpoint, self.previous_checkpoint, self.weights, self.best_val_weights),
         )
 

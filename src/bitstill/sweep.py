@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from bitstill.config import check, check_batches
 from bitstill.errors import UserError
 from bitstill.identity import cell_of, directory_name, identity
+from bitstill.loggers.logged import not_logged
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
 from bitstill.status import CellState, Expected
@@ -33,11 +34,16 @@ class Cell:
     expected: Expected
 
     def is_left(self, state: CellState) -> bool:
-        """Whether the run is to be run, by its state and by ``sweep.rerun``."""
+        """Whether the run is to be run, by its state and by ``sweep.rerun``, or to be logged."""
         rerun = self.config.sweep.rerun
         if state.status == "done":
-            return rerun == "all"
+            return rerun == "all" or self.is_only_logged(state)
         return state.status != "failed" or rerun != "none"
+
+    def is_only_logged(self, state: CellState) -> bool:
+        """Whether the run is done, and nothing is left but a logger that has not had it."""
+        is_kept = state.status == "done" and self.config.sweep.rerun != "all"
+        return is_kept and bool(not_logged(self.config.logger, self.expected.paths))
 
 
 def expand(
@@ -52,16 +58,21 @@ def expand(
         grids: each maps settings to choices, as ``hydra.sweeper.params`` does; none is one empty
             grid.
         params: choices in every grid.
-        arguments: overrides from the command line, which win.
+        arguments: overrides from the command line, which win: a choice (``temperature=T15``) over
+            settings in it (``temperature.value``), too.
         split: Hydra's: turns overrides with choices into the overrides of single jobs.
 
     Raises:
         UserError: there is no cell.
     """
-    products = (
-        split([f"{key}={value}" for key, value in {**params, **grid}.items()] + list(arguments))
-        for grid in (grids or [{}])
-    )
+    chosen = tuple(f"{one.partition('=')[0]}." for one in arguments)
+
+    def product(grid: Mapping[str, object]) -> Iterable[Sequence[str]]:
+        settings = {**params, **grid}.items()
+        kept = [f"{key}={value}" for key, value in settings if not key.startswith(chosen)]
+        return split([*kept, *arguments])
+
+    products = (product(grid) for grid in (grids or [{}]))
     cells = list(dict.fromkeys(tuple(cell) for cell in itertools.chain.from_iterable(products)))
     if not cells:
         raise UserError("the sweep has no runs: give each of its ranges and lists a value at least")
@@ -133,7 +144,19 @@ def plan(
         run_identity = identity(config, config.data.identity())
         if run_identity not in cells:
             cells[run_identity] = Cell(one, config, _expected(config, run_identity))
-    return _told_apart(list(cells.values()))
+    found = list(cells.values())
+    _check_folder(found)
+    return _told_apart(found)
+
+
+def _check_folder(cells: Iterable[Cell]) -> None:
+    """See that all runs lie in the sweep's folder: a ``${...}`` in its name may differ by cell."""
+    folders = sorted({str(cell.expected.paths.directory.parent) for cell in cells})
+    if len(folders) > 1:
+        raise UserError(
+            f"runs of one sweep would lie in {folders[0]} and in {folders[1]}: give name and "
+            "paths.output no ${...} of a setting that is swept"
+        )
 
 
 _IN_A_NAME = ("model", "loss", "temperature", "temperature.value", "seed")

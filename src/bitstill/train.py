@@ -28,7 +28,8 @@ from bitstill.identity import identity, portable_config, teacher_of
 from bitstill.interrupts import Interrupts
 from bitstill.lightning import LightningEnvironment, pl, quiet_lightning
 from bitstill.locks import exclusive
-from bitstill.loggers.callback import DONE, FAILED, INTERRUPTED, Loggers, log_again
+from bitstill.loggers.callback import DONE, FAILED, INTERRUPTED, Loggers, log_finished
+from bitstill.loggers.logged import destinations, hand_on, not_logged
 from bitstill.memory import give_back_freed_memory, keep_freed_memory
 from bitstill.models import Network, to_input
 from bitstill.portable import portable_text
@@ -78,6 +79,7 @@ def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunR
 
 def _run(config: TrainConfig, paths: RunPaths, *, progress: bool) -> RunRecord:
     if (found := finished_record(config, paths)) is not None:
+        _log_to_the_rest(config, paths)
         return found
     check_batches(config)
     keep_freed_memory()
@@ -87,13 +89,21 @@ def _run(config: TrainConfig, paths: RunPaths, *, progress: bool) -> RunRecord:
     return _settle(config, data, paths, fit)
 
 
+def _log_to_the_rest(config: TrainConfig, paths: RunPaths) -> None:
+    """Give a finished run to those of its loggers that have not had it."""
+    if not_logged(config.logger, paths):
+        data = config.data.load()
+        with exclusive(paths):
+            log_finished(config, paths, data)
+
+
 # No closure: the frames of an error keep one, and with it what it refers to.
 def _fit_run(config: TrainConfig, data: ImageData, paths: RunPaths, *, progress: bool) -> None:
     device = _device(config)
     data = _on(device, data)
     if config.is_teacher:
         _publish(_teacher(config, data, progress=progress), paths)
-        log_again(config, paths, data)
+        log_finished(config, paths, data)
         return
     logits = None
     if config.needs_teacher:
@@ -227,6 +237,7 @@ def _publish(stored: RunPaths, paths: RunPaths) -> None:
         source: Path = getattr(stored, name)
         if source.exists():
             write_atomically(getattr(paths, name), source.read_bytes())
+    hand_on(stored, paths)
 
 
 def _teacher_logits(config: TrainConfig, data: ImageData, *, progress: bool) -> Tensor:
@@ -263,7 +274,7 @@ def _fit(
         data.train, teacher_logits, batch_size=config.schedule.batch_size, seed=config.seed
     )
     recorder = Recorder(paths, _new_record(config, data), data, config.evaluation)
-    loggers = Loggers(paths, config.logger)
+    loggers = Loggers(paths, destinations(config.logger))
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,

@@ -119,7 +119,10 @@ def test_a_logger_that_raises_stops_no_run(
     monkeypatch.setattr(wandb.Run, "log", refuse)
     paths = run_here("logger=wandb", "schedule.epochs=2")
     assert len(read_curves(paths)) == 2
-    assert said() == ["WandbLog is not logged any more (no space left); the run goes on"]
+    assert said() == [
+        "wandb bitstill: not written any more (no space left); the run goes on, and the same "
+        "command, given again, logs what is missing"
+    ]
     assert wandb.run is None, "the next run would go on in it"
 
 

@@ -1,9 +1,8 @@
 """Hands what a run writes to its loggers, and keeps their troubles away from it."""
 
 import contextlib
-import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,8 +10,9 @@ from bitstill.curves import read_curves
 from bitstill.data import ImageData
 from bitstill.identity import directory_name
 from bitstill.lightning import pl
+from bitstill.loggers.logged import Destination, mark_logged, not_logged
 from bitstill.runs import Row, RunPaths, RunRecord, read_record
-from bitstill.schema import LoggerConfig, TrainConfig
+from bitstill.schema import TensorboardConfig, TrainConfig
 
 if TYPE_CHECKING:
     from bitstill.loggers.outcome import Outcome
@@ -35,14 +35,12 @@ class RunLog(Protocol):
         """End the logger's run."""
 
 
-def log_again(config: TrainConfig, paths: RunPaths, data: ImageData) -> None:
-    """Log a finished run that lies in a second folder: a teacher from the store, for TensorBoard.
-
-    In wandb it is one run, which was logged when it was trained.
-    """
-    loggers = Loggers(paths, dataclasses.replace(config.logger, wandb=None))
+def log_finished(config: TrainConfig, paths: RunPaths, data: ImageData) -> None:
+    """Log a finished run to those of its loggers that have not had it: chosen only now, say."""
     record = read_record(paths)
-    if record is not None:
+    left = not_logged(config.logger, paths)
+    if record is not None and left:
+        loggers = Loggers(paths, left)
         loggers.open(config, record)
         loggers.finish(record, data)
         loggers.close(DONE)
@@ -56,30 +54,31 @@ class Loggers(pl.Callback):
 
     Args:
         paths: of the run.
-        settings: which loggers.
+        wanted: their settings, by destination; see :mod:`bitstill.loggers.logged`.
     """
 
-    def __init__(self, paths: RunPaths, settings: LoggerConfig) -> None:
-        self._paths, self._settings = paths, settings
-        self._logs: list[RunLog] = []
+    def __init__(self, paths: RunPaths, wanted: Mapping[str, Destination]) -> None:
+        self._paths, self._wanted = paths, wanted
+        self._logs: dict[str, RunLog] = {}
 
     def open(self, config: TrainConfig, record: RunRecord) -> None:
         """Begin the loggers' runs."""
-        if self._settings.tensorboard is not None:
+        for destination, settings in self._wanted.items():
+
+            def begin(destination: str = destination, settings: Destination = settings) -> None:
+                self._logs[destination] = self._begun(settings, config, record)
+
+            self._guard(destination, begin)
+
+    def _begun(self, settings: Destination, config: TrainConfig, record: RunRecord) -> RunLog:
+        if isinstance(settings, TensorboardConfig):
             from bitstill.loggers.tensorboard_log import TensorboardLog
 
-            self._guard("TensorBoard", lambda: self._logs.append(TensorboardLog(self._paths)))
-        wandb_settings = self._settings.wandb
-        if wandb_settings is not None:
-            from bitstill.loggers.wandb_log import WandbLog
+            return TensorboardLog(self._paths)
+        from bitstill.loggers.wandb_log import WandbLog
 
-            folder = Path(config.paths.output) / config.name
-            name = directory_name(config, record.identity)
-
-            def begin() -> None:
-                self._logs.append(WandbLog(wandb_settings, folder, record, name))
-
-            self._guard("wandb", begin)
+        folder = Path(config.paths.output) / config.name
+        return WandbLog(settings, folder, record, directory_name(config, record.identity))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what the recorder has just written."""
@@ -95,13 +94,11 @@ class Loggers(pl.Callback):
         if not self._logs:
             return
         self._log_rows()
-        wandb_settings = self._settings.wandb
-        artifacts = wandb_settings is not None and wandb_settings.log_artifacts
 
         def show() -> None:
             from bitstill.loggers.outcome import outcome_of
 
-            outcome = outcome_of(self._paths, record, data, artifacts=artifacts)
+            outcome = outcome_of(self._paths, record, data)
             self._each(lambda one: one.log_outcome(record, outcome))
 
         self._guard("the outcome", show)
@@ -109,12 +106,14 @@ class Loggers(pl.Callback):
     def close(self, exit_code: int) -> None:
         """End the loggers' runs: without this, the next of the process would go on in wandb's."""
         self._each(lambda one: one.close(exit_code))
-        self._logs = []
+        if exit_code == DONE:
+            self._guard("the list of loggers", lambda: mark_logged(self._paths, self._logs))
+        self._logs = {}
 
     def _each(self, act: Callable[[RunLog], None]) -> None:
-        for one in list(self._logs):
-            if not self._guard(type(one).__name__, lambda one=one: act(one)):  # type: ignore[misc]
-                self._logs.remove(one)
+        for name, one in list(self._logs.items()):
+            if not self._guard(name, lambda one=one: act(one)):  # type: ignore[misc]
+                del self._logs[name]
                 with contextlib.suppress(Exception):  # it has raised before
                     one.close(FAILED)
 
@@ -123,6 +122,10 @@ class Loggers(pl.Callback):
             act()
         except Exception as error:  # noqa: BLE001  # whatever a logger does, the run goes on
             first = (str(error) or type(error).__name__).splitlines()[0]
-            log.warning("%s is not logged any more (%s); the run goes on", what, first)
+            log.warning(
+                "%s: not written any more (%s); the run goes on, and the same command, given "
+                "again, logs what is missing",
+                *(what, first),
+            )
             return False
         return True

@@ -22,7 +22,7 @@ class Outcome:
     Attributes:
         pictures: the confusion matrix, and a student's weights and their levels; PNG, by name.
         sizes: bytes, by name.
-        files: the record, and the packed student; empty if they are not asked for.
+        files: the record, and the packed student.
     """
 
     pictures: Mapping[str, bytes]
@@ -30,21 +30,22 @@ class Outcome:
     files: Sequence[Path]
 
 
-def outcome_of(paths: RunPaths, record: RunRecord, data: ImageData, *, artifacts: bool) -> Outcome:
+def outcome_of(paths: RunPaths, record: RunRecord, data: ImageData) -> Outcome:
     """Look at a finished run.
 
     Args:
         paths: of the run.
         record: of the run.
         data: that it was tested on.
-        artifacts: also name the files.
     """
     run = Run(paths, record)
-    figures = [_confusion(run, data), *weight_figures(RunSet(record.cell, [run]))]
+    figures = []
+    if paths.weights.exists():  # not among records that were kept
+        figures = [_confusion(run, data), *weight_figures(RunSet(record.cell, [run]))]
     return Outcome(
         pictures={picture_name(one.name): to_png(to_svg(one)) for one in figures},
         sizes={f"size/{name}_bytes": count for name, count in record.sizes.items()},
-        files=[path for path in (paths.record, paths.packed) if path.exists()] if artifacts else (),
+        files=[path for path in (paths.record, paths.packed) if path.exists()],
     )
 
 

@@ -1,0 +1,50 @@
+"""Which loggers have had a finished run to its end; the others are given it by the same command."""
+
+import json
+from collections.abc import Iterable
+
+from bitstill.files import write_atomically
+from bitstill.reading import fits
+from bitstill.runs import RunPaths
+from bitstill.schema import LoggerConfig, TensorboardConfig, WandbConfig
+
+Destination = TensorboardConfig | WandbConfig
+
+
+def destinations(settings: LoggerConfig) -> dict[str, Destination]:
+    """Return where a run is to be logged, by a name."""
+    found: dict[str, Destination] = {}
+    if settings.tensorboard is not None:
+        found["tensorboard"] = settings.tensorboard
+    if (wandb := settings.wandb) is not None and wandb.mode != "disabled":
+        project = "/".join(filter(None, (wandb.entity, wandb.project)))
+        found[f"wandb {project}"] = wandb
+    return found
+
+
+def not_logged(settings: LoggerConfig, paths: RunPaths) -> dict[str, Destination]:
+    """Return those of a finished run's destinations that have not had it to its end."""
+    wanted = destinations(settings)
+    had = _read(paths) if wanted else []
+    return {name: one for name, one in wanted.items() if name not in had}
+
+
+def mark_logged(paths: RunPaths, names: Iterable[str]) -> None:
+    """Say in a finished run's folder which destinations have had it, beside earlier ones."""
+    all_names = sorted({*_read(paths), *names})
+    if all_names:
+        write_atomically(paths.logged, json.dumps(all_names).encode())
+
+
+def hand_on(stored: RunPaths, paths: RunPaths) -> None:
+    """Take over where a stored teacher was logged; not TensorBoard, whose files stay there."""
+    mark_logged(paths, (name for name in _read(stored) if name.startswith("wandb ")))
+
+
+def _read(paths: RunPaths) -> list[str]:
+    """Read the names; none from a file that is damaged: what is logged twice does no harm."""
+    try:
+        names = json.loads(paths.logged.read_bytes())
+    except (OSError, ValueError):
+        return []
+    return names if fits(names, list[str]) else []

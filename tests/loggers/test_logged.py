@@ -1,0 +1,153 @@
+"""A finished run is logged by the same command to what has not had it, and is not trained again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.loggers.test_tensorboard import events
+from tests.wandb_files import epochs, files, overview
+
+import bitstill.train
+from bitstill.loggers.logged import hand_on, mark_logged, not_logged
+from bitstill.loggers.tensorboard_log import TensorboardLog
+from bitstill.runs import RunPaths
+from bitstill.schema import LoggerConfig, TensorboardConfig, TrainConfig, WandbConfig
+
+pytestmark = pytest.mark.usefixtures("restored")
+
+RunHere = Callable[..., RunPaths]
+Train = Callable[..., tuple[int, str, str]]
+
+TENSORBOARD = TensorboardConfig()
+WANDB = WandbConfig(mode="offline", project="bits", entity=None, tags=[], log_artifacts=False)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunPaths:
+    return RunPaths(tmp_path)
+
+
+def test_each_destination_is_marked_for_itself(run: RunPaths) -> None:
+    settings = LoggerConfig(TENSORBOARD, WANDB)
+    assert not_logged(settings, run) == {"tensorboard": TENSORBOARD, "wandb bits": WANDB}
+    mark_logged(run, ["wandb bits"])
+    assert not_logged(settings, run) == {"tensorboard": TENSORBOARD}
+    mark_logged(run, ["tensorboard"])
+    assert not_logged(settings, run) == {}
+    assert json.loads(run.logged.read_bytes()) == ["tensorboard", "wandb bits"]
+
+
+@pytest.mark.parametrize(("entity", "project"), [(None, "others"), ("lab", "bits")])
+def test_another_project_is_another_destination(
+    run: RunPaths, entity: str | None, project: str
+) -> None:
+    mark_logged(run, ["wandb bits"])
+    other = WandbConfig("offline", project, entity, tags=[], log_artifacts=False)
+    [name] = not_logged(LoggerConfig(wandb=other), run)
+    assert name in ("wandb others", "wandb lab/bits")
+    online = WandbConfig("online", "bits", None, tags=["new"], log_artifacts=True)
+    assert not not_logged(LoggerConfig(wandb=online), run), "bitstill sync sends it"
+
+
+def test_what_is_disabled_is_no_destination(run: RunPaths) -> None:
+    disabled = WandbConfig("disabled", "bits", None, tags=[], log_artifacts=False)
+    assert not not_logged(LoggerConfig(wandb=disabled), run)
+    mark_logged(run, [])
+    assert not run.logged.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"3", b"[1]", b'{"wandb bits": 1}'])
+def test_a_damaged_mark_is_none(run: RunPaths, content: bytes) -> None:
+    run.logged.write_bytes(content)
+    assert not_logged(LoggerConfig(TENSORBOARD), run)
+    mark_logged(run, ["tensorboard"])
+    assert not not_logged(LoggerConfig(TENSORBOARD), run)
+
+
+def test_a_copied_teacher_is_not_logged_to_wandb_again(tmp_path: Path) -> None:
+    stored, copy = RunPaths(tmp_path / "stored"), RunPaths(tmp_path / "copy")
+    for paths in (stored, copy):
+        paths.directory.mkdir()
+    mark_logged(stored, ["tensorboard", "wandb bits"])
+    hand_on(stored, copy)
+    left = not_logged(LoggerConfig(TENSORBOARD, WANDB), copy)
+    assert left == {"tensorboard": TENSORBOARD}, "its files lie in the store"
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_logged_and_not_trained(
+    run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = run_here("logger=csv", "schedule.epochs=2")
+    record, metrics = paths.record.read_bytes(), paths.metrics.read_bytes()
+    monkeypatch.delattr(bitstill.train, "_fit")
+    run_here("logger=[tensorboard,wandb]", "schedule.epochs=2")
+    [[file]] = files(tmp_path / "mine").values()
+    assert epochs(file) == [1, 2]
+    assert overview(file)["exit_code"] == 0
+    found = events(paths.directory)
+    assert [event.step for event in found.Scalars("train/loss")] == [1, 2]
+    assert "pictures/confusion" in found.Tags()["images"]
+    assert (paths.record.read_bytes(), paths.metrics.read_bytes()) == (record, metrics)
+    monkeypatch.delattr(bitstill.train, "log_finished")
+    assert run_here("logger=[tensorboard,wandb]", "schedule.epochs=2") == paths, "once"
+
+
+def test_what_a_logger_missed_is_logged_by_the_same_command(
+    run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*values: object, **options: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TensorboardLog, "log_rows", refuse)
+        paths = run_here("logger=tensorboard")
+    assert not paths.logged.exists()
+    run_here("logger=tensorboard")
+    assert [event.step for event in events(paths.directory).Scalars("train/loss")] == [1]
+    assert paths.logged.exists()
+
+
+def test_kept_records_are_logged_without_pictures(
+    run_here: RunHere, tmp_path: Path, said: Callable[[], list[str]]
+) -> None:
+    paths = run_here("logger=csv")
+    for path in (paths.weights, paths.best_val_weights, paths.packed, paths.checkpoint):
+        path.unlink()
+    run_here("logger=wandb", "logger.wandb.log_artifacts=true")
+    [[file]] = files(tmp_path / "mine").values()
+    summary = overview(file)["summary"]
+    assert summary["best_val/test_accuracy"] > 0
+    assert "pictures" not in summary
+    assert said() == []
+
+
+def test_a_teacher_from_the_store_is_logged_by_its_own_sweep(
+    configure: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    """One that a sweep without loggers has trained."""
+    for name, logger in (("first", "csv"), ("second", "tensorboard")):
+        config = configure(tmp_path, "model=teacher", f"name={name}", f"logger={logger}")
+        paths = RunPaths(tmp_path / name / "teacher")
+        bitstill.train.run(config, paths.directory)
+    assert [event.step for event in events(paths.directory).Scalars("train/loss")] == [1]
+
+
+@pytest.mark.slow
+def test_a_finished_sweep_is_logged(
+    train: Train, command: Train, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    given = (*small, "name=mine", "loss=hard,gt_soft_hard", f"paths.output={tmp_path}")
+    assert train("-m", *given)[0] == 0
+    _, out, _ = command("plan", *given, "logger=tensorboard")
+    assert out.count(" log ") == 2
+    assert "To do: 0 runs; finished runs to log: 2; time: 0:00 " in out
+    code, _, err = train("-m", *given, "logger=tensorboard")
+    assert code == 0
+    assert "2 runs: 0 skipped, 0 to do, 2 done before to log" in err
+    for run in (tmp_path / "mine").glob("*/run.json"):
+        assert [event.step for event in events(run.parent).Scalars("train/loss")] == [1]
+    _, _, err = train("-m", *given, "logger=tensorboard")
+    assert "2 runs: 2 skipped, 0 to do" in err
+    assert "to log" not in err
