@@ -111,12 +111,14 @@ def test_one_run_of_a_sweep_that_is_described_is_said(
     """As an experiment's file that lacks ``hydra.mode`` does."""
     given = (*few_images, "schedule.epochs=1", f"paths.output={tmp_path}")
     said = "one run of a sweep that the configuration describes: -m runs all of them"
+    grids = "hydra.sweeper.grids=[{seed: '1,2'}]"
     for more, is_said in (
-        ("++hydra.sweeper.params={seed: '1,2'}", True),
-        ("hydra.sweeper.grids=[{seed: '1,2'}]", True),
-        ("hydra/sweeper=basic", False),
+        (("++hydra.sweeper.params={seed: '1,2'}",), True),
+        ((grids,), True),
+        ((grids, "hydra.mode=RUN"), False),  # as asked for
+        (("hydra/sweeper=basic",), False),
     ):
-        code, out, err = train(*given, more)
+        code, out, err = train(*given, *more)
         assert code == 0, err
         assert (said in out + err) == is_said, more
 

@@ -71,7 +71,8 @@ def job(composed: DictConfig) -> None:
     context = HydraConfig.get()
     directory = Path(context.runtime.output_dir)
     if context.mode == RunMode.RUN:
-        if any(OmegaConf.select(context.sweeper, one) for one in ("params", "grids")):
+        is_swept = any(OmegaConf.select(context.sweeper, one) for one in ("params", "grids"))
+        if is_swept and "hydra.mode=RUN" not in sys.argv:
             log.warning("one run of a sweep that the configuration describes: -m runs all of them")
         try:
             _train(check(composed), directory, progress=sys.stderr.isatty())
