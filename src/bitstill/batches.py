@@ -83,5 +83,6 @@ class Batches:
         self._given, self._first = self._first, 0
         for index in islice(self.sampler, self._given, None):
             self._given += 1
+            index = index.to(self.split.labels.device)
             logits = None if self.teacher_logits is None else self.teacher_logits[index]
             yield Batch(self.split.images[index], self.split.labels[index], logits)

@@ -1,6 +1,7 @@
 """How a teacher and a student are trained: the LightningModules."""
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from bitstill.batches import Batch
 from bitstill.errors import UserError
+from bitstill.graphs import replay_from_graphs
 from bitstill.lightning import pl
 from bitstill.losses import hard
 from bitstill.models import Network, to_input
@@ -50,27 +52,36 @@ class Task(pl.LightningModule, ABC):
         """Return the loss of a batch.
 
         Raises:
-            DivergedError: it is NaN or infinite.
+            DivergedError: it is NaN or infinite; on a CPU.
         """
         logits = self.network(to_input(batch.images)).float()  # they may come in bf16
         loss = self.loss(logits, batch)
-        if not torch.isfinite(loss):
-            raise DivergedError(
-                f"the training loss became {loss.item()} in epoch {self.current_epoch + 1}: "
-                "lower schedule.learning_rates, or soft_weight"
-            )
+        if loss.device.type == "cpu":  # for a GPU one would wait: there the epoch's sum is checked
+            self._check_finite(loss.item())
         right = (logits.detach().argmax(dim=1) == batch.labels).float().mean()
         self._add(loss.detach(), right, len(batch.labels))
         return loss
 
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the training loss became {loss} in epoch {self.current_epoch + 1}: "
+                "lower schedule.learning_rates, or soft_weight"
+            )
+
     def _add(self, loss: Tensor, right: Tensor, count: int) -> None:
         """Take a batch into the epoch's means: Lightning's own are lost within an epoch."""
         self._sums = self._sums.to(loss.device)
-        self._sums += torch.stack([loss * count, right * count, loss.new_tensor(count)])
+        self._sums += torch.stack([loss * count, right * count, torch.full_like(loss, count)])
 
     def training_metrics(self) -> dict[str, float]:
-        """Return the epoch's metrics as training saw them: each batch with its own weights."""
+        """Return the epoch's metrics as training saw them: each batch with its own weights.
+
+        Raises:
+            DivergedError: the loss is NaN or infinite.
+        """
         loss, right = (self._sums[:2] / self._sums[2]).tolist()
+        self._check_finite(loss)
         return {"train/loss": loss, "train/accuracy": right}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -88,6 +99,13 @@ class Task(pl.LightningModule, ABC):
     def epoch_settings(self) -> dict[str, float]:
         """Return what changes from epoch to epoch, by its name in the curves."""
         return {"learning_rate": self.schedule.learning_rate(self.current_epoch)}
+
+    def on_train_start(self) -> None:
+        """On a GPU, launch a step's operations together."""
+        if self.device.type == "cuda":
+            images = torch.zeros((self.schedule.batch_size, 32, 32, 3), device=self.device)
+            with self.trainer.precision_plugin.forward_context():
+                replay_from_graphs(self.network, to_input(images))
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate, and begin its sums; not where an epoch is gone on with."""

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from tests.trained import trained
 from torch import Tensor
 
+from bitstill.config import check
+from bitstill.models import Teacher
 from bitstill.schema import TrainConfig
 from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask
 
@@ -51,3 +54,15 @@ def test_an_epoch_whose_last_step_diverges_is_not_kept(
     with pytest.raises(DivergedError, match=r"the weights became NaN or infinite in epoch 1: "):
         trained(config, tmp_path)
     assert not list(tmp_path.glob("**/metrics.csv"))
+
+
+def test_a_gpu_is_asked_at_the_epochs_end(default_run: DictConfig) -> None:
+    """Where no step is waited for, the sum over the epoch tells."""
+    config = check(default_run)
+    task = TeacherTask(Teacher(), config.schedule)
+    task._add(torch.tensor(2.0), torch.tensor(0.5), 4)
+    assert task.training_metrics() == {"train/loss": 2.0, "train/accuracy": 0.5}
+    task._add(torch.tensor(torch.inf), torch.tensor(0.5), 4)
+    task._add(torch.tensor(2.0), torch.tensor(0.5), 4)
+    with pytest.raises(DivergedError, match="the training loss became inf in epoch 1: lower"):
+        task.training_metrics()
