@@ -50,6 +50,19 @@ def test_it_writes_everything_and_says_where(sweep: Path, tmp_path: Path) -> Non
     assert (output / "figures/flow.svg").exists()
 
 
+def test_files_of_an_earlier_report_do_not_stay_beside_it(sweep: Path, tmp_path: Path) -> None:
+    """Of one with several sets, say."""
+    earlier = [tmp_path / one for one in ("tables/set2-claims.md", "figures/set1-accuracy.svg")]
+    own = [tmp_path / one for one in ("tables/claims.txt", "figures/set1-mine.svg", "notes.md")]
+    for path in (*earlier, *own):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    assert RUN.invoke(app, ["report", str(sweep), "--output", str(tmp_path)]).exit_code == 0
+    assert not any(path.exists() for path in earlier)
+    assert all(path.exists() for path in own)
+    assert (tmp_path / "tables/claims.md").exists()
+
+
 def test_report_json_has_the_numbers(sweep: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     RUN.invoke(app, ["report", str(sweep), "--output", str(output)])

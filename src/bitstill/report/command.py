@@ -1,8 +1,9 @@
 """``bitstill report``: read sweeps, say what they showed, write it down."""
 
 import json
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -75,24 +76,37 @@ def show(report: Report, console: Console) -> None:
 
 
 def write(report: Report, output: Path) -> Path:
-    """Write the page, ``report.json``, tables and figures; return the page's path."""
+    """Write the page, ``report.json``, tables and figures; return the page's path.
+
+    Tables and figures of an earlier report that this one does not have are removed.
+    """
     from bitstill.report.machine import to_plain
     from bitstill.report.page import render
 
+    plain = json.dumps(to_plain(report), indent=1, allow_nan=False) + "\n"
+    files = {output / "report.json": plain.encode(), **dict(_parts(report, output))}
+    page = output / "index.html"
+    files[page] = render(report).encode()
     for folder in ("tables", "figures"):
         (output / folder).mkdir(parents=True, exist_ok=True)
-    _text(output / "report.json", json.dumps(to_plain(report), indent=1, allow_nan=False) + "\n")
+    for path, content in files.items():
+        write_atomically(path, content)
+    for path in _of_earlier_reports(files):
+        path.unlink(missing_ok=True)
+    return page
+
+
+def _parts(report: Report, output: Path) -> Iterator[tuple[Path, bytes]]:
+    """Return the files of tables and figures, with their content."""
+    tables, figures = output / "tables", output / "figures"
     for one in report.sets:
         prefix = _prefix(report, one)
         for table in one.tables:
-            _write_table(table, output / "tables", prefix)
+            yield from _forms_of_table(tables / f"{prefix}{table.name}", table)
         for figure in one.figures:
-            _write_figure(figure, output / "figures", prefix)
+            yield from _forms_of_figure(figures / f"{prefix}{figure.name}", figure)
     for table in report.comparisons:
-        _write_table(table, output / "tables", "")
-    page = output / "index.html"
-    _text(page, render(report))
-    return page
+        yield from _forms_of_table(tables / table.name, table)
 
 
 def _prefix(report: Report, one: SetReport) -> str:
@@ -103,19 +117,27 @@ def _prefix(report: Report, one: SetReport) -> str:
     return f"set{number}-"
 
 
-def _text(path: Path, text: str) -> None:
-    write_atomically(path, text.encode())
+def _of_earlier_reports(files: Collection[Path]) -> Iterator[Path]:
+    """Return files beside these that have their names under other prefixes, or none."""
+
+    def name(path: Path) -> str:
+        return re.sub(r"^set\d+-", "", path.name)
+
+    for folder in {path.parent for path in files}:
+        known = {name(path) for path in files if path.parent == folder}
+        for path in folder.iterdir():
+            if path not in files and name(path) in known:
+                yield path
 
 
-def _write_table(table: Table, folder: Path, prefix: str) -> None:
-    forms: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_latex}
-    for ending, form in forms.items():
-        _text(folder / f"{prefix}{table.name}.{ending}", form(table))
+def _forms_of_table(path: Path, table: Table) -> Iterator[tuple[Path, bytes]]:
+    yield path.with_name(f"{path.name}.md"), to_markdown(table).encode()
+    yield path.with_name(f"{path.name}.tex"), to_latex(table).encode()
 
 
-def _write_figure(figure: Figure, folder: Path, prefix: str) -> None:
+def _forms_of_figure(path: Path, figure: Figure) -> Iterator[tuple[Path, bytes]]:
     svg = to_svg(figure)
     if figure.spec is not None:
-        _text(folder / f"{prefix}{figure.name}.csv", to_csv(figure.rows))
-    _text(folder / f"{prefix}{figure.name}.svg", svg)
-    write_atomically(folder / f"{prefix}{figure.name}.png", to_png(svg))
+        yield path.with_name(f"{path.name}.csv"), to_csv(figure.rows).encode()
+    yield path.with_name(f"{path.name}.svg"), svg.encode()
+    yield path.with_name(f"{path.name}.png"), to_png(svg)
