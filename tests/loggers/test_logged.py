@@ -9,6 +9,7 @@ from tests.loggers.test_tensorboard import events
 from tests.wandb_files import epochs, files, overview
 
 import bitstill.train
+from bitstill.loggers import outcome
 from bitstill.loggers.logged import hand_on, mark_logged, not_logged
 from bitstill.loggers.tensorboard_log import TensorboardLog
 from bitstill.runs import RunPaths
@@ -132,6 +133,23 @@ def test_a_teacher_from_the_store_is_logged_by_its_own_sweep(
         paths = RunPaths(tmp_path / name / "teacher")
         bitstill.train.run(config, paths.directory)
     assert [event.step for event in events(paths.directory).Scalars("train/loss")] == [1]
+
+
+def test_an_outcome_that_cannot_be_shown_is_tried_again(
+    run_here: RunHere, monkeypatch: pytest.MonkeyPatch, said: Callable[[], list[str]]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("no picture")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outcome, "_confusion", refuse)
+        paths = run_here("logger=tensorboard")
+    assert [line.partition(";")[0] for line in said()] == [
+        "the outcome: not written any more (no picture)"
+    ]
+    assert not paths.logged.exists()
+    run_here("logger=tensorboard")
+    assert "pictures/confusion" in events(paths.directory).Tags()["images"]
 
 
 @pytest.mark.slow

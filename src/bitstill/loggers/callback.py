@@ -60,6 +60,7 @@ class Loggers(pl.Callback):
     def __init__(self, paths: RunPaths, wanted: Mapping[str, Destination]) -> None:
         self._paths, self._wanted = paths, wanted
         self._logs: dict[str, RunLog] = {}
+        self._has_outcome = False
 
     def open(self, config: TrainConfig, record: RunRecord) -> None:
         """Begin the loggers' runs."""
@@ -101,12 +102,12 @@ class Loggers(pl.Callback):
             outcome = outcome_of(self._paths, record, data)
             self._each(lambda one: one.log_outcome(record, outcome))
 
-        self._guard("the outcome", show)
+        self._has_outcome = self._guard("the outcome", show)
 
     def close(self, exit_code: int) -> None:
         """End the loggers' runs: without this, the next of the process would go on in wandb's."""
         self._each(lambda one: one.close(exit_code))
-        if exit_code == DONE:
+        if self._has_outcome:
             self._guard("the list of loggers", lambda: mark_logged(self._paths, self._logs))
         self._logs = {}
 
