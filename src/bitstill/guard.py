@@ -11,11 +11,13 @@ from typing import Any
 
 from hydra._internal import hydra as startup
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_search_path import ConfigSearchPath
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bitstill.conf import conf_directory
 from bitstill.errors import UserError
+from bitstill.repository import RememberingRepository
 
 # By the key that names code. Of ``ext://`` in logging only the two streams.
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -119,6 +121,10 @@ class GuardedLoader(ConfigLoaderImpl):
     Hydra hands its loader to the processes of a sweep, which compose their runs themselves, perhaps
     hours later, from files that may have changed: the check goes with it.
     """
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = RememberingRepository(config_search_path)
 
     def load_configuration(self, *arguments: Any, **options: Any) -> DictConfig:
         """Compose as Hydra does, and check."""

@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 # What Lightning calls them. Only a step's forward pass is in bf16: weights, gradients' sums, Adam
 # and every evaluation stay in float32.
 PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}
-_COMPUTING_PACKAGES = ("bitstill", "torch", "pytorch-lightning", "numpy")
+_COMPUTING_PACKAGES = ("bitstill", "pytorch-lightning", "numpy")
 
 
 def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunRecord:
@@ -321,7 +321,8 @@ def _new_record(config: TrainConfig, data: ImageData) -> RunRecord:
         classes=list(data.names),
         images={"train": len(data.train), "val": len(data.val), "test": len(data.test)},
         versions={"python": platform.python_version()}
-        | {name: version(name) for name in _COMPUTING_PACKAGES},
+        | {name: version(name) for name in _COMPUTING_PACKAGES}
+        | {"torch": str(torch.__version__)},  # with its build, CPU or CUDA
         git_commit=_git_commit(),
         device=_device_name(config),
     )
