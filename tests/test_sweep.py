@@ -123,11 +123,11 @@ def test_one_run_of_a_sweep_that_is_described_is_said(
         assert (said in out + err) == is_said, more
 
 
-def test_a_choice_in_the_arguments_wins_over_settings_in_it() -> None:
-    grids = [{"temperature.value": "1,2"}, {"temperatures": "3"}]
-    assert expand(grids, {}, ["temperature=T15"], split) == [
-        ("temperature=T15",),
-        ("temperatures=3", "temperature=T15"),
+def test_a_temperature_in_the_arguments_wins_over_its_value() -> None:
+    grids = [{"temperature.value": "1,2"}, {"schedule.epochs": "3"}]
+    assert expand(grids, {}, ["temperature=T15", "schedule=quick"], split) == [
+        ("temperature=T15", "schedule=quick"),
+        ("schedule.epochs=3", "temperature=T15", "schedule=quick"),
     ]
 
 

@@ -58,18 +58,18 @@ def expand(
         grids: each maps settings to choices, as ``hydra.sweeper.params`` does; none is one empty
             grid.
         params: choices in every grid.
-        arguments: overrides from the command line, which win: a choice (``temperature=T15``) over
-            settings in it (``temperature.value``), too.
+        arguments: overrides from the command line, which win; ``temperature=T15`` also over
+            ``temperature.value``, which is all that it chooses.
         split: Hydra's: turns overrides with choices into the overrides of single jobs.
 
     Raises:
         UserError: there is no cell.
     """
-    chosen = tuple(f"{one.partition('=')[0]}." for one in arguments)
+    chosen = {f"{one.partition('=')[0]}.value" for one in arguments}
 
     def product(grid: Mapping[str, object]) -> Iterable[Sequence[str]]:
         settings = {**params, **grid}.items()
-        kept = [f"{key}={value}" for key, value in settings if not key.startswith(chosen)]
+        kept = [f"{key}={value}" for key, value in settings if key not in chosen]
         return split([*kept, *arguments])
 
     products = (product(grid) for grid in (grids or [{}]))

@@ -78,7 +78,7 @@ def show(report: Report, console: Console) -> None:
 def write(report: Report, output: Path) -> Path:
     """Write the page, ``report.json``, tables and figures; return the page's path.
 
-    Tables and figures of an earlier report that this one does not have are removed.
+    Those tables and figures of an earlier report are removed that it had under another prefix.
     """
     from bitstill.report.machine import to_plain
     from bitstill.report.page import render
