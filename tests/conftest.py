@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from PIL import Image
 from sklearn.datasets import load_digits
 from tests.wandb_server import WandbServer, serving
@@ -30,6 +31,7 @@ from tests.wandb_server import WandbServer, serving
 from bitstill.application import register_resolvers
 from bitstill.conf import conf_directory
 from bitstill.config import check
+from bitstill.guard import guarded
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
 
@@ -181,12 +183,17 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 @pytest.fixture(scope="session")
 def compose_run() -> Compose:
-    """Composes overrides as Hydra does for a run."""
+    """Composes overrides as bitstill does for a run."""
     register_resolvers()
+    with guarded(), initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
 
     def composed(*overrides: str, hydra: bool = False) -> DictConfig:
-        with initialize_config_dir(str(conf_directory()), version_base="1.3"):
-            return compose("train", list(overrides), return_hydra_config=hydra)
+        config = loader.load_configuration("train", list(overrides), RunMode.RUN, from_shell=False)
+        if not hydra:
+            with open_dict(config):
+                del config["hydra"]
+        return config
 
     return composed
 
