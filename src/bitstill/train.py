@@ -3,11 +3,8 @@
 import dataclasses
 import functools
 import logging
-import platform
-import subprocess
 import traceback
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +14,13 @@ from torch import Tensor
 
 from bitstill.batches import Batches
 from bitstill.checkpoints import AtomicCheckpointIO, newest_checkpoint
-from bitstill.conf import conf_directory
 from bitstill.config import check_batches
-from bitstill.data import ImageData, Split
+from bitstill.data import ImageData
 from bitstill.determinism import compute_deterministically
-from bitstill.engine.training import training_available
+from bitstill.devices import device_of, moved
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
-from bitstill.identity import identity, portable_config, teacher_of
+from bitstill.identity import identity, teacher_of
 from bitstill.interrupts import Interrupts
 from bitstill.lightning import LightningEnvironment, pl, quiet_lightning
 from bitstill.locks import exclusive
@@ -33,6 +29,7 @@ from bitstill.loggers.logged import destinations, hand_on, not_logged
 from bitstill.memory import give_back_freed_memory, keep_freed_memory
 from bitstill.models import Network, to_input
 from bitstill.portable import portable_text
+from bitstill.provenance import new_record
 from bitstill.recorder import Recorder
 from bitstill.runs import (
     RunPaths,
@@ -52,7 +49,6 @@ log = logging.getLogger(__name__)
 # What Lightning calls them. Only a step's forward pass is in bf16: weights, gradients' sums, Adam
 # and every evaluation stay in float32.
 PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}
-_COMPUTING_PACKAGES = ("bitstill", "pytorch-lightning", "numpy")
 
 
 def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunRecord:
@@ -99,8 +95,8 @@ def _log_to_the_rest(config: TrainConfig, paths: RunPaths) -> None:
 
 # No closure: the frames of an error keep one, and with it what it refers to.
 def _fit_run(config: TrainConfig, data: ImageData, paths: RunPaths, *, progress: bool) -> None:
-    device = _device(config)
-    data = _on(device, data)
+    device = device_of(config.trainer)
+    data = moved(data, device)
     if config.is_teacher:
         _publish(_teacher(config, data, progress=progress), paths)
         log_finished(config, paths, data)
@@ -115,7 +111,7 @@ def _settle(
     config: TrainConfig, data: ImageData, paths: RunPaths, fit: Callable[[RunPaths], None]
 ) -> RunRecord:
     """Bring a run to its end, alone, and leave a record of whatever that end is."""
-    new = _new_record(config, data)
+    new = new_record(config, data)
     with exclusive(paths):
         found = record_to_go_on_from(paths)
         if found is not None and found.identity != new.identity:
@@ -154,37 +150,6 @@ def _mark(new: RunRecord, paths: RunPaths, status: Status, error: Exception | No
         record.write(paths)
     except (OSError, UserError) as unwritable:
         log.warning("the record of %s cannot be written: %s", paths.directory, unwritable)
-
-
-def _device(config: TrainConfig) -> torch.device:
-    if config.trainer.threads is not None:
-        torch.set_num_threads(config.trainer.threads)
-    if config.trainer.accelerator == "cpu":
-        if config.trainer.precision == "bf16" and not _has_fast_bf16():
-            log.warning(
-                "trainer.precision = bf16: this processor has no instructions for it, "
-                "and float32 is faster"
-            )
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise UserError("trainer.accelerator = gpu: no CUDA device is found; give trainer=cpu")
-    return torch.device("cuda", torch.cuda.current_device())
-
-
-def _has_fast_bf16() -> bool:
-    """Whether torch convolves faster in bf16 than in float32; elsewhere it takes ten times."""
-    return platform.machine() != "x86_64" or torch.backends.cpu.get_cpu_capability() == "AVX512"
-
-
-def _on(device: torch.device, data: ImageData) -> ImageData:
-    """Move the images to where they are used; on a CPU they stay in shared memory."""
-
-    def moved(split: Split) -> Split:
-        return Split(split.images.to(device), split.labels.to(device))
-
-    return dataclasses.replace(
-        data, train=moved(data.train), val=moved(data.val), test=moved(data.test)
-    )
 
 
 def build_network(config: TrainConfig, *, classes: int) -> Network:
@@ -273,7 +238,7 @@ def _fit(
     batches = Batches(
         data.train, teacher_logits, batch_size=config.schedule.batch_size, seed=config.seed
     )
-    recorder = Recorder(paths, _new_record(config, data), data, config.evaluation)
+    recorder = Recorder(paths, new_record(config, data), data, config.evaluation)
     loggers = Loggers(paths, destinations(config.logger))
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
@@ -302,49 +267,3 @@ def _fit(
         raise KeyboardInterrupt from stopped
     finally:
         loggers.close(exit_code)
-
-
-def _new_record(config: TrainConfig, data: ImageData) -> RunRecord:
-    teacher = identity(teacher_of(config), data.identity) if config.needs_teacher else None
-    return RunRecord(
-        status="running",
-        identity=identity(config, data.identity),
-        model="teacher" if config.is_teacher else "student",
-        loss=config.loss_name,
-        temperature=None if config.is_teacher else config.temperature.value,
-        seed=config.seed,
-        epoch=0,
-        epochs=config.schedule.epochs,
-        config=portable_config(config),
-        data_identity=data.identity,
-        teacher_identity=teacher,
-        classes=list(data.names),
-        images={"train": len(data.train), "val": len(data.val), "test": len(data.test)},
-        versions={"python": platform.python_version()}
-        | {name: version(name) for name in _COMPUTING_PACKAGES}
-        | {"torch": str(torch.__version__)},  # with its build, CPU or CUDA
-        git_commit=_git_commit(),
-        device=_device_name(config),
-    )
-
-
-def _device_name(config: TrainConfig) -> str:
-    if config.trainer.accelerator == "gpu" and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    threads = config.trainer.threads or torch.get_num_threads()
-    kernel = "C kernel" if training_available() else "no C kernel"
-    return f"CPU ({platform.machine()}), {threads} thread{'s'[: threads > 1]}, {kernel}"
-
-
-@functools.cache
-def _git_commit() -> str | None:
-    """Return the commit of the checkout that this code runs from; None for an installed wheel."""
-    root = conf_directory().parent
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    except OSError:  # there is no git here
-        return None
-    return found.stdout.strip() or None

@@ -13,26 +13,10 @@ import bitstill.train
 from bitstill.identity import identity as identity_of
 from bitstill.models import to_input
 from bitstill.schema import TrainConfig
-from bitstill.train import _has_fast_bf16
 
 Configure = Callable[..., TrainConfig]
 
 pytestmark = pytest.mark.usefixtures("restored")
-
-
-def test_bf16_is_no_gain_on_every_processor(
-    configure: Configure,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr("bitstill.train.platform.machine", lambda: "x86_64")
-    for capability, fast in (("AVX512", True), ("AVX2", False)):
-        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda one=capability: one)
-        assert _has_fast_bf16() is fast
-    with caplog.at_level(logging.WARNING, logger="bitstill"):
-        trained(configure(tmp_path, "loss=hard", "trainer.precision=bf16"), tmp_path)
-    assert "trainer.precision = bf16: this processor has no instructions for it" in caplog.text
 
 
 @pytest.mark.parametrize("loss", ["hard", "soft_hard"])

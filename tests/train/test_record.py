@@ -179,8 +179,3 @@ def test_one_kind_of_statistics_may_be_left_out(
     assert last is not None
     name = "test/accuracy" if kind == "running" else "test/accuracy_precise"
     assert last["test/accuracy"] == read_curves(run.paths)[0][name]
-
-
-def test_a_checkout_without_git_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    assert bitstill.train._git_commit.__wrapped__() is None

@@ -1,0 +1,59 @@
+"""Where a run computes: the processor or a GPU, and in what precision that is fast."""
+
+import dataclasses
+import logging
+import platform
+
+import torch
+
+from bitstill.data import ImageData, Split
+from bitstill.engine.training import training_available
+from bitstill.errors import UserError
+from bitstill.schema import TrainerConfig
+
+log = logging.getLogger(__name__)
+
+
+def device_of(trainer: TrainerConfig) -> torch.device:
+    """Return where a run computes, and let torch use as many threads as are asked for.
+
+    Raises:
+        UserError: there is no GPU, and one is asked for.
+    """
+    if trainer.threads is not None:
+        torch.set_num_threads(trainer.threads)
+    if trainer.accelerator == "cpu":
+        if trainer.precision == "bf16" and not has_fast_bf16():
+            log.warning(
+                "trainer.precision = bf16: this processor has no instructions for it, "
+                "and float32 is faster"
+            )
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UserError("trainer.accelerator = gpu: no CUDA device is found; give trainer=cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def has_fast_bf16() -> bool:
+    """Whether torch convolves faster in bf16 than in float32; elsewhere it takes ten times."""
+    return platform.machine() != "x86_64" or torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def moved(data: ImageData, device: torch.device) -> ImageData:
+    """Move the images to where they are used; on a CPU they stay in shared memory."""
+
+    def split(one: Split) -> Split:
+        return Split(one.images.to(device), one.labels.to(device))
+
+    return dataclasses.replace(
+        data, train=split(data.train), val=split(data.val), test=split(data.test)
+    )
+
+
+def device_name(trainer: TrainerConfig) -> str:
+    """Return what a record says of where its run computed."""
+    if trainer.accelerator == "gpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    threads = trainer.threads or torch.get_num_threads()
+    kernel = "C kernel" if training_available() else "no C kernel"
+    return f"CPU ({platform.machine()}), {threads} thread{'s'[: threads > 1]}, {kernel}"

@@ -1,0 +1,56 @@
+"""What a record says of its run before the first step: what it is, and what computes it."""
+
+import functools
+import platform
+import subprocess
+from importlib.metadata import version
+
+import torch
+
+from bitstill.conf import conf_directory
+from bitstill.data import ImageData
+from bitstill.devices import device_name
+from bitstill.identity import identity, portable_config, teacher_of
+from bitstill.runs import RunRecord
+from bitstill.schema import TrainConfig
+
+_COMPUTING_PACKAGES = ("bitstill", "pytorch-lightning", "numpy")
+
+
+def new_record(config: TrainConfig, data: ImageData) -> RunRecord:
+    """Return the record that a run begins with."""
+    teacher = identity(teacher_of(config), data.identity) if config.needs_teacher else None
+    return RunRecord(
+        status="running",
+        identity=identity(config, data.identity),
+        model="teacher" if config.is_teacher else "student",
+        loss=config.loss_name,
+        temperature=None if config.is_teacher else config.temperature.value,
+        seed=config.seed,
+        epoch=0,
+        epochs=config.schedule.epochs,
+        config=portable_config(config),
+        data_identity=data.identity,
+        teacher_identity=teacher,
+        classes=list(data.names),
+        images={"train": len(data.train), "val": len(data.val), "test": len(data.test)},
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in _COMPUTING_PACKAGES}
+        | {"torch": str(torch.__version__)},  # with its build, CPU or CUDA
+        git_commit=git_commit(),
+        device=device_name(config.trainer),
+    )
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """Return the commit of the checkout that this code runs from; None for an installed wheel."""
+    root = conf_directory().parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError:  # there is no git here
+        return None
+    return found.stdout.strip() or None

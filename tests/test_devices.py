@@ -1,0 +1,31 @@
+"""Where runs compute."""
+
+import logging
+
+import pytest
+import torch
+
+from bitstill.devices import device_of, has_fast_bf16
+from bitstill.errors import UserError
+from bitstill.schema import TrainerConfig
+
+
+def test_bf16_is_no_gain_on_every_processor(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bitstill.devices.platform.machine", lambda: "x86_64")
+    for capability, fast in (("AVX512", True), ("AVX2", False)):
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda one=capability: one)
+        assert has_fast_bf16() is fast
+    with caplog.at_level(logging.WARNING, logger="bitstill"):
+        assert device_of(TrainerConfig("cpu", "bf16", threads=None)) == torch.device("cpu")
+    assert "trainer.precision = bf16: this processor has no instructions for it" in caplog.text
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError) as refused:
+        device_of(TrainerConfig("gpu", "float32", threads=None))
+    assert str(refused.value) == (
+        "trainer.accelerator = gpu: no CUDA device is found; give trainer=cpu"
+    )
