@@ -212,12 +212,12 @@ def test_what_is_left_is_for_the_record_and_rerun_to_say(
     planned: Callable[..., list[Cell]], made_up: Callable[..., RunRecord], rerun: str
 ) -> None:
     [cell] = planned(f"loss=hard sweep.rerun={rerun}")
-    left = {"missing"} if cell.is_left(look(cell.expected)) else set()
+    left = {"missing"} if cell.work(look(cell.expected)) == "train" else set()
     paths, identity = cell.expected.paths, cell.expected.identity
     paths.directory.mkdir(parents=True)
     for status in ("running", "interrupted", "failed", "done"):
         made_up(identity=identity, status=status).write(paths)
-        left |= {status} if cell.is_left(look(cell.expected)) else set()
+        left |= {status} if cell.work(look(cell.expected)) == "train" else set()
     assert left == LEFT[rerun]
 
 
@@ -227,7 +227,7 @@ def test_another_runs_record_makes_no_cell_done(
     [cell] = planned("loss=hard")
     cell.expected.paths.directory.mkdir(parents=True)
     made_up(identity="f" * 64).write(cell.expected.paths)
-    assert cell.is_left(look(cell.expected))
+    assert cell.work(look(cell.expected)) == "train"
 
 
 FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"

@@ -1,6 +1,7 @@
 """Conducts a sweep: launch what is left, with progress, and say what came of it."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -74,12 +75,11 @@ def conduct(
 
 def _left(cells: Sequence[Cell], console: Console) -> list[Cell]:
     """Return the cells that are left, and say how many."""
-    states = [(cell, look(cell.expected)) for cell in cells]
-    left = [cell for cell, state in states if cell.is_left(state)]
-    to_log = sum(cell.is_only_logged(state) for cell, state in states)
-    line = f"{len(cells)} runs: {len(cells) - len(left)} skipped, {len(left) - to_log} to do"
-    console.print(line + (f", {to_log} done before to log" if to_log else ""))
-    return left
+    works = [cell.work(look(cell.expected)) for cell in cells]
+    count = Counter(works)
+    line = f"{len(cells)} runs: {count['skip']} skipped, {count['train']} to do"
+    console.print(line + (f", {count['log']} done before to log" if count["log"] else ""))
+    return [cell for cell, work in zip(cells, works, strict=True) if work != "skip"]
 
 
 def _raised(came_back: Sequence[tuple[Cell, Any]]) -> dict[str, Exception]:

@@ -49,39 +49,40 @@ def show_plan(cells: Sequence[Cell]) -> None:
     to_log = 0
     for cell in cells:
         state = look(cell.expected)
+        work = cell.work(state)
         training = _training(cell, state)
-        action = _action(cell, state, training)
+        action = _action(state, training) if work == "train" else work
         table.add_row(cell.expected.name, state.status, action)
-        if cell.is_only_logged(state):
-            to_log += 1
-        elif action != "skip":
+        to_log += work == "log"
+        if work == "train":
             left[cell.expected.identity] = training
     teachers = _teachers(cells)
-    wanted = _teachers([cell for cell in cells if cell.expected.identity in left])
-    extra = {name: one for name, one in wanted.items() if one.epochs and name not in left}
-    speeds = _speeds(cells)
-    seconds = sum(one.seconds(speeds) for one in (left | extra).values())
-    cost = (
-        "unknown until a run of each kind has finished here"
-        if math.isnan(seconds)
-        else (f"{clock(seconds)} of one process, by the speed of earlier runs here")
-    )
-    work = f"{len(left)} runs" + (f"; missing teachers: {len(extra)}" if extra else "")
-    work += f"; finished runs to log: {to_log}" if to_log else ""
-    disk = len(left | extra) * _RUN_BYTES / 1e6
     trained = sum(not one.epochs for one in teachers.values())
     console = Console()
     console.print(table)
-    console.print(f"To do: {work}; time: {cost}; disk: {disk:.0f} MB", soft_wrap=True)
+    console.print(_to_do(cells, left, to_log), soft_wrap=True)
     console.print(f"Teachers that students read: {len(teachers)}, of which {trained} are trained")
 
 
-def _action(cell: Cell, state: CellState, training: Training) -> str:
-    if not cell.is_left(state):
-        return "skip"
-    if cell.is_only_logged(state):
-        return "log"
-    if not training.epochs and cell.config.is_teacher:
+def _to_do(cells: Sequence[Cell], left: Mapping[str, Training], to_log: int) -> str:
+    """Return the line of what is left and what it costs, missing teachers included."""
+    wanted = _teachers([cell for cell in cells if cell.expected.identity in left])
+    extra = {name: one for name, one in wanted.items() if one.epochs and name not in left}
+    work = f"{len(left)} runs" + (f"; missing teachers: {len(extra)}" if extra else "")
+    work += f"; finished runs to log: {to_log}" if to_log else ""
+    speeds = _speeds(cells)
+    trainings = [*left.values(), *extra.values()]
+    seconds = sum(one.seconds(speeds) for one in trainings)
+    cost = (
+        "unknown until a run of each kind has finished here"
+        if math.isnan(seconds)
+        else f"{clock(seconds)} of one process, by the speed of earlier runs here"
+    )
+    return f"To do: {work}; time: {cost}; disk: {len(trainings) * _RUN_BYTES / 1e6:.0f} MB"
+
+
+def _action(state: CellState, training: Training) -> str:
+    if not training.epochs and training.config.is_teacher:
         return "copy from the store"
     if state.status == "done":
         return "run again"

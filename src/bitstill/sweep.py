@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from omegaconf import DictConfig
 
@@ -17,6 +18,9 @@ from bitstill.loggers.logged import not_logged
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
 from bitstill.status import CellState, Expected
+
+# What a sweep does for a run: nothing, or to give it to loggers that have not had it, or all of it.
+Work = Literal["skip", "log", "train"]
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,12 @@ class Cell:
     config: TrainConfig
     expected: Expected
 
-    def is_left(self, state: CellState) -> bool:
-        """Whether the run is to be run, by its state and by ``sweep.rerun``, or to be logged."""
+    def work(self, state: CellState) -> Work:
+        """Return what is left to do for the run, by its state and by ``sweep.rerun``."""
         rerun = self.config.sweep.rerun
-        if state.status == "done":
-            return rerun == "all" or self.is_only_logged(state)
-        return state.status != "failed" or rerun != "none"
-
-    def is_only_logged(self, state: CellState) -> bool:
-        """Whether the run is done, and nothing is left but a logger that has not had it."""
-        is_kept = state.status == "done" and self.config.sweep.rerun != "all"
-        return is_kept and bool(not_logged(self.config.logger, self.expected.paths))
+        if state.status == "done" and rerun != "all":
+            return "log" if not_logged(self.config.logger, self.expected.paths) else "skip"
+        return "skip" if state.status == "failed" and rerun == "none" else "train"
 
 
 def expand(
