@@ -1,6 +1,7 @@
 """Small runs, and what in-process Hydra and Lightning change put back."""
 
 import copy
+import functools
 import io
 import logging
 import os
@@ -188,8 +189,12 @@ def compose_run() -> Compose:
     with guarded(), initialize_config_dir(str(conf_directory()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
 
+    @functools.cache
+    def once(*overrides: str) -> DictConfig:  # a tenth of a second
+        return loader.load_configuration("train", list(overrides), RunMode.RUN, from_shell=False)
+
     def composed(*overrides: str, hydra: bool = False) -> DictConfig:
-        config = loader.load_configuration("train", list(overrides), RunMode.RUN, from_shell=False)
+        config = copy.deepcopy(once(*overrides))
         if not hydra:
             with open_dict(config):
                 del config["hydra"]
