@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
+from bitstill.application import compose
 from bitstill.config import check, settings
 from bitstill.errors import UserError
-from bitstill.schema import TARGETS
+from bitstill.schema import TARGETS, TrainConfig
 
 Changed = Callable[..., DictConfig]
 
@@ -287,3 +288,12 @@ def test_settings_are_the_full_names(compose_run: Changed) -> None:
     assert {"data.path", "soft_weight.initial", "quantizer.weight_bits"} <= set(names)
     assert len(names) == len(set(names))
     assert not [name for name in names if "_target_" in name]
+
+
+def test_scripts_compose_as_the_command_line_does(
+    configure: Callable[..., TrainConfig], small: tuple[str, ...]
+) -> None:
+    overrides = ("loss=soft_hard", "temperature.value=20", "seed=3")
+    assert compose(*small, *overrides) == configure(None, *overrides)
+    with pytest.raises(UserError, match=r"^seed = -1 is not allowed"):
+        compose("seed=-1")

@@ -1,4 +1,4 @@
-"""README tells the truth: its commands run, its Python runs, its files are there."""
+"""README tells the truth: its commands run, its Python runs, its files are there. So do others."""
 
 import re
 import shlex
@@ -63,15 +63,19 @@ def test_the_sweep_runs_and_its_status_is_shown(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     [sweep] = [arguments for arguments in commands("train") if "-m" in arguments]
-    shortened = [one for one in sweep if not one.startswith(("seed=", "hydra/launcher="))]
-    assert train([*shortened, *SMALL, "name=quick"]) == 0
+    shortened = [one for one in sweep if not one.startswith("seed=")]
+    assert train([*shortened, *SMALL, "hydra/launcher=basic"]) == 0
     assert "Table 3" in capsys.readouterr().out
     [status] = commands("status")
-    assert "4/4 done" in said(["status", status[0]])
+    assert "5/5 done" in said(["status", status[0]])
 
-    run = next(Path("multirun/quick").glob("soft-T10-*"))
+    run = next(Path("multirun/mine").glob("soft-T10-*"))
     Image.new("RGB", (40, 40)).save("image.png")
-    places = {"multirun/quick/RUN": str(run), "IMAGE...": "image.png"}
+    places = {
+        "multirun/mine/RUN": str(run),
+        "multirun/svhn-resplit": str(ROOT / "multirun/svhn-resplit"),
+        "IMAGE...": "image.png",
+    }
     for name, words in (("report", "Table 2"), ("predict", "image.png"), ("export", "bytes")):
         [arguments] = commands(name)
         for place, actual in places.items():
@@ -85,12 +89,40 @@ def test_the_plan_is_shown(
     monkeypatch.chdir(tmp_path)
     [plan] = commands("plan")
     assert train(["-m", *plan, "hydra.sweeper.plan_only=true"]) == 0
-    assert "14 runs" in capsys.readouterr().out
+    assert "15 runs" in capsys.readouterr().out
 
 
 def test_the_python_runs() -> None:
     [block] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(compile(block, "README.md", "exec"), {})  # noqa: S102  # our own words
+
+
+@pytest.mark.slow
+def test_the_python_of_its_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    exec(compile("".join(blocks), "docs/python.md", "exec"), {})  # noqa: S102  # our own words
+    out = capsys.readouterr().out
+    assert "done " in out
+    assert "soft_hard T=15 0 2 " in out
+
+
+def test_the_sweep_of_ones_own_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs/sweeps.md").read_text()
+    [block] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    file = Path("sweeps/experiment/mine.yaml")
+    file.parent.mkdir(parents=True)
+    file.write_text(block)
+    [plan] = re.findall(r"^    bitstill plan (--config-dir .*)$", page, re.MULTILINE)
+    for given, runs in ([], "10 runs"), (["seed=0"], "5 runs"):
+        assert train(["-m", *shlex.split(plan), *given, "hydra.sweeper.plan_only=true"]) == 0
+        assert runs in capsys.readouterr().out
 
 
 def test_make_lists_its_targets() -> None:

@@ -122,6 +122,23 @@ def _record(config: "TrainConfig", directory: Path, *, progress: bool) -> "RunRe
     return run(config, directory, progress=progress)
 
 
+def compose(*overrides: str) -> "TrainConfig":
+    """Return the run that ``bitstill train`` would do, checked: for scripts and notebooks.
+
+    Args:
+        overrides: as on the command line, ``loss=soft_hard``.
+
+    Raises:
+        UserError: a setting is not allowed.
+        HydraException: an override is no setting or no choice, or cannot be read.
+    """
+    from bitstill.config import check
+
+    with guarded(), hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        composed = hydra.compose("train", list(overrides))
+    return check(composed)
+
+
 def train(arguments: list[str]) -> int:
     """Run the Hydra application with command-line arguments; return the exit code."""
     detailed = os.environ.get(FULL_ERROR) == "1"

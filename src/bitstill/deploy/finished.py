@@ -39,6 +39,9 @@ class Choice:
                 raise UserError(f"{name} = {value} is not allowed: give one of {words}")
 
 
+USUAL = Choice()
+
+
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
     """A network in evaluation mode, and what is known of it.
@@ -67,7 +70,7 @@ class FinishedRun:
         return known if len(known) == count else [str(label) for label in range(count)]
 
 
-def load_run(directory: Path, choice: Choice) -> FinishedRun:
+def load_run(directory: Path, choice: Choice = USUAL) -> FinishedRun:
     """Load a run, or a sweep's best.
 
     Args:
