@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bitstill.report.figures.accuracy import accuracy_figure
+from bitstill.report.figures.accuracy import accuracy_figures
 from bitstill.report.figures.figure import Figure, to_svg
 from bitstill.report.sweeps import RunSet
 
@@ -29,7 +29,7 @@ def axis(figure: Figure) -> list[int]:
 
 def test_every_run_is_on_the_axis(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(percent, cells=CELLS)
-    figure = accuracy_figure(runs)
+    [figure] = accuracy_figures(runs)
     assert axis(figure) == [87, 96], "the least seed, and the teacher's best test epoch"
     assert "triangle" not in to_svg(figure)
 
@@ -44,7 +44,7 @@ def test_runs_that_did_not_learn_are_numbers_below(
         fails = temperature == 15.0 and seed > 2
         return accuracy + seed if fails else percent(loss, temperature, seed)
 
-    figure = accuracy_figure(make_set(two_fail, cells=CELLS))
+    [figure] = accuracy_figures(make_set(two_fail, cells=CELLS))
     assert axis(figure)[0] == (low if low == 87 else 71)
     texts = re.findall(
         r"<text [^>]*translate\(([\d.]+),([\d.]+)\)[^>]*>([\d.]+)</text>", to_svg(figure)

@@ -12,7 +12,7 @@ from bitstill.report.claims import findings, primary_view
 from bitstill.report.findings import Comparison, Finding, Question, answer
 from bitstill.report.sizes import Sizes
 from bitstill.report.sweeps import Run, RunSet, View
-from bitstill.statistics import Difference
+from bitstill.statistics import Difference, paired_difference
 
 LAST = View("running", "last")
 SIZES = {
@@ -29,7 +29,7 @@ def published(loss: str, temperature: float | None, seed: int) -> float:
         "soft_hard": (90.0, 91.0, 90.1, 90.3),
         "gt_soft_hard": (90.2, 91.4, 90.0, 90.6),
     }
-    own = np.random.default_rng([seed, int(temperature or 0), len(loss)]).normal(0, 0.03)
+    own = np.random.default_rng([seed, int(temperature or 0), *map(ord, loss)]).normal(0, 0.03)
     noise = 0.1 * seed - 0.2 + float(own)
     if loss in table:
         return table[loss][(10, 15, 50, 100).index(int(temperature or 0))] + noise
@@ -136,6 +136,41 @@ def test_one_seed_gives_effects_and_no_verdict(make_set: Callable[..., RunSet]) 
     (f,) = by_letter(found, "f")
     assert f.effect is not None
     assert f.reason == "one seed: no interval and no verdict"
+
+
+def test_seeds_that_show_no_noise_show_nothing(make_set: Callable[..., RunSet]) -> None:
+    """Nothing was learned, say: not proof that nothing makes a difference."""
+    found = findings(make_set(lambda *_: 10.0, seeds=range(3)), LAST, sizes=SIZES)
+    assert {f.verdict for f in found if f.question.claim != "g"} == {None}
+    (c,) = by_letter(found, "c")
+    assert (c.n, c.p, c.reason) == (3, None, "3 seeds show no noise: no interval and no verdict")
+
+
+@pytest.mark.parametrize("noise", [0.5, 0.8, 1.2])
+def test_few_seeds_and_images_claim_no_more(noise: float) -> None:
+    """Accuracies of 360 images, two seeds: their differences are often the same by chance."""
+    rng, wrong, studies = np.random.default_rng(1), 0, 1000
+    for _ in range(studies):
+        hard, *others = np.round(rng.normal(85, noise, (3, 2)) * 3.6) / 3.6
+        asked = [Comparison("", paired_difference(other, hard)) for other in others]
+        found = answer([Question("e", "", "", [one], equivalence=True) for one in asked], {})
+        wrong += any(one.verdict not in (None, "undecided") for one in found)
+    assert wrong / studies <= 0.05 + 2 * (0.05 * 0.95 / studies) ** 0.5
+
+
+def test_what_is_practically_nothing_stays_so(make_set: Callable[..., RunSet]) -> None:
+    """Its p may fall as a sibling's does: a verdict does not change with it."""
+    tiny, clear = Difference(0.03, 0.009, 4, 5), Difference(1.0, 0.01, 4, 5)
+    asked = [
+        Question("e", cell, "", [Comparison("", one)], equivalence=True, cells=[cell])
+        for cell, one in (("tiny", tiny), ("clear", clear))
+    ]
+    for later in ({"clear": 1}, {}):
+        (found, _) = answer(asked, later)
+        assert (found.verdict, found.reason) == (
+            "contradicted",
+            "shown to be within 0.1 points of zero",
+        )
 
 
 def test_what_is_missing_is_said(make_set: Callable[..., RunSet]) -> None:

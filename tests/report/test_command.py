@@ -21,6 +21,7 @@ from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.runs import RunPaths
 
 RUN = CliRunner()
+OF_SETS = ("tables/set2-claims.md", "figures/set1-accuracy.svg", "tables/comparison-2.tex")
 
 
 def percent(loss: str, temperature: float | None, seed: int) -> float:
@@ -51,8 +52,8 @@ def test_it_writes_everything_and_says_where(sweep: Path, tmp_path: Path) -> Non
 
 
 def test_files_of_an_earlier_report_do_not_stay_beside_it(sweep: Path, tmp_path: Path) -> None:
-    """Of one with several sets, say."""
-    earlier = [tmp_path / one for one in ("tables/set2-claims.md", "figures/set1-accuracy.svg")]
+    """Of one with several sets or sweeps, say."""
+    earlier = [tmp_path / one for one in OF_SETS]
     own = [tmp_path / one for one in ("tables/claims.txt", "figures/set1-mine.svg", "notes.md")]
     for path in (*earlier, *own):
         path.parent.mkdir(exist_ok=True)

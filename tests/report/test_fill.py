@@ -21,7 +21,7 @@ CELLS = [("teacher", None), ("hard", 15.0), ("soft", 10.0), ("soft", 15.0)]
 
 
 def percent(loss: str, temperature: float | None, seed: int) -> float:
-    return 88 + len(loss) / 10 + seed
+    return 88 + len(loss) / 10 + seed + (loss == "soft") * seed / 20
 
 
 @pytest.fixture
@@ -118,6 +118,30 @@ def test_progress_counts_what_the_sweep_asks_for(sweep: Path) -> None:
     assert "**12 of 14 runs are finished**" in text
     assert "| soft T=15 | 3 | 4 |\n" in text
     assert "| soft T=50 | 0 | 1 |\n" in text
+
+
+def test_of_a_sweep_of_several_sets_each_waits_for_its_own(
+    write_run: Callable[..., RunPaths], sweep: Path
+) -> None:
+    """Two learning rates, say; of the second, one of three runs is there."""
+    changed = write_run(sweep, "soft", 50.0, 0, 80.0)
+    plain = json.loads(changed.record.read_text())
+    plain["config"]["schedule"]["l2"] = 0.5
+    changed.record.write_text(json.dumps(plain))
+    runs = [run for run in read_sweep(sweep) if run.paths != changed]
+    names = [(f"{run.record.cell} seed {run.record.seed}, l2=0", run) for run in runs]
+    there = [Expected(name, run.record.identity, 8, run.paths) for name, run in names]
+    other = [
+        Expected(f"soft T=50 seed {seed}, l2=0.5", f"{plain['identity']}{seed}"[seed < 1 :], 8, one)
+        for seed, one in enumerate([changed, *map(RunPaths, (sweep / "1", sweep / "2"))])
+    ]
+    other[0] = Expected(other[0].name, plain["identity"], 8, changed)
+    write_manifest(sweep, [*there, *other])
+    first, second = build([sweep]).sets
+    assert (first.asked, len(first.runs.runs)) == (12, 12)
+    assert not any(one.awaited for one in first.main_findings)
+    assert second.asked == 1 + 2 + 3, "a student, two to come, and the teachers, whose all may read"
+    assert second.main_findings[0].awaited == 2
 
 
 def test_a_verdict_waits_for_the_runs_of_its_cells_alone(sweep: Path) -> None:

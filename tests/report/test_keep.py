@@ -1,5 +1,6 @@
 """What of a sweep is kept in a repository."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from bitstill.report.gradients import GRID, Ratio, gradient_ratios
 from bitstill.report.keep import keep
 from bitstill.report.sweeps import read_sweep
 from bitstill.runs import RunPaths, known_record
-from bitstill.status import Expected, manifest, write_manifest
+from bitstill.status import Expected, manifest, read_manifest, write_manifest
 from bitstill.teachers import TeacherStore
 
 CELLS = [("teacher", None), ("hard", 15.0), ("soft_hard", 15.0)]
@@ -121,8 +122,8 @@ def test_unfinished_runs_are_kept_once_they_are_finished(
 ) -> None:
     target = tmp_path / "kept"
     failed = write_run(sweep, "soft", 15.0, 0, 90.0, status="failed")
+    write_run(sweep, "soft", 15.0, 1, 90.0, status="interrupted")
     assert keep(sweep, target) == 6
-    assert not (target / failed.directory.name).exists()
     plain = json.loads(failed.record.read_text())
     failed.record.write_text(json.dumps(plain | {"status": "done"}))
     before = files(target)
@@ -130,10 +131,40 @@ def test_unfinished_runs_are_kept_once_they_are_finished(
     assert before < files(target)
 
 
-def test_a_report_on_what_is_kept_says_the_same(sweep: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_report_on_what_is_kept_says_the_same(sweep: Path, tmp_path: Path, fails: bool) -> None:
+    """A failed run has come to its end, too: nothing waits for it, here or there."""
+    runs = read_sweep(sweep)
+    names = [f"{run.record.cell} seed {run.record.seed}" for run in runs]
+    found = [
+        Expected(name, run.record.identity, 8, run.paths)
+        for name, run in zip(names, runs, strict=True)
+    ]
+    write_manifest(sweep, found)
+    if fails:
+        dataclasses.replace(runs[-1].record, status="failed").write(runs[-1].paths)
     keep(sweep, tmp_path / "kept")
     [ours], [kept] = build([sweep]).sets, build([tmp_path / "kept"]).sets
     assert [one.rows for one in ours.tables] == [one.rows for one in kept.tables]
+    waiting = [one.awaited for one in kept.main_findings]
+    assert [one.awaited for one in ours.main_findings] == waiting
+    assert not any(waiting)
+
+
+def test_teachers_from_anywhere_are_kept_beside_the_folder(sweep: Path, tmp_path: Path) -> None:
+    [run] = [run for run in read_sweep(sweep) if run.record.cell == "teacher"][:1]
+    store = TeacherStore(tmp_path / "far" / "away" / "store")
+    stored = store.paths(run.record.identity)
+    write_manifest(sweep, [Expected("teacher", run.record.identity, 8, run.paths, stored)])
+    stored.directory.mkdir(parents=True)
+    run.record.write(stored)
+    store.logits(run.record.identity, lambda: torch.arange(20.0).reshape(2, 10))
+    keep(sweep, tmp_path / "kept" / "sweep")
+    kept = TeacherStore(tmp_path / "kept" / "teachers").paths(run.record.identity)
+    assert kept.teacher_logits.exists()
+    [expected] = [one for one in read_manifest(tmp_path / "kept" / "sweep") if one.stored]
+    assert expected.stored is not None
+    assert expected.stored.record.resolve() == kept.record.resolve()
 
 
 def test_measured_gradients_are_kept(

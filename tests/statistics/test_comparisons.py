@@ -43,8 +43,13 @@ def test_equal_values_differ_in_nothing() -> None:
     assert paired_difference([90.0, 91.0], [90.0, 91.0]).p == 1.0
 
 
-def test_a_difference_without_noise_is_sure() -> None:
-    assert paired_difference([91.0, 92.0], [90.0, 91.0]).p == 0.0
+def test_noise_that_does_not_show_is_not_taken_for_none() -> None:
+    """Three seeds that all gain 0.1 points: multiples of one image, and rounding of 1e-15."""
+    found = paired_difference([90.1, 91.3, 89.2], [90.0, 91.2, 89.1])
+    assert (found.df, found.n, found.p) == (0, 3, 1.0)
+    assert found.estimate == pytest.approx(0.1)
+    assert found.interval()[1:] == (-math.inf, math.inf)
+    assert paired_difference([90.1, 91.3, 89.2], [90.0, 91.2, 89.0]).df == 2
 
 
 def test_unequal_lists_make_no_pairs() -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 from bitstill.loggers.callback import DONE
 from bitstill.loggers.wandb_run import begin, end
 from bitstill.report.claims import primary_view
-from bitstill.report.figures.accuracy import accuracy_figure
+from bitstill.report.figures.accuracy import accuracy_figures
 from bitstill.report.figures.figure import to_png, to_svg
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import RunSet, read_sweep
@@ -49,10 +49,13 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
         sets = run_sets(runs, folder=folder)
         for number, one in enumerate(sets, start=1):
             prefix = "" if len(sets) == 1 else f"set{number}/"
-            picture = Image.open(io.BytesIO(to_png(to_svg(accuracy_figure(one)))))
+            pictures = {
+                f"{prefix}{figure.name}": Image.open(io.BytesIO(to_png(to_svg(figure))))
+                for figure in accuracy_figures(one)
+            }
             run.log(
                 {f"{prefix}{table.name}": wandb.Html(to_html(table)) for table in _tables(one)}
-                | {f"{prefix}accuracy": wandb.Image(picture)}
+                | {name: wandb.Image(picture) for name, picture in pictures.items()}
             )
             run.summary.update(_means(one, prefix))
     finally:

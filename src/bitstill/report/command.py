@@ -118,7 +118,7 @@ def _prefix(report: Report, one: SetReport) -> str:
 
 
 def _of_earlier_reports(files: Collection[Path]) -> Iterator[Path]:
-    """Return files beside these that have their names under other prefixes, or none."""
+    """Return files beside these that are named as those of a report on other sets."""
 
     def name(path: Path) -> str:
         return re.sub(r"^set\d+-", "", path.name)
@@ -126,7 +126,8 @@ def _of_earlier_reports(files: Collection[Path]) -> Iterator[Path]:
     for folder in {path.parent for path in files}:
         known = {name(path) for path in files if path.parent == folder}
         for path in folder.iterdir():
-            if path not in files and name(path) in known:
+            is_ours = name(path) in known or re.fullmatch(r"comparison-\d+\.(md|tex)", path.name)
+            if path not in files and is_ours:
                 yield path
 
 

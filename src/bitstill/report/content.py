@@ -12,7 +12,7 @@ from bitstill.report.claims import findings, primary_view
 from bitstill.report.comparison import comparison_table
 from bitstill.report.cost import cost_table
 from bitstill.report.far_out import far_out_text
-from bitstill.report.figures.accuracy import accuracy_figure
+from bitstill.report.figures.accuracy import accuracy_figures
 from bitstill.report.figures.calibration import calibration_figures
 from bitstill.report.figures.claims import claim_figures
 from bitstill.report.figures.curves import curve_figures
@@ -30,7 +30,7 @@ from bitstill.report.progress import awaited
 from bitstill.report.seed_noise import seed_noise_table
 from bitstill.report.sets import run_sets
 from bitstill.report.sizes import Sizes, model_sizes, sizes_table
-from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep
+from bitstill.report.sweeps import STATISTICS, VIEWS, RunSet, View, read_sweep
 from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables, seeds_table, temperature_table
 
@@ -75,7 +75,7 @@ class SetReport:
 
     @functools.cached_property
     def _awaited(self) -> dict[str, int]:
-        return awaited(self.runs.folder)
+        return awaited(self.runs)
 
     @property
     def asked(self) -> int:
@@ -86,12 +86,7 @@ class SetReport:
     @functools.cached_property
     def by_view(self) -> dict[View, list[Finding]]:
         """The answers for every kind of accuracy that was measured."""
-        measured = [
-            view
-            for view in VIEWS
-            if any(run.percent(view) is not None for run in self.runs.runs if run.done)
-        ]
-        return {view: self.findings(view) for view in measured}
+        return {view: self.findings(view) for view in VIEWS if self.runs.measured(view)}
 
     @functools.cached_property
     def main_findings(self) -> list[Finding]:
@@ -120,7 +115,7 @@ class SetReport:
         """All figures that the files allow."""
         return [
             *claim_figures(self.main_findings),
-            accuracy_figure(self.runs),
+            *accuracy_figures(self.runs),
             *curve_figures(self.runs),
             flow_figure(),
             *soft_target_figures(self.runs, self._images),
@@ -188,7 +183,13 @@ def build(folders: Sequence[Path]) -> Report:
         folders,
         [SetReport(runs) for sets in sweeps for runs in sets],
         [
-            comparison_table(first, runs, _shared_view(first, runs), f"comparison-{number}")
+            comparison_table(
+                first,
+                runs,
+                _shared_view(first, runs),
+                f"comparison-{number}",
+                awaited={**awaited(first), **awaited(runs)},
+            )
             for number, runs in enumerate(later, start=1)
         ],
     )
@@ -200,5 +201,9 @@ def _named_by_folder(runs: RunSet) -> RunSet:
 
 
 def _shared_view(first: RunSet, second: RunSet) -> View:
+    """Return the view that both rest on, or else the last epoch in statistics that both have."""
     views = {primary_view(first), primary_view(second)}
-    return views.pop() if len(views) == 1 else View("running", "last")
+    if len(views) == 1:
+        return views.pop()
+    last = [View(statistics, "last") for statistics in STATISTICS]
+    return next((view for view in last if first.measured(view) and second.measured(view)), last[0])

@@ -12,11 +12,13 @@ _POINTS = 20.0
 def fence(accuracies: Sequence[float]) -> float:
     """Return the accuracy, in percent, below which a run is far out among others.
 
-    Three interquartile ranges below the first quartile (Tukey 1977, Exploratory Data Analysis), and
+    Seven median absolute deviations below the median, for normal noise where Tukey's far out values
+    begin (1977, Exploratory Data Analysis), also where there are few and some of them are so; and
     20 points at least: where all runs lie close together, some are still ordinary.
     """
-    first, third = np.quantile(accuracies, [0.25, 0.75])
-    return float(first - max(3 * (third - first), _POINTS))
+    middle = np.median(accuracies)
+    spread = np.median(np.abs(np.asarray(accuracies) - middle))
+    return float(middle - max(7 * spread, _POINTS))
 
 
 def far_out(runs: RunSet, view: View) -> list[Run]:

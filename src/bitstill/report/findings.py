@@ -106,7 +106,7 @@ class Finding:
         p: corrected within the letter: of the claim if the effect is positive, else against it.
         equivalence_p: of "the effect is at least 0.1 points in size"; None where not in points.
         detectable: the smallest difference that this many seeds find with 80 % probability in every
-            comparison.
+            comparison; None where no difference from zero is looked for.
         verdict: None without at least two seeds, or while runs are awaited.
         reason: why there is no verdict, or what to know about it.
         awaited: the runs that a verdict waits for.
@@ -170,7 +170,7 @@ def answer(questions: Sequence[Question], awaited: Mapping[str, int]) -> list[Fi
     """
     later = [awaited_by(one, awaited) for one in questions]
     pairs = list(zip(questions, later, strict=True))
-    testable = [one for one, count in pairs if not count and not one.missing and _seeds(one) > 1]
+    testable = [one for one, count in pairs if not count and not one.missing and _has_noise(one)]
     open_ = sum(count > 0 for count in later)
     each = max((len(one.comparisons) for one in questions), default=0)
     p_for = holm([one.p_for for one in testable] + [1.0] * open_)
@@ -183,29 +183,30 @@ def answer(questions: Sequence[Question], awaited: Mapping[str, int]) -> list[Fi
     return [waiting(one, count) for one, count in zip(found, later, strict=True)]
 
 
-def _seeds(question: Question) -> int:
-    return min(
-        one.difference.n if one.difference.df >= 1 else min(one.difference.n, 1)
-        for one in question.comparisons
-    )
+def _has_noise(question: Question) -> bool:
+    """Whether every comparison has a degree of freedom."""
+    return all(one.difference.df >= 1 for one in question.comparisons)
 
 
 def _finding(question: Question, corrected: tuple[float, float] | None, tests: int) -> Finding:
     if question.missing:
         return Finding(question, reason=question.missing)
-    effect, n = question.binding.difference, _seeds(question)
-    if corrected is None and n == 1:
-        reason = "one seed: no interval and no verdict"
+    effect = question.binding.difference
+    n = min(one.difference.n for one in question.comparisons)
+    if not _has_noise(question):
+        seen = "one seed" if n == 1 else f"{n} seeds show no noise"
+        reason = f"{seen}: no interval and no verdict"
         return Finding(question, effect.interval(), n, reason=reason)
     p_for, p_against = corrected or (1.0, 1.0)  # it waits: both are left out
     found = verdict(p_for=p_for, p_against=p_against)
     nothing = equivalence_p(effect, MARGIN) if question.unit == "points" else None
     reason = ""
     # At half the level and corrected like the rest: else a noise that happens to look small would
-    # add to the false verdicts.
+    # add to the false verdicts. It comes before what is above zero: its correction does not depend
+    # on other statements, so that no later one changes the verdict.
     if nothing is not None and nothing * tests < ALPHA / 2:
         reason = f"shown to be within {MARGIN:g} points of zero"
-        if question.equivalence and found == "undecided":
+        if question.equivalence:
             found = "contradicted"
     detectable = max(
         smallest_detectable(
@@ -219,7 +220,7 @@ def _finding(question: Question, corrected: tuple[float, float] | None, tests: i
         n,
         p_for if _points_for(question) else p_against,
         nothing,
-        detectable if math.isfinite(detectable) else None,
+        detectable if question.band is None and math.isfinite(detectable) else None,
         found,
         reason,
     )

@@ -5,7 +5,6 @@ from the same teacher, bit for bit.
 """
 
 import json
-import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,22 +21,25 @@ from bitstill.report.sweeps import HARD, Run, read_sweep
 from bitstill.runs import RunPaths
 from bitstill.status import manifest, read_manifest
 
+_STORE = "teachers"  # as in paths.output, beside the sweeps
+
 # Settings whose values are folders of one machine, as they stand in `.hydra/overrides.yaml`.
 _FOLDER = re.compile(r"\+*(paths\..+|(.+\.)?(path|dir|cache))")
 
 
 def keep(sweep: Path, target: Path) -> int:
-    """Copy what a report needs of a sweep's finished runs; again to bring it up to date.
+    """Copy what a report needs of a sweep's runs that have ended; again to bring it up to date.
 
-    Of the first finished ``hard`` student at T = 15 the packed file is copied, too; of each
-    teacher that students have read, record and logits, to where a sweep there finds them.
+    Failed ones are among them: without their records they would be awaited for ever. Of the first
+    finished ``hard`` student at T = 15 the packed file is copied, too; of each teacher that
+    students have read, record and logits, to ``teachers`` beside the target.
 
     Args:
         sweep: the folder of a sweep, which may be running.
         target: a folder; what else lies there stays.
 
     Returns:
-        How many runs are kept.
+        How many finished runs are kept.
 
     Raises:
         UserError: the sweep has no runs, the target is the sweep itself or cannot be written, or
@@ -45,8 +47,8 @@ def keep(sweep: Path, target: Path) -> int:
     """
     if sweep.resolve() == target.resolve():
         raise UserError(f"{target} is the sweep itself: give another folder to keep its records in")
-    done = [run for run in read_sweep(sweep) if run.done]
-    texts = {path: text for run in done for path, text in _texts(run, target)}
+    ended = [run for run in read_sweep(sweep) if run.record.status in ("done", "failed")]
+    texts = {path: text for run in ended for path, text in _texts(run, target)}
     teachers = _teachers(sweep, target)
     for stored, kept in teachers:
         with reading(stored.record, "move it away"):
@@ -59,10 +61,10 @@ def keep(sweep: Path, target: Path) -> int:
         for stored, kept in teachers:
             kept.directory.mkdir(parents=True, exist_ok=True)
             _copy(stored.teacher_logits, kept.teacher_logits)
-        _write(done, texts, target)
+        _write(ended, texts, target)
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error}): give another folder") from error
-    return len(done)
+    return sum(run.done for run in ended)
 
 
 def _merged(kept: Path, added: Path) -> str:
@@ -72,6 +74,9 @@ def _merged(kept: Path, added: Path) -> str:
         if path.exists():
             with reading(path, "move it away"):
                 cells |= {cell["identity"]: cell for cell in json.loads(path.read_text())["cells"]}
+    for cell in cells.values():
+        if cell["stored"]:
+            cell["stored"] = f"../{_STORE}/{Path(cell['stored']).name}"
     return json.dumps({"cells": list(cells.values())}, indent=1)
 
 
@@ -79,14 +84,15 @@ def _teachers(sweep: Path, target: Path) -> list[tuple[RunPaths, RunPaths]]:
     """Return where finished teachers with logits lie, and where they are to be kept."""
     stored = [cell.stored for cell in read_manifest(sweep) if cell.stored is not None]
     return [
-        (paths, RunPaths(target / os.path.relpath(paths.directory, sweep)))
+        (paths, RunPaths(target.parent / _STORE / paths.directory.name))
         for paths in stored
         # They are computed of finished teachers alone.
         if paths.teacher_logits.exists() and paths.record.exists()
     ]
 
 
-def _write(done: Sequence[Run], texts: Mapping[Path, str], target: Path) -> None:
+def _write(ended: Sequence[Run], texts: Mapping[Path, str], target: Path) -> None:
+    done = [run for run in ended if run.done]
     for run in done:
         place = _place(run, target)
         place.directory.mkdir(parents=True, exist_ok=True)

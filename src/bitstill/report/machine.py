@@ -43,6 +43,7 @@ def _set(one: SetReport) -> dict[str, Any]:
         "name": runs.name,
         "folder": str(runs.folder),
         "seeds": runs.seeds,
+        "asked": one.asked,
         "verdicts_rest_on": str(one.view),
         "cells": {cell: _cell(runs, cell) for cell in runs.cells},
         "claims": {
@@ -106,6 +107,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
             "detectable": finding.detectable,
             "verdict": finding.verdict,
             "reason": finding.reason,
+            "awaited": finding.awaited,
             "comparisons": [
                 {
                     "name": one.name,

@@ -3,13 +3,22 @@
 from collections import Counter
 from pathlib import Path
 
+from bitstill.report.sweeps import RunSet
 from bitstill.report.table import Table
-from bitstill.status import CellState, look, read_manifest, read_sweep
+from bitstill.status import CellState, Expected, look, read_manifest, read_sweep
 
 
-def awaited(folder: Path) -> dict[str, int]:
-    """Return how many runs of each cell a sweep asks for that have not come to an end."""
-    states = (look(one) for one in read_manifest(folder))
+def awaited(runs: RunSet) -> dict[str, int]:
+    """Return how many runs of each cell a set's sweep asks for that have not come to an end.
+
+    Of a sweep of several sets, those are the set's that differ from others of their name as one of
+    its runs does ("hard T=15 seed 0, quantizer=dorefa").
+    """
+    asked = read_manifest(runs.folder)
+    known = {run.record.identity for run in runs.runs}
+    differences = {_difference(one) for one in asked if one.identity in known}
+    own = [one for one in asked if _difference(one) in differences or not differences]
+    states = (look(one) for one in own)
     open_ = (one for one in states if one.status not in ("done", "failed"))
     return Counter(_cell(one) for one in open_)
 
@@ -27,3 +36,8 @@ def progress_table(folder: Path) -> Table:
 
 def _cell(state: CellState) -> str:
     return state.expected.name.rpartition(" seed ")[0]
+
+
+def _difference(expected: Expected) -> str:
+    """Return what its name has behind the seed, if several runs of the sweep share the rest."""
+    return expected.name.rpartition(" seed ")[2].partition(", ")[2]

@@ -19,6 +19,10 @@ def settings(record: RunRecord) -> dict[str, str]:
     config = record.config
     unread = ("quantizer",) if record.is_teacher else ()
     shared = {key: value for key, value in config.items() if key not in (*_INSIDE, *unread)}
+    # How the images are got says nothing of what they are.
+    shared["data"] = {
+        key: value for key, value in config["data"].items() if key not in ("download", "checksum")
+    }
     shared |= {"model": record.model, "trainer": arithmetic(record)}
     shared["data_identity"] = record.data_identity[:10]
     if not record.is_teacher:

@@ -134,6 +134,10 @@ class RunSet:
         found = {run.record.seed: run.percent(view) for run in self.done(cell)}
         return {seed: value for seed, value in found.items() if value is not None}
 
+    def measured(self, view: View) -> bool:
+        """Whether any finished run has this accuracy."""
+        return any(run.percent(view) is not None for run in self.runs if run.done)
+
     @property
     def seeds(self) -> list[int]:
         """The seeds of all runs, finished or not."""

@@ -1,9 +1,11 @@
 """Runs that change one thing, each against the same loss at T = 15 in the study."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from bitstill.identity import cell_name
 from bitstill.report.claims import primary_view
+from bitstill.report.far_out import far_out_text
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings
 from bitstill.report.sweeps import LOSSES, Run, RunSet
@@ -32,6 +34,7 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
                 found.setdefault((change, loss), {})[seed] = (ours, theirs)
     order = sorted(found, key=lambda one: (one[0], LOSSES.index(one[1])))
     rows = [[*labels, *_numbers(list(found[labels].values()))] for labels in order]
+    others_far_out = {line: None for one in others if (line := far_out_text(one, view))}
     caption = (
         f"Test accuracy in %: {view.label} batch norm statistics; mean over seeds ± 95 % t "
         "interval. study: the same loss at T = 15 in the study, the same seeds. difference: "
@@ -39,6 +42,7 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
         "published on these, so there are no verdicts; the intervals are not corrected for their "
         "number."
     )
+    caption = " ".join([caption, *others_far_out])
     header = ("changed", "loss", "changed accuracy", "study", "difference", "seeds")
     return Table("open", title, caption, header, rows, labels=2)
 
@@ -52,7 +56,7 @@ def _students(sets: Sequence[RunSet]) -> Iterator[Run]:
 def _numbers(pairs: Sequence[tuple[float, float]]) -> list[str]:
     ours, theirs = zip(*pairs, strict=True)
     estimate, low, high = paired_difference(ours, theirs).interval()
-    limits = f" [{low:+.2f}, {high:+.2f}]" if len(pairs) > 1 else ""
+    limits = f" [{low:+.2f}, {high:+.2f}]" if math.isfinite(low) else ""
     return [plus_minus(ours), plus_minus(theirs), f"{estimate:+.2f}{limits}", str(len(pairs))]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bitstill.statistics.comparisons import Difference
+from bitstill.statistics.comparisons import Difference, sees_noise
 
 
 def blocked_contrast(
@@ -24,7 +24,8 @@ def blocked_contrast(
         weights: of the cells that are compared; they add up to zero.
 
     Returns:
-        The estimate; without a degree of freedom if there is one seed, or a cell has no run.
+        The estimate; without a degree of freedom if there is one seed, or a cell has no run, or no
+        noise is seen.
 
     Raises:
         ValueError: the weights do not add up to zero.
@@ -52,4 +53,7 @@ def blocked_contrast(
     residuals = values - design @ coefficients
     variance = float(residuals @ residuals) / df
     spread = float(contrast @ np.linalg.pinv(design.T @ design) @ contrast)
-    return Difference(estimate, math.sqrt(max(0.0, variance * spread)), df, len(seeds))
+    error = math.sqrt(max(0.0, variance * spread))
+    if not sees_noise(error, values):
+        return Difference(estimate, math.nan, 0, len(seeds))
+    return Difference(estimate, error, df, len(seeds))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bitstill.statistics.intervals import CONFIDENCE, Interval, around
 
@@ -16,7 +17,7 @@ class Difference:
     Attributes:
         estimate: of the difference.
         error: its standard error; NaN without a degree of freedom.
-        df: degrees of freedom of the error.
+        df: degrees of freedom of the error; none where no noise is seen, see :func:`sees_noise`.
         n: seeds that it rests on.
     """
 
@@ -36,8 +37,6 @@ class Difference:
 
         if self.df < 1:
             return 1.0
-        if self.error == 0:
-            return _without_noise(self.estimate - bound)
         return float(special.stdtr(self.df, (bound - self.estimate) / self.error))
 
     def p_below(self, bound: float) -> float:
@@ -49,11 +48,13 @@ class Difference:
         return around(self.estimate, self.error, self.df, confidence)
 
 
-def _without_noise(excess: float) -> float:
-    """Return the limit of a one-sided p as the standard error goes to zero."""
-    if excess == 0:
-        return 0.5
-    return 0.0 if excess > 0 else 1.0
+def sees_noise(error: float, values: NDArray[np.float64]) -> bool:
+    """Whether a standard error is more than float64's rounding of the values it is taken from.
+
+    Accuracies are multiples of one image, so the differences of few seeds may all be the same. That
+    says that the noise has not shown itself, and not that there is none: nothing can be tested.
+    """
+    return error > 1e-9 * float(np.abs(values).max())
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Difference:
@@ -69,9 +70,11 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     if len(first) != len(second) or not len(first):
         raise ValueError(f"{len(first)} and {len(second)} values make no pairs")
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    n = len(differences)
+    n, mean = len(differences), float(differences.mean())
     error = float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
-    return Difference(float(differences.mean()), error, n - 1, n)
+    if not sees_noise(error, np.asarray([*first, *second])):
+        return Difference(mean, math.nan, 0, n)
+    return Difference(mean, error, n - 1, n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -21,9 +21,11 @@ _SEEDS = " seeds"  # behind a loss: the place beside its mean, where its seeds s
 _COLUMNS = ("view", "kind", "loss", "T", "seed", "accuracy", "low", "high")
 
 
-def accuracy_figure(runs: RunSet) -> Figure:
-    """Return the figure that answers most questions at a glance."""
+def accuracy_figures(runs: RunSet) -> list[Figure]:
+    """Return the figure that answers most questions at a glance; none without a number."""
     rows = [row for view in VIEWS for row in _rows(runs, view)]
+    if not rows:
+        return []
     caption = (
         "Test accuracy against temperature. Small dots: one run each, a seed. Large dots and bars: "
         "mean and 95 % t interval over seeds, as far as the axis goes. Triangles with a number: "
@@ -32,7 +34,7 @@ def accuracy_figure(runs: RunSet) -> Figure:
         f"{PUBLISHED_VIEW.label} batch norm statistics, as published; verdicts rest on another."
     )
     use = "Click on a loss in the legend, or choose it in the list, to see it alone."
-    return Figure("accuracy", "Accuracy over temperature", caption, rows, _spec(rows), use=use)
+    return [Figure("accuracy", "Accuracy over temperature", caption, rows, _spec(rows), use=use)]
 
 
 def _row(view: View, kind: str, *values: object) -> Row:
