@@ -98,6 +98,21 @@ def test_missing_failed_and_far_cells_are_said(
     assert result.exit_code == 0
 
 
+def test_a_sweep_without_any_number_is_reported(
+    write_run: Callable[..., RunPaths], tmp_path: Path
+) -> None:
+    """Stopped in its first teacher, say."""
+    sweep, output = tmp_path / "begun", tmp_path / "out"
+    begun = write_run(sweep, "teacher", None, 0, 10.0, status="interrupted")
+    plain = json.loads(begun.record.read_text())
+    begun.record.write_text(json.dumps(plain | {"selections": {}}))
+    result = RUN.invoke(app, ["report", str(sweep), "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    assert "0 of 1 runs finished, 1 seed." in " ".join(result.output.split())
+    assert not list(output.glob("figures/accuracy*"))
+    assert (output / "index.html").exists()
+
+
 def test_records_alone_are_enough_and_what_is_not_drawn_is_said(
     sweep: Path, tmp_path: Path
 ) -> None:

@@ -61,6 +61,26 @@ def test_another_rule_for_c_is_said(make_set: Callable[..., RunSet]) -> None:
     assert caption.startswith("The sets differ in soft_weight. ")
 
 
+def test_only_seeds_in_both_are_compared(make_set: Callable[..., RunSet]) -> None:
+    few, many = (make_set(percent, seeds=range(n), cells=CELLS) for n in (3, 5))
+    for row in comparison_table(few, many, LAST, "c").rows:
+        assert row[1] == row[2], "the same runs"
+        assert row[3:] == ["+0.00", "—", "—", "3"], "which show no noise"
+
+
+def test_no_p_is_said_while_runs_are_awaited(make_set: Callable[..., RunSet]) -> None:
+    def other(loss: str, temperature: float | None, seed: int) -> float:
+        return percent(loss, temperature, seed) + seed / 10
+
+    first, second = (make_set(one, seeds=range(5), cells=CELLS) for one in (percent, other))
+    unaffected = comparison_table(first, second, LAST, "c", awaited=["soft T=50"])
+    assert unaffected == comparison_table(first, second, LAST, "c")
+    waiting = comparison_table(first, second, LAST, "c", awaited=["soft T=15"])
+    assert [row[:4] for row in waiting.rows] == [row[:4] for row in unaffected.rows]
+    assert {tuple(row[4:6]) for row in waiting.rows} == {("—", "—")}
+    assert "Both wait for the runs that are still to come." in waiting.caption
+
+
 def test_a_tiny_p_is_not_nought(make_set: Callable[..., RunSet]) -> None:
     def better(loss: str, temperature: float | None, seed: int) -> float:
         return percent(loss, temperature, seed) + 1 + seed / 1000

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +54,17 @@ def test_threads_do_not_make_a_set(write_run: Callable[..., RunPaths], tmp_path:
         paths = write_run(tmp_path, "hard", 15.0, seed, 90.0)
         text = paths.record.read_text()
         paths.record.write_text(text.replace('"threads": null', f'"threads": {seed + 1}'))
+    assert len(run_sets(read_sweep(tmp_path))) == 1
+
+
+def test_how_the_images_were_got_does_not_make_a_set(
+    write_run: Callable[..., RunPaths], tmp_path: Path
+) -> None:
+    for seed, got in enumerate(({"download": True, "checksum": None}, {"download": False})):
+        paths = write_run(tmp_path, "hard", 15.0, seed, 90.0)
+        plain = json.loads(paths.record.read_text())
+        plain["config"]["data"] |= got
+        paths.record.write_text(json.dumps(plain))
     assert len(run_sets(read_sweep(tmp_path))) == 1
 
 
