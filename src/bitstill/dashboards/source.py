@@ -1,5 +1,6 @@
 """What a dashboard is of: a sweep in a folder, or a project of wandb."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,11 @@ from omegaconf import OmegaConf
 
 from bitstill.errors import UserError
 from bitstill.report import published
+from bitstill.report.claim_tables import claims_table
 from bitstill.report.claims import primary_view
 from bitstill.report.content import SetReport
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import PUBLISHED_VIEW, Run, View, read_sweep
+from bitstill.report.sweeps import PUBLISHED_VIEW, Run, RunSet, View, read_sweep
 from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables
 
@@ -82,7 +84,7 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
     sets = run_sets(runs, folder=folder)
     entity, name = _split(project, project) if project else _logged_to(runs)
     losses = dict.fromkeys(run.record.loss for run in runs if not run.record.is_teacher)
-    tables = [table for one in sets for table in (SetReport(one).tables[0], *accuracy_tables(one))]
+    tables = [table for one in sets for table in _tables(one, named=len(sets) > 1)]
     return Source(
         entity=entity,
         project=name,
@@ -92,6 +94,14 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
         view=primary_view(sets[0]),
         tables=tables,
     )
+
+
+def _tables(runs: RunSet, *, named: bool) -> list[Table]:
+    """Return the claims and the accuracies of a set, under its name where there are several."""
+    report = SetReport(runs)
+    tables = [claims_table(report.main_findings, view=report.view), *accuracy_tables(runs)]
+    title = f"{runs.name}: " if named else ""
+    return [dataclasses.replace(one, title=title + one.title) for one in tables]
 
 
 def _logged_to(runs: Sequence[Run]) -> tuple[str, str]:

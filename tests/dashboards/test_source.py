@@ -1,0 +1,27 @@
+"""What a dashboard is of."""
+
+import json
+import shutil
+from pathlib import Path
+
+from bitstill.dashboards.source import find_source
+
+RECORDS = Path(__file__).parents[2] / "multirun" / "svhn-resplit"
+
+
+def test_tables_of_several_sets_say_whose_they_are(tmp_path: Path) -> None:
+    """Of one set they need not."""
+    first, second = sorted(RECORDS.glob("hard-T15-seed[01]-*"))
+    for run in (first, second):
+        shutil.copytree(run, tmp_path / run.name)
+    titles = [table.title for table in find_source(str(tmp_path)).tables]
+    assert titles[0] == "Published claims"
+    record = tmp_path / second.name / "run.json"
+    plain = json.loads(record.read_text())
+    plain["config"]["schedule"]["l2"] = 0.5
+    record.write_text(json.dumps(plain))
+    names = [table.title.partition(": ")[0] for table in find_source(str(tmp_path)).tables]
+    assert set(names) == {
+        f"svhn-resplit (schedule.l2={one})" for one in (plain["config"]["schedule"]["l2"], "1e-10")
+    }
+    assert len(names) == 2 * len(titles)
