@@ -139,22 +139,57 @@ def test_the_second_signal_does_not_wait(
 
 
 @pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
 def test_a_handler_that_only_listens_stops_nothing(
     config: TrainConfig,
     undisturbed: RunPaths,
     steps: list[tuple[int, int]],
     strike: Callable[..., None],
     tmp_path: Path,
+    number: signal.Signals,
 ) -> None:
+    """As that of Slurm's launcher for SIGTERM, at which Lightning would end the run itself."""
     heard: list[int] = []
-    signal.signal(signal.SIGUSR2, lambda number, _: heard.append(number))
-    strike(signal.SIGUSR2, epoch=1, batch=2)
+    signal.signal(number, lambda number, _: heard.append(number))
+    strike(number, epoch=1, batch=2)
     steps.clear()
     paths = RunPaths(tmp_path / "run")
     bitstill.train.run(config, paths.directory)
-    assert heard == [signal.SIGUSR2]
+    assert heard == [number]
     assert steps == EVERY_STEP
     assert paths.metrics.read_bytes() == undisturbed.metrics.read_bytes()
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_signal_that_nobody_handles_ends_the_process(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does a worker of a parallel sweep, whose run is then begun again by another."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    step, found = Task.training_step, set()
+
+    def look(self: Task, *arguments: Any) -> Any:
+        found.add(signal.getsignal(signal.SIGTERM))
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Task, "training_step", look)
+    bitstill.train.run(config, tmp_path / "run")
+    assert found == {signal.SIG_DFL}
+
+
+def test_of_two_signals_none_is_lost() -> None:
+    """Slurm may send both before a step has ended."""
+    heard: list[int] = []
+    callback = Interrupts(lambda _: None)
+    callback._handlers = {
+        number: lambda number, _: heard.append(number)
+        for number in (signal.SIGTERM, signal.SIGUSR2)
+    }
+    callback._hold(signal.SIGTERM, None)
+    callback._hold(signal.SIGUSR2, None)
+    assert heard == []
+    callback._let_through()
+    assert heard == [signal.SIGTERM, signal.SIGUSR2]
 
 
 def test_handlers_are_given_back(config: TrainConfig, tmp_path: Path) -> None:

@@ -86,6 +86,17 @@ def test_params_are_in_every_grid() -> None:
     ]
 
 
+@pytest.mark.parametrize("key", ["name", "paths.output", "+experiment", "sweep.detach"])
+def test_a_grid_has_nothing_that_a_sweep_has_one_of(key: str) -> None:
+    for grids, params in (([{key: "a"}], {}), ([{"seed": "0"}], {key: "a"})):
+        with pytest.raises(UserError) as refused:
+            expand(grids, params, [], lambda one: [one])
+        assert str(refused.value) == (
+            f"hydra.sweeper has {key}, and a sweep has one: give it beside hydra, and not in "
+            "params or grids"
+        )
+
+
 def test_a_grid_wins_over_params() -> None:
     assert expand([{"seed": "5"}, {}], {"seed": "1"}, [], split) == [("seed=5",), ("seed=1",)]
 

@@ -1,5 +1,6 @@
 """``bitstill sync`` and ``wandb sync`` of a real sweep, to a server on loopback."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +15,8 @@ from tests.wandb_server import WandbServer
 
 from bitstill import sync as syncing
 from bitstill.errors import UserError
-from bitstill.runs import load_sweep
+from bitstill.locks import exclusive
+from bitstill.runs import RunPaths, load_sweep
 from bitstill.sync import sync, unsent
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -71,6 +73,30 @@ def test_what_was_cut_short_is_sent_again(bitstill: Run, folder: Path, server: W
     assert done.stdout == "2 runs sent\n"
     assert len(server.runs) == 5
     assert server.runs[second].epochs == [1, 2], "a step that is sent again is the same step"
+
+
+@pytest.mark.slow
+def test_a_run_at_work_is_sent_when_it_has_ended(
+    bitstill: Run, folder: Path, server: WandbServer
+) -> None:
+    """Sent before, it would count as crashed, and as sent."""
+    run = next(folder.glob("soft-T10-*"))
+    name = json.loads((run / "run.json").read_text())["identity"][:32]
+    with exclusive(RunPaths(run)):
+        done = bitstill("sync", str(folder), env=reaching(server))
+    sent = "4 runs sent; 1 at work are not: again when they have ended\n"
+    assert (done.returncode, done.stdout) == (0, sent)
+    assert name not in server.runs
+    done = bitstill("sync", str(folder), env=reaching(server))
+    assert done.stdout == "1 runs sent\n"
+    assert server.runs[name].exit_code == 0
+
+    # What was sent by hand meanwhile, and has gone on since.
+    [file] = files(folder)[name]
+    os.utime(file)
+    assert [one.run_id for one in unsent(folder)] == [name]
+    assert bitstill("sync", str(folder), env=reaching(server)).stdout == "1 runs sent\n"
+    assert unsent(folder) == []
 
 
 @pytest.mark.slow
@@ -134,6 +160,7 @@ def test_artifacts_are_named_from_where_training_was_called(
         ("runs", tmp_path / "work"),
         ("work/runs", tmp_path),
         ("../runs", tmp_path),
+        ("/".join(["deep"] * len(folder.parents)), tmp_path),  # moved to where there is no such way
         (str(folder.parent), tmp_path),
     ):
         kept.write_text(f"paths: {{output: {output}}}")

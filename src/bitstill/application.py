@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -25,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bitstill.choices import listed_at_once
 from bitstill.conf import conf_directory
 from bitstill.errors import SweepFailedError, UserError, nearest
-from bitstill.guard import guarded
+from bitstill.guard import guarded, refuse_rerun
 from bitstill.refusals import explain_library, with_next_step
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from bitstill.schema import TrainConfig
 
 log = logging.getLogger(__name__)
+
+# In a worker, once it was interrupted: its queue may hold further runs of the sweep.
+_interrupted = threading.Event()
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 INTERRUPTED = 130  # what a shell reports of Ctrl-C
@@ -88,12 +92,17 @@ def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
     for handler in logging.getLogger().handlers:  # the sweep shows progress; a job logs to its file
         if not isinstance(handler, logging.FileHandler):
             handler.setLevel(logging.CRITICAL)
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
     sign = stop_sign(directory.parent)
     if sign.exists():
         log.info("not started: another run has failed, and sweep.on_failure=stop")
         return
     try:
         _train(config, directory, progress=False)
+    except KeyboardInterrupt:
+        _interrupted.set()
+        raise
     except Exception:
         log.exception("failed")
         if config.sweep.on_failure == "stop":
@@ -148,7 +157,9 @@ def train(arguments: list[str]) -> int:
         version_base="1.3", config_path=str(conf_directory()), config_name="train"
     )(job)
     terminate = signal.signal(signal.SIGTERM, _interrupt)
+    _interrupted.clear()
     try:
+        refuse_rerun(arguments)
         with guarded(), listed_at_once():
             application()
     except KeyboardInterrupt:
@@ -258,6 +269,8 @@ def _unknown_setting(first: str) -> str:
     from bitstill.config import settings
 
     key = first.split("'")[1]
+    if key.startswith("hydra.sweeper."):
+        return f"{key} is none of the sweeper's as it is: give +{key}=VALUE"
     if "@experiment." in key:
         return f"{first.rstrip('.')}: give an experiment's file '# @package _global_' as first line"
     if key in settings():

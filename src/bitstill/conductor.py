@@ -69,6 +69,7 @@ def conduct(
     print_tables(runs)
     if left and any(run.done for run in runs):
         _summarize(left[0].config, folder)
+    _say_what_is_not_logged(left, console)
     _raise_failures(states, unrecorded, stopped=stop_sign(folder).exists())
     return returns
 
@@ -86,6 +87,14 @@ def _raised(came_back: Sequence[tuple[Cell, Any]]) -> dict[str, Exception]:
     """Return what jobs have raised, by the identity of their run."""
     values = ((cell, getattr(returned, "_return_value", None)) for cell, returned in came_back)
     return {cell.expected.identity: one for cell, one in values if isinstance(one, Exception)}
+
+
+def _say_what_is_not_logged(left: Sequence[Cell], console: Console) -> None:
+    """Count the runs that are done and that a logger has not had: each says why in its own log."""
+    count = sum(cell.work(look(cell.expected)) == "log" for cell in left)
+    if count:
+        runs = f"{count} finished run{'s are' if count > 1 else ' is'} not wholly logged"
+        console.print(f"{runs} (train.log says why): the same command goes on", soft_wrap=True)
 
 
 def _summarize(config: TrainConfig, folder: Path) -> None:

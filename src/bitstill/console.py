@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -16,11 +16,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from bitstill.errors import UserError
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run
 from bitstill.report.table import in_encoding, to_rich
 from bitstill.report.tables import CAPTION, accuracy_tables
-from bitstill.status import CellState, Expected, look, read_sweep, seconds_left
+from bitstill.status import CellState, Expected, look, read_sweep, seconds_left, stop_sign
 
 _UNFINISHED = ("running", "failed", "interrupted", "missing")
 _LATEST = 5  # finished runs that stay in sight
@@ -99,10 +100,16 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
         console.print(view())
         return
     with Live(view(), console=console, auto_refresh=False) as live:
-        while any(state.status in ("running", "missing") for state in states):
+        while _goes_on(states, stopped=stop_sign(folder).exists()):
             time.sleep(_WATCH_SECONDS)
             states = read_sweep(folder)
             live.update(view(), refresh=True)
+
+
+def _goes_on(states: Sequence[CellState], *, stopped: bool) -> bool:
+    """Whether a sweep has runs at work, or to come: none, once ``sweep.on_failure=stop`` struck."""
+    awaited = ("running",) if stopped else ("running", "missing")
+    return any(state.status in awaited for state in states)
 
 
 class _Watch:
@@ -146,7 +153,8 @@ def progress(expected: Sequence[Expected], console: Console) -> Iterator[None]:
 
     def poll() -> None:
         while not stopped.wait(_POLL_SECONDS):
-            report()
+            with suppress(OSError, UserError):  # a record, on a network's disk: look again
+                report()
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()

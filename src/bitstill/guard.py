@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra._internal import hydra as startup
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -113,6 +114,16 @@ def _resolved(parent: Any, key: Any) -> Any:
         return parent[key]
     except OmegaConfBaseException:  # it will be refused where it is used
         return None
+
+
+def refuse_rerun(arguments: list[str]) -> None:
+    """Refuse what Hydra would unpickle.
+
+    Raises:
+        UserError: there is ``--experimental-rerun``, or the beginning of it.
+    """
+    if get_args_parser().parse_known_args(arguments)[0].experimental_rerun is not None:
+        raise UserError("--experimental-rerun is not allowed: give the run's own command again")
 
 
 class GuardedLoader(ConfigLoaderImpl):

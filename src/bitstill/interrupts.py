@@ -15,9 +15,10 @@ _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 class Interrupts(pl.Callback):
     """Holds a signal back to the end of its step, saves a checkpoint, and then lets it through.
 
-    Whoever handled the signal before does so then: Python raises KeyboardInterrupt, Slurm's
-    launcher puts its job back into the queue. A second signal is let through at once. Signals that
-    nobody handles end the process, as ever; outside of the main thread nothing is held.
+    Whoever handled the signal before the trainer was made does so then: Python raises
+    KeyboardInterrupt, Slurm's launcher puts its job back into the queue, or lets it be. The same
+    signal again is let through at once. Signals that nobody handles end the process, as ever;
+    outside of the main thread nothing is held.
 
     Args:
         save: writes a checkpoint.
@@ -25,25 +26,27 @@ class Interrupts(pl.Callback):
 
     def __init__(self, save: Callable[[pl.Trainer], None]) -> None:
         self._save = save
+        self._before = {number: signal.getsignal(number) for number in _HELD}
         self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
-        self._struck: int | None = None
+        self._struck: list[int] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hold signals from here on; Lightning has put its own handlers in place before."""
+        """Hold signals from here on, in place of Lightning: at SIGTERM it ends any run itself."""
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in _HELD:
-            handler = signal.getsignal(number)
+        for number, handler in self._before.items():
             if callable(handler):
                 self._handlers[number] = handler
                 signal.signal(number, self._hold)
+            else:
+                signal.signal(number, handler)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
-        if self._struck is None:
-            self._struck = number
-        else:
-            self._struck = None
+        if number in self._struck:
+            self._struck.clear()
             self._handlers[number](number, frame)
+        else:
+            self._struck.append(number)
 
     def on_train_batch_end(
         self,
@@ -54,7 +57,7 @@ class Interrupts(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Save and let through, but for an epoch's last step: the epoch's end comes at once."""
-        if self._struck is not None and batch_idx + 1 < trainer.num_training_batches:
+        if self._struck and batch_idx + 1 < trainer.num_training_batches:
             self._save(trainer)
             self._let_through()
 
@@ -73,8 +76,8 @@ class Interrupts(pl.Callback):
         self._release()
 
     def _let_through(self) -> None:
-        number, self._struck = self._struck, None
-        if number is not None:
+        struck, self._struck = self._struck, []
+        for number in struck:
             self._handlers[number](number, None)
 
     def _release(self) -> None:

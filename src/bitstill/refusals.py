@@ -5,7 +5,12 @@ from collections.abc import Iterable
 import yaml
 from omegaconf.errors import OmegaConfBaseException
 
-_VALUE_ERRORS = {
+_NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words, of a CPU and of a GPU
+_HYDRA_ERRORS = {
+    "The --resolve flag": "--resolve shows a configuration: give --cfg job, too",
+    "launcher is not configured": (
+        "hydra.launcher = null is not allowed: give hydra/launcher=basic, parallel or slurm"
+    ),
     "Only one of --run": "--cfg shows one run: leave -m and --run out, and give single values",
     "n_jobs == 0": "hydra.launcher.n_jobs = 0 is not allowed: give a number of processes, or -1",
     "integer string conversion": (
@@ -17,8 +22,8 @@ _VALUE_ERRORS = {
 def explain_library(chain: Iterable[BaseException]) -> str | None:
     """Return a line for an error, the first of a chain, that a user can mend; None for others."""
     for link in chain:
-        known = [line for text, line in _VALUE_ERRORS.items() if text in str(link)]
-        if known and isinstance(link, ValueError):
+        known = [line for text, line in _HYDRA_ERRORS.items() if text in str(link)]
+        if known and isinstance(link, ValueError | RuntimeError):
             return known[0]
         if isinstance(link, yaml.YAMLError):
             return f"a configuration file cannot be read ({_one_line(link)}): mend it there"
@@ -28,7 +33,7 @@ def explain_library(chain: Iterable[BaseException]) -> str | None:
             return "a configuration refers to itself: look for it in its defaults and in ${...}"
         if type(link).__name__ == "FailedJobError":  # submitit's, an extra
             return f"Slurm has not taken the jobs ({_one_line(link)}): see that sbatch works here"
-        if isinstance(link, MemoryError) or "can't allocate memory" in str(link):
+        if isinstance(link, MemoryError) or any(one in str(link) for one in _NO_MEMORY):
             return (
                 f"out of memory ({_one_line(link)}): end other programs, or give a smaller "
                 "schedule.batch_size or hydra.launcher.n_jobs"

@@ -4,18 +4,38 @@ import copy
 from typing import Any
 
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.config_source import ConfigResult
+
+from bitstill.errors import UserError
+
+_PACKAGES = ("pkg://hydra.conf", "pkg://hydra_plugins.")  # Hydra's own, and its plugins'
 
 
 class RememberingRepository(ConfigRepository):
     """Hydra's repository, but for reading the same files for every cell of a sweep: two fifths.
 
-    A process of its own reads them for itself.
+    A process of its own reads them for itself. Folders may hold configurations, packages may not:
+    to look into one is to import it.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._read: dict[tuple[str, ...], ConfigResult | None] = {}
+
+    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        """Look into what is searched.
+
+        Raises:
+            UserError: a package is.
+        """
+        for element in config_search_path.get_path():
+            path = element.path or ""
+            if path.startswith("pkg://") and not path.startswith(_PACKAGES):
+                raise UserError(
+                    f"hydra.searchpath = {path} is not allowed: give folders, file://FOLDER"
+                )
+        super().initialize_sources(config_search_path)
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         """Return a file of its own for each composition, which may change it."""

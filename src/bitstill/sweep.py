@@ -62,8 +62,14 @@ def expand(
         split: Hydra's: turns overrides with choices into the overrides of single jobs.
 
     Raises:
-        UserError: there is no cell.
+        UserError: there is no cell, or a grid has what a sweep has one of.
     """
+    for key in itertools.chain(params, *grids):
+        if key.lstrip("+").partition(".")[0] in _OF_THE_SWEEP:
+            raise UserError(
+                f"hydra.sweeper has {key}, and a sweep has one: give it beside hydra, and not in "
+                "params or grids"
+            )
     chosen = {f"{one.partition('=')[0]}.value" for one in arguments}
 
     def product(grid: Mapping[str, object]) -> Iterable[Sequence[str]]:

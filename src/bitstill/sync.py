@@ -1,5 +1,6 @@
 """``bitstill sync``: what the runs of a sweep have logged offline, to wandb's server."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bitstill.errors import SweepFailedError, UserError
+from bitstill.loggers.names import wandb_id
+from bitstill.status import read_sweep
 
 _SECONDS = 600  # for one run, pictures and artifacts included
 
@@ -26,7 +29,8 @@ class Unsent:
 def unsent(folder: Path) -> list[Unsent]:
     """Return the runs of a sweep that the server has not, or not wholly, taken.
 
-    wandb marks a file that is sent: ``run-ID.wandb.synced`` beside it.
+    wandb marks a file that is sent: ``run-ID.wandb.synced`` beside it. What has been written since
+    is not.
 
     Raises:
         UserError: no run of wandb lies in the folder.
@@ -40,13 +44,33 @@ def unsent(folder: Path) -> list[Unsent]:
     by_run: dict[str, list[Path]] = {}
     # By time: names are run-TIME-ID, with "offline-" in front or not.
     for file in sorted(files, key=lambda one: one.parent.name.removeprefix("offline-")):
-        if not file.with_name(f"{file.name}.synced").exists():
+        if not _is_sent(file):
             by_run.setdefault(file.stem.removeprefix("run-"), []).append(file.parent)
     return [Unsent(run_id, folders) for run_id, folders in by_run.items()]
 
 
+def _is_sent(file: Path) -> bool:
+    mark = _mark(file)
+    return mark.exists() and mark.stat().st_mtime_ns >= file.stat().st_mtime_ns
+
+
+def _mark(file: Path) -> Path:
+    return file.with_name(f"{file.name}.synced")
+
+
+def _at_work(folder: Path) -> set[str]:
+    """Return the ids of runs that still write: sent now, they would count as crashed."""
+    with contextlib.suppress(UserError):  # logs alone will do
+        return {
+            wandb_id(state.expected.identity)
+            for state in read_sweep(folder)
+            if state.expected.is_at_work
+        }
+    return set()
+
+
 def sync(folder: Path) -> str:
-    """Send every run of a sweep that is not sent yet, with progress.
+    """Send every run of a sweep that has ended and is not sent yet, with progress.
 
     What was sent is marked and left out the next time. A run that was cut short is sent again: its
     steps are its epochs, so the server knows those that it has.
@@ -61,14 +85,18 @@ def sync(folder: Path) -> str:
         UserError: no run of wandb lies in the folder, or there is no key for the server.
         SweepFailedError: some runs were not taken; it names them.
     """
-    left, base = unsent(folder.resolve()), _base(folder.resolve())
-    failures = [line for line in _send_all(left, base) if line]
+    folder = folder.resolve()
+    found, at_work = unsent(folder), _at_work(folder)
+    left = [one for one in found if one.run_id not in at_work]
+    failures = [line for line in _send_all(left, _base(folder)) if line]
     if failures:
         lines = "\n".join(failures)
         raise SweepFailedError(
             f"{len(failures)} of {len(left)} runs were not sent; the same command goes on:\n{lines}"
         )
-    return f"{len(left)} runs sent" if left else "all runs were sent before"
+    said = f"{len(left)} runs sent" if left else "all runs were sent before"
+    waiting = len(found) - len(left)
+    return said + (f"; {waiting} at work are not: again when they have ended" if waiting else "")
 
 
 def _base(folder: Path) -> Path:
@@ -79,6 +107,7 @@ def _base(folder: Path) -> Path:
     for kept in folder.glob("*/.hydra/config.yaml"):
         output = Path(OmegaConf.load(kept).paths.output)
         inside = not output.is_absolute() and ".." not in output.parts
+        inside &= len(output.parts) < len(folder.parents)  # else it has been moved
         return folder.parents[len(output.parts)] if inside else Path.cwd()
     return Path.cwd()
 
@@ -94,7 +123,8 @@ def _send_all(left: Sequence[Unsent], base: Path) -> Iterator[str]:
 
 def _send(run: Unsent, base: Path) -> str:
     """Send one run; return an empty text, or why not."""
-    command = [sys.executable, "-m", "wandb", "sync", "--include-online", *map(str, run.folders)]
+    options = ("--include-online", "--include-synced")
+    command = [sys.executable, "-m", "wandb", "sync", *options, *map(str, run.folders)]
     try:
         done = subprocess.run(  # noqa: S603
             command,
@@ -110,8 +140,8 @@ def _send(run: Unsent, base: Path) -> str:
     said = done.stdout + done.stderr
     if "No API key" in said or "Not authenticated" in said:
         raise UserError("there is no key for wandb's server: wandb login, or set WANDB_API_KEY")
-    marks = [one / f"run-{run.run_id}.wandb.synced" for one in run.folders]
-    if done.returncode == 0 and all(mark.exists() for mark in marks):
+    files = [one / f"run-{run.run_id}.wandb" for one in run.folders]
+    if done.returncode == 0 and all(_is_sent(file) for file in files):
         return ""
     lines = [line for line in said.splitlines() if line.strip()]
     return f"  {run.run_id}: {lines[-1].strip() if lines else 'no word from wandb sync'}"

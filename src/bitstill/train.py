@@ -137,9 +137,15 @@ def _settle(
 
 
 def _mark(new: RunRecord, paths: RunPaths, status: Status, error: Exception | None = None) -> None:
-    """Write an early end into the record; a full disk must not hide why it came."""
+    """Write an early end into the record; a full disk must not hide why it came.
+
+    What is done stays so: its loggers were at work.
+    """
     try:
-        record = dataclasses.replace(read_record(paths) or new, status=status)
+        found = read_record(paths) or new
+        if found.status == "done":
+            return
+        record = dataclasses.replace(found, status=status, error=None)
         if error is not None:
             described = {
                 "type": type(error).__name__,

@@ -47,6 +47,13 @@ class GridSweeper(BasicSweeper):
         grids: list[dict[str, str]] | None = None,
         plan_only: bool = False,
     ) -> None:
+        if max_batch_size is not None and max_batch_size < 1:
+            from bitstill.errors import UserError
+
+            raise UserError(
+                f"hydra.sweeper.max_batch_size = {max_batch_size} is not allowed: give at least 1, "
+                "or null"
+            )
         super().__init__(max_batch_size, params)
         self.plan_only = plan_only
         self.grids = grids or []

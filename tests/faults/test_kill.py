@@ -110,14 +110,19 @@ def workers(leader: int) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_is_killed_does_not_end_the_sweep(
-    place: Any, undisturbed: Any, swept: tuple[str, ...], parallel: tuple[str, ...]
+    place: Any,
+    undisturbed: Any,
+    swept: tuple[str, ...],
+    parallel: tuple[str, ...],
+    number: signal.Signals,
 ) -> None:
     process = place.start(*swept, *parallel)
     wait_for(lambda: has_epoch(place, "hard"), process)
     found = workers(process.pid)
     assert found
-    subprocess.run(["kill", "-9", str(found[0])], check=True)  # noqa: S603, S607
+    os.kill(found[0], number)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "Traceback" not in err

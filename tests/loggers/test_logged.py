@@ -12,7 +12,7 @@ import bitstill.train
 from bitstill.loggers import outcome
 from bitstill.loggers.logged import hand_on, mark_logged, not_logged
 from bitstill.loggers.tensorboard_log import TensorboardLog
-from bitstill.runs import RunPaths
+from bitstill.runs import RunPaths, load_sweep
 from bitstill.schema import LoggerConfig, TensorboardConfig, TrainConfig, WandbConfig
 
 pytestmark = pytest.mark.usefixtures("restored")
@@ -108,6 +108,38 @@ def test_what_a_logger_missed_is_logged_by_the_same_command(
     run_here("logger=tensorboard")
     assert [event.step for event in events(paths.directory).Scalars("train/loss")] == [1]
     assert paths.logged.exists()
+
+
+def test_curves_that_cannot_be_read_are_said(
+    run_here: RunHere, said: Callable[[], list[str]]
+) -> None:
+    """And end the logger's run: the next of the process would go on in it."""
+    paths = run_here("logger=csv")
+    content = paths.metrics.read_bytes()
+    paths.metrics.unlink()
+    run_here("logger=tensorboard")
+    assert [line.partition(" (")[0] for line in said()] == ["the curves: not written any more"]
+    assert not paths.logged.exists()
+    paths.metrics.write_bytes(content)
+    run_here("logger=tensorboard")
+    assert paths.logged.exists()
+
+
+def test_what_is_done_stays_done_while_it_is_logged(
+    run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C as a server is waited for."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TensorboardLog, "log_outcome", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_here("logger=tensorboard")
+    [record] = load_sweep(tmp_path / "mine")
+    assert record.status == "done"
+    assert run_here("logger=tensorboard").logged.exists()
 
 
 def test_kept_records_are_logged_without_pictures(

@@ -42,8 +42,12 @@ def log_finished(config: TrainConfig, paths: RunPaths, data: ImageData) -> None:
     if record is not None and left:
         loggers = Loggers(paths, left)
         loggers.open(config, record)
-        loggers.finish(record, data)
-        loggers.close(DONE)
+        exit_code = FAILED
+        try:
+            loggers.finish(record, data)
+            exit_code = DONE
+        finally:
+            loggers.close(exit_code)
 
 
 class Loggers(pl.Callback):
@@ -85,16 +89,19 @@ class Loggers(pl.Callback):
         """Log what the recorder has just written."""
         self._log_rows()
 
-    def _log_rows(self) -> None:
-        if self._logs:
+    def _log_rows(self) -> bool:
+        """Log the curves; whether they could be read."""
+
+        def show() -> None:
             rows = read_curves(self._paths)
             self._each(lambda one: one.log_rows(rows))
 
+        return not self._logs or self._guard("the curves", show)
+
     def finish(self, record: RunRecord, data: ImageData) -> None:
         """Log what is left of the curves, and what the run came to."""
-        if not self._logs:
+        if not self._log_rows() or not self._logs:
             return
-        self._log_rows()
 
         def show() -> None:
             from bitstill.loggers.outcome import outcome_of

@@ -13,6 +13,11 @@ EPOCH = "epoch"
 BEST = {"val/accuracy": "max", "test/accuracy": "max", "train/loss": "min"}
 
 
+def wandb_id(identity: str) -> str:
+    """Return a run's id in wandb: its identity, so that a resumed run is one run."""
+    return identity[:32]
+
+
 def summary_name(selection: str, statistics: str) -> str:
     """Return the name of a selected epoch's test accuracy: ``best_val/test_accuracy``."""
     return under(f"{selection}/test_accuracy", statistics)

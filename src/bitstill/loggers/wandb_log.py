@@ -10,18 +10,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from bitstill.loggers.names import BEST, EPOCH, provenance, results, science
+from bitstill.loggers.names import BEST, EPOCH, provenance, results, science, wandb_id
 from bitstill.loggers.outcome import Outcome
 from bitstill.loggers.wandb_run import begin, end
 from bitstill.runs import Row, RunPaths, RunRecord
 from bitstill.schema import WandbConfig
 
 _READ_SECONDS = 60
-
-
-def run_id(record: RunRecord) -> str:
-    """Return a run's id in wandb: its identity, so that a resumed run is one run."""
-    return record.identity[:32]
 
 
 class WandbLog:
@@ -37,11 +32,11 @@ class WandbLog:
     def __init__(self, settings: WandbConfig, folder: Path, record: RunRecord, name: str) -> None:
         self._folder, self._artifacts = folder, settings.log_artifacts
         self._rows: Sequence[Row] = ()
-        earlier = _logged_offline(folder, run_id(record))
+        earlier = _logged_offline(folder, wandb_id(record.identity))
         self._run = begin(
             settings,
             folder,
-            run_id=run_id(record),
+            run_id=wandb_id(record.identity),
             name=name,
             group=str(record.config["name"]),
             job_type="teacher" if record.is_teacher else record.loss,

@@ -81,13 +81,15 @@ def test_an_export_into_a_folder_that_is_read_only(
     assert "give --output" in line
 
 
-@pytest.mark.parametrize("kind", ["python", "torch"])
+@pytest.mark.parametrize("kind", ["python", "torch", "gpu"])
 def test_too_little_memory(
     refused: Refused, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     def greedy(*arguments: object, **options: object) -> None:
         if kind == "python":
             bytearray(2**62)
+        if kind == "gpu":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         torch.empty(2**50)
 
     monkeypatch.setattr(bitstill.train, "run", greedy)

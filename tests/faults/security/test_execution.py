@@ -3,7 +3,9 @@
 import ast
 import json
 import os
+import pickle
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,6 +78,43 @@ def test_hydras_own_settings_run_nothing_else(
     assert "is not allowed" in line or "is no setting" in line
     assert out == ""
     assert not (tmp_path / "output").exists()
+
+
+def test_no_package_is_searched(train: Train, tmp_path: Path) -> None:
+    """To look into one for configurations is to import it."""
+    (tmp_path / "evil.yaml").write_text("hydra: {searchpath: ['pkg://antigravity']}")
+    for given in (
+        ("hydra.searchpath=[pkg://antigravity]",),
+        ("hydra.searchpath=[file:///tmp,pkg://antigravity]",),
+        ("--config-dir", str(tmp_path), "-cn", "evil"),
+    ):
+        code, out, err = train("--cfg", "job", *given)
+        assert (code, out) == (2, "")
+        assert err == (
+            "bitstill: hydra.searchpath = pkg://antigravity is not allowed: give folders, "
+            "file://FOLDER\n"
+        )
+        assert "antigravity" not in sys.modules
+
+
+class Executed:
+    def __init__(self, command: str) -> None:
+        self._command = command
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (self._command,)
+
+
+@pytest.mark.parametrize("option", ["--experimental-rerun", "--exp"])
+def test_no_pickled_run_is_run_again(train: Train, tmp_path: Path, option: str) -> None:
+    file = tmp_path / "config.pickle"
+    with nothing_executed(tmp_path) as command:
+        file.write_bytes(pickle.dumps(Executed(command)))
+        code, _, err = train(option, str(file))
+    assert code == 2
+    assert err == (
+        "bitstill: --experimental-rerun is not allowed: give the run's own command again\n"
+    )
 
 
 FILES = {
