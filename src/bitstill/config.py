@@ -18,7 +18,7 @@ from omegaconf.errors import (
     MissingMandatoryValue,
 )
 
-from bitstill.errors import UserError, nearest
+from bitstill.errors import UserError, first_line, nearest
 from bitstill.schema import TARGETS, LoggerConfig, Range, TrainConfig
 
 
@@ -57,7 +57,7 @@ def _resolved(composed: DictConfig) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise _not_set(str(error.full_key or str(error).rpartition(" ")[2])) from error
     except InterpolationResolutionError as error:
-        first = str(error).splitlines()[0]
+        first = first_line(error)
         key = first.split("'")[1] if isinstance(error, InterpolationKeyError) else ""
         if key in settings():  # that another one refers to
             raise _not_set(key) from error

@@ -16,6 +16,16 @@ class SweepFailedError(Exception):
     """Some runs of a sweep failed; the message says which and why. Exit code 1."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return all that a library's error says, in one line: its type, if that is nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library's error says: its type, if that is nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return a hint at the known word that is most like a given one, or an empty text."""
     match = difflib.get_close_matches(word, list(known), n=1)

@@ -5,6 +5,8 @@ import logging
 import torch
 from torch import Tensor, nn
 
+from bitstill.errors import first_line
+
 log = logging.getLogger(__name__)
 
 
@@ -32,8 +34,8 @@ def replay_from_graphs(network: nn.Module, images: Tensor) -> None:
         with without_cache:
             torch.cuda.make_graphed_callables(network, (images,))
     except (RuntimeError, AssertionError) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        log.warning("no CUDA graphs (%s): each operation is launched by itself", first)
+        why = first_line(error)
+        log.warning("no CUDA graphs (%s): each operation is launched by itself", why)
     with torch.no_grad():
         for name, buffer in network.named_buffers():
             buffer.copy_(before[name])  # it has tried some steps

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from bitstill.errors import UserError
+from bitstill.errors import UserError, one_line
 
 
 @contextmanager
@@ -30,10 +30,10 @@ def reading(path: Path, advice: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if "allow_pickle" in text:  # NumPy's advice, which nobody should follow
         return "it holds something else than plain arrays"
-    return text[:200] or type(error).__name__
+    return text[:200]
 
 
 def fits(value: Any, annotation: Any) -> bool:

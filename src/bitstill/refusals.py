@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import yaml
 from omegaconf.errors import OmegaConfBaseException
 
+from bitstill.errors import first_line, one_line
+
 _NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words, of a CPU and of a GPU
 _HYDRA_ERRORS = {
     "The --resolve flag": "--resolve shows a configuration: give --cfg job, too",
@@ -26,16 +28,16 @@ def explain_library(chain: Iterable[BaseException]) -> str | None:
         if known and isinstance(link, ValueError | RuntimeError):
             return known[0]
         if isinstance(link, yaml.YAMLError):
-            return f"a configuration file cannot be read ({_one_line(link)}): mend it there"
+            return f"a configuration file cannot be read ({one_line(link)}): mend it there"
         if isinstance(link, UnicodeDecodeError):
-            return f"a configuration file is not UTF-8 ({_one_line(link)}): save it as UTF-8"
+            return f"a configuration file is not UTF-8 ({one_line(link)}): save it as UTF-8"
         if isinstance(link, RecursionError):
             return "a configuration refers to itself: look for it in its defaults and in ${...}"
         if type(link).__name__ == "FailedJobError":  # submitit's, an extra
-            return f"Slurm has not taken the jobs ({_one_line(link)}): see that sbatch works here"
+            return f"Slurm has not taken the jobs ({one_line(link)}): see that sbatch works here"
         if isinstance(link, MemoryError) or any(one in str(link) for one in _NO_MEMORY):
             return (
-                f"out of memory ({_one_line(link)}): end other programs, or give a smaller "
+                f"out of memory ({one_line(link)}): end other programs, or give a smaller "
                 "schedule.batch_size or hydra.launcher.n_jobs"
             )
     return None
@@ -49,9 +51,5 @@ def with_next_step(line: str, error: BaseException) -> str:
         return f"{line}: give -m to run each{listed}"
     cause = error.__cause__
     if line.startswith("Error merging override") and isinstance(cause, OmegaConfBaseException):
-        return f"{line} ({str(cause).splitlines()[0]}): give another value"
+        return f"{line} ({first_line(cause)}): give another value"
     return line
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bitstill.dashboards.source import Source, find_source
-from bitstill.errors import UserError
+from bitstill.errors import UserError, first_line
 from bitstill.files import write_atomically
 
 _SAVED = "saved.json"  # what was saved before, so that it is replaced and not added to
@@ -64,9 +64,9 @@ def _save(source: Source, known: Path) -> list[str]:
         page.save()
         board.save()
     except Exception as error:  # wandb's errors have no common base
-        first = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"--save: wandb does not take it ({first}): see `wandb login` and WANDB_BASE_URL"
+            f"--save: wandb does not take it ({first_line(error)}): see `wandb login` and "
+            "WANDB_BASE_URL"
         ) from error
     ids = {
         "project": [entity, source.project],

@@ -13,7 +13,7 @@ import numpy as np
 
 from bitstill.data.images import SIDE, decode_image, quiet_pillow
 from bitstill.data.source import Decoded, ImageSource, Part
-from bitstill.errors import UserError
+from bitstill.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -239,7 +239,7 @@ def _decode(image_bytes: bytes | None, *, file: Path, row: int) -> NDArray[np.ui
         return decode_image(image_bytes)
     except ValueError as error:
         raise UserError(
-            f"data.path: {file}, row {row}: the image cannot be decoded ({_one_line(error)}): "
+            f"data.path: {file}, row {row}: the image cannot be decoded ({one_line(error)}): "
             f"get the file again, or remove the row"
         ) from error
 
@@ -251,9 +251,5 @@ def _listed(names: Sequence[str]) -> str:
 
 def _unreadable(file: Path, error: Exception) -> UserError:
     return UserError(
-        f"data.path: {file} cannot be read as Parquet ({_one_line(error)}): get the file again"
+        f"data.path: {file} cannot be read as Parquet ({one_line(error)}): get the file again"
     )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

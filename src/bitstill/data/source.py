@@ -170,8 +170,6 @@ def _as_entry(decoded: Decoded) -> Entry:
     facts = {
         "checksum": _checksum(arrays),
         "names": list(decoded.names or map(str, range(decoded.classes))),
-        "train": len(decoded.train.labels),
-        "test": len(decoded.test.labels),
     }
     return Entry(arrays, facts)
 

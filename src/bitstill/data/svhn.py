@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bitstill.data.source import Decoded, ImageSource, Part
-from bitstill.errors import UserError
+from bitstill.errors import UserError, one_line
 
 TRAIN, TEST, EXTRA = "train_32x32.mat", "test_32x32.mat", "extra_32x32.mat"
 MD5 = {
@@ -89,10 +89,9 @@ def _download(file: Path, *, url: str) -> None:
                 downloader=downloader,
             )
     except (OSError, ValueError) as error:  # no network, an HTTP status, no right to write; MD5
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"data.download=true: {url} could not be downloaded ({reason}): try again later, or "
-            f"put the file at {file} by other means (MD5 {MD5[file.name]})"
+            f"data.download=true: {url} could not be downloaded ({one_line(error)}): try again "
+            f"later, or put the file at {file} by other means (MD5 {MD5[file.name]})"
         ) from error
 
 

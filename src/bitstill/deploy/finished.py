@@ -6,7 +6,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from bitstill.errors import UserError
+from bitstill.errors import UserError, first_line
 from bitstill.models import Network, Student, Teacher
 from bitstill.quantizers import Quantizer
 from bitstill.reading import reading
@@ -105,7 +105,7 @@ def load_run(directory: Path, choice: Choice = USUAL) -> FinishedRun:
             f"{directory} holds no exact batch norm statistics: give --statistics running"
         ) from error
     except RuntimeError as error:
-        raise UserError(f"{file} does not fit its record: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{file} does not fit its record: {first_line(error)}") from error
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
         raise UserError(f"{file} holds numbers that are not finite: train the run again")
     row = _row(record, choice.select, statistics)

@@ -12,7 +12,7 @@ import numpy as np
 
 from bitstill.data.images import FORMATS, decode_image, quiet_pillow
 from bitstill.engine.engine import Engine, load
-from bitstill.errors import UserError
+from bitstill.errors import UserError, one_line
 
 _BATCH = 256
 
@@ -125,7 +125,7 @@ def _decoded(file: Path) -> Image:
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}): give an image file") from error
     except ValueError as error:
-        reason = " ".join(str(error).split()).partition(" <_io.BytesIO")[0]
+        reason = one_line(error).partition(" <_io.BytesIO")[0]
         raise UserError(f"{file} is no image ({reason}): give PNG, JPEG or the like") from error
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bitstill.curves import read_curves
 from bitstill.data import ImageData
+from bitstill.errors import first_line
 from bitstill.identity import directory_name
 from bitstill.lightning import pl
 from bitstill.loggers.logged import Destination, mark_logged, not_logged
@@ -129,11 +130,10 @@ class Loggers(pl.Callback):
         try:
             act()
         except Exception as error:  # noqa: BLE001  # whatever a logger does, the run goes on
-            first = (str(error) or type(error).__name__).splitlines()[0]
             log.warning(
                 "%s: not written any more (%s); the run goes on, and the same command, given "
                 "again, logs what is missing",
-                *(what, first),
+                *(what, first_line(error)),
             )
             return False
         return True

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitstill.errors import first_line
 from bitstill.schema import WandbConfig
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def begin(
         return init("online")
     except wandb.Error as error:
         _unreachable.append(str(error))
-        first = str(error).splitlines()[0]
-        log.warning("wandb is offline (%s): bitstill sync %s sends it later", first, folder)
+        why = first_line(error)
+        log.warning("wandb is offline (%s): bitstill sync %s sends it later", why, folder)
     wandb.teardown()  # its service holds on to the id
     for left in set(_online_folders(folder, run_id)) - before:
         shutil.rmtree(left, ignore_errors=True)  # of the attempt, empty
