@@ -269,8 +269,8 @@ def _unknown_setting(first: str) -> str:
     from bitstill.config import settings
 
     key = first.split("'")[1]
-    if key.startswith("hydra.sweeper."):
-        return f"{key} is none of the sweeper's as it is: give +{key}=VALUE"
+    if key == "hydra.sweeper.params":
+        return f"{key} is no setting yet: give +{key}=VALUE"
     if "@experiment." in key:
         return f"{first.rstrip('.')}: give an experiment's file '# @package _global_' as first line"
     if key in settings():

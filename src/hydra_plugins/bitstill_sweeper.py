@@ -47,7 +47,7 @@ class GridSweeper(BasicSweeper):
         grids: list[dict[str, str]] | None = None,
         plan_only: bool = False,
     ) -> None:
-        if max_batch_size is not None and max_batch_size < 1:
+        if max_batch_size is not None and max_batch_size < -1:  # which is all, to Hydra
             from bitstill.errors import UserError
 
             raise UserError(
