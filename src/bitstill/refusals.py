@@ -1,5 +1,6 @@
 """One line for what libraries raise at input that they cannot read."""
 
+import re
 from collections.abc import Iterable
 
 import yaml
@@ -43,8 +44,17 @@ def explain_library(chain: Iterable[BaseException]) -> str | None:
     return None
 
 
+# Hydra's lines on choices of groups.
+_TWICE = re.compile(r"(?:Multiple values for )?([\w/]+)(?:\. To over| appears more than once)")
+_NOT_THERE = re.compile(r"Could not delete '([\w/]+)'")
+
+
 def with_next_step(line: str, error: BaseException) -> str:
     """Complete a line of Hydra's that says what is wrong and not what to do."""
+    if twice := _TWICE.match(line):
+        return f"{twice[1]} has its choice already: give {twice[1]}=CHOICE, without +"
+    if there := _NOT_THERE.match(line):
+        return f"~{there[1]} is no setting to leave out: give another choice, {there[1]}=CHOICE"
     if line.startswith("Ambiguous value"):
         name = line.partition("'")[2].partition("=")[0]
         listed = ", or brackets for a list" if "." in name or name == "logger" else ""
