@@ -1,6 +1,7 @@
 """The page in a real browser; needs Debian's chromium."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,11 @@ def test_the_page_says_which_set_is_which(write_run: Callable[..., object], tmp_
     text = render(build([tmp_path / "x"]))
     for epochs in (8, 9):
         assert f'<h2 class="set">made (schedule.epochs={epochs})</h2>' in text
+    head = text.partition("<script")[0]
+    ids = re.findall(r'\bid="([^"]+)"', head)
+    assert len(ids) == len(set(ids)) > 20
+    named = re.findall(r'(?:aria-labelledby="|url\(#)([^")]+)', head)
+    assert {one for names in named for one in names.split()} <= set(ids)
 
 
 @pytest.mark.slow

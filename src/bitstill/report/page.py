@@ -170,9 +170,12 @@ def _table(prefix: str, table: Table) -> dict[str, Any]:
 
 
 def _figure(prefix: str, figure: Figure) -> dict[str, Any]:
+    own = f"{prefix}-{figure.name}"
     return {
-        **{name: getattr(figure, name) for name in ("title", "caption", "use", "drawing")},
-        "id": f"{prefix}-{figure.name}",
+        **{name: getattr(figure, name) for name in ("title", "caption", "use")},
+        # A drawing's ids begin with its name; in a page of several sets it is there several times.
+        "drawing": figure.drawing.replace(f"{figure.name}-", f"{own}-"),
+        "id": own,
     }
 
 
