@@ -50,12 +50,8 @@ def unsent(folder: Path) -> list[Unsent]:
 
 
 def _is_sent(file: Path) -> bool:
-    mark = _mark(file)
+    mark = file.with_name(f"{file.name}.synced")
     return mark.exists() and mark.stat().st_mtime_ns >= file.stat().st_mtime_ns
-
-
-def _mark(file: Path) -> Path:
-    return file.with_name(f"{file.name}.synced")
 
 
 def _at_work(folder: Path) -> set[str]:
