@@ -1,6 +1,7 @@
 """Configuration files, read once by a process that composes from them again and again."""
 
 import copy
+import re
 from typing import Any
 
 from hydra._internal.config_repository import ConfigRepository
@@ -9,7 +10,7 @@ from hydra.plugins.config_source import ConfigResult
 
 from bitstill.errors import UserError
 
-_PACKAGES = ("pkg://hydra.conf", "pkg://hydra_plugins.")  # Hydra's own, and its plugins'
+_PACKAGES = re.compile(r"pkg://hydra(\.conf|_plugins\..+)")  # Hydra's own, and its plugins'
 
 
 class RememberingRepository(ConfigRepository):
@@ -31,7 +32,7 @@ class RememberingRepository(ConfigRepository):
         """
         for element in config_search_path.get_path():
             path = element.path or ""
-            if path.startswith("pkg://") and not path.startswith(_PACKAGES):
+            if path.startswith("pkg://") and not _PACKAGES.fullmatch(path):
                 raise UserError(
                     f"hydra.searchpath = {path} is not allowed: give folders, file://FOLDER"
                 )
