@@ -38,7 +38,7 @@ class Interrupts(pl.Callback):
             if callable(handler):
                 self._handlers[number] = handler
                 signal.signal(number, self._hold)
-            else:
+            elif handler is not None:  # one that Python has not put there can stay alone
                 signal.signal(number, handler)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
