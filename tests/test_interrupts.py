@@ -177,6 +177,18 @@ def test_a_signal_that_nobody_handles_ends_the_process(
     assert found == {signal.SIG_DFL}
 
 
+def test_a_handler_that_python_has_not_put_there_is_left_alone(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library's in C, which nobody could put back."""
+    known = signal.getsignal
+    monkeypatch.setattr(
+        "bitstill.interrupts.signal.getsignal",
+        lambda number: None if number == signal.SIGUSR1 else known(number),
+    )
+    bitstill.train.run(config, tmp_path / "run")
+
+
 def test_of_two_signals_none_is_lost() -> None:
     """Slurm may send both before a step has ended."""
     heard: list[int] = []

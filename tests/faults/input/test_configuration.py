@@ -136,6 +136,9 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
     "launcher key": (("hydra.launcher.nodes=3",), "hydra.launcher.nodes", "no setting"),
     "sweeper key": (("hydra.sweeper.grid=3",), "hydra.sweeper.grid is no setting", "--cfg hydra"),
     "sweeper unknown": (("hydra/sweeper=optuna",), "hydra/sweeper=optuna", "grid"),
+    "sweeper's batches": (("hydra.sweeper.max_batch_size=-2",), "max_batch_size = -2", "or null"),
+    "name in params": (("+hydra.sweeper.params={name:a}",), "has name", "give it beside hydra"),
+    "no launcher": (("hydra.launcher=null",), "hydra.launcher = null", "basic, parallel or slurm"),
 }
 
 
