@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+import bitstill.application
 import bitstill.train
 from bitstill import runs
 from bitstill.config import check
@@ -281,6 +283,24 @@ def test_a_sweep_goes_on_past_a_failure_and_does_the_rest_later(
     assert err == "1 runs: 1 skipped, 0 to do\n"
     assert "Table 1" in out
     assert {path: path.stat().st_mtime_ns for path in done.rglob("*")} == before
+
+
+def test_an_interrupted_worker_begins_no_further_run(
+    configure: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue has more of them, and the sweep waits for those at work."""
+    config, begun = configure(tmp_path), []
+
+    def run(*_: object, **__: object) -> None:
+        begun.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bitstill.application, "_interrupted", threading.Event())
+    monkeypatch.setattr(bitstill.train, "run", run)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            bitstill.application._train_in_sweep(config, tmp_path / "mine" / "run")
+    assert len(begun) == 1
 
 
 def test_ctrl_c_ends_a_sweep(

@@ -9,7 +9,6 @@ from omegaconf import OmegaConf
 
 from bitstill.errors import UserError
 from bitstill.report import published
-from bitstill.report.claim_tables import claims_table
 from bitstill.report.claims import primary_view
 from bitstill.report.content import SetReport
 from bitstill.report.sets import run_sets
@@ -98,8 +97,7 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
 
 def _tables(runs: RunSet, *, named: bool) -> list[Table]:
     """Return the claims and the accuracies of a set, under its name where there are several."""
-    report = SetReport(runs)
-    tables = [claims_table(report.main_findings, view=report.view), *accuracy_tables(runs)]
+    tables = [SetReport(runs).claims, *accuracy_tables(runs)]
     title = f"{runs.name}: " if named else ""
     return [dataclasses.replace(one, title=title + one.title) for one in tables]
 

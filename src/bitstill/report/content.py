@@ -94,10 +94,15 @@ class SetReport:
         return self.by_view.get(self.view) or self.findings(self.view)
 
     @functools.cached_property
+    def claims(self) -> Table:
+        """The answers that count, as a table."""
+        return claims_table(self.main_findings, view=self.view)
+
+    @functools.cached_property
     def tables(self) -> list[Table]:
         """All tables that have something to say, the claims first."""
         tables = [
-            claims_table(self.main_findings, view=self.view),
+            self.claims,
             tests_table(self.main_findings),
             temperature_table(self.runs, self.view),
             *accuracy_tables(self.runs),
