@@ -461,6 +461,18 @@ def test_status_is_watched_until_the_sweep_stands_still(
     assert "1/1 done" in out
 
 
+def test_what_a_failure_has_stopped_is_not_watched(
+    show: Show, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With sweep.on_failure=stop, runs that have not begun do not begin."""
+    write_manifest(folder, [expected(folder, "a", ONE)])
+    status.stop_sign(folder).touch()
+    monkeypatch.setattr("bitstill.console.time.sleep", lambda _: pytest.fail("it waits"))
+    code, out, err = show(str(folder), "--watch")
+    assert (code, err) == (0, "")
+    assert "0/1 done, 1 missing" in out
+
+
 def test_status_reads_a_folder_that_cannot_be_written(
     show: Show, swept: Path, read_only: Callable[[Path], AbstractContextManager[None]]
 ) -> None:
