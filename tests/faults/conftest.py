@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.forked import Forked
 
 from bitstill.runs import RunPaths, load_sweep, read_record
 
@@ -24,6 +25,8 @@ OVERRIDES = (
 )
 SWEPT = ("-m", "loss=hard,soft_hard")
 PARALLEL = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
+
+Process = Forked | subprocess.Popen[str]
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,35 @@ class Place:
     folder: Path
     images: tuple[str, ...]
     tables: str = ""
-    processes: "list[subprocess.Popen[str]]" = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
 
-    def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-        """Start ``bitstill train`` as the leader of a group of processes."""
+    def start(self, *arguments: str, anew: bool = False, **options: Any) -> Process:
+        """Start ``bitstill train`` as the leader of a group of processes.
+
+        It is a fork of a process that has torch, but for a new interpreter where one is wanted, has
+        options, or has workers: those end before a fork of multiprocessing does.
+        """
         given = [one for one in arguments if not one.startswith("-")]
         flags = [one for one in arguments if one.startswith("-")]
-        process = subprocess.Popen(  # noqa: S603
-            [
-                *(sys.executable, "-m", "bitstill", "train", *flags),
-                *(*OVERRIDES, *self.images, f"paths.output={self.folder}", *given),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            **{"env": {**os.environ, "OMP_NUM_THREADS": "1"}} | options,
-        )
+        line = [
+            *("train", *flags, *OVERRIDES, *self.images),
+            *(f"paths.output={self.folder}", *given),
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process: Process
+        if anew or options or PARALLEL[0] in given:
+            process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "bitstill", *line],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                **{"env": environment} | options,
+            )
+        else:
+            outputs = self.folder.with_name(f"outputs{len(self.processes)}")
+            outputs.mkdir()
+            process = Forked(line, environment, outputs)
         self.processes.append(process)
         return process
 
@@ -66,6 +81,7 @@ class Place:
         """Run ``bitstill train`` to its end: exit code, stdout, stderr."""
         process = self.start(*arguments, **options)
         out, err = process.communicate(timeout=seconds)
+        assert process.returncode is not None
         return process.returncode, out, err
 
     def hooked(self, code: str, **variables: str) -> dict[str, str]:
@@ -76,7 +92,7 @@ class Place:
         path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
         return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **variables}
 
-    def kill(self, process: "subprocess.Popen[str]") -> None:
+    def kill(self, process: Process) -> None:
         """Kill a process and all that it has started."""
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

@@ -6,7 +6,6 @@ import pty
 import random
 import shutil
 import signal
-import subprocess
 import termios
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from bitstill.runs import RunPaths, RunRecord, read_record
 pytestmark = pytest.mark.slow
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+def wait_for(condition: Callable[[], bool], process: Any) -> None:
     """Wait for something that a process will do."""
     ends = time.monotonic() + 120
     while not condition():
@@ -129,7 +128,7 @@ def test_a_worker_that_is_killed_does_not_end_the_sweep(
 def test_a_run_that_is_stopped_goes_on_exactly(
     place: Any, undisturbed: Any, number: signal.Signals
 ) -> None:
-    process = place.start("loss=hard")
+    process = place.start("loss=hard", anew=True)
     wait_for(lambda: has_epoch(place, "hard"), process)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
