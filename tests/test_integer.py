@@ -60,6 +60,20 @@ def test_codes_times_unit_are_the_quantized_weights(method: str, bits: int) -> N
     torch.testing.assert_close(codes * float(unit), quantizer.quantize_weight(weight))
 
 
+@pytest.mark.parametrize("quantizer", [with_bits(2, 1), with_bits(1, 1, "dorefa")], ids=str)
+def test_threads_change_no_unit(quantizer: Quantizer, one_thread: None) -> None:
+    """Torch sums 32,768 numbers and more in as many parts as there are threads."""
+    for _ in range(10):
+        weight = torch.randn(128, 128, 3, 3)
+        torch.set_num_threads(1)
+        codes, unit = codes_and_unit(weight, quantizer)
+        torch.set_num_threads(4)
+        again, the_same = codes_and_unit(weight, quantizer)
+        assert torch.get_num_threads() == 4
+        assert torch.equal(codes, again)
+        assert unit == the_same
+
+
 def test_two_bits_are_minus_three_to_three() -> None:
     weight = torch.tensor([-9.0, -0.1, 0.1, 9.0])
     assert codes_and_unit(weight, Quantizer())[0].tolist() == [-3, -1, 1, 3]

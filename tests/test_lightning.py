@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,22 @@ def test_a_whole_run_imports_no_compiler(few_images: tuple[str, ...], tmp_path: 
     assert "pytorch_lightning" in modules
     assert not {"torch._dynamo.utils", "torch._inductor", "sympy", "scipy.signal"} & modules
     assert list(tmp_path.rglob("student.bitstill"))
+
+
+def test_a_gpu_that_is_not_asked_for_is_not_talked_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bitstill.lightning import pl, quiet_lightning
+
+    monkeypatch.setattr(pl.accelerators.CUDAAccelerator, "is_available", lambda: True)
+
+    def trainer() -> None:
+        pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="GPU available but not used"):
+            trainer()
+        with quiet_lightning():
+            trainer()
 
 
 def test_whoever_compiles_has_the_compiler() -> None:

@@ -305,16 +305,15 @@ def test_runs_that_no_manifest_names_are_found(folder: Path, made_up: Record) ->
     ]
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_folder_without_runs_is_refused(tmp_path: Path, there: bool) -> None:
+@pytest.mark.parametrize(("there", "what"), [(True, "holds no runs"), (False, "is no folder")])
+def test_a_folder_without_runs_is_refused(tmp_path: Path, there: bool, what: str) -> None:
     folder = tmp_path / "nothing"
     if there:
         folder.mkdir()
     with pytest.raises(UserError) as caught:
         status.read_sweep(folder)
     assert (
-        str(caught.value)
-        == f"{folder} holds no runs: give the folder of a sweep, as multirun/quick"
+        str(caught.value) == f"{folder} {what}: give the folder of a sweep, such as multirun/quick"
     )
 
 
@@ -408,7 +407,7 @@ def test_status_of_nothing_is_one_line(show: Show, tmp_path: Path, options: list
     code, out, err = show(str(tmp_path), *options)
     assert (code, out) == (2, "")
     assert err == (
-        f"bitstill: {tmp_path} holds no runs: give the folder of a sweep, as multirun/quick\n"
+        f"bitstill: {tmp_path} holds no runs: give the folder of a sweep, such as multirun/quick\n"
     )
 
 

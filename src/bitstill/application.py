@@ -218,7 +218,7 @@ def _explain_hydra(error: Exception) -> str:
         hint = nearest(choice, error.options)
         return f"{group}={choice} is no choice: give one of {choices}{hint}"
     if isinstance(error, OverrideParseException):
-        reason = str(error.message).splitlines()[0]
+        reason = str(error.message).splitlines()[:2][-1]  # the first line says again what was given
         quoted = "'KEY=\"VALUE\"' where a value has ~ or the like"
         return f"{error.override!r} cannot be read ({reason}): give KEY=VALUE, or {quoted}"
     lines = str(error).splitlines()

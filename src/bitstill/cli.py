@@ -1,6 +1,7 @@
 """The command line."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -232,6 +233,9 @@ def bench_sweep(
 
 def main() -> None:
     """Run the command line; what a user can mend is one line and exit code 2."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed where this was started
+            setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115  # to the end
     try:
         app()
     except Exception as error:

@@ -1,5 +1,6 @@
 """A training step on a GPU without Python between its operations: CUDA graphs."""
 
+import gc
 import logging
 
 import torch
@@ -22,6 +23,11 @@ def replay_from_graphs(network: nn.Module, images: Tensor) -> None:
         network: on a GPU, in training mode; its weights and statistics are left as they are.
         images: a batch as every step will have it, (N, 3, 32, 32); its values do not matter.
     """
+    gc.collect()  # a network and its graphs hold each other: an earlier run's, and their memory
+    # Of the trial steps before capture, the graphs keep what was made on another stream; no
+    # gradient passes between the two.
+    if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):  # torch 2.10
+        torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     kind = images.device.type
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     without_cache = torch.autocast(  # as `make_graphed_callables` asks for
@@ -34,6 +40,8 @@ def replay_from_graphs(network: nn.Module, images: Tensor) -> None:
         with without_cache:
             torch.cuda.make_graphed_callables(network, (images,))
     except (RuntimeError, AssertionError) as error:
+        if images.is_cuda:  # a capture that cannot end leaves its stream behind
+            torch.cuda.set_stream(torch.cuda.default_stream(images.device))
         why = first_line(error)
         log.warning("no CUDA graphs (%s): each operation is launched by itself", why)
     with torch.no_grad():

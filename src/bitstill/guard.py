@@ -12,6 +12,7 @@ from typing import Any
 from hydra._internal import hydra as startup
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
 from hydra.core.config_search_path import ConfigSearchPath
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -46,6 +47,7 @@ _FOLLOW: dict[tuple[str, str], object] = {
     ("sweep", "subdir"): "${run_directory:}",
     ("job", "chdir"): False,
 }
+_SETTINGS = {*HydraConf.__dataclass_fields__, "env"}  # the last by hydra/env, which is empty
 _EXECUTED = ("launcher", "sweeper", "callbacks", "job_logging", "hydra_logging")
 
 
@@ -53,8 +55,11 @@ def check_hydra(hydra: DictConfig) -> None:
     """Refuse what would call or import anything that is not in :data:`ALLOWED`.
 
     Raises:
-        UserError: a setting names other code, or sets the environment of what is started.
+        UserError: a setting names other code, sets the environment of what is started, or is none.
     """
+    for key in hydra:
+        if key not in _SETTINGS:
+            raise UserError(f"hydra.{key} is no setting: see bitstill train --cfg hydra")
     for name in _EXECUTED:
         _check(hydra, name, "hydra")
     if hydra.job.env_set:

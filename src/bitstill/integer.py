@@ -45,18 +45,30 @@ def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fracti
     """
     bits = quantizer.weight_bits
     assert bits is not None  # noqa: S101  # Integer.of has refused None
-    levels = 2**bits - 1
-    weight = weight.detach()
+    levels, device = 2**bits - 1, weight.device
+    weight = weight.detach().cpu()
     steps_of = {"mean_scaled": weight_steps_mean_scaled, "dorefa": weight_steps_dorefa}
-    steps = steps_of[quantizer.method](weight, bits=bits)
-    if not bool(torch.isfinite(steps.stretched).all()):
-        raise ValueError(DIVERGED)
-    if quantizer.method == "mean_scaled":
-        unit = Fraction(steps.squashed.abs().mean().item()) / levels
-    else:
-        unit = Fraction(weight.abs().mean().item()) if bits == 1 else Fraction(1, levels)
-    codes = 2 * (steps.rounded.double() * levels).round() - levels
-    return codes.to(torch.int16), unit
+    with _one_thread():
+        steps = steps_of[quantizer.method](weight, bits=bits)
+        if not bool(torch.isfinite(steps.stretched).all()):
+            raise ValueError(DIVERGED)
+        if quantizer.method == "mean_scaled":
+            unit = Fraction(steps.squashed.abs().mean().item()) / levels
+        else:
+            unit = Fraction(weight.abs().mean().item()) if bits == 1 else Fraction(1, levels)
+        codes = 2 * (steps.rounded.double() * levels).round() - levels
+    return codes.to(torch.int16).to(device), unit
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Add floats in one order: what is exported with all cores is what one thread has evaluated."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, eq=False)

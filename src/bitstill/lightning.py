@@ -42,9 +42,10 @@ def quiet_lightning() -> Iterator[None]:
     for name in ("pytorch_lightning", "lightning_fabric"):  # its import has set their levels
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # Lightning's own use of torch, and its advice: on data loaders, of which there are none,
-        # and on Slurm's srun, wherever that is installed.
+        # Lightning's own use of torch, and its advice: on data loaders, of which there are none, on
+        # its own settings, and on Slurm's srun, wherever that is installed.
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", ".*does not have many workers")
+        warnings.filterwarnings("ignore", "GPU available but not used")
         warnings.filterwarnings("ignore", ".*`srun` command is available")
         yield

@@ -190,9 +190,10 @@ class Recorder(pl.Callback):
         """Write the student as it is deployed, and return the file's size in bytes."""
         assert isinstance(network, Student)  # noqa: S101  # only those have an integer form
         kind = self._evaluation.statistics[-1]
+        test = self._data.test.images
+        network.to(test.device)  # at the end of training, Lightning has moved it to the CPU
         with borrowed_statistics(network, self._exact):
             integers = integer_network(network)
-            test = self._data.test.images
             wrong = disagreement(network, test, batch_size=self._evaluation.batch_size)
         log.info(
             "float32 rounds: it would classify %d of %d test images otherwise than the integers",

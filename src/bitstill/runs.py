@@ -304,6 +304,14 @@ def finished_record(config: TrainConfig, paths: RunPaths) -> RunRecord | None:
     return record if record.identity == identity(config, config.data.identity()) else None
 
 
+def no_sweep(folder: Path) -> UserError:
+    """Return the error of a folder that is no sweep's."""
+    if RunPaths(folder).record.exists():
+        return UserError(f"{folder} is a run: give the folder of its sweep, {folder.parent}")
+    what = "holds no runs" if folder.is_dir() else "is no folder"
+    return UserError(f"{folder} {what}: give the folder of a sweep, such as multirun/quick")
+
+
 def load_sweep(directory: Path) -> list[RunRecord]:
     """Read all records in the folders of a sweep, in the order of their names."""
     found = (known_record(RunPaths(path.parent)) for path in sorted(directory.glob("*/run.json")))

@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
-from bitstill.errors import UserError
 from bitstill.files import remove_halves, write_atomically
 from bitstill.locks import is_worked_on
 from bitstill.reading import fits, reading
-from bitstill.runs import RunPaths, RunRecord, known_record
+from bitstill.runs import RunPaths, RunRecord, known_record, no_sweep
 
 _CELL = {
     "name": str,
@@ -210,7 +209,7 @@ def read_sweep(folder: Path) -> list[CellState]:
             name = f"{record.cell} seed {record.seed}"
             states.append(look(Expected(name, record.identity, record.epochs, paths)))
     if not states:
-        raise UserError(f"{folder} holds no runs: give the folder of a sweep, as multirun/quick")
+        raise no_sweep(folder)
     return states
 
 

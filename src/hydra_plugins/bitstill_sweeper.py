@@ -61,6 +61,7 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Plan all cells, launch those that are left, and say what came of them."""
         from bitstill.conductor import conduct
+        from bitstill.errors import UserError
         from bitstill.planner import show_plan
         from bitstill.sweep import check_choices, composed_once_for_all_seeds, expand, plan
 
@@ -72,7 +73,11 @@ class GridSweeper(BasicSweeper):
         def split(overrides: list[str]) -> Any:
             parsed = parser.parse_overrides(overrides)
             check_choices(one.get_key_element() for one in parsed if one.is_sweep_override())
-            return self.split_arguments(parsed, None)[0]
+            try:
+                return self.split_arguments(parsed, None)[0]
+            except ValueError as error:  # range() is evaluated here
+                given = ", ".join(overrides)
+                raise UserError(f"{given} cannot be run ({error}): give other values") from error
 
         overrides = expand(self.grids, self.params, arguments, split)
         compose = composed_once_for_all_seeds(

@@ -66,7 +66,7 @@ def test_16_bit_grey_keeps_its_upper_byte() -> None:
     assert np.array_equal(decoded[..., 0], values >> 8)
 
 
-@pytest.mark.parametrize("value", [-1, 1 << 16])
+@pytest.mark.parametrize("value", [-1, 200, 1 << 16])
 def test_32_bit_grey_is_refused(value: int) -> None:
     image = Image.fromarray(np.full((4, 4), value, np.int32))
     with pytest.raises(ValueError, match="does not say which value is white"):
@@ -111,7 +111,7 @@ def test_far_too_many_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_only_some_of_pillows_decoders_raise(monkeypatch: pytest.MonkeyPatch) -> None:
-    for error in (RuntimeError, NotImplementedError):
+    for error in (RuntimeError, NotImplementedError, TypeError, KeyError, EOFError, OverflowError):
 
         def fail(*_: object, error: type[Exception] = error, **__: object) -> None:
             raise error("no frame")
@@ -122,7 +122,7 @@ def test_what_only_some_of_pillows_decoders_raise(monkeypatch: pytest.MonkeyPatc
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data(), file_format=st.sampled_from(["PNG", "JPEG", "GIF", "BMP"]))
+@given(data=st.data(), file_format=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF"]))
 def test_damage_raises_nothing_but_value_error(
     pictures: NDArray[np.uint8], data: st.DataObject, file_format: str
 ) -> None:

@@ -98,3 +98,14 @@ def test_a_library_of_other_sources_is_not_used(
         assert kernel.available(target) == ()
         [said] = caplog.messages
         assert said == f"{target} is of other sources, and slower code runs: install bitstill again"
+
+
+def test_a_library_that_cannot_be_loaded_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = tmp_path / "kernel.so"
+    assert kernel.available(target) == ()
+    target.write_bytes(b"\x7fELF of another machine")
+    assert kernel.available(target) == kernel.available(target) == ()
+    [said] = caplog.messages
+    assert said == f"{target} cannot be loaded here, and slower code runs: install bitstill again"

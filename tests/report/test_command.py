@@ -205,6 +205,13 @@ def test_an_output_that_cannot_be_written_is_one_line(
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_closed_streams_are_no_error(sweep: Path, tmp_path: Path) -> None:
+    line = f"{sys.executable} -m bitstill report {sweep} --output {tmp_path / 'out'} >&- 2>&-"
+    assert subprocess.run(["bash", "-c", line], check=False).returncode == 0  # noqa: S603, S607
+    assert (tmp_path / "out" / "index.html").exists()
+
+
 def test_reading_records_imports_no_torch(sweep: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from bitstill.report.content import build; "

@@ -1,10 +1,12 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bitstill import status
 from bitstill.errors import UserError
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep
@@ -83,6 +85,16 @@ def test_a_folder_without_runs_is_said(name: str, what: str, tmp_path: Path) -> 
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=f"{what}: give the folder of a sweep, such as"):
         read_sweep(tmp_path / name)
+
+
+def test_the_folder_of_one_run_is_no_sweep(
+    write_run: Callable[..., RunPaths], tmp_path: Path
+) -> None:
+    paths = write_run(tmp_path, "hard", 15.0, 0, 90.0)
+    said = re.escape(f"{paths.directory} is a run: give the folder of its sweep, {tmp_path}")
+    for read in (read_sweep, status.read_sweep):
+        with pytest.raises(UserError, match=f"^{said}$"):
+            read(paths.directory)
 
 
 def test_a_damaged_record_costs_a_run_and_a_warning(

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -27,6 +28,14 @@ def test_a_terminal_without_unicode_gets_ascii() -> None:
     console.print(to_rich(TABLE, encoding="ascii"))
     file.flush()
     assert b"90.1+-0.2" in file.buffer.getvalue()
+
+
+def test_title_and_caption_are_not_squeezed_into_a_narrow_table() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    caption = "A caption of more words than the two columns are wide"
+    console.print(to_rich(replace(TABLE, title="A title that is wider", caption=caption)))
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert (lines[0], lines[-1]) == ("A title that is wider", caption)
 
 
 def test_html_has_headings_and_no_markup_of_its_own() -> None:

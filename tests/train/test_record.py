@@ -1,5 +1,6 @@
 """What a run leaves is true of it."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,13 @@ import bitstill.train
 from bitstill import runs
 from bitstill.correctness import read_correctness
 from bitstill.curves import read_curves
+from bitstill.data import Split
 from bitstill.deploy.export import export
 from bitstill.deploy.finished import Choice
 from bitstill.identity import identity as identity_of
 from bitstill.identity import portable_config, teacher_of
 from bitstill.models import Network
+from bitstill.recorder import Recorder
 from bitstill.schema import TrainConfig
 
 Configure = Callable[..., TrainConfig]
@@ -152,6 +155,25 @@ def test_the_weights_reproduce_the_recorded_accuracies(distilled: Trained) -> No
         assert accuracy(network, distilled.config) == pytest.approx(
             row["test/accuracy"], abs=1.5 / TEST_IMAGES
         )
+
+
+def test_at_its_end_a_network_is_where_its_images_are(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning moves it to the CPU: here the images are on another device."""
+    finish, devices = Recorder.finish, []
+
+    def with_images_elsewhere(self: Recorder, network: Network) -> runs.RunRecord:
+        test = self._data.test
+        there = Split(test.images.to("meta"), test.labels.to("meta"))
+        self._data = dataclasses.replace(self._data, test=there)
+        monkeypatch.setattr(network, "to", devices.append)
+        return finish(self, network)
+
+    monkeypatch.setattr(Recorder, "finish", with_images_elsewhere)
+    monkeypatch.setattr("bitstill.recorder.disagreement", lambda *_, **__: 0)
+    assert trained(configure(tmp_path, "loss=hard"), tmp_path).record.status == "done"
+    assert devices == [torch.device("meta")]
 
 
 def test_without_validation_images_there_is_no_best_val(

@@ -55,8 +55,9 @@ def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
     """
     from PIL import Image
 
-    # What Pillow's decoders raise on damaged data: PNG's a SyntaxError, for one.
-    damage = (OSError, SyntaxError, struct.error, RuntimeError, NotImplementedError)
+    # What Pillow's decoders raise on damaged data: PNG's a SyntaxError, TIFF's a TypeError.
+    damage = (OSError, EOFError, SyntaxError, TypeError, LookupError, ArithmeticError)
+    damage += (RuntimeError, struct.error)
     try:
         with Image.open(io.BytesIO(image_bytes)) as image:
             if image.format not in FORMATS:
@@ -90,6 +91,8 @@ def _rgb(image: Image) -> Image:
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > 0xFFFF:
             raise ValueError("mode I beyond 16 bits does not say which value is white")
+        if image.mode == "I" and 0 < grey.max() <= 0xFF:  # its upper byte is black
+            raise ValueError("mode I within 8 bits does not say which value is white")
         return fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info:  # Pillow warns when a palette's alpha is dropped in one step
         image = image.convert("RGBA")

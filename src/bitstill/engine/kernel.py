@@ -49,17 +49,18 @@ def available(library: Path = LIBRARY) -> tuple[str, ...]:
     try:
         loaded = load(library)
         if loaded.bitstill_version() != source_version():
-            _warn_of(library)
+            _warn_of(library, "is of other sources")
             return ()
         found = loaded.bitstill_paths()
     except (OSError, AttributeError):  # built for another machine, or it is another library
+        _warn_of(library, "cannot be loaded here")
         return ()
     return tuple(name for name, bit in PATHS.items() if found & bit)
 
 
 @lru_cache
-def _warn_of(library: Path) -> None:
-    log.warning("%s is of other sources, and slower code runs: install bitstill again", library)
+def _warn_of(library: Path, what: str) -> None:
+    log.warning("%s %s, and slower code runs: install bitstill again", library, what)
 
 
 class Kernel:

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from bitstill.correctness import read_correctness
 from bitstill.curves import read_curves
-from bitstill.errors import UserError
 from bitstill.identity import cell_name
 from bitstill.reading import reading
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings
-from bitstill.runs import Row, RunPaths, RunRecord, known_record
+from bitstill.runs import Row, RunPaths, RunRecord, known_record, no_sweep
 
 LOSSES = ("hard", "soft", "soft_hard", "gt_soft_hard")
 
@@ -164,8 +163,7 @@ def read_sweep(folder: Path) -> list[Run]:
     paths = [RunPaths(path.parent) for path in sorted(folder.glob("*/run.json"))]
     found = [Run(one, record) for one in paths if (record := known_record(one)) is not None]
     if not found:
-        what = "holds no runs" if folder.is_dir() else "is no folder"
-        raise UserError(f"{folder} {what}: give the folder of a sweep, such as multirun/quick")
+        raise no_sweep(folder)
     return [_checked(run) for run in found]
 
 

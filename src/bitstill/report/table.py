@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import rich.box
+import rich.console
 import rich.table
+from rich.text import Text
 
 from bitstill.statistics import mean_interval
 
@@ -59,18 +61,16 @@ def in_encoding(text: str, encoding: str) -> str:
     return text
 
 
-def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.table.Table:
-    """Return the table for a terminal of 80 columns; in ASCII where its encoding knows no more."""
+def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.console.Group:
+    """Return the table for a terminal of 80 columns; in ASCII where its encoding knows no more.
+
+    Title and caption are as wide as the terminal, and not as the table.
+    """
 
     def known(text: str) -> str:
         return in_encoding(text.replace(" ± ", "±"), encoding)
 
     shown = rich.table.Table(
-        title=known(table.title),
-        title_justify="left",
-        title_style="bold",
-        caption=known(table.caption) or None,
-        caption_justify="left",
         box=rich.box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -87,7 +87,8 @@ def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.table.Table:
         )
     for row in table.rows:
         shown.add_row(*(known(cell) for cell in row))
-    return shown
+    title, caption = Text(known(table.title), "bold"), Text(known(table.caption), "table.caption")
+    return rich.console.Group(title, shown, *([caption] if table.caption else []))
 
 
 def to_html(table: Table) -> str:

@@ -82,6 +82,7 @@ OVERRIDES = {
     "group left out": ("~logger", "~logger is no setting to leave out", "logger=CHOICE"),
     "group nowhere": ("+optimizer=adam", "optimizer is no setting", "a run has name"),
     "hydra mode": ("hydra.mode=TWICE", "hydra.mode", "TWICE"),
+    "added to hydra": ("+hydra.launcher_n_jobs=4", "hydra.launcher_n_jobs is no setting", "--cfg"),
     "verbose": ("hydra.verbose={a:1}", "hydra.verbose", "true or false"),
     "precision": ("trainer.precision=16", "trainer.precision = 16", "a text"),
     "its own folder": ("hydra.job.chdir=true", "hydra.job.chdir = True", "relative to where"),
@@ -117,6 +118,8 @@ def test_an_override_that_cannot_be_used(
 SWEEPS: dict[str, tuple[Any, ...]] = {
     "cell negative": (("seed=0,-1",), "seed = -1", "at least 0"),
     "range backwards": (("seed=range(3,0)",), "no runs", "ranges"),
+    "range that stands still": (("seed=range(0,3,0)",), "seed=range(0,3,0) cannot be run", "zero"),
+    "choice of nothing": (("seed=choice()",), "'seed=choice()' cannot be read", "empty choice"),
     "choices of nothing": (("loss=",), "loss", "gt_soft_hard"),
     "grids no list": (("hydra.sweeper.grids=3",), "hydra.sweeper.grids", "list", "another value"),
     "grid no mapping": (("hydra.sweeper.grids=[3]",), "hydra.sweeper.grids", "another value"),
