@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+NUMBA := $(VENV)/.numba
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint faults clean
@@ -19,7 +20,7 @@ $(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard $(ENGINE)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm]'
 	@touch $@
 
-install: $(INSTALLED)  ## create .venv and install bitstill there
+install: $(INSTALLED) $(NUMBA)  ## create .venv and install bitstill there
 
 demo: $(INSTALLED)  ## train the whole study, shortened, on small digits, and report: 4 minutes
 	$(BIN)/bitstill train -m experiment=quick
@@ -32,7 +33,6 @@ lint: $(INSTALLED)  ## ruff, mypy, import-linter
 	$(BIN)/lint-imports --no-logo
 
 # Numba knows of changes of a function's own file alone, and not of what is compiled into it.
-NUMBA := $(VENV)/.numba
 $(NUMBA): $(INSTALLED) $(wildcard $(ENGINE)/*.py)
 	@rm -f $(ENGINE)/__pycache__/*.nb[ic]
 	@touch $@
@@ -40,7 +40,7 @@ $(NUMBA): $(INSTALLED) $(wildcard $(ENGINE)/*.py)
 test: lint $(NUMBA)  ## lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15
 
-faults: $(INSTALLED)  ## try to break it: bad input, random bytes, foreign code, kills, full disks
+faults: $(NUMBA)  ## try to break it: bad input, random bytes, foreign code, kills, full disks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -p tests.faults.summary tests/faults
 
 clean:  ## remove the environment and caches; runs stay

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bitstill.choices import listed_at_once
 from bitstill.conf import conf_directory
-from bitstill.errors import SweepFailedError, UserError, nearest
+from bitstill.errors import SweepFailedError, UserError, nearest, printable
 from bitstill.guard import guarded, refuse_rerun
 from bitstill.refusals import explain_library, with_next_step
 
@@ -184,7 +184,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _say(line: str) -> None:
-    print(f"bitstill: {line}", file=sys.stderr)  # noqa: T201  # the command line's voice
+    shown = "\n".join(printable(one) for one in line.splitlines())  # files may have any names
+    print(f"bitstill: {shown}", file=sys.stderr)  # noqa: T201  # the command line's voice
 
 
 def report(error: Exception, arguments: list[str] | None = None) -> int:

@@ -176,13 +176,14 @@ def predict(
 ) -> None:
     """Say what images show: class and confidence (softmax at T = 1, no probability)."""
     from bitstill.deploy import predict as deployed
+    from bitstill.errors import printable
 
     predictions = deployed.predict(model, images, threads=threads)
     write = deployed.as_json if as_json else deployed.as_table
     typer.echo(write(predictions.known))
     if predictions.unread:
         for line in predictions.unread:
-            typer.echo(f"bitstill: {line}; passed over", err=True)
+            typer.echo(f"bitstill: {printable(line)}; passed over", err=True)
         raise typer.Exit(1)
 
 

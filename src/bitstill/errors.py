@@ -1,6 +1,7 @@
 """Errors with a message for the user."""
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -24,6 +25,12 @@ def one_line(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of what a library's error says: its type, if that is nothing."""
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def printable(text: str) -> str:
+    """Return a text as a terminal may have it: of a file's name, which may hold any bytes."""
+    known = os.fsencode(text).decode(errors="replace")  # a name need not be UTF-8
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in known)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -59,7 +59,7 @@ def check_hydra(hydra: DictConfig) -> None:
     """
     for key in hydra:
         if key not in _SETTINGS:
-            raise UserError(f"hydra.{key} is no setting: see bitstill train --cfg hydra")
+            raise UserError(f"hydra.{key!s} is no setting: see bitstill train --cfg hydra")
     for name in _EXECUTED:
         _check(hydra, name, "hydra")
     if hydra.job.env_set:

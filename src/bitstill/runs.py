@@ -163,7 +163,7 @@ class RunRecord:
 
     status: Status
     identity: str
-    model: str
+    model: Literal["teacher", "student"]
     loss: str
     temperature: float | None
     seed: int

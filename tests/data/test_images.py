@@ -1,4 +1,5 @@
 import io
+import struct
 from collections.abc import Callable
 
 import numpy as np
@@ -88,6 +89,27 @@ def test_a_photo_is_turned_upright(turned: int) -> None:
     stream = io.BytesIO()
     upright.rotate(back).save(stream, "PNG", exif=exif)
     assert np.array_equal(decode_image(stream.getvalue()), np.asarray(upright))
+
+
+def test_what_else_a_camera_says_does_not_matter() -> None:
+    orientation = struct.pack("<HHLL", 0x0112, 3, 1, 3)
+    unit = struct.pack("<HHL4s", 0x0128, 2, 4, b"mm")  # of resolution: it is no text
+    exif = b"Exif\0\0II*\0" + struct.pack("<LH", 8, 2) + orientation + unit + bytes(4)
+    stream = io.BytesIO()
+    turned = Image.fromarray(np.arange(3072, dtype=np.uint8).reshape(32, 32, 3))
+    turned.save(stream, "PNG", exif=exif)
+    expected = np.asarray(turned.transpose(Image.Transpose.ROTATE_180))
+    assert np.array_equal(decode_image(stream.getvalue()), expected)
+
+
+def test_16_bits_of_which_white_is_zero_are_refused() -> None:
+    image = Image.fromarray(np.zeros((4, 4), np.uint16))
+    file = encoded(image, "TIFF")
+    assert decode_image(file).max() == 0
+    at = file.index(struct.pack("<HHLL", 262, 3, 1, 1))
+    file = file[:at] + struct.pack("<HHLL", 262, 3, 1, 0) + file[at + 12 :]
+    with pytest.raises(ValueError, match="has to have 16, with 0 as black"):
+        decode_image(file)
 
 
 def test_a_damaged_orientation_is_none(pictures: NDArray[np.uint8]) -> None:

@@ -1,6 +1,7 @@
 """Export, prediction and the command line around them."""
 
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -103,6 +104,37 @@ def test_what_cannot_be_written(student_run: Path, teacher_run: Path, tmp_path: 
         export(student_run, "packed", Choice(), tmp_path / "nowhere" / "student.bitstill")
 
 
+def test_output_replaces_nothing_but_exports(student_run: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for output, why in (
+        (pipe, "is no file: give another name"),
+        (student_run / "weights.safetensors", "is the run's own: give another name"),
+        (student_run / ".." / "student" / "run.json", "is the run's own: give another name"),
+    ):
+        with pytest.raises(UserError, match=f"^--output = .* {why}$"):
+            export(student_run, "packed", Choice(), output)
+    assert pipe.is_fifo()
+    packed = RunPaths(student_run).packed
+    assert export(student_run, "packed", Choice(), packed) == packed
+
+
+def test_a_forged_record_does_not_say_where(student_run: Path) -> None:
+    paths = RunPaths(student_run)
+    plain = json.loads(paths.record.read_text()) | {"model": "../../evil"}
+    paths.record.write_text(json.dumps(plain))
+    with pytest.raises(UserError, match=r"run\.json"):
+        export(student_run, "packed", Choice())
+
+
+def test_what_predict_would_refuse_is_not_written(student_run: Path) -> None:
+    paths = RunPaths(student_run)
+    record("student", classes=[*"012345678", "a\tb"]).write(paths)
+    with pytest.raises(UserError, match="names that cannot be printed"):
+        export(student_run, "packed", Choice())
+    assert not paths.packed.exists()
+
+
 @pytest.fixture
 def model(student_run: Path) -> Path:
     return export(student_run, "packed", Choice())
@@ -165,6 +197,25 @@ def test_one_damaged_file_of_a_folder_is_passed_over(model: Path, folder: Path) 
     assert done.stderr == f"bitstill: {line}; passed over\n"
     with pytest.raises(UserError, match=r"a\.png is no image"):
         predict(model, [folder, folder / "a.png"])
+
+
+def test_names_are_shown_in_one_line(model: Path, folder: Path) -> None:
+    (folder / "b.png").rename(folder / "b\x1b[31m\n.png")
+    (folder / "more" / "a.jpg").rename(folder / "more" / "a\x1b[2J.jpg")
+    (folder / "more" / "c\n.jpg").write_bytes(b"")
+    done = command("predict", model, folder)
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_file_far_too_large_is_passed_over(model: Path, folder: Path) -> None:
+    with (folder / "large.png").open("wb") as file:
+        file.truncate(2**30 + 1)
+    known, [line] = predict(model, [folder])
+    assert len(known) == 2
+    assert "large.png is no image (it has more than 1073741824 bytes)" in line
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:

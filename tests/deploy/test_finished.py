@@ -1,8 +1,10 @@
 """A run is exported from its directory alone."""
 
 import dataclasses
+import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -77,7 +79,7 @@ def test_what_is_no_finished_run(student_run: Path, tmp_path: Path) -> None:
         load_run(student_run, Choice())
     found.write(paths)
     paths.weights.unlink()
-    with pytest.raises(UserError, match=r"holds no weights.safetensors: train it again"):
+    with pytest.raises(UserError, match=r"holds no weights.safetensors: export where"):
         load_run(student_run, Choice())
 
 
@@ -94,6 +96,37 @@ def test_damaged_weights(student_run: Path) -> None:
         UserError, match=r"weights.safetensors cannot be read .* train the run again"
     ):
         load_run(student_run, Choice())
+
+
+def test_weights_that_have_changed(student_run: Path) -> None:
+    paths = RunPaths(student_run)
+    sums = {"weights.safetensors": hashlib.sha256(paths.weights.read_bytes()).hexdigest()}
+    record("student", checksums=sums).write(paths)
+    load_run(student_run, Choice())
+    content = bytearray(paths.weights.read_bytes())
+    content[-1] ^= 1
+    paths.weights.write_bytes(content)
+    with pytest.raises(UserError, match="has changed since it was trained: train the run again"):
+        load_run(student_run, Choice())
+
+
+def test_weights_that_are_not_kept(student_run: Path) -> None:
+    paths = RunPaths(student_run)
+    paths.best_val_weights.unlink()
+    for images, why in (({"val": 9}, "export where it was trained"), ({}, "no validation images")):
+        record("student", images=images).write(paths)
+        with pytest.raises(UserError, match=rf"holds no best_val\.safetensors: .*{why}"):
+            load_run(student_run, Choice("best_val"))
+
+
+@pytest.mark.parametrize(
+    "selections", [{}, {"precise": {"best_val": {"epoch": 1.0, "test/accuracy": 0.5}}}]
+)
+def test_a_sweep_of_records_without_accuracies(student_run: Path, selections: Any) -> None:
+    kept = record("student").selections["precise"] | selections.get("precise", {})
+    record("student", selections=selections and {"precise": kept}).write(RunPaths(student_run))
+    with pytest.raises(UserError, match="no student with validation images"):
+        load_run(student_run.parent, Choice("best_val"))
 
 
 def test_unknown_words() -> None:

@@ -149,6 +149,17 @@ def test_a_library_of_another_machine(tmp_path: Path) -> None:
     assert kernel.available(strange) == ()
 
 
+def test_a_numba_that_cannot_be_imported(
+    packed: PackedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise ImportError("Numba needs NumPy 2.3 or less")
+
+    monkeypatch.setattr("bitstill.engine.engine.import_module", fail)
+    with pytest.raises(UserError, match=r"^numba cannot be used \(Numba needs NumPy 2\.3"):
+        Engine(packed, backend="numba")
+
+
 def test_loading_needs_no_torch(packed: PackedModel, tmp_path: Path) -> None:
     file = tmp_path / "student.bitstill"
     file.write_bytes(to_bytes(packed))

@@ -53,6 +53,12 @@ def test_the_same_model_gives_the_same_bytes(packed: PackedModel) -> None:
     assert to_bytes(packed) == to_bytes(from_bytes(to_bytes(packed)))
 
 
+def test_logits_that_would_not_be_finite(packed: PackedModel) -> None:
+    weight = np.full_like(packed.weight, 3e37)
+    with pytest.raises(ValueError, match="its last layer is not finite"):
+        from_bytes(to_bytes(replace(packed, weight=weight)))
+
+
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_one_changed_byte_is_found(content: bytes, data: st.DataObject) -> None:

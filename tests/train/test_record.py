@@ -161,7 +161,8 @@ def test_at_its_end_a_network_is_where_its_images_are(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lightning moves it to the CPU: here the images are on another device."""
-    finish, devices = Recorder.finish, []
+    finish = Recorder.finish
+    devices: list[torch.device] = []
 
     def with_images_elsewhere(self: Recorder, network: Network) -> runs.RunRecord:
         test = self._data.test

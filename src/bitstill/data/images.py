@@ -56,16 +56,19 @@ def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
     from PIL import Image
 
     # What Pillow's decoders raise on damaged data: PNG's a SyntaxError, TIFF's a TypeError.
-    damage = (OSError, EOFError, SyntaxError, TypeError, LookupError, ArithmeticError)
-    damage += (RuntimeError, struct.error)
+    damage = (
+        *(OSError, EOFError, SyntaxError, TypeError, LookupError, ArithmeticError),
+        *(RuntimeError, struct.error, Image.DecompressionBombError),
+    )
     try:
         with Image.open(io.BytesIO(image_bytes)) as image:
             if image.format not in FORMATS:
                 raise ValueError(f"it is {image.format}: give one of {', '.join(FORMATS)}")
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise ValueError(f"it has {image.width} x {image.height} pixels, which is too many")
+            _refuse_unknown_white(image)
             rgb = _rgb(_upright(image))
-    except (*damage, Image.DecompressionBombError) as error:
+    except damage as error:
         raise ValueError(str(error)) from error
     if rgb.size != (SIDE, SIDE):
         rgb = rgb.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
@@ -74,19 +77,38 @@ def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
 
 def _upright(image: Image) -> Image:
     """Turn a photo as its camera says, if what that says can be read."""
-    from PIL.ImageOps import exif_transpose
+    from PIL.ExifTags import Base
+    from PIL.Image import Transpose
 
+    turns: dict[object, Transpose] = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    image.load()  # which turns a TIFF by itself
     try:
-        return exif_transpose(image)
+        turn = turns.get(image.getexif().get(Base.Orientation))
     except (ValueError, TypeError, SyntaxError, struct.error):
         return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _refuse_unknown_white(image: Image) -> None:
+    """Refuse grey that Pillow neither scales nor inverts, and does not say so."""
+    if image.mode == "F":
+        raise ValueError("mode F, floating point, does not say which value is white")
+    tags = getattr(image, "tag_v2", None)  # of a TIFF: bits, and whether 0 is white
+    if image.mode.startswith("I;16") and tags and (tags.get(258), tags.get(262)) != ((16,), 1):
+        raise ValueError("a TIFF of 9 to 16 bits has to have 16, with 0 as black")
 
 
 def _rgb(image: Image) -> Image:
     from PIL.Image import fromarray
 
-    if image.mode == "F":
-        raise ValueError("mode F, floating point, does not say which value is white")
     if image.mode.startswith("I"):  # Pillow would clip 16-bit grey at 255, to all white
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > 0xFFFF:

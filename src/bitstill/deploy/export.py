@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from bitstill.deploy.finished import Choice, FinishedRun, load_run, usual_statistics
-from bitstill.engine.packed import PREPROCESSING, to_bytes
+from bitstill.engine.packed import PREPROCESSING, from_bytes, to_bytes
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.integer import integer_network
 from bitstill.models import Student
 from bitstill.packing import describe_selection, pack
+from bitstill.runs import RunPaths
 
 SUFFIXES = {"packed": ".bitstill", "onnx": ".onnx", "qonnx": ".qonnx.onnx"}
 
@@ -43,6 +44,7 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
     except ValueError as error:
         raise UserError(f"{run.directory}: {error}") from error
     output = output or run.directory / _name(run, form, choice)
+    _refuse_to_replace(output, RunPaths(run.directory))
     try:
         write_atomically(output, content)
     except OSError as error:
@@ -51,8 +53,17 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
     return output
 
 
+def _refuse_to_replace(output: Path, paths: RunPaths) -> None:
+    """Refuse what is no file, such as /dev/null, and what training has written of the run."""
+    if output.exists() and not output.is_file():
+        raise UserError(f"--output = {output} is no file: give another name")
+    kept = (*paths.written, paths.lock, paths.gradients)
+    if output != paths.packed and output.resolve() in {path.resolve() for path in kept}:
+        raise UserError(f"--output = {output} is the run's own: give another name")
+
+
 def _name(run: FinishedRun, form: str, choice: Choice) -> str:
-    parts = [run.record.model]
+    parts: list[str] = [run.record.model]
     if choice.select != "last":
         parts.append(choice.select)
     if run.statistics != usual_statistics(run.record):
@@ -69,7 +80,7 @@ def _content(run: FinishedRun, form: str, choice: Choice) -> bytes:
         return float_model(run.network, _metadata(run, choice))
     network = integer_network(run.network)
     if form == "packed":
-        return to_bytes(
+        content = to_bytes(
             pack(
                 network,
                 classes=run.classes,
@@ -78,6 +89,8 @@ def _content(run: FinishedRun, form: str, choice: Choice) -> bytes:
                 selection=_selection(run, choice),
             )
         )
+        from_bytes(content)  # what cannot be read again, by a class's name, say, is not written
+        return content
     if form == "onnx":
         from bitstill.deploy.onnx_models import integer_model
 

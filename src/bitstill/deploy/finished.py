@@ -1,5 +1,6 @@
 """A finished run as a network, from its directory alone."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bitstill.weights import load_weights
 
 SELECTIONS = ("last", "best_val")
 STATISTICS = ("precise", "running")
+_NOT_KEPT = "export where it was trained, or train it again"
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,11 @@ def load_run(directory: Path, choice: Choice = USUAL) -> FinishedRun:
     paths = RunPaths(directory)
     file = paths.weights if choice.select == "last" else paths.best_val_weights
     if not file.exists():
-        raise UserError(
-            f"{directory} holds no {file.name}: the run has no validation images; "
-            "give --select last"
-            if choice.select == "best_val"
-            else f"{directory} holds no {file.name}: train it again"
-        )
+        had_none = choice.select == "best_val" and not record.images.get("val")
+        why = "the run has no validation images; give --select last" if had_none else _NOT_KEPT
+        raise UserError(f"{directory} holds no {file.name}: {why}")
     with reading(file, "train the run again"):
+        _verify(file, record)
         classes = _classes(file)
     with reading(RunPaths(directory).record, "train the run again"):
         network = _network(record, classes)
@@ -146,8 +146,8 @@ def _validation(record: RunRecord) -> float | None:
     """Return the best validation accuracy of a student, which its weights were kept for."""
     if record.model != "student":
         return None
-    row = record.selections[usual_statistics(record)]["best_val"]
-    return None if row is None else row["val/accuracy"]
+    row = record.selections.get(usual_statistics(record), {}).get("best_val")
+    return None if row is None else row.get("val/accuracy")
 
 
 def _row(record: RunRecord, select: str, statistics: str) -> dict[str, float] | None:
@@ -159,6 +159,13 @@ def _row(record: RunRecord, select: str, statistics: str) -> dict[str, float] | 
     return record.selections[statistics][select]
 
 
+def _verify(file: Path, record: RunRecord) -> None:
+    """Refuse weights that are not those that the record's accuracies are of."""
+    expected = record.checksums.get(file.name)  # records made by hand may have none
+    if expected not in (None, hashlib.sha256(file.read_bytes()).hexdigest()):
+        raise UserError(f"{file} has changed since it was trained: train the run again")
+
+
 def _classes(file: Path) -> int:
     with safe_open(file, framework="np") as tensors:
         return int(tensors.get_slice("classifier.bias").get_shape()[0])
@@ -168,8 +175,8 @@ def _network(record: RunRecord, classes: int) -> Network:
     config = record.config
     settings: dict[str, Any] = {
         "classes": classes,
-        "batch_norm_momentum": config["batch_norm"]["momentum"],
-        "batch_norm_epsilon": config["batch_norm"]["epsilon"],
+        "batch_norm_momentum": float(config["batch_norm"]["momentum"]),
+        "batch_norm_epsilon": float(config["batch_norm"]["epsilon"]),
     }
     if record.is_teacher:
         return Teacher(**settings)

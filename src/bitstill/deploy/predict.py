@@ -1,7 +1,6 @@
 """Image files to classes: ``bitstill predict``."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -12,9 +11,10 @@ import numpy as np
 
 from bitstill.data.images import FORMATS, decode_image, quiet_pillow
 from bitstill.engine.engine import Engine, load
-from bitstill.errors import UserError, one_line
+from bitstill.errors import UserError, one_line, printable
 
 _BATCH = 256
+_LARGEST = 2**30  # bytes of a file: more is no picture of one thing
 
 Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]  # (32, 32, 3), or several
 
@@ -121,6 +121,8 @@ def _decoded(file: Path) -> Image:
     if file.exists() and not file.is_file():  # a pipe or device may never end
         raise UserError(f"{file} is no file: give an image file, or a folder of them")
     try:
+        if file.stat().st_size > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST} bytes")
         return decode_image(file.read_bytes())
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}): give an image file") from error
@@ -136,8 +138,7 @@ def as_json(predictions: Sequence[Prediction]) -> str:
 
 def as_table(predictions: Sequence[Prediction]) -> str:
     """Return the predictions as lines of image, class and confidence."""
-    # A name need not be UTF-8, and what is printed must be.
-    images = [os.fsencode(one.image).decode(errors="replace") for one in predictions]
+    images = [printable(one.image) for one in predictions]
     wide = max(len(text) for text in [*images, "image"])
     named = max(len(text) for text in [*(one.name for one in predictions), "class"])
     lines = [f"{'image':{wide}}  {'class':{named}}  confidence"]

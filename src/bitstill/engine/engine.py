@@ -1,6 +1,7 @@
 """A deployed model that predicts: :func:`load` and :class:`Engine`."""
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,10 +17,11 @@ from bitstill.engine import kernel
 from bitstill.engine.layout import IMAGE_BYTES, lay_out
 from bitstill.engine.packed import PackedModel, read_packed
 from bitstill.engine.planes import Bytes
-from bitstill.errors import UserError
+from bitstill.errors import UserError, one_line
 
 BACKENDS = ("c", "numba")
 _WORTH_SPLITTING = 8  # images a thread: a third of a millisecond
+_RENEWAL = threading.Lock()  # several threads of a fork may be the first
 
 
 class Backend(Protocol):
@@ -78,6 +80,9 @@ def _compiled(name: str) -> Any:
         return import_module(f"bitstill.engine.{name}")
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install {error.name}") from error
+    except ImportError as error:  # numba takes some versions of NumPy alone
+        reason = f"numba cannot be used ({one_line(error)})"
+        raise UserError(f"{reason}: install bitstill again") from error
     except RuntimeError as error:
         if "no locator available" not in str(error):
             raise
@@ -130,13 +135,13 @@ class Engine:
         if self._pool is None or len(rows) < _WORTH_SPLITTING * self._threads:
             self.backend.run(rows, logits)
             return logits
-        if self._process != os.getpid():  # a fork has none of its parent's threads
-            self.threads = self._threads
+        with _RENEWAL:
+            if self._process != os.getpid():  # a fork has none of its parent's threads
+                self.threads = self._threads
+            pool = self._pool
         edges = [len(rows) * part // self._threads for part in range(self._threads + 1)]
         parts = [slice(*pair) for pair in pairwise(edges)]
-        others = [
-            self._pool.submit(self.backend.run, rows[part], logits[part]) for part in parts[1:]
-        ]
+        others = [pool.submit(self.backend.run, rows[part], logits[part]) for part in parts[1:]]
         self.backend.run(rows[parts[0]], logits[parts[0]])
         for other in others:
             other.result()

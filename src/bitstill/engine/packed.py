@@ -159,7 +159,8 @@ def from_bytes(content: bytes) -> PackedModel:
         raise ValueError(f"it names {len(classes)} classes and has {len(classifier)}")
     if not all(name.isprintable() for name in classes):
         raise ValueError("its classes have names that cannot be printed")
-    if not np.isfinite(classifier).all():
+    largest = np.abs(classifier.astype(np.float64)).sum(axis=1)  # of the logits
+    if not (largest <= np.finfo(np.float32).max).all():
         raise ValueError("its last layer is not finite")
     model = PackedModel(
         layers=_layers(tensors, thresholds),
