@@ -102,7 +102,16 @@ def test_thresholds_are_exact(bits: int, **numbers: float) -> None:
             assert not reached(one, threshold - 1, half)
 
 
-@pytest.mark.parametrize("wrong", [{"mean": np.nan}, {"variance": -1.0}, {"gain": np.inf}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mean": np.nan},
+        {"variance": -1.0},
+        {"gain": np.inf},
+        {"epsilon": -1.0},
+        {"epsilon": np.inf},
+    ],
+)
 def test_a_diverged_run_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="the run diverged; choose another run"):
         channels(**wrong)

@@ -59,6 +59,7 @@ class Channels:
     def __post_init__(self) -> None:
         numbers = [self.bias, self.mean, self.variance, self.gain, self.offset]
         finite = all(np.isfinite(one).all() for one in numbers)
+        finite &= 0 <= self.epsilon < np.inf
         if not finite or (self.variance < 0).any() or not self.scale > 0:
             raise ValueError(DIVERGED)
 

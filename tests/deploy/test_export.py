@@ -1,11 +1,13 @@
 """Export, prediction and the command line around them."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,6 +210,22 @@ def test_names_are_shown_in_one_line(model: Path, folder: Path) -> None:
     assert len(done.stdout.splitlines()) == 3
     assert len(done.stderr.splitlines()) == 1
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_folder_that_cannot_be_entered_is_named(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def closed(path: str) -> Any:
+        if Path(path).name == "more":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    known, unread = predict(model, [folder])
+    assert [Path(one.image).name for one in known] == ["b.png"]
+    assert unread == [f"{folder / 'more'} cannot be entered: give a folder that can"]
 
 
 def test_a_file_far_too_large_is_passed_over(model: Path, folder: Path) -> None:

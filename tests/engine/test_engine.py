@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -96,8 +97,12 @@ def test_a_fork_predicts_too(packed: PackedModel, count: int) -> None:
     """As servers do that load a model once: threads stay with the process that began them."""
     engine, images = Engine(packed, threads=count), random_images(32).numpy()
     expected = engine.logits(images)
-    with warnings.catch_warnings():
+    # Another thread may be handing work over, with the pool locked.
+    locks = [pool._shutdown_lock for pool in engine._pools.values()]
+    with warnings.catch_warnings(), ExitStack() as held:
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+        for lock in locks:
+            held.enter_context(lock)
         child = os.fork()
     if child == 0:
         signal.alarm(20)

@@ -40,7 +40,7 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
-    """Decode an image of any size and mode.
+    """Decode an image of any mode, of up to 89 million pixels (Pillow's limit).
 
     A photo is turned upright; an alpha channel is dropped; 16-bit grey keeps its upper byte; other
     sizes are resized (bilinear, both sides on their own). A 32x32 RGB image stays as it is, bit for
@@ -118,4 +118,4 @@ def _rgb(image: Image) -> Image:
         return fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info:  # Pillow warns when a palette's alpha is dropped in one step
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which copies all the same

@@ -1,6 +1,7 @@
 """Image files to classes: ``bitstill predict``."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -50,7 +51,7 @@ class Predictions(NamedTuple):
 
 
 def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predictions:
-    """Classify image files, and those in folders and their subfolders.
+    """Classify image files, and those in folders and their subfolders; links are not followed.
 
     One damaged file among thousands in a folder is passed over; one that is named is an error.
 
@@ -97,16 +98,21 @@ def _files(images: Sequence[Path]) -> Iterator[_File]:
     from PIL.Image import registered_extensions
 
     known = {end for end, form in registered_extensions().items() if form in FORMATS}
+    closed: list[Path] = []  # folders that cannot be entered
+
+    def note(error: OSError) -> None:
+        closed.append(Path(error.filename))
+
     for path in images:
         if not path.is_dir():
             yield _File(path, is_named=True)
             continue
-        inside = sorted(
-            one for one in path.rglob("*") if one.suffix.lower() in known and one.is_file()
-        )
+        below = (Path(one, name) for one, _, names in os.walk(path, onerror=note) for name in names)
+        inside = [one for one in sorted(below) if one.suffix.lower() in known and one.is_file()]
         if not inside:
             raise UserError(f"{path} holds no image files: give a folder with some, or a file")
         yield from (_File(one, is_named=False) for one in inside)
+    yield from (_File(one, is_named=False) for one in closed)
 
 
 def _classified(engine: Engine, files: Sequence[Path], images: Image) -> Iterator[Prediction]:
@@ -118,6 +124,8 @@ def _classified(engine: Engine, files: Sequence[Path], images: Image) -> Iterato
 
 
 def _decoded(file: Path) -> Image:
+    if file.is_dir():
+        raise UserError(f"{file} cannot be entered: give a folder that can")
     if file.exists() and not file.is_file():  # a pipe or device may never end
         raise UserError(f"{file} is no file: give an image file, or a folder of them")
     try:

@@ -1,7 +1,6 @@
 """A deployed model that predicts: :func:`load` and :class:`Engine`."""
 
 import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,7 +20,6 @@ from bitstill.errors import UserError, one_line
 
 BACKENDS = ("c", "numba")
 _WORTH_SPLITTING = 8  # images a thread: a third of a millisecond
-_RENEWAL = threading.Lock()  # several threads of a fork may be the first
 
 
 class Backend(Protocol):
@@ -103,8 +101,7 @@ class Engine:
     def __init__(self, model: PackedModel, *, threads: int = 1, backend: str | None = None) -> None:
         self.model = model
         self.backend = _backend(model, backend)
-        self._pool: ThreadPoolExecutor | None = None
-        self._threads, self._process = 1, os.getpid()
+        self._pools: dict[int, ThreadPoolExecutor] = {}  # by process: a fork has no threads
         self.threads = threads
 
     @property
@@ -116,10 +113,16 @@ class Engine:
     def threads(self, count: int) -> None:
         if count < 1:
             raise UserError(f"threads = {count} is not allowed: give 1 or more")
-        if self._pool is not None:
-            self._pool.shutdown(wait=self._process == os.getpid())
-        self._pool = ThreadPoolExecutor(count - 1) if count > 1 else None
-        self._threads, self._process = count, os.getpid()
+        mine = self._pools.pop(os.getpid(), None)
+        if mine is not None:
+            mine.shutdown()
+        self._threads = count
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """Return this process's; a parent's may be locked for ever, and is not touched."""
+        mine = os.getpid()
+        known = self._pools.get(mine)
+        return known or self._pools.setdefault(mine, ThreadPoolExecutor(self._threads - 1))
 
     def logits(self, images: Any) -> NDArray[np.float32]:
         """Return logits, float32, (N, classes).
@@ -132,13 +135,10 @@ class Engine:
         """
         rows = _checked(images)
         logits = np.empty((len(rows), len(self.model.classes)), np.float32)
-        if self._pool is None or len(rows) < _WORTH_SPLITTING * self._threads:
+        if self._threads == 1 or len(rows) < _WORTH_SPLITTING * self._threads:
             self.backend.run(rows, logits)
             return logits
-        with _RENEWAL:
-            if self._process != os.getpid():  # a fork has none of its parent's threads
-                self.threads = self._threads
-            pool = self._pool
+        pool = self._pool()
         edges = [len(rows) * part // self._threads for part in range(self._threads + 1)]
         parts = [slice(*pair) for pair in pairwise(edges)]
         others = [pool.submit(self.backend.run, rows[part], logits[part]) for part in parts[1:]]
