@@ -81,8 +81,9 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         self._given, self._first = self._first, 0
-        for index in islice(self.sampler, self._given, None):
+        # All of an epoch's at once: each copy to a GPU lets Python wait for it.
+        order = torch.cat(list(self.sampler)).to(self.split.labels.device)
+        for index in islice(order.split(self.sampler.batch_size), self._given, None):
             self._given += 1
-            index = index.to(self.split.labels.device)
             logits = None if self.teacher_logits is None else self.teacher_logits[index]
             yield Batch(self.split.images[index], self.split.labels[index], logits)

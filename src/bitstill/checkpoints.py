@@ -34,8 +34,12 @@ class AtomicCheckpointIO(pl.plugins.CheckpointIO):
         map_location: Any | None = None,
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
-        """Read a checkpoint: tensors and plain values, whatever ``weights_only`` says."""
-        loaded: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        """Read a checkpoint: tensors and plain values, whatever ``weights_only`` says.
+
+        Onto the CPU: the GPU that it was written on need not be there.
+        """
+        where = map_location or "cpu"
+        loaded: dict[str, Any] = torch.load(path, map_location=where, weights_only=True)
         return loaded
 
     def remove_checkpoint(self, path: str | Path) -> None:
