@@ -14,7 +14,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     mode = torch.get_deterministic_debug_mode()
     monkeypatch.setattr(deterministic, "fill_uninitialized_memory", True)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+    torch.backends.cuda.matmul.allow_tf32 = True  # by default it is not
     yield
     torch.set_deterministic_debug_mode(mode)
 
