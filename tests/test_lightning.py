@@ -54,6 +54,7 @@ def test_a_gpu_that_is_not_asked_for_is_not_talked_of(monkeypatch: pytest.Monkey
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*srun")  # where Slurm is installed
         with pytest.raises(UserWarning, match="GPU available but not used"):
             trainer()
         with quiet_lightning():
