@@ -37,6 +37,16 @@ def test_tables_of_nothing_are_nothing(capfd: Captured) -> None:
     assert capfd.readouterr().out == ""
 
 
+def test_the_next_command_can_be_pasted(
+    made_up: Callable[..., RunRecord], default_run: DictConfig, capfd: Captured
+) -> None:
+    run = Run(
+        RunPaths(Path("my [old] sweep/run")), made_up(config=portable_config(check(default_run)))
+    )
+    console.print_tables([run])
+    assert capfd.readouterr().out.endswith(": bitstill report 'my [old] sweep'\n")
+
+
 @pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
 def test_a_run_that_is_not_done_is_shown_as_such(
     made_up: Callable[..., RunRecord], default_run: DictConfig, status: Any, capfd: Captured

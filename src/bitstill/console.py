@@ -1,6 +1,7 @@
 """What a sweep says in the terminal: its plan, live progress, failures, tables."""
 
 import json
+import shlex
 import sys
 import threading
 import time
@@ -49,7 +50,8 @@ def print_tables(runs: Sequence[Run]) -> None:
     if runs:
         console.print(in_encoding(CAPTION, console.encoding), style="dim")
         folder = runs[0].paths.directory.parent
-        console.print(f"\nStatistics, figures and a page: bitstill report {folder}", soft_wrap=True)
+        line = f"\nStatistics, figures and a page: bitstill report {shlex.quote(str(folder))}"
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def summary(states: Sequence[CellState]) -> str:
@@ -77,7 +79,7 @@ def _grid(states: Sequence[CellState]) -> Table:
     for state in states:
         bar = ProgressBar(total=state.expected.epochs, completed=state.epoch)
         epochs = f"{state.epoch}/{state.expected.epochs} epochs"
-        grid.add_row(state.expected.name, state.status, bar, epochs, _line(state))
+        grid.add_row(escape(state.expected.name), state.status, bar, epochs, _line(state))
     return grid
 
 

@@ -90,9 +90,8 @@ def _check_choices(hydra: DictConfig) -> None:
         group, _, choice = override.partition("=")
         if choice.startswith("[") and group in groups:
             each = choice.strip("[]").replace(" ", "")
-            raise UserError(
-                f"{override} is not allowed: give one, or to run each, -m {group}={each}"
-            )
+            other = f", or to run each, -m {group}={each}" if group != "experiment" else ""
+            raise UserError(f"{override} is not allowed: give one{other}")
 
 
 def _check(parent: Any, key: Any, prefix: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bitstill.console import clock
@@ -52,7 +53,7 @@ def show_plan(cells: Sequence[Cell]) -> None:
         work = cell.work(state)
         training = _training(cell, state)
         action = _action(state, training) if work == "train" else work
-        table.add_row(cell.expected.name, state.status, action)
+        table.add_row(escape(cell.expected.name), state.status, action)
         to_log += work == "log"
         if work == "train":
             left[cell.expected.identity] = training

@@ -57,7 +57,9 @@ def with_next_step(line: str, error: BaseException) -> str:
         return f"~{there[1]} is no setting to leave out: give another choice, {there[1]}=CHOICE"
     if line.startswith("Ambiguous value"):
         name = line.partition("'")[2].partition("=")[0]
-        listed = ", or brackets for a list" if "." in name or name == "logger" else ""
+        if name == "logger":
+            return f"{line}: give brackets, 'logger=[csv,wandb]'"
+        listed = ", or brackets for a list" if "." in name else ""
         return f"{line}: give -m to run each{listed}"
     cause = error.__cause__
     if line.startswith("Error merging override") and isinstance(cause, OmegaConfBaseException):

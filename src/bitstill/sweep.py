@@ -84,7 +84,10 @@ def expand(
     return cells
 
 
-_OF_THE_SWEEP = ("experiment", "name", "paths", "sweep")  # Hydra refuses its own
+# What tells no two runs apart. Hydra refuses several of its own.
+_OF_THE_SWEEP = ("experiment", "name", "paths", "sweep", "logger")
+_IN_TURN = "give one here, and run the command again for each other"
+_LOGGERS = "give brackets, 'logger=[csv,wandb]'"
 
 
 def check_choices(keys: Iterable[str]) -> None:
@@ -96,8 +99,8 @@ def check_choices(keys: Iterable[str]) -> None:
     for key in keys:
         if key.lstrip("+").partition(".")[0] in _OF_THE_SWEEP:
             raise UserError(
-                f"{key} has several values, and a sweep has one: give one here, and run the "
-                "command again for each other"
+                f"{key} has several values, and a sweep has one: "
+                + (_LOGGERS if key == "logger" else _IN_TURN)
             )
 
 

@@ -210,6 +210,14 @@ def test_what_names_this_machine_is_refused(
     assert not (tmp_path / "kept").exists()
 
 
+def test_a_machine_may_be_called_as_a_setting(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.node", lambda: "student")
+    keep(sweep, tmp_path / "kept")
+    assert '"student"' in (tmp_path / "kept" / "hard-15.0-0" / "run.json").read_text()
+
+
 def test_two_sweeps_in_one_folder_ask_for_the_runs_of_both(
     sweep: Path, write_sweep: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from bitstill.dashboards.source import Source, find_source
 from bitstill.errors import UserError, first_line
 from bitstill.files import write_atomically
+from bitstill.reading import reading
 
 _SAVED = "saved.json"  # what was saved before, so that it is replaced and not added to
 _SECONDS = 30  # to wait for an answer
@@ -47,13 +48,23 @@ def make_dashboard(place: str, *, project: str | None, output: Path | None, save
     return "\n".join([*map(str, files), *addresses])
 
 
+def _before(known: Path) -> dict[str, Any]:
+    """Return where both were saved before; nothing, if they were not."""
+    if not known.exists():
+        return {}
+    with reading(known, "remove it, and both are saved anew"):
+        before: dict[str, Any] = json.loads(known.read_bytes())
+        _ = before["project"], before["report"], *before["workspace"]
+        return before
+
+
 def _save(source: Source, known: Path) -> list[str]:
     """Save both to the server, in place of what was saved before; return their addresses."""
     import wandb
 
     from bitstill.dashboards.specs import report, workspace
 
-    before: dict[str, Any] = json.loads(known.read_bytes()) if known.exists() else {}
+    before = _before(known)
     try:
         entity = source.entity or wandb.Api(timeout=_SECONDS).default_entity or ""
         source = dataclasses.replace(source, entity=entity)

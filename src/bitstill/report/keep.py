@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from bitstill.conf import conf_directory
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.reading import reading
@@ -52,7 +53,7 @@ def keep(sweep: Path, target: Path) -> int:
     teachers = _teachers(sweep, target)
     for stored, kept in teachers:
         with reading(stored.record, "move it away"):
-            texts[kept.record] = stored.record.read_text()
+            texts[kept.record] = stored.record.read_text("utf-8")
     if manifest(sweep).exists():
         texts[manifest(target)] = _merged(manifest(target), manifest(sweep))
     for path, text in texts.items():
@@ -126,7 +127,7 @@ def _texts(run: Run, target: Path) -> Iterator[tuple[Path, str]]:
         source: Path = getattr(run.paths, name)
         if source.exists():
             with reading(source, "move it away"):
-                text = source.read_text()
+                text = source.read_text("utf-8")
                 text = _without_folders(text) if name == "overrides" else text
             yield getattr(place, name), text
 
@@ -145,7 +146,10 @@ def _refuse_names(path: Path, text: str, folders: Sequence[Path]) -> None:
     """See that a text names neither this machine nor its folders."""
     named = [str(folder) for folder in folders if len(folder.parts) > 1 and str(folder) in text]
     host = platform.node()
-    if host and re.search(rf"\b{re.escape(host)}\b", text):
+    settings = {
+        path.stem for path in conf_directory().rglob("*.yaml")
+    }  # a machine may be called gpu
+    if host and host not in settings and re.search(rf"\b{re.escape(host)}\b", text):
         named.append(host)
     if named:
         raise UserError(f"{path.name} of {path.parent.name} names {named[0]}: nothing was kept")

@@ -89,7 +89,8 @@ class Run:
             return "its arguments were not kept"
         # OmegaConf would take a second for a hundred runs.
         with reading(self.paths.overrides, "move it away"):
-            overrides = [str(one) for one in yaml.safe_load(self.paths.overrides.read_text())]
+            text = self.paths.overrides.read_text("utf-8")
+            overrides = [str(one) for one in yaml.safe_load(text)]
         # An experiment is a sweep; one of its runs is asked for.
         alone = ["hydra.mode=RUN"] if any("experiment=" in one for one in overrides) else []
         return shlex.join(["bitstill", "train", *overrides, *alone])

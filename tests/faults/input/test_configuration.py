@@ -132,6 +132,7 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
     ),
     "experiments": (("experiment=table3,table4",), "experiment has several values", "one here"),
     "names": (("name=a,b",), "name has several values", "give one here"),
+    "loggers": (("logger=csv,tensorboard",), "logger has several values", "'logger=[csv,wandb]'"),
     "outputs": (("paths.output=a,b",), "paths.output has several values", "give one here"),
     "sweep's folder": (("hydra.sweep.dir=x",), "hydra.sweep.dir = x", "paths.output and name"),
     "run's folder": (("hydra.sweep.subdir=x",), "hydra.sweep.subdir = x", "paths.output and name"),
