@@ -14,7 +14,7 @@ from tests.wandb_files import files
 from tests.wandb_server import WandbServer
 
 from bitstill import sync as syncing
-from bitstill.errors import UserError
+from bitstill.errors import SweepFailedError, UserError
 from bitstill.locks import exclusive
 from bitstill.runs import RunPaths, load_sweep
 from bitstill.sync import sync, unsent
@@ -165,6 +165,27 @@ def test_artifacts_are_named_from_where_training_was_called(
     ):
         kept.write_text(f"paths: {{output: {output}}}")
         assert syncing._base(folder) == base, output
+
+
+def test_a_server_that_does_not_answer_is_not_asked_for_every_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(command: object, timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired("wandb", timeout)
+
+    for name in "abc":
+        file = tmp_path / "wandb" / f"offline-run-20260101_000000-{name}" / f"run-{name}.wandb"
+        file.parent.mkdir(parents=True)
+        file.touch()
+    monkeypatch.setattr(subprocess, "run", wait)
+    with pytest.raises(SweepFailedError) as caught:
+        sync(tmp_path)
+    assert str(caught.value).splitlines() == [
+        "3 of 3 runs were not sent; the same command goes on:",
+        "  a: the server has not taken it within 600 s",
+        "  b: not tried",
+        "  c: not tried",
+    ]
 
 
 def test_sittings_are_sent_in_the_order_of_time(tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ def settings(schema: type = TrainConfig, prefix: str = "") -> list[str]:
         name = prefix + key
         nodes = set(TARGETS.get(name, {"": annotation}).values())
         names.append(name)
-        for node in nodes:
-            if is_dataclass(node):
-                names += settings(node, f"{name}.")  # type: ignore[arg-type]  # a class
+        for part in (part for node in nodes for part in (node, *get_args(node))):  # X | None, too
+            if isinstance(part, type) and is_dataclass(part):
+                names += settings(part, f"{name}.")
     return [name for name in dict.fromkeys(names) if "._" not in name]
 
 

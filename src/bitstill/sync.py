@@ -111,9 +111,14 @@ def _base(folder: Path) -> Path:
 def _send_all(left: Sequence[Unsent], base: Path) -> Iterator[str]:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("sending", total=len(left))
-        for one in left:
+        for number, one in enumerate(left, start=1):
             progress.update(task, description=one.folders[-1].name)
-            yield _send(one, base)
+            try:
+                yield _send(one, base)
+            except subprocess.TimeoutExpired:  # as the others would
+                yield f"  {one.run_id}: the server has not taken it within {_SECONDS} s"
+                yield from (f"  {other.run_id}: not tried" for other in left[number:])
+                return
             progress.advance(task)
 
 
@@ -121,18 +126,15 @@ def _send(run: Unsent, base: Path) -> str:
     """Send one run; return an empty text, or why not."""
     options = ("--include-online", "--include-synced")
     command = [sys.executable, "-m", "wandb", "sync", *options, *map(str, run.folders)]
-    try:
-        done = subprocess.run(  # noqa: S603
-            command,
-            stdin=subprocess.DEVNULL,  # it would ask for a key
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS,
-            cwd=base,
-        )
-    except subprocess.TimeoutExpired:
-        return f"  {run.run_id}: the server has not taken it within {_SECONDS} s"
+    done = subprocess.run(  # noqa: S603
+        command,
+        stdin=subprocess.DEVNULL,  # it would ask for a key
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_SECONDS,
+        cwd=base,
+    )
     said = done.stdout + done.stderr
     if "No API key" in said or "Not authenticated" in said:
         raise UserError("there is no key for wandb's server: wandb login, or set WANDB_API_KEY")

@@ -82,6 +82,7 @@ OVERRIDES = {
     "group left out": ("~logger", "~logger is no setting to leave out", "logger=CHOICE"),
     "group nowhere": ("+optimizer=adam", "optimizer is no setting", "a run has name"),
     "hydra mode": ("hydra.mode=TWICE", "hydra.mode", "TWICE"),
+    "of a logger that is not chosen": ("logger.wandb.mode=online", "the logger that is chosen"),
     "added to hydra": ("+hydra.launcher_n_jobs=4", "hydra.launcher_n_jobs is no setting", "--cfg"),
     "verbose": ("hydra.verbose={a:1}", "hydra.verbose", "true or false"),
     "precision": ("trainer.precision=16", "trainer.precision = 16", "a text"),
