@@ -1,7 +1,6 @@
 """Errors with a message for the user."""
 
 import difflib
-import os
 from collections.abc import Iterable
 
 
@@ -29,8 +28,7 @@ def first_line(error: BaseException) -> str:
 
 def printable(text: str) -> str:
     """Return a text as a terminal may have it: of a file's name, which may hold any bytes."""
-    known = os.fsencode(text).decode(errors="replace")  # a name need not be UTF-8
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in known)
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -146,9 +146,8 @@ def _refuse_names(path: Path, text: str, folders: Sequence[Path]) -> None:
     """See that a text names neither this machine nor its folders."""
     named = [str(folder) for folder in folders if len(folder.parts) > 1 and str(folder) in text]
     host = platform.node()
-    settings = {
-        path.stem for path in conf_directory().rglob("*.yaml")
-    }  # a machine may be called gpu
+    # A machine may be called as a setting, gpu, say.
+    settings = {path.stem for path in conf_directory().rglob("*.yaml")}
     if host and host not in settings and re.search(rf"\b{re.escape(host)}\b", text):
         named.append(host)
     if named:
