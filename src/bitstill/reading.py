@@ -1,5 +1,6 @@
 """Reading files that may be damaged or another's: a right value, or one line."""
 
+import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,29 @@ def _reason(error: Exception) -> str:
     if "allow_pickle" in text:  # NumPy's advice, which nobody should follow
         return "it holds something else than plain arrays"
     return text[:200]
+
+
+def compare(
+    path: Path, content: bytes | memoryview, expected: str | None, *, trained: str, advice: str
+) -> None:
+    """Compare what a file holds with the SHA-256 that was recorded of it.
+
+    Args:
+        path: of the file.
+        content: of the file.
+        expected: SHA-256, or None if none was recorded.
+        trained: what wrote the file when it was trained, for the message.
+        advice: what to do.
+
+    Raises:
+        UserError: it is another.
+    """
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise UserError(
+            f"{path} has changed since {trained} was trained (SHA-256 {found[:12]}, expected "
+            f"{str(expected)[:12]}): {advice}"
+        )
 
 
 def fits(value: Any, annotation: Any) -> bool:

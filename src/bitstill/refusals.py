@@ -44,6 +44,7 @@ def explain_library(chain: Iterable[BaseException]) -> str | None:
     return None
 
 
+LOGGERS = "give brackets, 'logger=[csv,wandb]'"  # a run has several at once
 # Hydra's lines on choices of groups.
 _TWICE = re.compile(r"(?:Multiple values for )?([\w/]+)(?:\. To over| appears more than once)")
 _NOT_THERE = re.compile(r"Could not delete '([\w/]+)'")
@@ -58,7 +59,7 @@ def with_next_step(line: str, error: BaseException) -> str:
     if line.startswith("Ambiguous value"):
         name = line.partition("'")[2].partition("=")[0]
         if name == "logger":
-            return f"{line}: give brackets, 'logger=[csv,wandb]'"
+            return f"{line}: {LOGGERS}"
         listed = ", or brackets for a list" if "." in name else ""
         return f"{line}: give -m to run each{listed}"
     cause = error.__cause__

@@ -15,6 +15,7 @@ from bitstill.config import check, check_batches
 from bitstill.errors import UserError
 from bitstill.identity import cell_of, directory_name, identity
 from bitstill.loggers.logged import not_logged
+from bitstill.refusals import LOGGERS
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
 from bitstill.status import CellState, Expected
@@ -87,7 +88,6 @@ def expand(
 # What tells no two runs apart. Hydra refuses several of its own.
 _OF_THE_SWEEP = ("experiment", "name", "paths", "sweep", "logger")
 _IN_TURN = "give one here, and run the command again for each other"
-_LOGGERS = "give brackets, 'logger=[csv,wandb]'"
 
 
 def check_choices(keys: Iterable[str]) -> None:
@@ -100,7 +100,7 @@ def check_choices(keys: Iterable[str]) -> None:
         if key.lstrip("+").partition(".")[0] in _OF_THE_SWEEP:
             raise UserError(
                 f"{key} has several values, and a sweep has one: "
-                + (_LOGGERS if key == "logger" else _IN_TURN)
+                + (LOGGERS if key == "logger" else _IN_TURN)
             )
 
 

@@ -1,5 +1,6 @@
 """The teacher store: train once, pin by hash, hand out cached logits."""
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,14 @@ from torch import Tensor
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.locks import exclusive
+from bitstill.reading import compare
 from bitstill.runs import RunPaths, read_record
+
+_compare = functools.partial(
+    compare,
+    trained="its teacher",
+    advice="remove its folder, and the teacher is trained again",
+)
 
 
 @dataclass(frozen=True)
@@ -78,12 +86,3 @@ class TeacherStore:
             raise UserError(f"{path} cannot be read ({error}): remove its folder") from error
         _compare(path, stored.numpy().data, expected)
         return stored
-
-
-def _compare(path: Path, content: bytes | memoryview, expected: str | None) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise UserError(
-            f"{path} has changed since its teacher was trained (SHA-256 {found[:12]}, expected "
-            f"{str(expected)[:12]}): remove its folder, and the teacher is trained again"
-        )

@@ -104,18 +104,19 @@ def _refuse_unknown_white(image: Image) -> None:
     tags = getattr(image, "tag_v2", None)  # of a TIFF: bits, and whether 0 is white
     if image.mode.startswith("I;16") and tags and (tags.get(258), tags.get(262)) != ((16,), 1):
         raise ValueError("a TIFF of 9 to 16 bits has to have 16, with 0 as black")
+    if image.mode == "I":
+        low, high = np.asarray(image).min(), np.asarray(image).max()
+        if low < 0 or high > 0xFFFF:
+            raise ValueError("mode I beyond 16 bits does not say which value is white")
+        if 0 < high <= 0xFF:  # its upper byte is black
+            raise ValueError("mode I within 8 bits does not say which value is white")
 
 
 def _rgb(image: Image) -> Image:
     from PIL.Image import fromarray
 
     if image.mode.startswith("I"):  # Pillow would clip 16-bit grey at 255, to all white
-        grey = np.asarray(image)
-        if grey.min() < 0 or grey.max() > 0xFFFF:
-            raise ValueError("mode I beyond 16 bits does not say which value is white")
-        if image.mode == "I" and 0 < grey.max() <= 0xFF:  # its upper byte is black
-            raise ValueError("mode I within 8 bits does not say which value is white")
-        return fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
+        return fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info:  # Pillow warns when a palette's alpha is dropped in one step
         image = image.convert("RGBA")
     return image if image.mode == "RGB" else image.convert("RGB")  # which copies all the same
