@@ -1,9 +1,15 @@
-"""The table of temperature and loss."""
+"""The table of temperature and loss, and what a loss of one's own adds."""
 
+import dataclasses
 from collections.abc import Callable
 
-from bitstill.report.sweeps import RunSet, View
-from bitstill.report.tables import temperature_table
+from bitstill.report.figures.accuracy import accuracy_figures
+from bitstill.report.figures.curves import curve_figures
+from bitstill.report.seed_noise import seed_noise_table
+from bitstill.report.sets import run_sets
+from bitstill.report.sweeps import VIEWS, Run, RunSet, View
+from bitstill.report.tables import accuracy_tables, temperature_table
+from bitstill.report.variants import variants_table
 
 
 def test_a_row_a_temperature_and_a_column_a_loss(make_set: Callable[..., RunSet]) -> None:
@@ -16,3 +22,37 @@ def test_a_row_a_temperature_and_a_column_a_loss(make_set: Callable[..., RunSet]
     assert tuple(table.header) == ("T", "hard", "soft")
     assert [list(row) for row in table.rows] == [["10", "—", "81.0"], ["15", "90.0", "81.5"]]
     assert table.caption.startswith("Test accuracy in %: best val, running batch norm statistics")
+
+
+def test_a_loss_of_ones_own_stands_behind_the_published_ones(
+    make_set: Callable[..., RunSet],
+) -> None:
+    cells = (("a_new_loss", 15.0), ("hard", 15.0), ("gt_soft_hard", 15.0))
+    runs = make_set(lambda *_: 80.0, seeds=range(2), cells=cells)
+    assert runs.losses == ["hard", "gt_soft_hard", "a_new_loss"]
+    assert runs.cells == ["hard T=15", "gt_soft_hard T=15", "a_new_loss T=15"]
+    *_, table = accuracy_tables(runs)
+    assert table.name == "table-a_new_loss"
+    assert table.title == "a_new_loss: a loss that nothing was published on"
+    assert [list(row[:5]) for row in table.rows] == [
+        ["15", "—", "running", "80.4 ± 0.0", "80.0 ± 0.0"],
+        ["15", "—", "exact", "80.4 ± 0.0", "80.0 ± 0.0"],
+    ]
+    assert [figure.name for figure in curve_figures(runs)] == [
+        "curves-hard",
+        "curves-gt_soft_hard",
+        "curves-a_new_loss",
+    ]
+    [figure] = accuracy_figures(runs)
+    colors = figure.spec["layer"][1]["encoding"]["color"]["scale"]["domain"]  # type: ignore[index]
+    assert colors == ["hard", "soft", "soft_hard", "gt_soft_hard", "a_new_loss"]
+    assert [row[0] for row in seed_noise_table(runs, VIEWS[1]).rows][-2:] == ["a_new_loss"] * 2
+    dorefa = [changed_quantizer(run) for run in runs.runs]
+    rows = variants_table(runs, run_sets(dorefa), title="").rows
+    assert [row[1] for row in rows] == ["hard", "gt_soft_hard", "a_new_loss"]
+
+
+def changed_quantizer(run: Run) -> Run:
+    config = run.record.config | {"quantizer": {"method": "dorefa", "weight_bits": 2}}
+    identity = f"{run.record.identity} dorefa"
+    return Run(run.paths, dataclasses.replace(run.record, identity=identity, config=config))

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from statistics import variance
 
-from bitstill.report.sweeps import LOSSES, STATISTICS, RunSet, View
+from bitstill.report.sweeps import STATISTICS, RunSet, View
 from bitstill.report.table import NOT_APPLICABLE, Table
 from bitstill.statistics import ALPHA, POWER, seeds_needed
 
@@ -21,8 +21,7 @@ def seed_noise_table(runs: RunSet, view: View) -> Table:
     """
     rows = [
         [loss, name, *_numbers(_cells(runs, loss, View(kind, view.selection)))]
-        for loss in LOSSES
-        if any(cell.startswith(f"{loss} ") for cell in runs.cells)
+        for loss in runs.losses
         for kind, name in STATISTICS.items()
     ]
     caption = (

@@ -19,7 +19,7 @@ from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings
 from bitstill.runs import Row, RunPaths, RunRecord, known_record, no_sweep
 
-LOSSES = ("hard", "soft", "soft_hard", "gt_soft_hard")
+LOSSES = ("hard", "soft", "soft_hard", "gt_soft_hard")  # of the published tables, in their order
 
 
 class View(NamedTuple):
@@ -144,11 +144,18 @@ class RunSet:
         return sorted({run.record.seed for run in self.runs})
 
     @property
+    def losses(self) -> list[str]:
+        """The losses of its students, the published four first."""
+        found = {run.record.loss for run in self.runs if not run.record.is_teacher}
+        return [*(one for one in LOSSES if one in found), *sorted(found - {*LOSSES})]
+
+    @property
     def cells(self) -> list[str]:
         """The cells that any run belongs to: teacher first, then by loss and temperature."""
+        losses = self.losses
 
         def place(record: RunRecord) -> tuple[bool, int, float]:
-            order = LOSSES.index(record.loss) if record.loss in LOSSES else len(LOSSES)
+            order = 0 if record.is_teacher else losses.index(record.loss)
             return not record.is_teacher, order, record.temperature or 0.0
 
         records = sorted((run.record for run in self.runs), key=place)

@@ -4,7 +4,16 @@ from statistics import fmean
 
 from bitstill.identity import TEACHER, cell_name
 from bitstill.report import published
-from bitstill.report.sweeps import HARD, PUBLISHED_VIEW, SELECTIONS, STATISTICS, VIEWS, RunSet, View
+from bitstill.report.sweeps import (
+    HARD,
+    LOSSES,
+    PUBLISHED_VIEW,
+    SELECTIONS,
+    STATISTICS,
+    VIEWS,
+    RunSet,
+    View,
+)
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, plus_minus
 
 CAPTION = (
@@ -33,13 +42,15 @@ def accuracy_tables(runs: RunSet) -> list[Table]:
         if any(cell.startswith(f"{loss} ") for cell in cells):
             title = published.TITLES[loss]
             found.append(Table(f"table{number}", title, "", ("T", *_HEADER), _by_t(runs, loss)))
+    for loss in (one for one in runs.losses if one not in LOSSES):
+        title = f"{loss}: a loss that nothing was published on"
+        found.append(Table(f"table-{loss}", title, "", ("T", *_HEADER), _by_t(runs, loss)))
     return found
 
 
 def temperature_table(runs: RunSet, view: View) -> Table:
     """Return mean test accuracy: a row a temperature, a column a loss."""
     records = [run.record for run in runs.runs if not run.record.is_teacher]
-    losses = list(dict.fromkeys(cell.split(" ")[0] for cell in runs.cells if cell != TEACHER))
     temperatures = sorted({one.temperature for one in records if one.temperature is not None})
     cells = {one.cell for one in records}
 
@@ -47,17 +58,18 @@ def temperature_table(runs: RunSet, view: View) -> Table:
         cell = cell_name(loss, temperature)
         return _mean(runs, cell, view) if cell in cells else NOT_APPLICABLE
 
-    rows = [[f"{value:g}", *(entry(loss, value) for loss in losses)] for value in temperatures]
+    rows = [[f"{value:g}", *(entry(loss, value) for loss in runs.losses)] for value in temperatures]
     caption = (
         f"Test accuracy in %: {SELECTIONS[view.selection]}, {STATISTICS[view.statistics]} batch "
         "norm statistics; mean over seeds ± 95 % t interval."
     )
-    return Table("temperatures", "Temperature and loss at a glance", caption, ("T", *losses), rows)
+    title, header = "Temperature and loss at a glance", ("T", *runs.losses)
+    return Table("temperatures", title, caption, header, rows)
 
 
 def _by_t(runs: RunSet, loss: str) -> list[list[str]]:
     """Return the rows of a loss at every temperature, published or run."""
-    known = dict(zip(published.TEMPERATURES, published.DISTILLED[loss], strict=True))
+    known = dict(zip(published.TEMPERATURES, published.DISTILLED.get(loss, ()), strict=False))
     ours = {run.record.temperature for run in runs.runs if run.record.loss == loss}
     return [
         row

@@ -8,7 +8,7 @@ from bitstill.report.claims import primary_view
 from bitstill.report.far_out import far_out_text
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings
-from bitstill.report.sweeps import LOSSES, Run, RunSet
+from bitstill.report.sweeps import Run, RunSet
 from bitstill.report.table import NOT_APPLICABLE, Table, plus_minus
 from bitstill.runs import RunRecord
 from bitstill.statistics import paired_difference
@@ -32,7 +32,8 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
             if ours is not None and theirs is not None:
                 change = _change(run.record, base.record)
                 found.setdefault((change, loss), {})[seed] = (ours, theirs)
-    order = sorted(found, key=lambda one: (one[0], LOSSES.index(one[1])))
+    losses = study.losses
+    order = sorted(found, key=lambda one: (one[0], losses.index(one[1])))
     rows = [[*labels, *_numbers(list(found[labels].values()))] for labels in order]
     others_far_out = {line: None for one in others if (line := far_out_text(one, view))}
     caption = (

@@ -34,7 +34,8 @@ def accuracy_figures(runs: RunSet) -> list[Figure]:
         f"{PUBLISHED_VIEW.label} batch norm statistics, as published; verdicts rest on another."
     )
     use = "Click on a loss in the legend, or choose it in the list, to see it alone."
-    return [Figure("accuracy", "Accuracy over temperature", caption, rows, _spec(rows), use=use)]
+    title, spec = "Accuracy over temperature", _spec(rows, runs.losses)
+    return [Figure("accuracy", title, caption, rows, spec, use=use)]
 
 
 def _row(view: View, kind: str, *values: object) -> Row:
@@ -84,11 +85,11 @@ def _limits(rows: list[Row]) -> tuple[int, int]:
     return math.floor(min(one for one in shown if one >= limit)), math.ceil(max(shown))
 
 
-def _spec(rows: list[Row]) -> Spec:
+def _spec(rows: list[Row], losses: list[str]) -> Spec:
     lowest, highest = _limits(rows)
     temperatures = sorted({str(row["T"]) for row in rows if row["T"]}, key=float)
-    slots = [name for loss in LOSSES for name in (loss, loss + _SEEDS, f"{loss} gap")]
-    losses = [loss for loss in LOSSES if any(row["loss"] == loss for row in rows)]
+    domain = list(dict.fromkeys([*LOSSES, *losses]))  # a loss keeps its color and place
+    slots = [name for loss in domain for name in (loss, loss + _SEEDS, f"{loss} gap")]
     shown, is_shown = keyboard_filter("shown", "Loss", "loss", losses)
     scale = {"domain": temperatures}
     axis = {"domain": [lowest, highest], "clamp": True}
@@ -98,7 +99,7 @@ def _spec(rows: list[Row]) -> Spec:
         "x": channel("T", "ordinal", title="temperature T", scale=scale, axis={"labelAngle": 0}),
         "xOffset": {"field": "slot", "scale": {"domain": slots}},
         "y": y,
-        "color": channel("loss", "nominal", title="loss", scale={"domain": list(LOSSES)}),
+        "color": channel("loss", "nominal", title="loss", scale={"domain": domain}),
     }
     shape = {"condition": {"test": below, "value": "triangle-down"}, "value": "circle"}
     tooltip = [{"field": name} for name in ("loss", "T", "seed", "accuracy", "low", "high")]

@@ -6,11 +6,10 @@ from bitstill.identity import TEACHER, cell_name
 from bitstill.report.figures.figure import Figure, Row, Spec, channel, legend_filter
 from bitstill.report.outputs import Images, logits, softmax
 from bitstill.report.published import HARD_TEMPERATURE
-from bitstill.report.sweeps import LOSSES, Run, RunSet
+from bitstill.report.sweeps import LOSSES, RunSet
 
 _IMAGES = 1024
 _BINS = 10
-_CELLS = (*(cell_name(loss, HARD_TEMPERATURE) for loss in LOSSES), TEACHER)
 
 
 def calibration_figures(runs: RunSet, images: Images | None) -> list[Figure]:
@@ -20,7 +19,8 @@ def calibration_figures(runs: RunSet, images: Images | None) -> list[Figure]:
         return []
     rows: list[Row] = []
     errors = []
-    for run in _chosen(runs):
+    cells = [*(cell_name(loss, HARD_TEMPERATURE) for loss in runs.losses), TEACHER]
+    for run in (runs.done(cell)[0] for cell in cells if runs.done(cell)):
         values = logits(run, sample.images)
         if values is not None:
             shares = softmax(values, 1)
@@ -37,11 +37,7 @@ def calibration_figures(runs: RunSet, images: Images | None) -> list[Figure]:
         "its share of the images. Who learned under softmax(z / T) alone, as `hard` does, is too "
         "sure here by that. Expected calibration error: " + ", ".join(errors) + "."
     )
-    return [Figure("calibration", "Calibration", caption, rows, _spec(rows))]
-
-
-def _chosen(runs: RunSet) -> list[Run]:
-    return [runs.done(cell)[0] for cell in _CELLS if runs.done(cell)]
+    return [Figure("calibration", "Calibration", caption, rows, _spec(cells, rows))]
 
 
 def _reliability(name: str, sure: np.ndarray, right: np.ndarray) -> tuple[list[Row], float]:
@@ -60,15 +56,17 @@ def _reliability(name: str, sure: np.ndarray, right: np.ndarray) -> tuple[list[R
     return rows, error
 
 
-def _spec(rows: list[Row]) -> Spec:
+def _spec(cells: list[str], rows: list[Row]) -> Spec:
     shown = {str(row["network"]) for row in rows}
+    published = [cell_name(loss, HARD_TEMPERATURE) for loss in LOSSES]
+    domain = list(dict.fromkeys([*published, TEACHER, *cells]))  # a network keeps its color
     unit = {"domain": [0, 1]}
-    legend = {"values": [cell for cell in _CELLS if cell in shown]}
+    legend = {"values": [cell for cell in cells if cell in shown]}
     place = {
         "x": channel("confidence", title="largest probability", scale=unit),
         "y": channel("accuracy", scale=unit),
     }
-    color = channel("network", "nominal", scale={"domain": list(_CELLS)}, legend=legend)
+    color = channel("network", "nominal", scale={"domain": domain}, legend=legend)
     size = channel("share", legend=None, scale={"range": [20, 300]})
     filters = [{"filter": {"param": "network"}}]
     return {

@@ -11,7 +11,7 @@ from bitstill.report.figures.figure import (
     keyboard_filter,
     legend_filter,
 )
-from bitstill.report.sweeps import LOSSES, RunSet
+from bitstill.report.sweeps import RunSet
 
 _PANELS = {
     "loss": "training loss",
@@ -29,7 +29,7 @@ _USE = "Click on a temperature in the legend, or choose it in the list, to see i
 def curve_figures(runs: RunSet) -> list[Figure]:
     """Return one figure for each loss that has curves, and one for the teacher."""
     found = []
-    for loss in (TEACHER, *LOSSES):
+    for loss in (TEACHER, *runs.losses):
         rows = _rows(runs, loss)
         if rows:
             name, title = f"curves-{loss}", f"Learning curves: {loss}"
