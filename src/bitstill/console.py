@@ -20,7 +20,7 @@ from rich.text import Text
 from bitstill.errors import UserError
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run
-from bitstill.report.table import in_encoding, to_rich
+from bitstill.report.table import in_encoding, output_console, to_rich
 from bitstill.report.tables import CAPTION, accuracy_tables
 from bitstill.status import CellState, Expected, look, read_sweep, seconds_left, stop_sign
 
@@ -39,7 +39,7 @@ def clock(seconds: float) -> str:
 
 def print_tables(runs: Sequence[Run]) -> None:
     """Print Tables 1 to 4, one set for each kind of run, and how to see the rest."""
-    console = Console()
+    console = output_console()
     sets = run_sets(runs)
     for one in sets:
         if len(sets) > 1:
@@ -97,7 +97,7 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
     def view() -> Group:
         return Group(_grid(states), Text(summary(states), style="bold"))
 
-    console = Console()
+    console = output_console()
     if not watch:
         console.print(view())
         return

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from bitstill.console import clock
 from bitstill.identity import identity, teacher_of
+from bitstill.report.table import output_console
 from bitstill.runs import RunPaths, known_record
 from bitstill.schema import TrainConfig
 from bitstill.status import CellState, look
@@ -59,7 +59,7 @@ def show_plan(cells: Sequence[Cell]) -> None:
             left[cell.expected.identity] = training
     teachers = _teachers(cells)
     trained = sum(not one.epochs for one in teachers.values())
-    console = Console()
+    console = output_console()
     console.print(table)
     console.print(_to_do(cells, left, to_log), soft_wrap=True)
     console.print(f"Teachers that students read: {len(teachers)}, of which {trained} are trained")

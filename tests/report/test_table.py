@@ -38,6 +38,17 @@ def test_title_and_caption_are_not_squeezed_into_a_narrow_table() -> None:
     assert (lines[0], lines[-1]) == ("A title that is wider", caption)
 
 
+def test_words_in_a_column_of_numbers_are_broken_before_a_row_s_name_is() -> None:
+    words = "not measured"
+    header = ("model", "published", "batch norm", "best test", "best val", "last", "optimism", "n")
+    row = ("hard T=15", "90.0", "running", "89.7 ± 1.0", words, words, "0.4", "5")
+    console = Console(file=io.StringIO(), width=80)
+    console.print(to_rich(Table("t", "title", "", header, [row])))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "hard T=15" in text
+    assert "89.7±1.0" in text
+
+
 def test_html_has_headings_and_no_markup_of_its_own() -> None:
     assert to_html(TABLE) == (
         "<table><caption>A_title. 100 % &amp; more</caption>"

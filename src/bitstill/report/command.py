@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -14,10 +13,8 @@ from bitstill.files import write_atomically
 from bitstill.report.content import Report, SetReport, build
 from bitstill.report.figures.figure import Figure, to_csv, to_png, to_svg
 from bitstill.report.fill import fill_page
-from bitstill.report.table import Table, in_encoding, to_latex, to_markdown, to_rich
+from bitstill.report.table import Table, in_encoding, output_console, to_latex, to_markdown, to_rich
 from bitstill.report.tables import CAPTION
-
-PIPE_WIDTH = 110  # a pipe has no width of its own, and rich would take 80
 
 
 def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None = None) -> Path:
@@ -36,7 +33,7 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
             filled.
     """
     report = build(folders)
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console = output_console()
     if fill is not None:
         fill_page(fill, report)
         first, count = report.sets[0].runs.name, len(report.sets)

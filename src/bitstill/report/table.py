@@ -1,6 +1,7 @@
 """A table as text, and its forms: rich, Markdown, LaTeX."""
 
 import html
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from rich.text import Text
 from bitstill.statistics import mean_interval
 
 NOT_APPLICABLE = "—"
+PIPE_WIDTH = 110  # a pipe has no width of its own, and rich would take 80
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ def in_encoding(text: str, encoding: str) -> str:
     return text
 
 
+def output_console() -> rich.console.Console:
+    """Return the console of standard output, wide enough for our tables where it is a pipe."""
+    return rich.console.Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
 def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.console.Group:
     """Return the table for a terminal of 80 columns; in ASCII where its encoding knows no more.
 
@@ -77,10 +84,10 @@ def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.console.Group:
         safe_box=True,
     )
     for number, name in enumerate(table.header):
-        intervals = any(" [" in row[number] for row in table.rows)
+        breakable = any(" " in known(row[number]) for row in table.rows)
         shown.add_column(
             known(name).replace(" ", "\n"),
-            no_wrap=number > 0 and not intervals,  # names and intervals may take several lines
+            no_wrap=number > 0 and not breakable,
             overflow="fold",
             justify="left" if number < table.labels else "right",
             style="cyan" if name == "published" else None,
