@@ -227,6 +227,12 @@ def test_loggers_combine(compose_run: Changed, choice: str) -> None:
     assert (logger.wandb is not None) == ("wandb" in choice)
 
 
+def test_wandb_takes_short_tags(compose_run: Changed) -> None:
+    tag = "a" * 65
+    line = refusal(compose_run("logger=wandb", f"logger.wandb.tags=[fine,{tag}]"))
+    assert line == f"logger.wandb.tags = '{tag}' is not allowed: give tags of 1 to 64 characters"
+
+
 @pytest.mark.parametrize("mode", ["ofline", "shared"])
 def test_wandb_has_three_modes(compose_run: Changed, mode: str) -> None:
     line = refusal(compose_run("logger=wandb", f"logger.wandb.mode={mode}"))

@@ -188,6 +188,21 @@ def test_a_server_that_does_not_answer_is_not_asked_for_every_run(
     ]
 
 
+def test_what_wandb_refuses_is_said_in_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "wandb" / "offline-run-20260101_000000-a" / "run-a.wandb"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    monkeypatch.setenv("WANDB_BASE_URL", "nonsense")
+    with pytest.raises(SweepFailedError) as caught:
+        sync(tmp_path)
+    [_, line] = str(caught.value).splitlines()
+    assert line.startswith("  a: ")
+    assert "base_url Input should be a valid URL" in line
+    assert "nonsense" in line
+
+
 def test_sittings_are_sent_in_the_order_of_time(tmp_path: Path) -> None:
     names = ["offline-run-20260102_000000-b", "run-20260101_000000-b", "run-20260103_000000-a"]
     for name in names:

@@ -96,7 +96,7 @@ def _built(schema: type, plain: Mapping[str, Any], prefix: str) -> object:
 
 
 _TOO_LARGE = 2**1023  # for a float
-_LONGEST_PROJECT = 128  # characters, as wandb has it
+_LONGEST_PROJECT, _LONGEST_TAG = 128, 64  # characters, as wandb has it
 _LONGEST_NAME = 200  # bytes; a file system takes 255, and some are added
 _NOUNS: dict[Any, str] = {
     bool: "true or false",
@@ -189,12 +189,20 @@ def _check_together(config: TrainConfig) -> None:
 
 def _check_wandb(logger: LoggerConfig) -> None:
     """Refuse what wandb would, before anything runs that it should log."""
-    project = logger.wandb.project if logger.wandb is not None else "fine"
+    if logger.wandb is None:
+        return
+    project = logger.wandb.project
     if not project or len(project) > _LONGEST_PROJECT or set(project) & set("/\\#?%:"):
         raise UserError(
             f"logger.wandb.project = {project!r} is not allowed: give at most {_LONGEST_PROJECT} "
             "characters without any of / \\ # ? % : (the entity is logger.wandb.entity)"
         )
+    for tag in logger.wandb.tags:
+        if not 1 <= len(tag) <= _LONGEST_TAG:
+            raise UserError(
+                f"logger.wandb.tags = {tag!r} is not allowed: give tags of 1 to {_LONGEST_TAG} "
+                "characters"
+            )
 
 
 def check_batches(config: TrainConfig) -> None:

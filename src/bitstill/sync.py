@@ -1,6 +1,7 @@
 """``bitstill sync``: what the runs of a sweep have logged offline, to wandb's server."""
 
 import contextlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from bitstill.errors import SweepFailedError, UserError
 from bitstill.loggers.names import wandb_id
 from bitstill.status import read_sweep
 
+_ERROR = re.compile(r"[\w.]+(Error|Exception)\b: ")
 _SECONDS = 600  # for one run, pictures and artifacts included
 
 
@@ -141,5 +143,11 @@ def _send(run: Unsent, base: Path) -> str:
     files = [one / f"run-{run.run_id}.wandb" for one in run.folders]
     if done.returncode == 0 and all(_is_sent(file) for file in files):
         return ""
-    lines = [line for line in said.splitlines() if line.strip()]
-    return f"  {run.run_id}: {lines[-1].strip() if lines else 'no word from wandb sync'}"
+    return f"  {run.run_id}: {_reason(said) or 'no word from wandb sync'}"
+
+
+def _reason(said: str) -> str:
+    """Return the error of a traceback, which may take several lines; else the last line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+    return " ".join(lines[errors[-1] :] if errors else lines[-1:])

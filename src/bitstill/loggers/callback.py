@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bitstill.curves import read_curves
 from bitstill.data import ImageData
-from bitstill.errors import first_line
+from bitstill.errors import one_line
 from bitstill.identity import directory_name
 from bitstill.lightning import pl
 from bitstill.loggers.logged import Destination, mark_logged, not_logged
@@ -133,7 +133,7 @@ class Loggers(pl.Callback):
             log.warning(
                 "%s: not written any more (%s); the run goes on, and the same command, given "
                 "again, logs what is missing",
-                *(what, first_line(error)),
+                *(what, one_line(error)),
             )
             return False
         return True
