@@ -47,6 +47,8 @@ WRONG = {
         ["logger=wandb", "logger.wandb.project=a/b"],
         ["logger.wandb.project = 'a/b'", "without any of / \\ # ? % :"],
     ),
+    "shell": (["-sc"], ["--shell-completion", "give bitstill --install-completion"]),
+    "part of nothing": (["-pseed"], ["--package", "give --cfg job"]),
     "one to show": (["-m", "--cfg", "job", "loss=hard,soft"], ["--cfg shows one run"]),
     "cell, list": (["-m", "loss=[soft,hard]"], ["loss=[soft,hard]", "give one"]),
     "seed word": (["seed=abc"], ["seed = 'abc'", "a whole number"]),
@@ -206,6 +208,28 @@ def test_the_script_is_the_module(bitstill: Bitstill) -> None:
     script = Path(sys.executable).with_name("bitstill")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)  # noqa: S603
     assert done.stdout == bitstill("--version").stdout
+
+
+@pytest.mark.parametrize("shown", [["--help"], ["--cfg", "job"], ["--hydra-help"]])
+def test_a_reader_that_has_left_is_told_nothing(shown: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "bitstill", "train", *shown]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    script = f"rmdir {place}; exec {sys.executable} -P -m bitstill train --cfg job"
+    done = subprocess.run(  # noqa: S603
+        ["/bin/sh", "-c", script], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    line = "bitstill: the folder that you are in is not there any more: cd to another"
+    assert done.stderr.splitlines() == [line]
 
 
 def test_help_of_train_shows_every_choice(train: Train) -> None:

@@ -139,7 +139,7 @@ def test_a_run_again_is_a_whole_run(
 ) -> None:
     [one] = cells("sweep.rerun=all")
     put(one, status="done", epoch=10, images_per_second=129.3)
-    assert "To do: 1 runs; time: 1:40 of one process" in planned([one])[-2]
+    assert "To do: 1 run; time: 1:40 of one process" in planned([one])[-2]
 
 
 def test_teachers_that_students_read_are_counted(
@@ -194,8 +194,8 @@ def test_the_time_of_missing_teachers_is_counted_once_each(
         # Two students of ten epochs and their teacher, also of ten.
         (found, f"2 runs; missing teachers: 1; time: 2:00 {cost}; disk: 18 MB"),
         # A student whose teacher has another schedule: ten epochs, and seven.
-        ([other], f"1 runs; missing teachers: 1; time: 1:20 {cost}; disk: 12 MB"),
-        ([trained], f"1 runs; time: 0:10 {cost}; disk: 6 MB"),
+        ([other], f"1 run; missing teachers: 1; time: 1:20 {cost}; disk: 12 MB"),
+        ([trained], f"1 run; time: 0:10 {cost}; disk: 6 MB"),
     ):
         assert planned(cells_)[-2] == f"To do: {text}"
 
@@ -226,7 +226,7 @@ def test_a_teacher_that_is_a_cell_itself_is_counted_there(
     put_teacher(again, status="failed", epoch=0)
     first, *_, cost, _ = planned([again])
     assert first == "teacher seed 0 | done | run again"
-    assert cost.startswith("To do: 1 runs; time: 1:40 of one process")
+    assert cost.startswith("To do: 1 run; time: 1:40 of one process")
 
 
 def test_earlier_records_are_read_once_whatever_the_number_of_cells(

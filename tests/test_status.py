@@ -402,6 +402,11 @@ def test_status_changes_nothing(show: Show, swept: Path) -> None:
     assert contents() == before
 
 
+def test_a_program_does_not_watch(show: Show, swept: Path) -> None:
+    code, _, err = show(str(swept), "--watch", "--json")
+    assert (code, err) == (2, "bitstill: --watch --json is not allowed: give one of them\n")
+
+
 @pytest.mark.parametrize("options", [[], ["--json"], ["--watch"]])
 def test_status_of_nothing_is_one_line(show: Show, tmp_path: Path, options: list[str]) -> None:
     code, out, err = show(str(tmp_path), *options)

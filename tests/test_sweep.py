@@ -280,7 +280,7 @@ def test_a_sweep_goes_on_past_a_failure_and_does_the_rest_later(
 
     code, out, err = train("-m", *same, f"schedule.learning_rates={FINE}")
     assert code == 0
-    assert err == "1 runs: 1 skipped, 0 to do\n"
+    assert err == "1 run: 1 skipped, 0 to do\n"
     assert "Table 1" in out
     assert {path: path.stat().st_mtime_ns for path in done.rglob("*")} == before
 

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -26,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bitstill.choices import listed_at_once
 from bitstill.conf import conf_directory
 from bitstill.errors import SweepFailedError, UserError, nearest, printable
-from bitstill.guard import guarded, refuse_rerun
+from bitstill.guard import check_flags, guarded
 from bitstill.refusals import explain_library, with_next_step
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def train(arguments: list[str]) -> int:
     terminate = signal.signal(signal.SIGTERM, _interrupt)
     _interrupted.clear()
     try:
-        refuse_rerun(arguments)
+        check_flags(arguments)
         with guarded(), listed_at_once():
             application()
     except KeyboardInterrupt:
@@ -190,6 +191,8 @@ def _say(line: str) -> None:
 
 def report(error: Exception, arguments: list[str] | None = None) -> int:
     """Print an error, in one line where the user can mend it; return the exit code."""
+    if isinstance(error, BrokenPipeError) and _reader_has_left():
+        return 1
     line = explain(error, arguments or [])
     if line is None:
         traceback.print_exception(error)
@@ -198,11 +201,23 @@ def report(error: Exception, arguments: list[str] | None = None) -> int:
     return 1 if isinstance(error, SweepFailedError) else 2
 
 
+def _reader_has_left() -> bool:
+    """Whether nobody reads standard output any more (``| head``): nothing is said then."""
+    pipe = select.poll()
+    pipe.register(sys.stdout.fileno(), 0)
+    has_left = bool(pipe.poll(0))  # an error is the only news that it asks for
+    if has_left:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest, at exit
+    return has_left
+
+
 def explain(error: Exception, arguments: list[str]) -> str | None:
     """Return one line for an error that the user can mend, or None for a defect of ours."""
     for link in _chain(error):
         if isinstance(link, UserError | SweepFailedError):
             return str(link)
+        if isinstance(link, FileNotFoundError) and link.filename is None:  # of os.getcwd
+            return "the folder that you are in is not there any more: cd to another"
         if _is_unwritable(link):
             return f"{link}: mend that, and run the same command again"
     if isinstance(error, ValueError) and "Config group override must be" in str(error):

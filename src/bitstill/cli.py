@@ -111,10 +111,11 @@ def keep(
     target: Annotated[Path, typer.Argument(help="Folder to copy to; again to go on.")],
 ) -> None:
     """Copy what a repository should hold of a sweep: finished runs' records, without weights."""
+    from bitstill.errors import counted
     from bitstill.report.keep import keep as copy
 
     count = copy(sweep, target)
-    typer.echo(f"{target}: {count} finished run{'s'[: count != 1]} kept")
+    typer.echo(f"{target}: {counted(count, 'finished run')} kept")
 
 
 @app.command()

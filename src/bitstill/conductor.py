@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from bitstill.console import print_tables, progress
-from bitstill.errors import SweepFailedError, UserError
+from bitstill.errors import SweepFailedError, UserError, counted
 from bitstill.launching import Launch, launch_all
 from bitstill.patience import patience
 from bitstill.report.sweeps import Run
@@ -78,7 +78,7 @@ def _left(cells: Sequence[Cell], console: Console) -> list[Cell]:
     """Return the cells that are left, and say how many."""
     works = [cell.work(look(cell.expected)) for cell in cells]
     count = Counter(works)
-    line = f"{len(cells)} runs: {count['skip']} skipped, {count['train']} to do"
+    line = f"{counted(len(cells), 'run')}: {count['skip']} skipped, {count['train']} to do"
     console.print(line + (f", {count['log']} done before to log" if count["log"] else ""))
     return [cell for cell, work in zip(cells, works, strict=True) if work != "skip"]
 

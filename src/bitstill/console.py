@@ -87,8 +87,10 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
     """Print how far a sweep is, once or until it stands still.
 
     Raises:
-        UserError: there is no sweep in the folder.
+        UserError: there is no sweep in the folder, or both are asked for.
     """
+    if watch and as_json:
+        raise UserError("--watch --json is not allowed: give one of them")
     states = read_sweep(folder)
     if as_json:
         print(json.dumps([state.plain() for state in states], indent=2))  # noqa: T201  # output

@@ -8,7 +8,7 @@ import torch
 
 from bitstill.data import ImageData, Split
 from bitstill.engine.training import training_available
-from bitstill.errors import UserError
+from bitstill.errors import UserError, counted
 from bitstill.schema import TrainerConfig
 
 log = logging.getLogger(__name__)
@@ -56,4 +56,4 @@ def device_name(trainer: TrainerConfig) -> str:
         return torch.cuda.get_device_name()
     threads = trainer.threads or torch.get_num_threads()
     kernel = "C kernel" if training_available() else "no C kernel"
-    return f"CPU ({platform.machine()}), {threads} thread{'s'[: threads > 1]}, {kernel}"
+    return f"CPU ({platform.machine()}), {counted(threads, 'thread')}, {kernel}"

@@ -26,6 +26,11 @@ def first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: ``1 run``, ``2 runs``."""
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
 def printable(text: str) -> str:
     """Return a text as a terminal may have it: of a file's name, which may hold any bytes."""
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)

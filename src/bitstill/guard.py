@@ -120,13 +120,16 @@ def _resolved(parent: Any, key: Any) -> Any:
         return None
 
 
-def refuse_rerun(arguments: list[str]) -> None:
-    """Refuse what Hydra would unpickle.
+def check_flags(arguments: list[str]) -> None:
+    """Refuse what Hydra would unpickle, and what it would pass over.
 
     Raises:
-        UserError: there is ``--experimental-rerun``, or the beginning of it.
+        UserError: there is ``--experimental-rerun`` or ``--package``, or the beginning of it.
     """
-    if get_args_parser().parse_known_args(arguments)[0].experimental_rerun is not None:
+    flags = get_args_parser().parse_known_args(arguments)[0]
+    if flags.package is not None and flags.cfg is None:
+        raise UserError("--package shows a part of a configuration: give --cfg job, too")
+    if flags.experimental_rerun is not None:
         raise UserError("--experimental-rerun is not allowed: give the run's own command again")
 
 

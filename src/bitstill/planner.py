@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bitstill.console import clock
+from bitstill.errors import counted
 from bitstill.identity import identity, teacher_of
 from bitstill.report.table import output_console
 from bitstill.runs import RunPaths, known_record
@@ -45,7 +46,7 @@ def show_plan(cells: Sequence[Cell]) -> None:
     Time is estimated from the images per second of finished runs of the same kind under
     ``paths.output``; without any, it is said to be unknown.
     """
-    table = Table("run", "now", "then", title=f"{len(cells)} runs", title_justify="left")
+    table = Table("run", "now", "then", title=counted(len(cells), "run"), title_justify="left")
     left: dict[str, Training] = {}
     to_log = 0
     for cell in cells:
@@ -69,7 +70,7 @@ def _to_do(cells: Sequence[Cell], left: Mapping[str, Training], to_log: int) -> 
     """Return the line of what is left and what it costs, missing teachers included."""
     wanted = _teachers([cell for cell in cells if cell.expected.identity in left])
     extra = {name: one for name, one in wanted.items() if one.epochs and name not in left}
-    work = f"{len(left)} runs" + (f"; missing teachers: {len(extra)}" if extra else "")
+    work = counted(len(left), "run") + (f"; missing teachers: {len(extra)}" if extra else "")
     work += f"; finished runs to log: {to_log}" if to_log else ""
     speeds = _speeds(cells)
     trainings = [*left.values(), *extra.values()]

@@ -14,6 +14,9 @@ _HYDRA_ERRORS = {
     "launcher is not configured": (
         "hydra.launcher = null is not allowed: give hydra/launcher=basic, parallel or slurm"
     ),
+    "Expecting one subcommand": (
+        "--shell-completion is Hydra's own: give bitstill --install-completion"
+    ),
     "Only one of --run": "--cfg shows one run: leave -m and --run out, and give single values",
     "n_jobs == 0": "hydra.launcher.n_jobs = 0 is not allowed: give a number of processes, or -1",
     "integer string conversion": (

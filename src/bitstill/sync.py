@@ -1,6 +1,7 @@
 """``bitstill sync``: what the runs of a sweep have logged offline, to wandb's server."""
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 
-from bitstill.errors import SweepFailedError, UserError
+from bitstill.errors import SweepFailedError, UserError, counted
 from bitstill.loggers.names import wandb_id
 from bitstill.status import read_sweep
 
@@ -86,13 +87,13 @@ def sync(folder: Path) -> str:
     folder = folder.resolve()
     found, at_work = unsent(folder), _at_work(folder)
     left = [one for one in found if one.run_id not in at_work]
-    failures = [line for line in _send_all(left, _base(folder)) if line]
+    failures = [line for line in _send_all(left, folder) if line]
     if failures:
         lines = "\n".join(failures)
         raise SweepFailedError(
             f"{len(failures)} of {len(left)} runs were not sent; the same command goes on:\n{lines}"
         )
-    said = f"{len(left)} runs sent" if left else "all runs were sent before"
+    said = f"{counted(len(left), 'run')} sent" if left else "all runs were sent before"
     waiting = len(found) - len(left)
     return said + (f"; {waiting} at work are not: again when they have ended" if waiting else "")
 
@@ -110,13 +111,14 @@ def _base(folder: Path) -> Path:
     return Path.cwd()
 
 
-def _send_all(left: Sequence[Unsent], base: Path) -> Iterator[str]:
+def _send_all(left: Sequence[Unsent], folder: Path) -> Iterator[str]:
+    base = _base(folder)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("sending", total=len(left))
         for number, one in enumerate(left, start=1):
             progress.update(task, description=one.folders[-1].name)
             try:
-                yield _send(one, base)
+                yield _send(one, folder, base)
             except subprocess.TimeoutExpired:  # as the others would
                 yield f"  {one.run_id}: the server has not taken it within {_SECONDS} s"
                 yield from (f"  {other.run_id}: not tried" for other in left[number:])
@@ -124,7 +126,7 @@ def _send_all(left: Sequence[Unsent], base: Path) -> Iterator[str]:
             progress.advance(task)
 
 
-def _send(run: Unsent, base: Path) -> str:
+def _send(run: Unsent, folder: Path, base: Path) -> str:
     """Send one run; return an empty text, or why not."""
     options = ("--include-online", "--include-synced")
     command = [sys.executable, "-m", "wandb", "sync", *options, *map(str, run.folders)]
@@ -136,6 +138,7 @@ def _send(run: Unsent, base: Path) -> str:
         check=False,
         timeout=_SECONDS,
         cwd=base,
+        env={**os.environ, "WANDB_DIR": str(folder)},  # its own log goes there, and not to base
     )
     said = done.stdout + done.stderr
     if "No API key" in said or "Not authenticated" in said:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
+from bitstill.errors import counted
 from bitstill.report.findings import Finding
 from bitstill.report.sweeps import View
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, p_text
@@ -74,7 +75,7 @@ def robustness_table(by_view: Mapping[View, Sequence[Finding]]) -> Table:
 def verdict_text(finding: Finding) -> str:
     """Return the verdict, or how many runs it waits for."""
     if finding.awaited:
-        return f"waits for {finding.awaited} run{'s'[: finding.awaited != 1]}"
+        return f"waits for {counted(finding.awaited, 'run')}"
     return finding.verdict or "no verdict"
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bitstill.errors import counted
 from bitstill.statistics import (
     ALPHA,
     MARGIN,
@@ -144,7 +145,7 @@ def waiting(finding: Finding, count: int) -> Finding:
     """
     if not count:
         return finding
-    runs = f"{count} run{'s'[: count != 1]}"
+    runs = counted(count, "run")
     reason = f"the verdict waits for {runs}, so that it does not depend on when one looks"
     return dataclasses.replace(
         finding,

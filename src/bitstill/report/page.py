@@ -6,6 +6,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
+from bitstill.errors import counted
 from bitstill.report.claim_tables import count_verdicts
 from bitstill.report.content import Report, SetReport
 from bitstill.report.figures.figure import Figure, theme, with_data
@@ -65,7 +66,7 @@ def summary(report: Report) -> str:
     for one in report.sets:
         done, seeds = sum(run.done for run in one.runs.runs), len(one.runs.seeds)
         name = f"{one.runs.name}: " if len(report.sets) > 1 else ""
-        text = f"{name}{done} of {one.asked} runs finished, {seeds} seed{'s' if seeds > 1 else ''}."
+        text = f"{name}{done} of {one.asked} runs finished, {counted(seeds, 'seed')}."
         if seeds < 2:
             text += " One seed describes and proves nothing: there are no verdicts."
         else:
