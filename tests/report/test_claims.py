@@ -144,6 +144,7 @@ def test_seeds_that_show_no_noise_show_nothing(make_set: Callable[..., RunSet]) 
     assert {f.verdict for f in found if f.question.claim != "g"} == {None}
     (c,) = by_letter(found, "c")
     assert (c.n, c.p, c.reason) == (3, None, "3 seeds show no noise: no interval and no verdict")
+    assert {(f.question.check_p, f.question.images) for f in found} == {(None, None)}
 
 
 @pytest.mark.parametrize("noise", [0.5, 0.8, 1.2])

@@ -52,6 +52,7 @@ def test_it_says_all_that_tells_two_sets_apart(
     said = differing.replace("both", "trainer.accelerator, trainer.precision")
     start = f"The sets differ in {said}. Test" if said else "Test"
     assert caption.startswith(f"{start} accuracy in %")
+    assert ("images of each set" in caption) == ("data" in change)
 
 
 def test_another_rule_for_c_is_said(make_set: Callable[..., RunSet]) -> None:

@@ -207,11 +207,19 @@ def test_over_images(report: SetReport, records: Any) -> None:
         for cell in ("teacher", HARD)
     )
     difference = teacher - student
-    rng = np.random.default_rng(0)
-    seeds, images = difference.shape
-    rows = rng.multinomial(seeds, [1 / seeds] * seeds, 20_000)
-    columns = rng.multinomial(images, [1 / images] * images, 20_000)
-    drawn = np.einsum("ni,ij,nj->n", rows, difference, columns, optimize=True) / difference.size
-    reach = 100 * stats.t.ppf(0.975, N - 1) * np.sqrt(drawn.var() * N / (N - 1))
+    images = difference.shape[1]
+    noise = difference - difference.mean(0) - difference.mean(1, keepdims=True) + difference.mean()
+    squares = np.array(
+        [
+            images * difference.mean(1).var(ddof=1),
+            N * difference.mean(0).var(ddof=1),
+            (noise**2).sum() / (N - 1) / (images - 1),
+        ]
+    )
+    total = squares @ [1, 1, -1]
+    free = total**2 / (squares**2 / [N - 1, images - 1, (N - 1) * (images - 1)]).sum()
+    reach = 100 * stats.t.ppf(0.975, free) * np.sqrt(total / difference.size)
+    seeds_alone = 100 * stats.t.ppf(0.975, N - 1) * np.sqrt(squares[0] / difference.size)
+    assert reach > seeds_alone
     assert ours.question.images is not None
-    assert ours.question.images.half_width == pytest.approx(reach, rel=0.03)
+    assert ours.question.images.half_width == pytest.approx(reach)

@@ -40,6 +40,11 @@ def test_a_cell_alone_has_no_pairs(make_set: Callable[..., RunSet]) -> None:
     assert table.rows[0][4:] == ["too few runs", "—"]
 
 
+def test_seeds_that_all_shift_alike_show_no_noise(make_set: Callable[..., RunSet]) -> None:
+    table = seed_noise_table(make_set(lambda *of: 90.0 + of[2], seeds=range(3), cells=CELLS), VIEW)
+    assert table.rows[-1][2:] == ["9", "1.00", "none seen", "—"]
+
+
 def test_one_seed_has_no_noise(make_set: Callable[..., RunSet]) -> None:
     table = seed_noise_table(make_set(percent, seeds=[0], cells=CELLS), VIEW)
     assert {tuple(row[3:]) for row in table.rows} == {("too few runs", "too few runs", "—")}

@@ -55,6 +55,7 @@ def test_with_runs_missing_it_is_ordinary_least_squares_of_statsmodels() -> None
     assert ours.estimate == pytest.approx(theirs.effect.item())
     assert ours.error == pytest.approx(theirs.sd.item())
     assert ours.df == fit.df_resid == 9
+    assert ours.n == 3, "d lacks two of five"
     assert ours.p == pytest.approx(theirs.pvalue.item())
 
 

@@ -27,8 +27,8 @@ def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
     caption = (
         f"Accuracies: {view.label} batch norm statistics. effect: the comparison that decides, "
         "with 95 % interval, in points where no other unit is said. p: two-sided, Holm within a "
-        "letter. detectable: the smallest difference that this many seeds find with 80 % "
-        "probability."
+        "letter. detectable: the smallest difference, in each of its comparisons, that this many "
+        "seeds find with 80 % probability in all of them."
     )
     header = ("claim", "verdict", "published", "effect", "p", "detectable", "seeds")
     return Table("claims", "Published claims", caption, header, rows, labels=2)
@@ -50,10 +50,10 @@ def tests_table(findings: Sequence[Finding]) -> Table:
             ]
         )
     caption = (
-        "images: 95 % interval of the effect over other seeds and other test images (two-way "
-        "bootstrap). p equal: of an effect of at least 0.1 points in size (two one-sided tests); "
-        "small means that it is practically nothing. p by seed: of a paired t test over the seeds' "
-        "own contrasts, which pools no noise; far above the claim's p, it warns."
+        "images: 95 % interval of the effect over other seeds and other test images (crossed "
+        "random effects). p equal: of an effect of at least 0.1 points in size (two one-sided "
+        "tests); small means that it is practically nothing. p by seed: of a paired t test over "
+        "the seeds' own contrasts, which pools no noise; far above the claim's p, it warns."
     )
     header = ("claim", "test", "images", "p equal", "p by seed", "note")
     return Table("tests", "How the claims were tested", caption, header, rows, labels=6)

@@ -41,6 +41,8 @@ def comparison_table(
         "means that they are practically equal."
     ) + waits * " Both wait for the runs that are still to come."
     differing = _differing(first, second)
+    if "data_identity" in differing:
+        caption += " Both hold the images of each set as they are: others would differ further."
     if differing:
         caption = f"The sets differ in {', '.join(differing)}. " + caption
     header = ("cell", "first", "second", "difference", "p", "p equal", "pairs")
@@ -72,6 +74,10 @@ def _texts(difference: Difference | None, p: float | None) -> Sequence[str]:
 
 
 def _differing(first: RunSet, second: RunSet) -> list[str]:
-    """Return the settings in which two sets differ, of those that both have."""
+    """Return the settings in which two sets differ, of those that both have.
+
+    A set of teachers is compared with the teachers of a set with students.
+    """
     theirs = second.settings
-    return [key for key, value in first.settings.items() if theirs.get(key, value) != value]
+    differing = [key for key, value in first.settings.items() if theirs.get(key, value) != value]
+    return [key for key in differing if key != "model"]

@@ -13,7 +13,7 @@ from bitstill.statistics import (
     blocked_contrast,
     mcnemar_p,
     paired_difference,
-    two_way_bootstrap_interval,
+    two_way_interval,
 )
 
 
@@ -36,6 +36,8 @@ def all_above(
         return dataclasses.replace(question, missing=absent)
     comparisons = [_paired(runs, view, *pair) for pair in pairs]
     filled = dataclasses.replace(question, comparisons=comparisons)
+    if not filled.has_noise:
+        return filled
     first, second = pairs[comparisons.index(filled.binding)]
     images = _over_images(runs, view, {first: 1.0, second: -1.0})
     return dataclasses.replace(filled, images=images)
@@ -48,9 +50,11 @@ def blocked(runs: RunSet, view: View, question: Question, weights: Mapping[str, 
         (cell, seed, value) for cell, values in by_cell.items() for seed, value in values.items()
     ]
     difference = blocked_contrast(observations, weights)
+    filled = dataclasses.replace(question, comparisons=[Comparison(question.name, difference)])
+    if not filled.has_noise:
+        return filled
     return dataclasses.replace(
-        question,
-        comparisons=[Comparison(question.name, difference)],
+        filled,
         images=_over_images(runs, view, weights),
         check_p=_check_p(by_cell, weights),
     )
@@ -81,7 +85,7 @@ def _over_images(runs: RunSet, view: View, weights: Mapping[str, float]) -> Inte
         weight * np.array([right[cell][seed] for seed in common]).astype(np.float64)
         for cell, weight in weights.items()
     )
-    return Interval(*(100 * limit for limit in two_way_bootstrap_interval(np.asarray(contrast))))
+    return Interval(*(100 * limit for limit in two_way_interval(np.asarray(contrast))))
 
 
 def _check_p(
@@ -89,7 +93,8 @@ def _check_p(
 ) -> float | None:
     """Return the p of a paired t test over the contrasts of seeds that have every cell."""
     seeds = set.intersection(*(set(values) for values in by_cell.values()))
-    if len(seeds) < 2:
+    if not seeds:
         return None
     contrasts = [sum(weights[cell] * by_cell[cell][seed] for cell in weights) for seed in seeds]
-    return paired_difference(contrasts, [0.0] * len(contrasts)).p
+    difference = paired_difference(contrasts, [0.0] * len(contrasts))
+    return difference.p if difference.df else None

@@ -78,6 +78,11 @@ class Question:
         )
 
     @property
+    def has_noise(self) -> bool:
+        """Whether every comparison has a degree of freedom: else nothing can be tested."""
+        return all(one.difference.df >= 1 for one in self.comparisons)
+
+    @property
     def p_for(self) -> float:
         """Two-sided p, small if the claim is shown."""
         differences = [one.difference for one in self.comparisons]
@@ -106,8 +111,8 @@ class Finding:
         n: seeds; 0 if something is missing.
         p: corrected within the letter: of the claim if the effect is positive, else against it.
         equivalence_p: of "the effect is at least 0.1 points in size"; None where not in points.
-        detectable: the smallest difference that this many seeds find with 80 % probability in every
-            comparison; None where no difference from zero is looked for.
+        detectable: the smallest difference that, in every comparison, this many seeds find with
+            80 % probability in all of them; None where no difference from zero is looked for.
         verdict: None without at least two seeds, or while runs are awaited.
         reason: why there is no verdict, or what to know about it.
         awaited: the runs that a verdict waits for.
@@ -171,7 +176,7 @@ def answer(questions: Sequence[Question], awaited: Mapping[str, int]) -> list[Fi
     """
     later = [awaited_by(one, awaited) for one in questions]
     pairs = list(zip(questions, later, strict=True))
-    testable = [one for one, count in pairs if not count and not one.missing and _has_noise(one)]
+    testable = [one for one, count in pairs if not count and not one.missing and one.has_noise]
     open_ = sum(count > 0 for count in later)
     each = max((len(one.comparisons) for one in questions), default=0)
     p_for = holm([one.p_for for one in testable] + [1.0] * open_)
@@ -184,17 +189,12 @@ def answer(questions: Sequence[Question], awaited: Mapping[str, int]) -> list[Fi
     return [waiting(one, count) for one, count in zip(found, later, strict=True)]
 
 
-def _has_noise(question: Question) -> bool:
-    """Whether every comparison has a degree of freedom."""
-    return all(one.difference.df >= 1 for one in question.comparisons)
-
-
 def _finding(question: Question, corrected: tuple[float, float] | None, tests: int) -> Finding:
     if question.missing:
         return Finding(question, reason=question.missing)
     effect = question.binding.difference
     n = min(one.difference.n for one in question.comparisons)
-    if not _has_noise(question):
+    if not question.has_noise:
         seen = "one seed" if n == 1 else f"{n} seeds show no noise"
         reason = f"{seen}: no interval and no verdict"
         return Finding(question, effect.interval(), n, reason=reason)
@@ -209,9 +209,12 @@ def _finding(question: Question, corrected: tuple[float, float] | None, tests: i
         reason = f"shown to be within {MARGIN:g} points of zero"
         if question.equivalence:
             found = "contradicted"
+    # All of several are found less often than each: as if they were independent, which is on the
+    # safe side where they share a cell.
+    power = POWER ** (1 / len(question.comparisons))
     detectable = max(
         smallest_detectable(
-            one.difference.error, one.difference.df, alpha=ALPHA / tests, power=POWER
+            one.difference.error, one.difference.df, alpha=ALPHA / tests, power=power
         )
         for one in question.comparisons
     )

@@ -27,8 +27,9 @@ def seed_noise_table(runs: RunSet, view: View) -> Table:
     caption = (
         f"In points, {view.label.partition(',')[0]}. deviation: standard deviation over seeds, "
         "pooled over the temperatures of a loss. of a difference: of two temperatures of one seed, "
-        "pooled over their pairs; it is what a paired test has to see through. seeds: how many of "
-        f"them find a difference of {GAP:g} points with {100 * POWER:.0f} % probability, in one "
+        "pooled over their pairs; it is what a paired test has to see through. Where it is 1.41 "
+        "times the deviation, runs of one seed have no more in common than others. seeds: how many "
+        f"of them find a difference of {GAP:g} points with {100 * POWER:.0f} % probability, in one "
         f"paired t test at {100 * ALPHA:.0f} %. An estimate from few runs is itself uncertain."
     )
     header = ("loss", "batch norm", "runs", "deviation", "of a difference", "seeds")
@@ -48,6 +49,8 @@ def _numbers(cells: Sequence[Mapping[int, float]]) -> list[str]:
     deviation = "too few runs" if alone is None else f"{alone:.2f}"
     if difference is None:
         return [count, deviation, "too few runs", NOT_APPLICABLE]
+    if difference < 1e-9:  # rounding, of seeds that all agree: see statistics.sees_noise
+        return [count, deviation, "none seen", NOT_APPLICABLE]
     needed = seeds_needed(GAP, difference, alpha=ALPHA, power=POWER)
     return [count, deviation, f"{difference:.2f}", str(needed)]
 

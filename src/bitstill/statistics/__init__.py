@@ -14,7 +14,7 @@ from bitstill.statistics.comparisons import (
     seeds_needed,
     smallest_detectable,
 )
-from bitstill.statistics.images import mcnemar_p, two_way_bootstrap_interval
+from bitstill.statistics.images import mcnemar_p, two_way_interval
 from bitstill.statistics.intervals import Interval, mean_interval
 from bitstill.statistics.verdicts import ALPHA, MARGIN, POWER, Verdict, verdict
 
@@ -34,6 +34,6 @@ __all__ = [
     "paired_difference",
     "seeds_needed",
     "smallest_detectable",
-    "two_way_bootstrap_interval",
+    "two_way_interval",
     "verdict",
 ]

@@ -24,8 +24,8 @@ def blocked_contrast(
         weights: of the cells that are compared; they add up to zero.
 
     Returns:
-        The estimate; without a degree of freedom if there is one seed, or a cell has no run, or no
-        noise is seen.
+        The estimate, which rests on as many seeds as the compared cell with the fewest has. It is
+        without a degree of freedom if there is one seed, or a cell has no run, or no noise is seen.
 
     Raises:
         ValueError: the weights do not add up to zero.
@@ -45,15 +45,16 @@ def blocked_contrast(
     for cell, weight in weights.items():
         contrast[cells.index(cell)] = weight
     values = np.array([value for _, _, value in observations])
+    n = min(sum(name == cell for name, *_ in observations) for cell in weights)
     coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
     estimate = float(contrast @ coefficients)
     df = len(values) - int(np.linalg.matrix_rank(design))
     if df < 1 or len(seeds) < 2:
-        return Difference(estimate, math.nan, 0, len(seeds))
+        return Difference(estimate, math.nan, 0, n)
     residuals = values - design @ coefficients
     variance = float(residuals @ residuals) / df
     spread = float(contrast @ np.linalg.pinv(design.T @ design) @ contrast)
     error = math.sqrt(max(0.0, variance * spread))
     if not sees_noise(error, values):
-        return Difference(estimate, math.nan, 0, len(seeds))
-    return Difference(estimate, error, df, len(seeds))
+        return Difference(estimate, math.nan, 0, n)
+    return Difference(estimate, error, df, n)
