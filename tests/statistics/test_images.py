@@ -20,8 +20,8 @@ def test_mcnemar_of_the_same_answers() -> None:
 
 
 def test_the_two_way_interval_by_hand() -> None:
-    # Mean 7/12; sums of squares 1/6, 9/4 and 1/2 over 2, 3 and 6 degrees of freedom, so mean squares
-    # 1/12, 3/4 and 1/12: 3/4 / 12 with (3/4)^2 / (1/288 + 3/16 + 1/864) = 243/83.
+    # Mean 7/12; sums of squares 1/6, 9/4 and 1/2 over 2, 3 and 6 degrees of freedom: mean squares
+    # 1/12, 3/4 and 1/12, so (3/4) / 12 with (3/4)^2 / (1/288 + 3/16 + 1/864) = 243/83.
     differences = np.array([[1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 1.0]])
     reach = stats.t.ppf(0.975, 243 / 83) / 4
     expected = [7 / 12, 7 / 12 - reach, 7 / 12 + reach]

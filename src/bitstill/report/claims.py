@@ -3,7 +3,7 @@
 (a) T = 15 is the best of the four temperatures. (b) Accuracy rises, falls and rises again over T.
 (c) Adding the hard term to the soft one helps. (d) The ground truth in both terms helps more.
 (e) Distillation beats training on the ground truth alone. (f) Quantization costs accuracy.
-(g) It saves space. (h) c = T^2 keeps the pull of the two terms alike.
+(g) It saves space. (h) c = T^2 keeps the ratio of the two pulls level.
 """
 
 import dataclasses

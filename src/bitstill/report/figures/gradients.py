@@ -19,7 +19,7 @@ def gradient_figures(ratios: Sequence[Ratio]) -> list[Figure]:
         "temperatures; lines: geometric mean over seeds; dashed: theory for large T, where c = T² "
         "makes the ratio of soft_hard level, and that of gt_soft_hard grow like T."
     )
-    title = "Does c = T² keep the pull of the two terms alike?"
+    title = "Does c = T² keep the ratio of the two pulls level?"
     return [Figure("gradients", title, caption, _rows(ratios), _spec())]
 
 
