@@ -227,6 +227,12 @@ def test_loggers_combine(compose_run: Changed, choice: str) -> None:
     assert (logger.wandb is not None) == ("wandb" in choice)
 
 
+@pytest.mark.parametrize("key", ["loss", "soft_weight"])
+def test_what_training_completes_stays_partial(compose_run: Changed, key: str) -> None:
+    line = refusal(compose_run(f"{key}._partial_=false"))
+    assert line == f"{key}._partial_ = False is not allowed: leave it true"
+
+
 def test_wandb_takes_short_tags(compose_run: Changed) -> None:
     tag = "a" * 65
     line = refusal(compose_run("logger=wandb", f"logger.wandb.tags=[fine,{tag}]"))

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 import bitstill.train
 from bitstill import planner, runs
+from bitstill.errors import counted
 from bitstill.identity import identity as identity_of
 from bitstill.identity import teacher_of
 from bitstill.runs import RunPaths, RunRecord
@@ -105,7 +106,7 @@ def test_rerun_is_heeded(
     put(found[1], status="failed", epoch=3)
     lines = planned(found)
     assert [line.split(" | ")[-1] for line in lines[:2]] == actions
-    assert lines[2].startswith(f"To do: {2 - actions.count('skip')} runs; ")
+    assert lines[2].startswith(f"To do: {counted(2 - actions.count('skip'), 'run')}; ")
 
 
 def test_time_is_estimated_by_hand(

@@ -154,8 +154,9 @@ def test_artifacts_are_named_from_where_training_was_called(
     """Where that is not known, from here."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "work" / "runs" / "mine"
-    kept = folder / "hard" / ".hydra" / "config.yaml"
-    kept.parent.mkdir(parents=True)
+    run = RunPaths(folder / "hard")
+    run.composed.parent.mkdir(parents=True)
+    run.record.touch()
     for output, base in (
         ("runs", tmp_path / "work"),
         ("work/runs", tmp_path),
@@ -163,7 +164,7 @@ def test_artifacts_are_named_from_where_training_was_called(
         ("/".join(["deep"] * len(folder.parents)), tmp_path),  # moved to where there is no such way
         (str(folder.parent), tmp_path),
     ):
-        kept.write_text(f"paths: {{output: {output}}}")
+        run.composed.write_text(f"paths: {{output: {output}}}")
         assert syncing._base(folder) == base, output
 
 

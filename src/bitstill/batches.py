@@ -43,12 +43,10 @@ class EpochOrder:
     def __len__(self) -> int:
         return self.total // self.batch_size
 
-    def __iter__(self) -> Iterator[Tensor]:
-        order = torch.from_numpy(
-            np.random.default_rng([self.seed, self.epoch]).permutation(self.total)
-        )
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield order[start : start + self.batch_size]
+    def indices(self) -> Tensor:
+        """Return the images of all of the epoch's batches, one batch after the other."""
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.total)
+        return torch.from_numpy(order[: len(self) * self.batch_size])
 
 
 class Batches:
@@ -82,7 +80,7 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         self._given, self._first = self._first, 0
         # All of an epoch's at once: each copy to a GPU lets Python wait for it.
-        order = torch.cat(list(self.sampler)).to(self.split.labels.device)
+        order = self.sampler.indices().to(self.split.labels.device)
         for index in islice(order.split(self.sampler.batch_size), self._given, None):
             self._given += 1
             logits = None if self.teacher_logits is None else self.teacher_logits[index]

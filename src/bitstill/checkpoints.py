@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from bitstill.errors import first_line
 from bitstill.files import write_atomically
 from bitstill.lightning import pl
 from bitstill.runs import RunPaths
@@ -86,5 +87,5 @@ def _fault(path: Path) -> str | None:
             return "its checksum does not fit"
         torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except Exception as error:  # noqa: BLE001  # damage shows in any way
-        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return f"{type(error).__name__}: {first_line(error)}"
     return None

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from bitstill.console import print_tables, progress
-from bitstill.errors import SweepFailedError, UserError, counted
+from bitstill.errors import SweepFailedError, UserError, counted, first_line
 from bitstill.launching import Launch, launch_all
 from bitstill.patience import patience
 from bitstill.report.sweeps import Run
@@ -44,34 +44,36 @@ def conduct(
     write_manifest(folder, [cell.expected for cell in cells])
     stop_sign(folder).unlink(missing_ok=True)
     left = _left(cells, console)
-    returns: Sequence[Any] = []
-    unrecorded: dict[str, Exception] = {}
     if left and detach:
-        returns = launch([list(cell.overrides) for cell in left])
+        returns: Sequence[Any] = launch([list(cell.overrides) for cell in left])
         line = f"submitted; bitstill status {folder} --watch says how far it is"
         console.print(line, markup=False, soft_wrap=True)  # to be copied
         return returns
-    if left:
-        from scipy import special  # noqa: F401  # for the tables: runs may use up the memory
-
-        in_workers = launcher == "JoblibLauncher"  # in processes below this one
-        waiting = (
-            patience(lambda: any(cell.expected.is_at_work for cell in left))
-            if in_workers
-            else nullcontext()
-        )
-        with progress([cell.expected for cell in left], console), waiting:
-            came_back = launch_all(left, launch)
-        returns = [returned for _, returned in came_back]
-        unrecorded = _raised(came_back)
+    came_back = _launched(left, launch, console, launcher) if left else []
     states = [look(cell.expected) for cell in cells]
     runs = [Run(one.expected.paths, one.record) for one in states if one.record is not None]
     print_tables(runs)
     if left and any(run.done for run in runs):
         _summarize(left[0].config, folder)
     _say_what_is_not_logged(left, console)
-    _raise_failures(states, unrecorded, stopped=stop_sign(folder).exists())
-    return returns
+    _raise_failures(states, _raised(came_back), stopped=stop_sign(folder).exists())
+    return [returned for _, returned in came_back]
+
+
+def _launched(
+    left: Sequence[Cell], launch: Launch, console: Console, launcher: str
+) -> Sequence[tuple[Cell, Any]]:
+    """Run cells, with progress; return what came back of each."""
+    from scipy import special  # noqa: F401  # for the tables: runs may use up the memory
+
+    in_workers = launcher == "JoblibLauncher"  # in processes below this one
+    waiting = (
+        patience(lambda: any(cell.expected.is_at_work for cell in left))
+        if in_workers
+        else nullcontext()
+    )
+    with progress([cell.expected for cell in left], console), waiting:
+        return launch_all(left, launch)
 
 
 def _left(cells: Sequence[Cell], console: Console) -> list[Cell]:
@@ -122,8 +124,8 @@ def _raise_failures(
             first = (error.get("message") or "no message").splitlines()[0]
             failed.append(f"  {state.expected.name}: {error.get('type')}: {first} ({where})")
         elif state.status != "done" and (lost := unrecorded.get(state.expected.identity)):
-            first = (str(lost) or "no message").splitlines()[0]
-            failed.append(f"  {state.expected.name}: {type(lost).__name__}: {first} ({where})")
+            kind = type(lost).__name__
+            failed.append(f"  {state.expected.name}: {kind}: {first_line(lost)} ({where})")
         elif state.status == "missing" and stopped:
             failed.append(f"  {state.expected.name}: not started, sweep.on_failure=stop")
         elif state.status != "done":

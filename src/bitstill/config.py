@@ -179,6 +179,9 @@ def _check_together(config: TrainConfig) -> None:
                 "${oc.env:HOME} in front"
             )
     _check_wandb(config.logger)
+    for key, node in (("loss", config.loss), ("soft_weight", config.soft_weight)):
+        if not node._partial_:
+            raise UserError(f"{key}._partial_ = False is not allowed: leave it true")
     name = config.name
     if not name or "/" in name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
         raise UserError(

@@ -2,11 +2,13 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bitstill.files import write_atomically
 from bitstill.reading import reading
 from bitstill.runs import Row, RunPaths
+
+_VAL, _TEST = "val/accuracy", "test/accuracy"
 
 
 def under(name: str, statistics: str) -> str:
@@ -41,27 +43,30 @@ def read_curves(paths: RunPaths) -> list[Row]:
         ]
 
 
-def _accuracies(row: Row, statistics: str) -> Iterator[tuple[str, float]]:
-    for name in ("val/accuracy", "test/accuracy"):
-        if (column := under(name, statistics)) in row:
-            yield name, row[column]
-
-
 def select(rows: Sequence[Row], statistics: Sequence[str]) -> dict[str, dict[str, Row | None]]:
     """Choose the three epochs of a run, for each kind of batch norm statistics.
 
     Of equal accuracies the first epoch is chosen. Without validation images ``best_val`` is None.
     """
-    chosen: dict[str, dict[str, Row | None]] = {}
-    for kind in statistics:
+    return {
+        kind: {
+            "last": _accuracies(rows[-1], kind),
+            "best_val": _best(rows, _VAL, kind),
+            "best_test": _best(rows, _TEST, kind),
+        }
+        for kind in statistics
+    }
 
-        def at(row: Row, kind: str = kind) -> Row:
-            return {"epoch": row["epoch"], **dict(_accuracies(row, kind))}
 
-        def best(split: str, kind: str = kind) -> Row | None:
-            column = under(f"{split}/accuracy", kind)
-            rated = [row for row in rows if column in row]
-            return at(max(rated, key=lambda row: row[column]), kind) if rated else None
+def _best(rows: Sequence[Row], name: str, statistics: str) -> Row | None:
+    column = under(name, statistics)
+    rated = [row for row in rows if column in row]
+    best = max(rated, key=lambda row: row[column], default=None)
+    return None if best is None else _accuracies(best, statistics)
 
-        chosen[kind] = {"last": at(rows[-1]), "best_val": best("val"), "best_test": best("test")}
-    return chosen
+
+def _accuracies(row: Row, statistics: str) -> Row:
+    """Return an epoch's number and its accuracies under a kind of statistics, plainly named."""
+    columns = {name: under(name, statistics) for name in (_VAL, _TEST)}
+    found = {name: row[column] for name, column in columns.items() if column in row}
+    return {"epoch": row["epoch"], **found}

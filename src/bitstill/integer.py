@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bitstill.folding import DIVERGED, Channels, fold
 from bitstill.models import Network, Student, StudentBlock
-from bitstill.quantizers import Quantizer, weight_steps_dorefa, weight_steps_mean_scaled
+from bitstill.quantizers import WEIGHT_STEPS, Quantizer
 from bitstill.topology import TOPOLOGY, Layer
 
 IMAGE_LEVELS = 255
@@ -44,12 +44,11 @@ def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fracti
         int16 codes of the same shape, and the unit, 0 or more.
     """
     bits = quantizer.weight_bits
-    assert bits is not None  # noqa: S101  # Integer.of has refused None
+    assert bits is not None  # noqa: S101  # integer_network has refused None
     levels, device = 2**bits - 1, weight.device
     weight = weight.detach().cpu()
-    steps_of = {"mean_scaled": weight_steps_mean_scaled, "dorefa": weight_steps_dorefa}
     with _one_thread():
-        steps = steps_of[quantizer.method](weight, bits=bits)
+        steps = WEIGHT_STEPS[quantizer.method](weight, bits=bits)
         if not bool(torch.isfinite(steps.stretched).all()):
             raise ValueError(DIVERGED)
         if quantizer.method == "mean_scaled":
@@ -174,15 +173,6 @@ class IntegerNetwork:
         """Return float32 logits (N, classes) for uint8 images (N, 32, 32, 3)."""
         return self.classify(self.levels(images)[-1])
 
-    def to(self, device: torch.device) -> "IntegerNetwork":
-        """Return the network on a device."""
-        layers = tuple(
-            replace(one, codes=one.codes.to(device), thresholds=one.thresholds.to(device))
-            for one in self.layers
-        )
-        weight, bias = self.weight.to(device), self.bias.to(device)
-        return replace(self, layers=layers, weight=weight, bias=bias)
-
 
 def has_integer_form(network: Network) -> bool:
     """Whether a network is a student with quantized weights and features."""
@@ -202,15 +192,14 @@ def integer_network(student: Student) -> IntegerNetwork:
         ValueError: weights or features are in full precision, or not finite.
     """
     quantizer = student.quantizer
-    for name in ("weight_bits", "activation_bits"):
-        if getattr(quantizer, name) is None:
-            raise ValueError(
-                f"quantizer.{name} = null is full precision and has no integer form: "
-                "export a student with 1 to 8 bits"
-            )
-    assert quantizer.weight_bits is not None  # noqa: S101  # checked above
-    assert quantizer.activation_bits is not None  # noqa: S101  # checked above
-    input_levels = [IMAGE_LEVELS] + [2**quantizer.activation_bits - 1] * (len(TOPOLOGY) - 1)
+    weight_bits, activation_bits = quantizer.weight_bits, quantizer.activation_bits
+    if weight_bits is None or activation_bits is None:
+        name = "weight_bits" if weight_bits is None else "activation_bits"
+        raise ValueError(
+            f"quantizer.{name} = null is full precision and has no integer form: "
+            "export a student with 1 to 8 bits"
+        )
+    input_levels = [IMAGE_LEVELS] + [2**activation_bits - 1] * (len(TOPOLOGY) - 1)
     layers = tuple(
         _integer_layer(layer, block, levels)
         for layer, block, levels in zip(TOPOLOGY, student.stages(), input_levels, strict=True)
@@ -219,8 +208,8 @@ def integer_network(student: Student) -> IntegerNetwork:
         layers,
         student.classifier.weight.detach().clone(),
         student.classifier.bias.detach().clone(),
-        quantizer.weight_bits,
-        quantizer.activation_bits,
+        weight_bits,
+        activation_bits,
     )
 
 

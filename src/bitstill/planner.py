@@ -1,5 +1,6 @@
 """What a sweep would do, and what it would cost, before anything runs."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from bitstill.console import clock
 from bitstill.errors import counted
 from bitstill.identity import identity, teacher_of
 from bitstill.report.table import output_console
-from bitstill.runs import RunPaths, known_record
+from bitstill.runs import RunPaths, known_record, runs_in
 from bitstill.schema import TrainConfig
 from bitstill.status import CellState, look
 from bitstill.sweep import Cell
@@ -119,11 +120,10 @@ def _speeds(cells: Iterable[Cell]) -> dict[str, float]:
     """Return the median images per second of finished runs, by kind of model."""
     outputs = {Path(cell.config.paths.output) for cell in cells}
     stores = {Path(cell.config.paths.teachers) for cell in cells}
-    paths = {path for output in outputs for path in output.glob("*/*/run.json")}
-    paths |= {path for store in stores for path in store.glob("*/run.json")}
+    sweeps = {*stores, *(folder for output in outputs for folder in output.glob("*/"))}
     seen: dict[str, list[float]] = {}
-    for path in paths:
-        record = known_record(RunPaths(path.parent))
+    for paths in itertools.chain.from_iterable(map(runs_in, sweeps)):
+        record = known_record(paths)
         if record is not None and record.status == "done":
             seen.setdefault(record.model, []).append(record.images_per_second)
     return {kind: median(speeds) for kind, speeds in seen.items()}

@@ -331,6 +331,10 @@ WEIGHT_QUANTIZERS: dict[str, Callable[..., Tensor]] = {
     "mean_scaled": quantize_weight_mean_scaled,
     "dorefa": quantize_weight_dorefa,
 }
+WEIGHT_STEPS: dict[str, Callable[..., WeightSteps]] = {
+    "mean_scaled": weight_steps_mean_scaled,
+    "dorefa": weight_steps_dorefa,
+}
 
 
 @dataclass(frozen=True)

@@ -312,7 +312,12 @@ def no_sweep(folder: Path) -> UserError:
     return UserError(f"{folder} {what}: give the folder of a sweep, such as multirun/quick")
 
 
-def load_sweep(directory: Path) -> list[RunRecord]:
-    """Read all records in the folders of a sweep, in the order of their names."""
-    found = (known_record(RunPaths(path.parent)) for path in sorted(directory.glob("*/run.json")))
+def runs_in(folder: Path) -> list[RunPaths]:
+    """Return the runs in the folders of a sweep that have begun, in the order of their names."""
+    return [RunPaths(path.parent) for path in sorted(folder.glob("*/run.json"))]
+
+
+def load_sweep(folder: Path) -> list[RunRecord]:
+    """Read all records in the folders of a sweep; a damaged one costs a warning."""
+    found = map(known_record, runs_in(folder))
     return [record for record in found if record is not None]

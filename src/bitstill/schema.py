@@ -263,13 +263,16 @@ class TrainConfig:
     @property
     def needs_teacher(self) -> bool:
         """Whether the loss reads teacher logits."""
-        return not self.is_teacher and self.loss_name in ("soft", "soft_hard")
+        return not self.is_teacher and self.loss_name in WITH_TEACHER
 
     @property
     def needs_soft_weight(self) -> bool:
         """Whether the loss has a second term."""
-        return not self.is_teacher and self.loss_name in ("soft_hard", "gt_soft_hard")
+        return not self.is_teacher and self.loss_name in WITH_SOFT_WEIGHT
 
+
+WITH_TEACHER = ("soft", "soft_hard")  # the losses that read teacher logits
+WITH_SOFT_WEIGHT = ("soft_hard", "gt_soft_hard")  # those with a factor c
 
 # The schema of a node by its _target_. Whatever is not here is not instantiated.
 TARGETS: dict[str, dict[str, type]] = {

@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from bitstill.errors import SweepFailedError, UserError, counted
 from bitstill.loggers.names import wandb_id
+from bitstill.runs import runs_in
 from bitstill.status import read_sweep
 
 _ERROR = re.compile(r"[\w.]+(Error|Exception)\b: ")
@@ -103,7 +104,8 @@ def _base(folder: Path) -> Path:
 
     Hydra has kept how the output folder was given.
     """
-    for kept in folder.glob("*/.hydra/config.yaml"):
+    composed = (paths.composed for paths in runs_in(folder) if paths.composed.exists())
+    if kept := next(composed, None):
         output = Path(OmegaConf.load(kept).paths.output)
         inside = not output.is_absolute() and ".." not in output.parts
         inside &= len(output.parts) < len(folder.parents)  # else it has been moved

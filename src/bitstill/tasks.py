@@ -19,7 +19,7 @@ from bitstill.schema import ScheduleConfig
 
 
 class DivergedError(UserError):
-    """The training loss is no longer a finite number."""
+    """Loss, weights or statistics of a run or of its teacher are no longer finite numbers."""
 
 
 def adam(network: nn.Module, *, l2: float) -> torch.optim.Adam:

@@ -4,9 +4,23 @@ import json
 import shutil
 from pathlib import Path
 
+from bitstill.dashboards.panels import sections
 from bitstill.dashboards.source import find_source
 
 RECORDS = Path(__file__).parents[2] / "multirun" / "svhn-resplit"
+
+
+def test_a_loss_of_ones_own_is_shown(tmp_path: Path) -> None:
+    for run in sorted(RECORDS.glob("hard-T15-seed[01]-*")):
+        shutil.copytree(run, tmp_path / run.name)
+    plain = json.loads((tmp_path / run.name / "run.json").read_text())
+    (tmp_path / run.name / "run.json").write_text(json.dumps(plain | {"loss": "mine"}))
+    source = find_source(str(tmp_path))
+    assert source.losses == ["hard", "mine"]
+    assert [section.title for section in sections(source)[:2]] == [
+        "Table 1: student from ground truth only (hard)",
+        "mine: a loss that nothing was published on",
+    ]
 
 
 def test_tables_of_several_sets_say_whose_they_are(tmp_path: Path) -> None:

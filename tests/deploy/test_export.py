@@ -118,7 +118,10 @@ def test_output_replaces_nothing_but_exports(student_run: Path, tmp_path: Path) 
             export(student_run, "packed", Choice(), output)
     assert pipe.is_fifo()
     packed = RunPaths(student_run).packed
-    assert export(student_run, "packed", Choice(), packed) == packed
+    for same in (packed, student_run / ".." / "student" / packed.name):
+        assert export(student_run, "packed", Choice(), same) == same
+    with pytest.raises(UserError, match="is the run's own: give another name"):
+        export(student_run, "packed", Choice(statistics="running"), packed)
 
 
 def test_a_forged_record_does_not_say_where(student_run: Path) -> None:

@@ -120,8 +120,9 @@ def test_progress_counts_what_the_sweep_asks_for(sweep: Path) -> None:
     assert "| soft T=50 | 0 | 1 |\n" in text
 
 
+@pytest.mark.parametrize("key", ["l2", "data.path=/a seed bank"])
 def test_of_a_sweep_of_several_sets_each_waits_for_its_own(
-    write_run: Callable[..., RunPaths], sweep: Path
+    write_run: Callable[..., RunPaths], sweep: Path, key: str
 ) -> None:
     """Two learning rates, say; of the second, one of three runs is there."""
     changed = write_run(sweep, "soft", 50.0, 0, 80.0)
@@ -129,13 +130,15 @@ def test_of_a_sweep_of_several_sets_each_waits_for_its_own(
     plain["config"]["schedule"]["l2"] = 0.5
     changed.record.write_text(json.dumps(plain))
     runs = [run for run in read_sweep(sweep) if run.paths != changed]
-    names = [(f"{run.record.cell} seed {run.record.seed}, l2=0", run) for run in runs]
+    names = [(f"{run.record.cell} seed {run.record.seed}, {key}=0", run) for run in runs]
     there = [Expected(name, run.record.identity, 8, run.paths) for name, run in names]
     other = [
-        Expected(f"soft T=50 seed {seed}, l2=0.5", f"{plain['identity']}{seed}"[seed < 1 :], 8, one)
+        Expected(
+            f"soft T=50 seed {seed}, {key}=0.5", f"{plain['identity']}{seed}"[seed < 1 :], 8, one
+        )
         for seed, one in enumerate([changed, *map(RunPaths, (sweep / "1", sweep / "2"))])
     ]
-    other[0] = Expected(other[0].name, plain["identity"], 8, changed)
+    other[0] = Expected(other[0].name, identity, 8, changed)
     write_manifest(sweep, [*there, *other])
     first, second = build([sweep]).sets
     assert (first.asked, len(first.runs.runs)) == (12, 12)

@@ -61,6 +61,11 @@ def test_cost_adds_up(make_set: Callable[..., RunSet]) -> None:
     assert whole[-1] == f"{75 * hours:.0f}"
 
 
+def test_nothing_finished_has_cost_nothing(make_set: Callable[..., RunSet]) -> None:
+    runs = make_set(percent, seeds=[0], cells=CELLS, status="running")
+    assert cost_table(runs).rows == []
+
+
 def test_cost_of_the_official_split_waits_for_a_student(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(percent, seeds=[0], cells=CELLS[:1], images_per_second=500.0)
     assert [row[-1] for row in official_table(runs).rows] == [

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bitstill.errors import UserError
+from bitstill.report import settings
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.runs import Row, RunPaths, RunRecord
@@ -171,6 +172,13 @@ def test_rules_for_the_factor_c_are_kept_apart() -> None:
         # A teacher, and the losses without c, belong to every set.
         assert all(one in group for one in (*shared, *own))
         assert len(group) == len(shared) + len(own)
+
+
+def test_a_loss_of_ones_own_with_a_factor_has_such_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "WITH_SOFT_WEIGHT", ("mine",))
+    ours = [record("mine"), record("mine", weight={**HARD_WEIGHT, "value": 1.0})]
+    found = [one.settings["soft_weight"] for one in run_sets_of(ours)]
+    assert found == ["constant, value T^2", "constant, value 1"]
 
 
 def test_t_squared_is_one_rule_at_t_1_too() -> None:

@@ -48,9 +48,8 @@ def sections(source: Source) -> list[Section]:
     group = _group(source)
     found = []
     for loss in source.losses:
-        title = published.TITLES.get(loss, "Table 1: student from ground truth only (hard)")
         filters = {**group, "loss_name": loss, "model": "student"}
-        found.append(Section(title, filters, _loss_panels(source)))
+        found.append(Section(published.title(loss), filters, _loss_panels(source)))
     if source.has_teacher:
         filters = {**group, "model": "teacher"}
         found.append(Section("Teacher", filters, [_curves("test/accuracy", "seed")]))

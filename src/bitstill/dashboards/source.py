@@ -8,11 +8,10 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from bitstill.errors import UserError
-from bitstill.report import published
 from bitstill.report.claims import primary_view
 from bitstill.report.content import SetReport
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import PUBLISHED_VIEW, Run, RunSet, View, read_sweep
+from bitstill.report.sweeps import LOSSES, PUBLISHED_VIEW, Run, RunSet, View, losses_of, read_sweep
 from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables
 
@@ -63,13 +62,12 @@ def find_source(place: str, project: str | None = None) -> Source:
     first = place.partition("/")[0]
     if first in (".", "..", "~") or (first and Path(first).is_dir()):
         raise UserError(f"{place} is no folder: give a sweep's, such as multirun/quick")
-    entity, name = _split(place, place)
-    losses = ("hard", *published.DISTILLED)
-    return Source(entity, name, "", losses, True, PUBLISHED_VIEW._replace(selection="best_val"), ())
+    entity, name = _split(place)
+    return Source(entity, name, "", LOSSES, True, PUBLISHED_VIEW._replace(selection="best_val"), ())
 
 
-def _split(name: str, place: str) -> tuple[str, str]:
-    parts = name.split("/")
+def _split(place: str) -> tuple[str, str]:
+    parts = place.split("/")
     if len(parts) > 2 or not all(parts):
         raise UserError(
             f"{place} is neither a folder nor a project: give a sweep's folder, such as "
@@ -81,14 +79,13 @@ def _split(name: str, place: str) -> tuple[str, str]:
 def _of_sweep(folder: Path, project: str | None) -> Source:
     runs = read_sweep(folder)
     sets = run_sets(runs, folder=folder)
-    entity, name = _split(project, project) if project else _logged_to(runs)
-    losses = dict.fromkeys(run.record.loss for run in runs if not run.record.is_teacher)
+    entity, name = _split(project) if project else _logged_to(runs)
     tables = [table for one in sets for table in _tables(one, named=len(sets) > 1)]
     return Source(
         entity=entity,
         project=name,
         group=str(runs[0].record.config["name"]),
-        losses=[loss for loss in ("hard", *published.DISTILLED) if loss in losses],
+        losses=losses_of(runs),
         has_teacher=any(run.record.is_teacher for run in runs),
         view=primary_view(sets[0]),
         tables=tables,

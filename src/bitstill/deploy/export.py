@@ -43,8 +43,9 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
         raise UserError(f"{error.name} is not installed: pip install 'bitstill[onnx]'") from error
     except ValueError as error:
         raise UserError(f"{run.directory}: {error}") from error
-    output = output or run.directory / _name(run, form, choice)
-    _refuse_to_replace(output, RunPaths(run.directory))
+    usual = run.directory / _name(run, form, choice)
+    output = output or usual
+    _refuse_to_replace(output, usual, RunPaths(run.directory))
     try:
         write_atomically(output, content)
     except OSError as error:
@@ -53,12 +54,12 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
     return output
 
 
-def _refuse_to_replace(output: Path, paths: RunPaths) -> None:
-    """Refuse what is no file, such as /dev/null, and what training has written of the run."""
+def _refuse_to_replace(output: Path, usual: Path, paths: RunPaths) -> None:
+    """Refuse what is no file, such as /dev/null, and what training has written but for the same."""
     if output.exists() and not output.is_file():
         raise UserError(f"--output = {output} is no file: give another name")
-    kept = (*paths.written, paths.lock, paths.gradients)
-    if output != paths.packed and output.resolve() in {path.resolve() for path in kept}:
+    kept = {path.resolve() for path in (*paths.written, paths.lock, paths.gradients)}
+    if output.resolve() in kept - {usual.resolve()}:
         raise UserError(f"--output = {output} is the run's own: give another name")
 
 

@@ -10,7 +10,7 @@ from bitstill.errors import UserError, first_line
 from bitstill.models import Network, Student, Teacher
 from bitstill.quantizers import Quantizer
 from bitstill.reading import compare, reading
-from bitstill.runs import RunPaths, RunRecord, known_record, load_sweep, read_record
+from bitstill.runs import RunPaths, RunRecord, known_record, read_record, runs_in
 from bitstill.weights import load_weights
 
 SELECTIONS = ("last", "best_val")
@@ -119,7 +119,8 @@ def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
         if record.status != "done":
             raise UserError(f"{directory} is {record.status}: finish it with the command it began")
         return directory, record
-    done = [one for one in load_sweep(directory) if one.status == "done"]
+    known = ((paths, known_record(paths)) for paths in runs_in(directory))
+    done = [(paths, one) for paths, one in known if one is not None and one.status == "done"]
     if not done:
         raise UserError(f"{directory} holds no finished run: give a folder with a run.json")
     if choice.select != "best_val":
@@ -127,13 +128,11 @@ def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
             f"{directory} is a sweep of {len(done)} finished runs: give one of its folders, or "
             "--select best_val for the student with the best validation accuracy"
         )
-    rated = [(score, one) for one in done if (score := _validation(one)) is not None]
+    rated = [pair for pair in done if _validation(pair[1]) is not None]
     if not rated:
         raise UserError(f"{directory} has no student with validation images: give a run's folder")
-    _, best = max(rated, key=lambda pair: pair[0])
-    folders = (path.parent for path in sorted(directory.glob("*/run.json")))
-    chosen = next(one for one in folders if known_record(RunPaths(one)) == best)
-    return chosen, best
+    paths, best = max(rated, key=lambda pair: _validation(pair[1]) or 0.0)
+    return paths.directory, best
 
 
 def usual_statistics(record: RunRecord) -> str:

@@ -9,6 +9,8 @@ from bitstill.report.sweeps import View
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, p_text
 from bitstill.statistics import Verdict
 
+NO_VERDICT = "no verdict"
+
 
 def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
     """Return the claims with effect, p and verdict."""
@@ -76,7 +78,7 @@ def verdict_text(finding: Finding) -> str:
     """Return the verdict, or how many runs it waits for."""
     if finding.awaited:
         return f"waits for {counted(finding.awaited, 'run')}"
-    return finding.verdict or "no verdict"
+    return finding.verdict or NO_VERDICT
 
 
 def count_verdicts(findings: Sequence[Finding]) -> str:

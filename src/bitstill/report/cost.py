@@ -18,7 +18,8 @@ def cost_table(runs: RunSet) -> Table:
         for label, of_kind in _kinds(runs.runs).items()
     ]
     total = [run for of_kind in _kinds(runs.runs).values() for run in of_kind]
-    rows.append(["all", str(len(total)), *_hours(total), NOT_APPLICABLE])
+    if total:
+        rows.append(["all", str(len(total)), *_hours(total), NOT_APPLICABLE])
     devices = ", ".join(dict.fromkeys(run.record.device for run in total))
     caption = (
         "Hours of one process, training and every epoch's evaluation together, from the records. "

@@ -4,18 +4,23 @@ import functools
 import json
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
+from typing import Any, get_args
 
 from bitstill.errors import counted
-from bitstill.report.claim_tables import count_verdicts
+from bitstill.report.claim_tables import NO_VERDICT, count_verdicts
 from bitstill.report.content import Report, SetReport
 from bitstill.report.figures.figure import Figure, theme, with_data
 from bitstill.report.sweeps import Run
 from bitstill.report.table import Table
 from bitstill.report.tables import CAPTION
+from bitstill.statistics import Verdict
 
-_VERDICTS = ("reproduced", "contradicted", "undecided", "no verdict")
-_ABSENT = ("missing", "failed", "interrupted", "unfinished", "not measured", "too few epochs")
+_VERDICTS = (*get_args(Verdict), NO_VERDICT)
+# What stands for a number that is not there, in whatever table.
+_ABSENT = (
+    *("missing", "failed", "interrupted", "unfinished", "not measured", "too few epochs"),
+    *("too few runs", "none seen", "no seed in both", "no finished run yet"),
+)
 # A section: its id, title, and the names of its tables and figures, as they begin.
 _SECTIONS = (
     ("claims", "Published claims", ("claims", "tests", "robustness"), ("claims",)),

@@ -35,9 +35,9 @@ def progress_table(folder: Path) -> Table:
 
 
 def _cell(state: CellState) -> str:
-    return state.expected.name.rpartition(" seed ")[0]
+    return state.expected.name.partition(" seed ")[0]
 
 
 def _difference(expected: Expected) -> str:
     """Return what its name has behind the seed, if several runs of the sweep share the rest."""
-    return expected.name.rpartition(" seed ")[2].partition(", ")[2]
+    return expected.name.partition(" seed ")[2].partition(", ")[2]

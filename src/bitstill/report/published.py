@@ -15,10 +15,16 @@ DISTILLED = {
 }
 
 TWO_TERMS = ("soft_hard", "gt_soft_hard")
-"""The losses with a factor c."""
+"""The published losses with a factor c."""
 
 TITLES = {
+    "hard": "Table 1: student from ground truth only (hard)",
     "soft": "Table 2: soft targets only (soft)",
     "soft_hard": "Table 3: hard and soft targets (soft_hard)",
     "gt_soft_hard": "Table 4: ground truth in both terms (gt_soft_hard)",
 }
+
+
+def title(loss: str) -> str:
+    """Return a loss's heading."""
+    return TITLES.get(loss, f"{loss}: a loss that nothing was published on")

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bitstill.report.published import TWO_TERMS
 from bitstill.runs import RunRecord
+from bitstill.schema import WITH_SOFT_WEIGHT
 
 # What may differ between the students of one set; a sweep's name says nothing of its runs.
 _INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name", "teacher", "trainer")
@@ -56,7 +56,7 @@ def rules(record: RunRecord) -> dict[str, list[str]]:
         found["teacher.seed"] = (
             [str(theirs), f"seed{offset:+d}"] if offset else ["seed", str(theirs)]
         )
-    if record.temperature is not None and record.loss in TWO_TERMS:
+    if record.temperature is not None and record.loss in WITH_SOFT_WEIGHT:
         found["soft_weight"] = _weight_rules(record.config["soft_weight"], record.temperature)
     return found
 

@@ -2,7 +2,7 @@
 
 import functools
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +15,11 @@ from bitstill.correctness import read_correctness
 from bitstill.curves import read_curves
 from bitstill.identity import cell_name
 from bitstill.reading import reading
-from bitstill.report.published import HARD_TEMPERATURE
+from bitstill.report.published import DISTILLED, HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings
-from bitstill.runs import Row, RunPaths, RunRecord, known_record, no_sweep
+from bitstill.runs import Row, RunPaths, RunRecord, known_record, no_sweep, runs_in
 
-LOSSES = ("hard", "soft", "soft_hard", "gt_soft_hard")  # of the published tables, in their order
+LOSSES = ("hard", *DISTILLED)  # of the published tables, in their order
 
 
 class View(NamedTuple):
@@ -146,8 +146,7 @@ class RunSet:
     @property
     def losses(self) -> list[str]:
         """The losses of its students, the published four first."""
-        found = {run.record.loss for run in self.runs if not run.record.is_teacher}
-        return [*(one for one in LOSSES if one in found), *sorted(found - {*LOSSES})]
+        return losses_of(self.runs)
 
     @property
     def cells(self) -> list[str]:
@@ -162,14 +161,21 @@ class RunSet:
         return list(dict.fromkeys(record.cell for record in records))
 
 
+def losses_of(runs: Iterable[Run]) -> list[str]:
+    """Return the losses of students, the published four first."""
+    found = {run.record.loss for run in runs if not run.record.is_teacher}
+    return [*(one for one in LOSSES if one in found), *sorted(found - {*LOSSES})]
+
+
 def read_sweep(folder: Path) -> list[Run]:
     """Read all runs in the folders of a sweep; a damaged record costs a warning.
 
     Raises:
         UserError: there are none, or a record is of another schema version.
     """
-    paths = [RunPaths(path.parent) for path in sorted(folder.glob("*/run.json"))]
-    found = [Run(one, record) for one in paths if (record := known_record(one)) is not None]
+    found = [
+        Run(one, record) for one in runs_in(folder) if (record := known_record(one)) is not None
+    ]
     if not found:
         raise no_sweep(folder)
     return [_checked(run) for run in found]

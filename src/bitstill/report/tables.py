@@ -40,12 +40,13 @@ def accuracy_tables(runs: RunSet) -> list[Table]:
         found.append(Table("table1", title, "", ("model", *_HEADER), rows))
     for number, loss in enumerate(published.DISTILLED, start=2):
         if any(cell.startswith(f"{loss} ") for cell in cells):
-            title = published.TITLES[loss]
-            found.append(Table(f"table{number}", title, "", ("T", *_HEADER), _by_t(runs, loss)))
-    for loss in (one for one in runs.losses if one not in LOSSES):
-        title = f"{loss}: a loss that nothing was published on"
-        found.append(Table(f"table-{loss}", title, "", ("T", *_HEADER), _by_t(runs, loss)))
+            found.append(_table(runs, f"table{number}", loss))
+    found += [_table(runs, f"table-{loss}", loss) for loss in runs.losses if loss not in LOSSES]
     return found
+
+
+def _table(runs: RunSet, name: str, loss: str) -> Table:
+    return Table(name, published.title(loss), "", ("T", *_HEADER), _by_t(runs, loss))
 
 
 def temperature_table(runs: RunSet, view: View) -> Table:

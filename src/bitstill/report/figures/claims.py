@@ -3,9 +3,12 @@
 import math
 from collections.abc import Sequence
 from statistics import median
+from typing import get_args
 
+from bitstill.report.claim_tables import NO_VERDICT, statement
 from bitstill.report.figures.figure import Figure, Row, Spec, channel
 from bitstill.report.findings import Finding
+from bitstill.statistics import Verdict
 
 
 def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
@@ -17,12 +20,12 @@ def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
             bounded = math.isfinite(low)
             rows.append(
                 {
-                    "claim": f"({finding.question.claim}) {finding.question.name}",
+                    "claim": statement(finding),
                     "effect": estimate,
                     "low": low if bounded else None,
                     "high": high if bounded else None,
                     "published": finding.question.published,
-                    "verdict": finding.verdict or "no verdict",
+                    "verdict": finding.verdict or NO_VERDICT,
                 }
             )
     if not rows:
@@ -49,7 +52,7 @@ def _limit(rows: Sequence[Row]) -> float:
 def _spec(*, bounded: bool, limit: float) -> Spec:
     scale = {"domain": [-limit, limit], "nice": True}
     x = channel("effect", title="points of test accuracy", scale=scale)
-    verdicts = {"domain": ["no verdict", "undecided", "contradicted", "reproduced"]}
+    verdicts = {"domain": [NO_VERDICT, *reversed(get_args(Verdict))]}
     color = channel("verdict", "nominal", title="verdict", scale=verdicts)
     numbers = ("effect", "low", "high", "published")
     tooltip = [{"field": name, "format": ".2f"} for name in numbers] + [{"field": "verdict"}]

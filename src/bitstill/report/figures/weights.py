@@ -58,10 +58,9 @@ def _measure(student: Run) -> tuple[list[Row], list[Row]]:
     import numpy as np
     from safetensors.torch import load_file
 
-    from bitstill.quantizers import weight_steps_dorefa, weight_steps_mean_scaled
+    from bitstill.quantizers import WEIGHT_STEPS
 
     quantizer = student.record.config["quantizer"]
-    functions = {"mean_scaled": weight_steps_mean_scaled, "dorefa": weight_steps_dorefa}
     steps: list[Row] = []
     shares: list[Row] = []
     with reading(student.paths.weights, "train the run again"):
@@ -70,7 +69,7 @@ def _measure(student: Run) -> tuple[list[Row], list[Row]]:
         if not name.endswith("conv.weight"):
             continue
         layer = name.split(".")[1]
-        taken = functions[quantizer["method"]](weight, bits=quantizer["weight_bits"])
+        taken = WEIGHT_STEPS[quantizer["method"]](weight, bits=quantizer["weight_bits"])
         for step, label in _STEPS.items():
             counts, edges = np.histogram(getattr(taken, step).numpy(), bins=_BINS)
             steps += [
