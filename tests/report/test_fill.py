@@ -132,13 +132,13 @@ def test_of_a_sweep_of_several_sets_each_waits_for_its_own(
     runs = [run for run in read_sweep(sweep) if run.paths != changed]
     names = [(f"{run.record.cell} seed {run.record.seed}, {key}=0", run) for run in runs]
     there = [Expected(name, run.record.identity, 8, run.paths) for name, run in names]
+    name, identity = f"{key}=0.5", plain["identity"]
+    folders = [changed, *map(RunPaths, (sweep / "1", sweep / "2"))]
+    identities = [identity, f"{identity}1", f"{identity}2"]
     other = [
-        Expected(
-            f"soft T=50 seed {seed}, {key}=0.5", f"{plain['identity']}{seed}"[seed < 1 :], 8, one
-        )
-        for seed, one in enumerate([changed, *map(RunPaths, (sweep / "1", sweep / "2"))])
+        Expected(f"soft T=50 seed {seed}, {name}", of, 8, folders[seed])
+        for seed, of in enumerate(identities)
     ]
-    other[0] = Expected(other[0].name, identity, 8, changed)
     write_manifest(sweep, [*there, *other])
     first, second = build([sweep]).sets
     assert (first.asked, len(first.runs.runs)) == (12, 12)
