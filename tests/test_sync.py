@@ -88,14 +88,14 @@ def test_a_run_at_work_is_sent_when_it_has_ended(
     assert (done.returncode, done.stdout) == (0, sent)
     assert name not in server.runs
     done = bitstill("sync", str(folder), env=reaching(server))
-    assert done.stdout == "1 runs sent\n"
+    assert done.stdout == "1 run sent\n"
     assert server.runs[name].exit_code == 0
 
     # What was sent by hand meanwhile, and has gone on since.
     [file] = files(folder)[name]
     os.utime(file)
     assert [one.run_id for one in unsent(folder)] == [name]
-    assert bitstill("sync", str(folder), env=reaching(server)).stdout == "1 runs sent\n"
+    assert bitstill("sync", str(folder), env=reaching(server)).stdout == "1 run sent\n"
     assert unsent(folder) == []
 
 
@@ -209,5 +209,5 @@ def test_sittings_are_sent_in_the_order_of_time(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / "wandb" / name).mkdir(parents=True)
         (tmp_path / "wandb" / name / f"run-{name[-1]}.wandb").touch()
-    found = {one.run_id: [folder.name for folder in one.folders] for one in unsent(tmp_path)}
+    found = {one.run_id: [file.parent.name for file in one.files] for one in unsent(tmp_path)}
     assert found == {"b": [names[1], names[0]], "a": [names[2]]}

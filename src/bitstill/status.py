@@ -154,19 +154,23 @@ def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
     with FileLock(folder / "sweep.lock"):  # two sweeps may begin in one folder at once
         known = {one.identity: one for one in read_manifest(folder)}
         known |= {one.identity: one for one in expected}
-        cells = [_plain(one, folder) for one in known.values()]
         remove_halves(path)
-        write_atomically(path, json.dumps({"cells": cells}, indent=1).encode())
+        write_atomically(path, manifest_text(folder, known.values()).encode())
 
 
-def _plain(one: Expected, folder: Path) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "identity": one.identity,
-        "epochs": one.epochs,
-        "directory": os.path.relpath(one.paths.directory, folder),
-        "stored": os.path.relpath(one.stored.directory, folder) if one.stored else None,
-    }
+def manifest_text(folder: Path, expected: Iterable[Expected]) -> str:
+    """Return the manifest of a folder; its runs' places are relative to it."""
+    cells = [
+        {
+            "name": one.name,
+            "identity": one.identity,
+            "epochs": one.epochs,
+            "directory": os.path.relpath(one.paths.directory, folder),
+            "stored": os.path.relpath(one.stored.directory, folder) if one.stored else None,
+        }
+        for one in expected
+    ]
+    return json.dumps({"cells": cells}, indent=1)
 
 
 def read_manifest(folder: Path) -> list[Expected]:

@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from bitstill.errors import SweepFailedError, UserError, counted
 from bitstill.loggers.names import wandb_id
+from bitstill.loggers.wandb_files import id_of, is_sent, written
 from bitstill.runs import runs_in
 from bitstill.status import read_sweep
 
@@ -27,35 +28,26 @@ class Unsent:
     """A run's files that the server has not taken, one a sitting, the oldest first."""
 
     run_id: str
-    folders: Sequence[Path]
+    files: Sequence[Path]
 
 
 def unsent(folder: Path) -> list[Unsent]:
     """Return the runs of a sweep that the server has not, or not wholly, taken.
 
-    wandb marks a file that is sent: ``run-ID.wandb.synced`` beside it. What has been written since
-    is not.
-
     Raises:
         UserError: no run of wandb lies in the folder.
     """
-    files = list((folder / "wandb").glob("*run-*-*/run-*.wandb"))
+    files = written(folder)
     if not files:
         raise UserError(
             f"{folder} holds no runs of wandb: give a sweep's folder, such as multirun/quick, "
             "whose runs were trained with logger=wandb"
         )
     by_run: dict[str, list[Path]] = {}
-    # By time: names are run-TIME-ID, with "offline-" in front or not.
-    for file in sorted(files, key=lambda one: one.parent.name.removeprefix("offline-")):
-        if not _is_sent(file):
-            by_run.setdefault(file.stem.removeprefix("run-"), []).append(file.parent)
-    return [Unsent(run_id, folders) for run_id, folders in by_run.items()]
-
-
-def _is_sent(file: Path) -> bool:
-    mark = file.with_name(f"{file.name}.synced")
-    return mark.exists() and mark.stat().st_mtime_ns >= file.stat().st_mtime_ns
+    for file in files:
+        if not is_sent(file):
+            by_run.setdefault(id_of(file), []).append(file)
+    return [Unsent(run_id, left) for run_id, left in by_run.items()]
 
 
 def _at_work(folder: Path) -> set[str]:
@@ -118,7 +110,7 @@ def _send_all(left: Sequence[Unsent], folder: Path) -> Iterator[str]:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("sending", total=len(left))
         for number, one in enumerate(left, start=1):
-            progress.update(task, description=one.folders[-1].name)
+            progress.update(task, description=one.files[-1].parent.name)
             try:
                 yield _send(one, folder, base)
             except subprocess.TimeoutExpired:  # as the others would
@@ -131,7 +123,14 @@ def _send_all(left: Sequence[Unsent], folder: Path) -> Iterator[str]:
 def _send(run: Unsent, folder: Path, base: Path) -> str:
     """Send one run; return an empty text, or why not."""
     options = ("--include-online", "--include-synced")
-    command = [sys.executable, "-m", "wandb", "sync", *options, *map(str, run.folders)]
+    command = [
+        sys.executable,
+        "-m",
+        "wandb",
+        "sync",
+        *options,
+        *(str(file.parent) for file in run.files),
+    ]
     done = subprocess.run(  # noqa: S603
         command,
         stdin=subprocess.DEVNULL,  # it would ask for a key
@@ -145,8 +144,7 @@ def _send(run: Unsent, folder: Path, base: Path) -> str:
     said = done.stdout + done.stderr
     if "No API key" in said or "Not authenticated" in said:
         raise UserError("there is no key for wandb's server: wandb login, or set WANDB_API_KEY")
-    files = [one / f"run-{run.run_id}.wandb" for one in run.folders]
-    if done.returncode == 0 and all(_is_sent(file) for file in files):
+    if done.returncode == 0 and all(map(is_sent, run.files)):
         return ""
     return f"  {run.run_id}: {_reason(said) or 'no word from wandb sync'}"
 

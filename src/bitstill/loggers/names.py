@@ -10,7 +10,11 @@ from bitstill.runs import RunRecord
 
 EPOCH = "epoch"
 # Of a metric over the epochs, wandb's summary keeps the best as well as the last.
-BEST = {"val/accuracy": "max", "test/accuracy": "max", "train/loss": "min"}
+BEST = {
+    under(name, statistics): best
+    for name, best in {"val/accuracy": "max", "test/accuracy": "max", "train/loss": "min"}.items()
+    for statistics in ("running", "precise")
+}
 
 
 def wandb_id(identity: str) -> str:

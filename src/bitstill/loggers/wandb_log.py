@@ -12,6 +12,7 @@ from PIL import Image
 
 from bitstill.loggers.names import BEST, EPOCH, provenance, results, science, wandb_id
 from bitstill.loggers.outcome import Outcome
+from bitstill.loggers.wandb_files import written
 from bitstill.loggers.wandb_run import begin, end
 from bitstill.runs import Row, RunPaths, RunRecord
 from bitstill.schema import WandbConfig
@@ -47,8 +48,7 @@ class WandbLog:
         self._run.define_metric(EPOCH, hidden=True)
         self._run.define_metric("*", step_metric=EPOCH)
         for name, best in BEST.items():
-            for known in (name, f"{name}_precise"):
-                self._run.define_metric(known, step_metric=EPOCH, summary=f"{best},last")
+            self._run.define_metric(name, step_metric=EPOCH, summary=f"{best},last")
 
     def log_rows(self, rows: Sequence[Row]) -> None:
         """Log the curves, a step an epoch; see :class:`~bitstill.loggers.callback.RunLog`."""
@@ -77,7 +77,7 @@ class WandbLog:
         """Return best and last over all epochs; wandb's own know those of this sitting alone."""
         found = {}
         for name in self._rows[-1] if self._rows else ():
-            best = BEST.get(name.removesuffix("_precise"))
+            best = BEST.get(name)
             if best is not None:
                 values = [row[name] for row in self._rows]
                 found[name] = {
@@ -111,7 +111,7 @@ def _logged_offline(folder: Path, name: str) -> int:
     Their files are read by wandb itself; what it cannot read was not logged.
     """
     last = 0
-    for file in (folder / "wandb").glob(f"*run-*-{name}/run-{name}.wandb"):
+    for file in written(folder, name):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
         done = subprocess.run(  # noqa: S603
             [*command, str(file)], capture_output=True, check=False, timeout=_READ_SECONDS

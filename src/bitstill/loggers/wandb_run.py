@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitstill.errors import first_line
+from bitstill.loggers.wandb_files import mark_sent
 from bitstill.schema import WandbConfig
 
 if TYPE_CHECKING:
@@ -105,4 +106,4 @@ def end(run: "wandb.Run", folder: Path, exit_code: int) -> None:
         log.warning("wandb has not taken all: bitstill sync %s sends the rest", folder)
         return
     if online and files.exists():  # the mark that `wandb sync` leaves
-        files.with_name(f"{files.name}.synced").touch()
+        mark_sent(files)

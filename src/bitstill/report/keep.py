@@ -4,12 +4,11 @@ Teachers are kept with their logits, so that the students that are left can be t
 from the same teacher, bit for bit.
 """
 
-import json
+import dataclasses
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -20,7 +19,7 @@ from bitstill.reading import reading
 from bitstill.report.gradients import keep_ratios
 from bitstill.report.sweeps import HARD, Run, read_sweep
 from bitstill.runs import RunPaths
-from bitstill.status import manifest, read_manifest
+from bitstill.status import manifest, manifest_text, read_manifest
 
 _STORE = "teachers"  # as in paths.output, beside the sweeps
 
@@ -55,7 +54,7 @@ def keep(sweep: Path, target: Path) -> int:
         with reading(stored.record, "move it away"):
             texts[kept.record] = stored.record.read_text("utf-8")
     if manifest(sweep).exists():
-        texts[manifest(target)] = _merged(manifest(target), manifest(sweep))
+        texts[manifest(target)] = _merged_manifest(sweep, target)
     for path, text in texts.items():
         _refuse_names(path, text, [Path.home(), Path.cwd(), sweep.resolve()])
     try:
@@ -68,28 +67,33 @@ def keep(sweep: Path, target: Path) -> int:
     return sum(run.done for run in ended)
 
 
-def _merged(kept: Path, added: Path) -> str:
-    """Return a manifest with what another asks for, too."""
-    cells: dict[str, Any] = {}
-    for path in (kept, added):
-        if path.exists():
-            with reading(path, "move it away"):
-                cells |= {cell["identity"]: cell for cell in json.loads(path.read_text())["cells"]}
-    for cell in cells.values():
-        if cell["stored"]:
-            cell["stored"] = f"../{_STORE}/{Path(cell['stored']).name}"
-    return json.dumps({"cells": list(cells.values())}, indent=1)
+def _merged_manifest(sweep: Path, target: Path) -> str:
+    """Return the target's manifest with what the sweep asks for, too."""
+    asked = {one.identity: one for folder in (target, sweep) for one in read_manifest(folder)}
+    kept = [
+        dataclasses.replace(
+            one,
+            paths=RunPaths(target / one.paths.directory.name),
+            stored=one.stored and _stored(one.stored, target),
+        )
+        for one in asked.values()
+    ]
+    return manifest_text(target, kept)
 
 
 def _teachers(sweep: Path, target: Path) -> list[tuple[RunPaths, RunPaths]]:
     """Return where finished teachers with logits lie, and where they are to be kept."""
     stored = [cell.stored for cell in read_manifest(sweep) if cell.stored is not None]
     return [
-        (paths, RunPaths(target.parent / _STORE / paths.directory.name))
+        (paths, _stored(paths, target))
         for paths in stored
         # They are computed of finished teachers alone.
         if paths.teacher_logits.exists() and paths.record.exists()
     ]
+
+
+def _stored(teacher: RunPaths, target: Path) -> RunPaths:
+    return RunPaths(target.parent / _STORE / teacher.directory.name)
 
 
 def _write(ended: Sequence[Run], texts: Mapping[Path, str], target: Path) -> None:

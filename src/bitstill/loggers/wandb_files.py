@@ -1,0 +1,32 @@
+"""The files that wandb writes of a run, one a sitting, and its mark on those that were sent."""
+
+from pathlib import Path
+
+
+def written(folder: Path, run_id: str = "*") -> list[Path]:
+    """Return the files of a sweep's runs, or of one, the oldest first.
+
+    They are ``wandb/[offline-]run-TIME-ID/run-ID.wandb`` in the sweep's folder.
+    """
+    found = (folder / "wandb").glob(f"*run-*-{run_id}/run-{run_id}.wandb")
+    return sorted(found, key=lambda file: file.parent.name.removeprefix("offline-"))
+
+
+def id_of(file: Path) -> str:
+    """Return the id of the run that a file is of."""
+    return file.stem.removeprefix("run-")
+
+
+def is_sent(file: Path) -> bool:
+    """Whether a server has taken the file, with all that has been written since."""
+    mark = _mark(file)
+    return mark.exists() and mark.stat().st_mtime_ns >= file.stat().st_mtime_ns
+
+
+def mark_sent(file: Path) -> None:
+    """Mark a file as ``wandb sync`` does."""
+    _mark(file).touch()
+
+
+def _mark(file: Path) -> Path:
+    return file.with_name(f"{file.name}.synced")
