@@ -36,14 +36,14 @@ def blocked_contrast(
     seeds = sorted({seed for _, seed, _ in observations})
     if not set(weights) <= set(cells):
         return Difference(math.nan, math.nan, 0, 0)
-    design = np.zeros((len(observations), len(cells) + len(seeds) - 1))
-    for row, (cell, seed, _) in enumerate(observations):
-        design[row, cells.index(cell)] = 1
-        if seed != seeds[0]:  # the first is the reference
-            design[row, len(cells) + seeds.index(seed) - 1] = 1
-    contrast = np.zeros(design.shape[1])
-    for cell, weight in weights.items():
-        contrast[cells.index(cell)] = weight
+    design = np.array(
+        [
+            [*(one == cell for one in cells), *(one == seed for one in seeds[1:])]
+            for cell, seed, _ in observations
+        ],
+        dtype=np.float64,
+    )
+    contrast = np.array([weights.get(cell, 0.0) for cell in cells] + [0.0] * len(seeds[1:]))
     values = np.array([value for _, _, value in observations])
     n = min(sum(name == cell for name, *_ in observations) for cell in weights)
     coefficients = np.linalg.lstsq(design, values, rcond=None)[0]

@@ -93,14 +93,26 @@ def _spec(rows: list[Row], losses: list[str]) -> Spec:
     shown, is_shown = keyboard_filter("shown", "Loss", "loss", losses)
     scale = {"domain": temperatures}
     axis = {"domain": [lowest, highest], "clamp": True}
-    y = channel("accuracy", title="test accuracy, %", scale=axis)
-    below = f"datum.accuracy < {lowest}"
     encoding = {
         "x": channel("T", "ordinal", title="temperature T", scale=scale, axis={"labelAngle": 0}),
         "xOffset": {"field": "slot", "scale": {"domain": slots}},
-        "y": y,
+        "y": channel("accuracy", title="test accuracy, %", scale=axis),
         "color": channel("loss", "nominal", title="loss", scale={"domain": domain}),
     }
+    return {
+        "width": 760,
+        "height": 340,
+        "params": [_view_list(), shown],
+        "transform": [
+            {"filter": "datum.view == view"},
+            {"calculate": f"datum.loss + (datum.kind == 'seed' ? '{_SEEDS}' : '')", "as": "slot"},
+        ],
+        "layer": _layers(encoding, f"datum.accuracy < {lowest}", is_shown),
+    }
+
+
+def _layers(encoding: Spec, below: str, is_shown: Spec) -> list[Spec]:
+    """Return the layers, by what is drawn later and so lies above; ``below`` the axis is a test."""
     shape = {"condition": {"test": below, "value": "triangle-down"}, "value": "circle"}
     tooltip = [{"field": name} for name in ("loss", "T", "seed", "accuracy", "low", "high")]
 
@@ -125,27 +137,21 @@ def _spec(rows: list[Row], losses: list[str]) -> Spec:
     teacher = {
         "transform": [where("kind", TEACHER)],
         "mark": {"type": "rule", "strokeDash": [6, 4]},
-        "encoding": {"y": y, "tooltip": {"field": "accuracy", "title": "teacher"}},
+        "encoding": {
+            "y": encoding["y"],
+            "tooltip": {"field": "accuracy", "title": "teacher"},
+        },
     }
     large, diamond = {**small, "size": 90, "opacity": 1}, {"type": "point", "shape": "diamond"}
-    return {
-        "width": 760,
-        "height": 340,
-        "params": [_view_list(), shown],
-        "transform": [
-            {"filter": "datum.view == view"},
-            {"calculate": f"datum.loss + (datum.kind == 'seed' ? '{_SEEDS}' : '')", "as": "slot"},
-        ],
-        "layer": [
-            teacher,
-            bar,
-            seeds,
-            layer("mean", large, tooltip=tooltip, shape=shape),
-            layer("published", {**diamond, "size": 90}, tooltip=tooltip[:4]),
-            number("mean", align="right", dx=-8),
-            number("seed", align="left", dx=8),
-        ],
-    }
+    return [
+        teacher,
+        bar,
+        seeds,
+        layer("mean", large, tooltip=tooltip, shape=shape),
+        layer("published", {**diamond, "size": 90}, tooltip=tooltip[:4]),
+        number("mean", align="right", dx=-8),
+        number("seed", align="left", dx=8),
+    ]
 
 
 def _view_list() -> Spec:
