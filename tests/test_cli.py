@@ -306,6 +306,10 @@ def test_a_sweep_that_is_refused_has_not_imported_torch(tmp_path: Path) -> None:
         (["loss", "="], "so", {"soft", "soft_hard"}),
         (["loss=soft"], "trainer=g", {"trainer=gpu"}),
         (["-m"], "trainer=g", {"trainer=gpu"}),
+        (["-m"], "loss=hard,so", {"loss=hard,soft", "loss=hard,soft_hard"}),
+        (["-m", "loss"], "soft,ha", {"soft,hard"}),
+        ([], "logger=[csv,wa", {"logger=[csv,wandb"}),
+        ([], "temperature.v", {"temperature.value="}),
     ],
 )
 def test_completion(words: list[str], incomplete: str, found: set[str]) -> None:

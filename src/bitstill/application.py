@@ -312,8 +312,13 @@ def complete(words: list[str], incomplete: str) -> list[str]:
     cut = bool(words) and "=" not in words[-1] and not words[-1].startswith("-")
     key = f"{words.pop()}=" if cut else ""
     incomplete = key + incomplete
+    # Hydra knows one choice of a group; of several, the last is the one that is not finished.
+    name, equals, value = incomplete.partition("=")
+    before, comma, last = value.rpartition(",")
     with hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        line = " ".join([*words, incomplete])
+        line = " ".join([*words, name + equals + last])
         found = BashCompletion(loader)._query(config_name="train", line=line)
-    return [word.removeprefix(key) for word in found]
+    given = name + equals + before + comma
+    whole = [given + word.removeprefix(name + equals) if comma else word for word in found]
+    return [word.removeprefix(key) for word in whole]
