@@ -18,8 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bitstill.engine.levels import levels_function
-
-MAX_BITS = 8
+from bitstill.topology import MAX_BITS
 
 
 def check_bits(name: str, bits: int | None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from bitstill.data import Digits, ImageSource, Parquet, Svhn
+from bitstill.topology import MAX_BITS
 
 
 def target_name(node: Any) -> str:
@@ -58,7 +59,7 @@ class Range:
         return "a finite number" + (" " if parts else "") + " and ".join(parts)
 
 
-BITS = Range(at_least=1, at_most=8)
+BITS = Range(at_least=1, at_most=MAX_BITS)
 SEEDS = Range(at_least=0, at_most=2**32 - 1)
 COUNTS = Range(at_least=1, at_most=2**31 - 1)  # torch takes no more
 

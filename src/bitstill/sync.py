@@ -123,14 +123,8 @@ def _send_all(left: Sequence[Unsent], folder: Path) -> Iterator[str]:
 def _send(run: Unsent, folder: Path, base: Path) -> str:
     """Send one run; return an empty text, or why not."""
     options = ("--include-online", "--include-synced")
-    command = [
-        sys.executable,
-        "-m",
-        "wandb",
-        "sync",
-        *options,
-        *(str(file.parent) for file in run.files),
-    ]
+    folders = (str(file.parent) for file in run.files)
+    command = [sys.executable, "-m", "wandb", "sync", *options, *folders]
     done = subprocess.run(  # noqa: S603
         command,
         stdin=subprocess.DEVNULL,  # it would ask for a key

@@ -1,4 +1,7 @@
-"""The seven convolutions of both models; imports no torch, since what is deployed needs none."""
+"""The seven convolutions of both models, and how large what they are made for may be.
+
+Imports no torch, since what is deployed needs none.
+"""
 
 from typing import NamedTuple
 
@@ -22,3 +25,6 @@ TOPOLOGY = (
     Layer("conv42", 128, 128, pool=False),
 )
 FEATURES = TOPOLOGY[-1].channels_out
+SIDE = 32  # pixels of an image
+MAX_BITS = 8  # of weights and of features
+MAX_CLASSES = 4096  # a wild label must not decide how much memory is taken

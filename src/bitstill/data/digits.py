@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bitstill.data.images import SIDE
 from bitstill.data.source import Decoded, ImageSource, Part
+from bitstill.topology import SIDE
 
 _BRIGHTEST = 16
 _TEST_COUNT = 360  # a fifth of 1,797

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bitstill.topology import SIDE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-SIDE = 32
 # Pictures. Pillow reads other things too, and for some, such as PostScript, it starts a program.
 FORMATS = (
     *("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM"),

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bitstill.data.images import SIDE, decode_image, quiet_pillow
+from bitstill.data.images import decode_image, quiet_pillow
 from bitstill.data.source import Decoded, ImageSource, Part
 from bitstill.errors import UserError, one_line
+from bitstill.topology import MAX_CLASSES, SIDE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH_ROWS = 1024
-_MOST_CLASSES = 4096  # as the packed file; a wild label must not decide how much memory is taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,11 +222,11 @@ def _checked_labels(column: Any, *, file: Path, label: str, start: int) -> NDArr
             f"data.path: {file}, row {start + row}: {label} is {labels[row]}; labels are 0 or more "
             f"(a negative one often means that the split is unlabelled): use a labelled split"
         )
-    if (labels >= _MOST_CLASSES).any():
-        row = int(np.argmax(labels >= _MOST_CLASSES))
+    if (labels >= MAX_CLASSES).any():
+        row = int(np.argmax(labels >= MAX_CLASSES))
         raise UserError(
             f"data.path: {file}, row {start + row}: {label} is {labels[row]}; labels are below "
-            f"{_MOST_CLASSES}: number the classes from 0"
+            f"{MAX_CLASSES}: number the classes from 0"
         )
     return labels
 

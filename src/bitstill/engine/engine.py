@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstill.data.images import SIDE
 from bitstill.engine import kernel
 from bitstill.engine.layout import IMAGE_BYTES, lay_out
 from bitstill.engine.packed import PackedModel, read_packed
 from bitstill.engine.planes import Bytes
 from bitstill.errors import UserError, one_line
+from bitstill.topology import SIDE
 
 BACKENDS = ("c", "numba")
 _WORTH_SPLITTING = 8  # images a thread: a third of a millisecond

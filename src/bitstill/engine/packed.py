@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 
 from bitstill.engine.planes import Bytes
 from bitstill.errors import UserError
-from bitstill.topology import FEATURES, TOPOLOGY
+from bitstill.topology import FEATURES, MAX_BITS, MAX_CLASSES, TOPOLOGY
 
 FORMAT = "bitstill-packed"
 VERSION = "1"
 PREPROCESSING = "uint8 NHWC 32x32 RGB 0..255"
-MAX_BITS = 8
-MAX_CLASSES = 4096
 MAX_BYTES = 8 * 2**20  # 8 bits, 255 levels and MAX_CLASSES classes fit
 _NO_CHECKSUM = b"0" * 64
 _CHECKSUM = re.compile(rb'"checksum":"([0-9a-f]{64})"')

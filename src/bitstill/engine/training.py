@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from bitstill.engine.compiler import LIBRARY
 from bitstill.engine.kernel import PATHS, address, available, load
 from bitstill.engine.layout import SIDES, patch_words
-from bitstill.topology import TOPOLOGY
+from bitstill.topology import SIDE, TOPOLOGY
 
-COLOURS, IMAGE_SIDE = 3, 32
+COLOURS = 3
 _TAPS = 27  # numbers of the image that a channel of the first block reads
 # Side and channels of what the blocks read and make.
 _BLOCKS = {
     (side, layer.channels_in, layer.channels_out)
-    for side, layer in zip((IMAGE_SIDE, *SIDES), TOPOLOGY, strict=False)
+    for side, layer in zip((SIDE, *SIDES), TOPOLOGY, strict=False)
 }
 _GROUP = 16  # output channels whose weights' gradients are summed at a time
 _POINTS = 36  # at which weights are evaluated for the input's gradient
