@@ -310,7 +310,31 @@ def test_a_sweep_that_is_refused_has_not_imported_torch(tmp_path: Path) -> None:
         (["-m", "loss"], "soft,ha", {"soft,hard"}),
         ([], "logger=[csv,wa", {"logger=[csv,wandb"}),
         ([], "temperature.v", {"temperature.value="}),
+        (["experiment", "=", "quick"], "temperature=T15", {"temperature=T15"}),
+        (["experiment", "=", "quick", "loss", "="], "ha", {"hard"}),
+        (["experiment", "=", "quick", "loss"], "ha", {"hard"}),
+        (["--config-dir", "nowhere"], "loss=ha", {"loss=hard"}),
     ],
 )
 def test_completion(words: list[str], incomplete: str, found: set[str]) -> None:
     assert set(application.complete(words, incomplete)) == found
+
+
+def test_choices_in_a_folder_of_ones_own_are_completed(tmp_path: Path) -> None:
+    (tmp_path / "temperature").mkdir()
+    (tmp_path / "temperature" / "T20.yaml").write_text("value: 20")
+    found = application.complete(["--config-dir", str(tmp_path)], "temperature=T2")
+    assert found == ["temperature=T20"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [("bitstill train loss=( sch", ""), ("bitstill train experiment = quick trainer = g", "gpu")],
+)
+def test_what_bash_asks_for(line: str, found: str) -> None:
+    """After a mistake nothing: an error would be printed into the line."""
+    script = Path(sys.executable).with_name("bitstill")
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    variables = {**os.environ, **asked, "_BITSTILL_COMPLETE": "complete_bash"}
+    done = subprocess.run([script], env=variables, capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.stdout.strip(), done.stderr) == (found, "")

@@ -186,7 +186,22 @@ def test_a_target_where_none_belongs_is_refused(changed: Changed, key: str) -> N
 )
 def test_a_node_is_no_plain_value(changed: Changed, node: str) -> None:
     line = refusal(changed({node: 3}))
-    assert line == f"{node} = 3 is not allowed: give its settings, {node}.KEY=VALUE"
+    given, _, choice = line.partition(", or in a file a choice, under defaults: ")
+    assert given == f"{node} = 3 is not allowed: give its settings, {node}.KEY=VALUE"
+    assert choice == (f"'- override /{node}: 3'" if node in ("loss", "data", "logger") else "")
+
+
+def test_a_choice_in_the_place_of_settings_that_others_refer_to(compose_run: Changed) -> None:
+    composed = compose_run()
+    composed.temperature = "T50"
+    line = refusal(composed)
+    assert line.startswith("temperature = T50 is not allowed: give its settings, temperature.KEY")
+    assert line.endswith("'- override /temperature: T50'")
+
+
+def test_an_experiment_without_its_first_line(changed: Changed) -> None:
+    line = refusal(changed({"experiment": {"schedule": {"epochs": 2}}}))
+    assert line.endswith("give the experiment's file '# @package _global_' as first line")
 
 
 @pytest.mark.parametrize("name", ["schedule", "teacher.schedule"])

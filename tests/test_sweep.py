@@ -129,7 +129,6 @@ def test_one_run_of_a_sweep_that_is_described_is_said(
         (("++hydra.sweeper.params={seed: '1,2'}",), True),
         ((grids,), True),
         ((grids, "hydra.mode=RUN"), False),  # as asked for
-        (("hydra/sweeper=basic",), False),
     ):
         code, out, err = train(*given, *more)
         assert code == 0, err

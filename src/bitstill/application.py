@@ -8,11 +8,16 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
@@ -144,9 +149,25 @@ def compose(*overrides: str) -> "TrainConfig":
     """
     from bitstill.config import check
 
-    with guarded(), hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
+    with guarded(), _hydra_of_our_own():
         composed = hydra.compose("train", list(overrides))
     return check(composed)
+
+
+@contextmanager
+def _hydra_of_our_own() -> Iterator[None]:
+    """Initialize Hydra on our configuration; one that the caller has in use is put aside."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.version import VersionBase
+
+    theirs, version = GlobalHydra.instance().hydra, copy(VersionBase.instance())
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = theirs
+        VersionBase.set_instance(version)
 
 
 def train(arguments: list[str]) -> int:
@@ -218,6 +239,8 @@ def explain(error: Exception, arguments: list[str]) -> str | None:
             return str(link)
         if isinstance(link, FileNotFoundError) and link.filename is None:  # of os.getcwd
             return "the folder that you are in is not there any more: cd to another"
+        if isinstance(link, FileExistsError) and link.filename and Path(link.filename).is_symlink():
+            return f"{link.filename} is a link to what is not there: mend that, or give another"
         if _is_unwritable(link):
             return f"{link}: mend that, and run the same command again"
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
@@ -234,7 +257,7 @@ def _explain_hydra(error: Exception) -> str:
         hint = nearest(choice, error.options)
         return f"{group}={choice} is no choice: give one of {choices}{hint}"
     if isinstance(error, OverrideParseException):
-        reason = str(error.message).splitlines()[:2][-1]  # the first line says again what was given
+        reason = _unreadable(str(error.message))
         quoted = "'KEY=\"VALUE\"' where a value has ~ or the like"
         return f"{error.override!r} cannot be read ({reason}): give KEY=VALUE, or {quoted}"
     lines = str(error).splitlines()
@@ -245,6 +268,19 @@ def _explain_hydra(error: Exception) -> str:
     if "submitit_slurm" in first:
         return "hydra/launcher=slurm needs submitit: pip install 'bitstill[slurm]'"
     return first
+
+
+def _unreadable(message: str) -> str:
+    """Return the reason of Hydra's parser: which character, where it shows that with a caret."""
+    first, *others = [one for one in message.splitlines() if not one.lstrip().startswith(_SEE)]
+    second = others[0] if others else first
+    column = second.find("^")
+    if not second.strip(" ^") and column < len(first):
+        return f"at {first[column]}"
+    return second  # the first says again what was given
+
+
+_SEE = ("See http", "(See http")
 
 
 def _is_unwritable(error: BaseException) -> bool:
@@ -307,18 +343,44 @@ def complete(words: list[str], incomplete: str) -> list[str]:
     from hydra._internal.core_plugins.bash_completion import BashCompletion
     from hydra.core.global_hydra import GlobalHydra
 
-    words = [word for word in words if word != "="]
-    # A word without "=" is no override: it is the key, cut off from the value that is asked for.
-    cut = bool(words) and "=" not in words[-1] and not words[-1].startswith("-")
-    key = f"{words.pop()}=" if cut else ""
+    words = _rejoined(words)
+    key = f"{words.pop().removesuffix('=')}=" if _is_key(words) else ""
     incomplete = key + incomplete
     # Hydra knows one choice of a group; of several, the last is the one that is not finished.
     name, equals, value = incomplete.partition("=")
     before, comma, last = value.rpartition(",")
-    with hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
+    given_folders = (Path(folder) for flag, folder in pairwise(words) if flag in _CONFIG_DIR)
+    own = [folder.absolute() for folder in given_folders if folder.is_dir()]
+    searched = [f"hydra.searchpath=[{','.join(f'file://{one}' for one in own)}]"] if own else []
+    with _hydra_of_our_own():
         loader = GlobalHydra.instance().config_loader()
-        line = " ".join([*words, name + equals + last])
+        line = " ".join([*words, *searched, name + equals + last])
         found = BashCompletion(loader)._query(config_name="train", line=line)
     given = name + equals + before + comma
     whole = [given + word.removeprefix(name + equals) if comma else word for word in found]
     return [word.removeprefix(key) for word in whole]
+
+
+_CONFIG_DIR = ("--config-dir", "-cd")
+
+
+def _rejoined(words: list[str]) -> list[str]:
+    """Undo bash's cut on both sides of each ``=``."""
+    whole: list[str] = []
+    for word in words:
+        if whole and (word == "=" or whole[-1].endswith("=")):
+            whole[-1] += word
+        else:
+            whole.append(word)
+    return whole
+
+
+def _is_key(words: list[str]) -> bool:
+    """Whether the last word is a key whose value is asked for, cut off from it."""
+    *before, last = words or [""]
+    taking = {
+        name for one in get_args_parser()._actions if one.nargs != 0 for name in one.option_strings
+    }
+    if not last or last.startswith("-") or (before and before[-1] in taking):
+        return False
+    return last.endswith("=") or "=" not in last

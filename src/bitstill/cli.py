@@ -1,5 +1,6 @@
 """The command line."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -43,7 +44,9 @@ def root(
 def _complete_overrides(context: typer.Context, incomplete: str) -> list[str]:
     from bitstill.application import complete
 
-    return complete(list(context.params.get("overrides") or []), incomplete)
+    with contextlib.suppress(Exception):  # an error would be printed into the line
+        return complete(list(context.params.get("overrides") or []), incomplete)
+    return []
 
 
 @app.command(

@@ -120,9 +120,7 @@ def _raise_failures(
     for state in states:
         where = state.expected.paths.directory
         if state.status == "failed":
-            error = (state.record.error if state.record is not None else None) or {}
-            first = (error.get("message") or "no message").splitlines()[0]
-            failed.append(f"  {state.expected.name}: {error.get('type')}: {first} ({where})")
+            failed.append(f"  {state.expected.name}: {state.error} ({where})")
         elif state.status != "done" and (lost := unrecorded.get(state.expected.identity)):
             kind = type(lost).__name__
             failed.append(f"  {state.expected.name}: {kind}: {first_line(lost)} ({where})")

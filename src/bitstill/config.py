@@ -18,6 +18,7 @@ from omegaconf.errors import (
     MissingMandatoryValue,
 )
 
+from bitstill.conf import conf_directory
 from bitstill.errors import UserError, first_line, nearest
 from bitstill.schema import TARGETS, LoggerConfig, Range, TrainConfig
 
@@ -61,6 +62,9 @@ def _resolved(composed: DictConfig) -> dict[str, Any]:
         key = first.split("'")[1] if isinstance(error, InterpolationKeyError) else ""
         if key in settings():  # that another one refers to
             raise _not_set(key) from error
+        if "is not a container" in first:
+            group = first.split("`")[1]
+            raise _no_settings(group, composed.get(group)) from error
         circular = "ecursi" in first or "refers to itself" in first
         reason = "it refers to itself" if circular else first
         raise UserError(f"{error.full_key}: {reason}: give {error.full_key}=VALUE") from error
@@ -76,6 +80,11 @@ def _built(schema: type, plain: Mapping[str, Any], prefix: str) -> object:
     """Build a dataclass from plain values, each checked, nested ones too."""
     hints = get_type_hints(schema, include_extras=True)
     for key in plain:
+        if key == "experiment" and not prefix:
+            raise UserError(
+                "experiment is no setting: give the experiment's file '# @package _global_' as "
+                "first line"
+            )
         if key not in hints:
             known = [name for name in hints if not name.startswith("_")]
             where = prefix.rstrip(".") or "a run"
@@ -132,13 +141,21 @@ def _value(name: str, value: Any, annotation: Any) -> Any:
 
 def _node(name: str, value: Any, annotation: Any) -> object:
     if not isinstance(value, Mapping):
-        raise UserError(f"{name} = {value} is not allowed: give its settings, {name}.KEY=VALUE")
+        raise _no_settings(name, value)
     if name not in TARGETS:
         return _built(annotation, value, f"{name}.")
     schema = _schema(name, value)
     if "_target_" not in get_type_hints(schema):  # it is itself what the target names
         value = {key: item for key, item in value.items() if key != "_target_"}
     return _built(schema, value, f"{name}.")
+
+
+def _no_settings(name: str, value: object) -> UserError:
+    """Return the error of a value in the place of a group, as of ``loss: soft`` in a file."""
+    line = f"{name} = {value} is not allowed: give its settings, {name}.KEY=VALUE"
+    if (conf_directory() / name).is_dir():
+        line += f", or in a file a choice, under defaults: '- override /{name}: {value}'"
+    return UserError(line)
 
 
 def _allowed(name: str, value: Any, annotation: Any, allowed: Range) -> Any:

@@ -97,7 +97,8 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
         return
 
     def view() -> Group:
-        return Group(_grid(states), Text(summary(states), style="bold"))
+        failed = [f"{state.expected.name}: {state.error}" for state in states if state.error]
+        return Group(_grid(states), *map(Text, failed), Text(summary(states), style="bold"))
 
     console = output_console()
     if not watch:

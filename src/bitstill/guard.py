@@ -30,7 +30,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
         "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
-        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
     ),
     "class": (
         "logging.StreamHandler",
@@ -60,6 +59,8 @@ def check_hydra(hydra: DictConfig) -> None:
     for key in hydra:
         if key not in _SETTINGS:
             raise UserError(f"hydra.{key!s} is no setting: see bitstill train --cfg hydra")
+    if hydra.callbacks:
+        raise UserError("hydra.callbacks is not allowed: leave it out, a run has loggers")
     for name in _EXECUTED:
         _check(hydra, name, "hydra")
     if hydra.job.env_set:

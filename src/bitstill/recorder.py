@@ -128,7 +128,8 @@ class Recorder(pl.Callback):
         write_curves(self.paths, self._rows)
         self._write("running")
         log.info(
-            "epoch %d of %d: train loss %.4g, test accuracy %.2f %%",
+            "%s: epoch %d of %d: train loss %.4g, test accuracy %.2f %%",
+            self.record.cell,
             len(self._rows),
             self.record.epochs,
             self._rows[-1]["train/loss"],

@@ -82,6 +82,15 @@ class CellState:
         last = list(self.record.selections.values())[-1]["last"]
         return None if last is None else last["test/accuracy"]
 
+    @property
+    def error(self) -> str:
+        """What a failed run's record says: type and first line; else an empty text."""
+        found = (self.record.error if self.record is not None else None) or {}
+        if self.status != "failed":
+            return ""
+        message = (found.get("message") or "no message").splitlines()[0]
+        return f"{found.get('type')}: {message}"
+
     def plain(self) -> dict[str, Any]:
         """Return the state as plain values, for JSON."""
         record = self.record

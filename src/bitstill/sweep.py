@@ -75,7 +75,7 @@ def expand(
 
     def product(grid: Mapping[str, object]) -> Iterable[Sequence[str]]:
         settings = {**params, **grid}.items()
-        kept = [f"{key}={value}" for key, value in settings if key not in chosen]
+        kept = [_override(key, value) for key, value in settings if key not in chosen]
         return split([*kept, *arguments])
 
     products = (product(grid) for grid in (grids or [{}]))
@@ -83,6 +83,15 @@ def expand(
     if not cells:
         raise UserError("the sweep has no runs: give each of its ranges and lists a value at least")
     return cells
+
+
+def _override(key: str, value: object) -> str:
+    if isinstance(value, Sequence | Mapping) and not isinstance(value, str):
+        raise UserError(
+            f"hydra.sweeper: {key} = {value} is not allowed: give choices as one text, 'A,B', and "
+            "a list as '[A,B]'"
+        )
+    return f"{key}={'null' if value is None else value}"
 
 
 # What tells no two runs apart. Hydra refuses several of its own.

@@ -4,6 +4,7 @@ Hydra finds plugins by importing every module in ``hydra_plugins``, in whatever 
 starting: so this module imports Hydra alone, and bitstill when it is used.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ class GridSweeperConf:
     _target_: str = "hydra_plugins.bitstill_sweeper.GridSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = field(default_factory=dict)
-    grids: list[dict[str, str]] = field(default_factory=list)
+    grids: Any = field(default_factory=list)  # seen to by the sweeper, whose errors are one line
     plan_only: bool = False
 
 
@@ -44,7 +45,7 @@ class GridSweeper(BasicSweeper):
         self,
         max_batch_size: int | None = None,
         params: dict[str, str] | None = None,
-        grids: list[dict[str, str]] | None = None,
+        grids: list[dict[str, Any]] | None = None,
         plan_only: bool = False,
     ) -> None:
         if max_batch_size is not None and max_batch_size < -1:  # which is all, to Hydra
@@ -54,9 +55,18 @@ class GridSweeper(BasicSweeper):
                 f"hydra.sweeper.max_batch_size = {max_batch_size} is not allowed: give at least 1, "
                 "or null"
             )
+        listed: Any = [] if grids is None else grids
+        is_list = isinstance(listed, Sequence) and not isinstance(listed, str)
+        if not is_list or not all(isinstance(one, Mapping) for one in listed):
+            from bitstill.errors import UserError
+
+            raise UserError(
+                f"hydra.sweeper.grids = {grids} is not allowed: give a list of products, "
+                "[{KEY: 'A,B'}]"
+            )
         super().__init__(max_batch_size, params)
         self.plan_only = plan_only
-        self.grids = grids or []
+        self.grids = listed
 
     def sweep(self, arguments: list[str]) -> Any:
         """Plan all cells, launch those that are left, and say what came of them."""

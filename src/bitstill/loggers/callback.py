@@ -83,7 +83,9 @@ class Loggers(pl.Callback):
             return TensorboardLog(self._paths)
         from bitstill.loggers.wandb_log import WandbLog
 
-        folder = Path(config.paths.output) / config.name
+        folder = self._paths.directory.parent
+        if folder == Path(config.paths.teachers):  # a student's teacher is logged with the sweep
+            folder = Path(config.paths.output) / config.name
         return WandbLog(settings, folder, record, directory_name(config, record.identity))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

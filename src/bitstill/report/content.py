@@ -40,7 +40,11 @@ _DRAWN_FROM = (
     ("soft-targets", "soft targets", "the teacher's logits"),
     ("gradients", "gradients", "students' weights, the teacher's logits and the images"),
     ("weight", "quantized weights", "a student's weights"),
-    ("size", "size against accuracy", "the recorded sizes of a teacher and a student"),
+    (
+        "size",
+        "size against accuracy",
+        "sizes of a teacher and of hard or soft_hard at T = 15",
+    ),
     ("calibration", "calibration", "weights and the images"),
 )
 

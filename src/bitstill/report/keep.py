@@ -17,11 +17,10 @@ from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.reading import reading
 from bitstill.report.gradients import keep_ratios
+from bitstill.report.outputs import STORE, stored_teacher
 from bitstill.report.sweeps import HARD, Run, read_sweep
 from bitstill.runs import RunPaths
 from bitstill.status import manifest, manifest_text, read_manifest
-
-_STORE = "teachers"  # as in paths.output, beside the sweeps
 
 # Settings whose values are folders of one machine, as they stand in `.hydra/overrides.yaml`.
 _FOLDER = re.compile(r"\+*(paths\..+|(.+\.)?(path|dir|cache))")
@@ -49,7 +48,7 @@ def keep(sweep: Path, target: Path) -> int:
         raise UserError(f"{target} is the sweep itself: give another folder to keep its records in")
     ended = [run for run in read_sweep(sweep) if run.record.status in ("done", "failed")]
     texts = {path: text for run in ended for path, text in _texts(run, target)}
-    teachers = _teachers(sweep, target)
+    teachers = _teachers(sweep, ended, target)
     for stored, kept in teachers:
         with reading(stored.record, "move it away"):
             texts[kept.record] = stored.record.read_text("utf-8")
@@ -81,19 +80,23 @@ def _merged_manifest(sweep: Path, target: Path) -> str:
     return manifest_text(target, kept)
 
 
-def _teachers(sweep: Path, target: Path) -> list[tuple[RunPaths, RunPaths]]:
-    """Return where finished teachers with logits lie, and where they are to be kept."""
-    stored = [cell.stored for cell in read_manifest(sweep) if cell.stored is not None]
+def _teachers(sweep: Path, ended: Sequence[Run], target: Path) -> list[tuple[RunPaths, RunPaths]]:
+    """Return where finished teachers with logits lie, and where they are to be kept.
+
+    They are those that the sweep asks for, and those that its students have read.
+    """
+    stored = [*(cell.stored for cell in read_manifest(sweep)), *map(stored_teacher, ended)]
+    found = {one.directory.name: one for one in stored if one is not None}
     return [
         (paths, _stored(paths, target))
-        for paths in stored
+        for paths in found.values()
         # They are computed of finished teachers alone.
         if paths.teacher_logits.exists() and paths.record.exists()
     ]
 
 
 def _stored(teacher: RunPaths, target: Path) -> RunPaths:
-    return RunPaths(target.parent / _STORE / teacher.directory.name)
+    return RunPaths(target.parent / STORE / teacher.directory.name)
 
 
 def _write(ended: Sequence[Run], texts: Mapping[Path, str], target: Path) -> None:

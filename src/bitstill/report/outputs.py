@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+STORE = "teachers"  # as in paths.output, beside the sweeps
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -106,17 +108,24 @@ def teacher_logits(run: Run) -> NDArray[np.float32] | None:
     """Return a run's teacher's logits over the training images, (N, classes), if it left them."""
     from safetensors.numpy import load_file
 
-    taught = not run.record.is_teacher
-    identity = run.record.teacher_identity if taught else run.record.identity
+    stored = stored_teacher(run)
+    if stored is None:
+        return None
+    with reading(stored.teacher_logits, "remove its folder"):
+        return load_file(stored.teacher_logits)["logits"]
+
+
+def stored_teacher(run: Run) -> RunPaths | None:
+    """Return a run's teacher in the store, or it itself there; None where it left no logits."""
+    record = run.record
+    identity = record.identity if record.is_teacher else record.teacher_identity
     if identity is None:
         return None
-    path = RunPaths(run.paths.directory.parent.parent / "teachers" / identity).teacher_logits
-    if not path.exists():  # not beside the sweep, where it is unless configured elsewhere
-        path = RunPaths(Path(_composed(run, "paths").get("teachers", "")) / identity).teacher_logits
-    if not path.exists():
-        return None
-    with reading(path, "remove its folder"):
-        return load_file(path)["logits"]
+    beside = run.paths.directory.parent.parent / STORE  # unless configured elsewhere
+    for store in (beside, Path(_composed(run, "paths").get("teachers", ""))):
+        if (stored := RunPaths(store / identity)).teacher_logits.exists():
+            return stored
+    return None
 
 
 def logits(run: Run, images: NDArray[np.uint8]) -> Floats | None:

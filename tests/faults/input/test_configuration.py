@@ -122,8 +122,11 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
     "range that stands still": (("seed=range(0,3,0)",), "seed=range(0,3,0) cannot be run", "zero"),
     "choice of nothing": (("seed=choice()",), "'seed=choice()' cannot be read", "empty choice"),
     "choices of nothing": (("loss=",), "loss", "gt_soft_hard"),
-    "grids no list": (("hydra.sweeper.grids=3",), "hydra.sweeper.grids", "list", "another value"),
-    "grid no mapping": (("hydra.sweeper.grids=[3]",), "hydra.sweeper.grids", "another value"),
+    "grids no list": (("hydra.sweeper.grids=3",), "hydra.sweeper.grids = 3", "give a list of"),
+    "grid no mapping": (("hydra.sweeper.grids=[3]",), "hydra.sweeper.grids = [3]", "KEY: 'A,B'"),
+    "grids a mapping": (("hydra.sweeper.grids={seed:'1,2'}",), "hydra.sweeper.grids", "list"),
+    "choices as a list": (("hydra.sweeper.grids=[{seed:[1,2]}]",), "seed = [1, 2]", "'A,B'"),
+    "basic sweeper": (("hydra/sweeper=basic",), "BasicSweeper is not allowed", "GridSweeper"),
     "grid unknown key": (("hydra.sweeper.grids=[{sede:'1,2'}]",), "sede", "did you mean seed?"),
     "params no mapping": (("hydra.sweeper.params=3",), "hydra.sweeper.params", "another value"),
     "jobs no number": (

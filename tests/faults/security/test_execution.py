@@ -214,7 +214,6 @@ def test_a_configuration_that_changes_after_the_plan_runs_nothing(
         *(f"hydra/launcher={name}" for name in ("basic", "joblib", "parallel", "slurm")),
         *(f"hydra/job_logging={name}" for name in ("default", "disabled", "none", "stdout")),
         "hydra/hydra_logging=default",
-        "hydra/sweeper=basic",
         "hydra.verbose=true",
     ],
 )
