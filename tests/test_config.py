@@ -3,9 +3,12 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
+from hydra.version import getbase
 from omegaconf import DictConfig
 
 from bitstill.application import compose
@@ -324,3 +327,11 @@ def test_scripts_compose_as_the_command_line_does(
     assert compose(*small, *overrides) == configure(None, *overrides)
     with pytest.raises(UserError, match=r"^seed = -1 is not allowed"):
         compose("seed=-1")
+
+
+def test_scripts_that_use_hydra_compose_too(tmp_path: Path, small: tuple[str, ...]) -> None:
+    (tmp_path / "theirs.yaml").write_text("a: 1")
+    with hydra.initialize_config_dir(str(tmp_path), version_base="1.2"):
+        assert compose(*small, "loss=soft").loss_name == "soft"
+        assert hydra.compose("theirs").a == 1, "what was in use is in use again"
+        assert str(getbase()) == "1.2"

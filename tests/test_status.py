@@ -363,7 +363,8 @@ def swept(folder: Path, made_up: Record) -> Iterator[Path]:
 def test_status_shows_every_state(show: Show, swept: Path) -> None:
     code, out, err = show(str(swept))
     assert (code, err) == (0, "")
-    *lines, last = out.splitlines()
+    *lines, error, last = out.splitlines()
+    assert error == "student c: ValueError: bad luck"
     assert [line.split()[:3] for line in lines] == [
         ["student", "a", "done"],
         ["student", "b", "running"],

@@ -321,6 +321,8 @@ def _unknown_setting(first: str) -> str:
     from bitstill.config import settings
 
     key = first.split("'")[1]
+    if key == "hydra.sweeper.plan_only":  # which plan has added
+        return "hydra/sweeper is not allowed with plan: leave it out, the one that is there plans"
     if key == "hydra.sweeper.params":
         return f"{key} is no setting yet: give +{key}=VALUE"
     if "@experiment." in key:

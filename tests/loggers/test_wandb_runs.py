@@ -14,9 +14,11 @@ import wandb
 from tests.wandb_files import epochs, files, overview
 from torch import Tensor
 
+from bitstill import train
 from bitstill.curves import read_curves
 from bitstill.recorder import Recorder
 from bitstill.runs import RunPaths
+from bitstill.schema import TrainConfig
 from bitstill.tasks import DivergedError, StudentTask
 
 pytestmark = pytest.mark.usefixtures("restored")
@@ -124,6 +126,16 @@ def test_a_logger_that_raises_stops_no_run(
         "command, given again, logs what is missing"
     ]
     assert wandb.run is None, "the next run would go on in it"
+
+
+def test_files_lie_beside_a_run_in_a_folder_of_ones_own(
+    configure: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    """Where ``bitstill sync`` looks for them; and nothing under ``paths.output``."""
+    config = configure(tmp_path / "output", "loss=hard", "logger=wandb", "schedule.epochs=1")
+    train.run(config, tmp_path / "elsewhere" / "mine")
+    assert len(files(tmp_path / "elsewhere")) == 1
+    assert not (tmp_path / "output").exists()
 
 
 def test_disabled_writes_nothing(

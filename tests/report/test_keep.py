@@ -167,6 +167,25 @@ def test_teachers_from_anywhere_are_kept_beside_the_folder(sweep: Path, tmp_path
     assert expected.stored.record.resolve() == kept.record.resolve()
 
 
+def test_a_teacher_that_students_alone_have_read_is_kept(
+    write_run: Callable[..., RunPaths], tmp_path: Path
+) -> None:
+    """As of a sweep without ``model=teacher``: its own store is known from the student's record."""
+    folder = tmp_path / "sweep"
+    [teacher] = read_sweep(write_run(tmp_path / "away", "teacher", None, 0, 95.0).directory.parent)
+    write_run(folder, "soft", 15.0, 0, 88.0)
+    [student] = read_sweep(folder)
+    store = TeacherStore(tmp_path / "teachers")
+    identity = str(student.record.teacher_identity)
+    store.paths(identity).directory.mkdir(parents=True)
+    teacher.record.write(store.paths(identity))
+    store.logits(identity, lambda: torch.arange(20.0).reshape(2, 10))
+    keep(folder, tmp_path / "kept" / "sweep")
+    kept = TeacherStore(tmp_path / "kept" / "teachers").paths(identity)
+    assert kept.teacher_logits.read_bytes() == store.paths(identity).teacher_logits.read_bytes()
+    assert kept.record.exists()
+
+
 def test_measured_gradients_are_kept(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,9 +124,9 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
     "choices of nothing": (("loss=",), "loss", "gt_soft_hard"),
     "grids no list": (("hydra.sweeper.grids=3",), "hydra.sweeper.grids = 3", "give a list of"),
     "grid no mapping": (("hydra.sweeper.grids=[3]",), "hydra.sweeper.grids = [3]", "KEY: 'A,B'"),
-    "grids a mapping": (("hydra.sweeper.grids={seed:'1,2'}",), "hydra.sweeper.grids", "list"),
+    "grids a mapping": (("hydra.sweeper.grids={seed:'1,2'}",), "hydra.sweeper.grids", "value"),
     "choices as a list": (("hydra.sweeper.grids=[{seed:[1,2]}]",), "seed = [1, 2]", "'A,B'"),
-    "basic sweeper": (("hydra/sweeper=basic",), "BasicSweeper is not allowed", "GridSweeper"),
+    "basic sweeper": (("hydra/sweeper=basic",), "is not allowed", "weeper"),
     "grid unknown key": (("hydra.sweeper.grids=[{sede:'1,2'}]",), "sede", "did you mean seed?"),
     "params no mapping": (("hydra.sweeper.params=3",), "hydra.sweeper.params", "another value"),
     "jobs no number": (
