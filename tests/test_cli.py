@@ -135,6 +135,25 @@ def test_a_wrong_input_is_explained_in_one_line(
         assert f"bitstill: {record.error['message']}" == lines[0]
 
 
+def test_a_link_to_nowhere_is_said(train: Train, small: tuple[str, ...], tmp_path: Path) -> None:
+    """As to a disk that is not mounted."""
+    link = tmp_path / "output"
+    link.symlink_to(tmp_path / "nowhere")
+    code, _, err = train(*small, f"paths.output={link}")
+    assert code == 2
+    assert err.splitlines()[-1].startswith(f"bitstill: {link}")
+    assert "is a link to what is not there" in err
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"), [("name=Größe", "at ö"), ("name=a=b", "mismatched input '='")]
+)
+def test_what_cannot_be_read_is_said(train: Train, given: str, reason: str) -> None:
+    code, _, err = train(given)
+    assert code == 2
+    assert err.startswith(f"bitstill: {given!r} cannot be read ({reason}")
+
+
 def test_an_unknown_option_is_refused(train: Train) -> None:
     code, _, err = train("--nonsense")
     assert code == 2

@@ -239,7 +239,7 @@ def explain(error: Exception, arguments: list[str]) -> str | None:
             return str(link)
         if isinstance(link, FileNotFoundError) and link.filename is None:  # of os.getcwd
             return "the folder that you are in is not there any more: cd to another"
-        if isinstance(link, FileExistsError) and link.filename and Path(link.filename).is_symlink():
+        if isinstance(link, FileExistsError) and not Path(link.filename or ".").exists():
             return f"{link.filename} is a link to what is not there: mend that, or give another"
         if _is_unwritable(link):
             return f"{link}: mend that, and run the same command again"
