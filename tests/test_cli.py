@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bitstill import __version__, application
+from bitstill.completion import complete
 from bitstill.runs import load_sweep
 from bitstill.tasks import DivergedError
 
@@ -336,13 +337,13 @@ def test_a_sweep_that_is_refused_has_not_imported_torch(tmp_path: Path) -> None:
     ],
 )
 def test_completion(words: list[str], incomplete: str, found: set[str]) -> None:
-    assert set(application.complete(words, incomplete)) == found
+    assert set(complete(words, incomplete)) == found
 
 
 def test_choices_in_a_folder_of_ones_own_are_completed(tmp_path: Path) -> None:
     (tmp_path / "temperature").mkdir()
     (tmp_path / "temperature" / "T20.yaml").write_text("value: 20")
-    found = application.complete(["--config-dir", str(tmp_path)], "temperature=T2")
+    found = complete(["--config-dir", str(tmp_path)], "temperature=T2")
     assert found == ["temperature=T20"]
 
 

@@ -8,16 +8,11 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import copy
-from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
@@ -30,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bitstill.choices import listed_at_once
-from bitstill.conf import conf_directory
+from bitstill.conf import conf_directory, our_hydra
 from bitstill.errors import SweepFailedError, UserError, nearest, printable
 from bitstill.guard import check_flags, guarded
 from bitstill.refusals import explain_library, with_next_step
@@ -149,25 +144,9 @@ def compose(*overrides: str) -> "TrainConfig":
     """
     from bitstill.config import check
 
-    with guarded(), _hydra_of_our_own():
+    with guarded(), our_hydra():
         composed = hydra.compose("train", list(overrides))
     return check(composed)
-
-
-@contextmanager
-def _hydra_of_our_own() -> Iterator[None]:
-    """Initialize Hydra on our configuration; one that the caller has in use is put aside."""
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.version import VersionBase
-
-    theirs, version = GlobalHydra.instance().hydra, copy(VersionBase.instance())
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
-            yield
-    finally:
-        GlobalHydra.instance().hydra = theirs
-        VersionBase.set_instance(version)
 
 
 def train(arguments: list[str]) -> int:
@@ -237,7 +216,9 @@ def explain(error: Exception, arguments: list[str]) -> str | None:
     for link in _chain(error):
         if isinstance(link, UserError | SweepFailedError):
             return str(link)
-        if isinstance(link, FileNotFoundError) and link.filename is None:  # of os.getcwd
+        if (
+            isinstance(link, FileNotFoundError) and link.errno and link.filename is None
+        ):  # os.getcwd
             return "the folder that you are in is not there any more: cd to another"
         if isinstance(link, FileExistsError) and not Path(link.filename or ".").exists():
             return f"{link.filename} is a link to what is not there: mend that, or give another"
@@ -332,57 +313,3 @@ def _unknown_setting(first: str) -> str:
         return f"{key} is no setting of the {group} that is chosen: choose another, {group}=NAME"
     shown = "hydra" if key.startswith("hydra.") else "job"
     return f"{key} is no setting: see bitstill train --cfg {shown}" + nearest(key, settings())
-
-
-def complete(words: list[str], incomplete: str) -> list[str]:
-    """Return what may stand for an unfinished word of ``bitstill train``'s command line.
-
-    Args:
-        words: the finished words before it.
-        incomplete: the word, perhaps empty. Bash takes ``=`` for a word of its own, so this may be
-            a value alone; the answers are then values alone too.
-    """
-    from hydra._internal.core_plugins.bash_completion import BashCompletion
-    from hydra.core.global_hydra import GlobalHydra
-
-    words = _rejoined(words)
-    key = f"{words.pop().removesuffix('=')}=" if _is_key(words) else ""
-    incomplete = key + incomplete
-    # Hydra knows one choice of a group; of several, the last is the one that is not finished.
-    name, equals, value = incomplete.partition("=")
-    before, comma, last = value.rpartition(",")
-    given_folders = (Path(folder) for flag, folder in pairwise(words) if flag in _CONFIG_DIR)
-    own = [folder.absolute() for folder in given_folders if folder.is_dir()]
-    searched = [f"hydra.searchpath=[{','.join(f'file://{one}' for one in own)}]"] if own else []
-    with _hydra_of_our_own():
-        loader = GlobalHydra.instance().config_loader()
-        line = " ".join([*words, *searched, name + equals + last])
-        found = BashCompletion(loader)._query(config_name="train", line=line)
-    given = name + equals + before + comma
-    whole = [given + word.removeprefix(name + equals) if comma else word for word in found]
-    return [word.removeprefix(key) for word in whole]
-
-
-_CONFIG_DIR = ("--config-dir", "-cd")
-
-
-def _rejoined(words: list[str]) -> list[str]:
-    """Undo bash's cut on both sides of each ``=``."""
-    whole: list[str] = []
-    for word in words:
-        if whole and (word == "=" or whole[-1].endswith("=")):
-            whole[-1] += word
-        else:
-            whole.append(word)
-    return whole
-
-
-def _is_key(words: list[str]) -> bool:
-    """Whether the last word is a key whose value is asked for, cut off from it."""
-    *before, last = words or [""]
-    taking = {
-        name for one in get_args_parser()._actions if one.nargs != 0 for name in one.option_strings
-    }
-    if not last or last.startswith("-") or (before and before[-1] in taking):
-        return False
-    return last.endswith("=") or "=" not in last

@@ -42,7 +42,7 @@ def root(
 
 
 def _complete_overrides(context: typer.Context, incomplete: str) -> list[str]:
-    from bitstill.application import complete
+    from bitstill.completion import complete
 
     with contextlib.suppress(Exception):  # an error would be printed into the line
         return complete(list(context.params.get("overrides") or []), incomplete)

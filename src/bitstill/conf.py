@@ -1,5 +1,8 @@
-"""Where the shipped configuration lies."""
+"""Where the shipped configuration lies, and a Hydra that reads it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 
 
@@ -8,3 +11,20 @@ def conf_directory() -> Path:
     package = Path(__file__).parent
     packaged = package / "conf"
     return packaged if packaged.is_dir() else package.parents[1] / "conf"
+
+
+@contextmanager
+def our_hydra() -> Iterator[None]:
+    """Initialize Hydra on our configuration; one that the caller has in use is put aside."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.version import VersionBase
+
+    theirs, version = GlobalHydra.instance().hydra, copy(VersionBase.instance())
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = theirs
+        VersionBase.set_instance(version)

@@ -18,7 +18,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import OverrideParseException
 
 import bitstill.conductor
-from bitstill.application import complete
+from bitstill.completion import complete
 from bitstill.conf import conf_directory
 from bitstill.config import settings
 from bitstill.guard import ALLOWED
