@@ -30,6 +30,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
         "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",  # in --hydra-help alone
     ),
     "class": (
         "logging.StreamHandler",
@@ -81,6 +82,16 @@ def _check_folders(hydra: DictConfig) -> None:
                 f"hydra.{group}.{key} = {plain[group][key]} is not allowed: the folders of a sweep "
                 "follow from paths.output and name, and are relative to where you start bitstill"
             )
+
+
+def _check_sweeper(hydra: DictConfig) -> None:
+    """Refuse Hydra's own sweeper, which knows no grids and goes on with nothing."""
+    if hydra.sweeper is not None and hydra.sweeper._target_ != ALLOWED["_target_"][0]:
+        given = hydra.sweeper._target_
+        raise UserError(
+            f"hydra.sweeper._target_ = {given} is not allowed: leave hydra/sweeper out, the one "
+            "that is there plans sweeps and goes on with them"
+        )
 
 
 def _check_choices(hydra: DictConfig) -> None:
@@ -150,6 +161,7 @@ class GuardedLoader(ConfigLoaderImpl):
         config = super().load_configuration(*arguments, **options)
         check_hydra(config.hydra)
         if "name" in config:  # for --hydra-help Hydra composes itself alone
+            _check_sweeper(config.hydra)
             _check_folders(config.hydra)
             _check_choices(config.hydra)
         return config
