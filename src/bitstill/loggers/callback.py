@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -83,9 +84,10 @@ class Loggers(pl.Callback):
             return TensorboardLog(self._paths)
         from bitstill.loggers.wandb_log import WandbLog
 
-        folder = self._paths.directory.parent
-        if folder == Path(config.paths.teachers):  # a student's teacher is logged with the sweep
-            folder = Path(config.paths.output) / config.name
+        # As it was given, for wandb notes it; a student's teacher is logged with the sweep.
+        folder, own = Path(config.paths.output) / config.name, self._paths.directory.parent
+        if own.resolve() not in (folder.resolve(), Path(config.paths.teachers).resolve()):
+            folder = Path(os.path.relpath(own))
         return WandbLog(settings, folder, record, directory_name(config, record.identity))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
