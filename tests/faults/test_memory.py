@@ -19,7 +19,7 @@ limited = []
 def limit(event, arguments):
     if event == "os.rename" and str(arguments[1]).endswith(os.environ["AT"]) and not limited:
         with open("/proc/self/statm") as file:
-            size = int(file.read().split()[0]) * resource.getpagesize() + 2**25
+            size = int(file.read().split()[0]) * resource.getpagesize() + 3 * 2**24
         limited.append(size)
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
