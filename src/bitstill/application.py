@@ -216,9 +216,8 @@ def explain(error: Exception, arguments: list[str]) -> str | None:
     for link in _chain(error):
         if isinstance(link, UserError | SweepFailedError):
             return str(link)
-        if (
-            isinstance(link, FileNotFoundError) and link.errno and link.filename is None
-        ):  # os.getcwd
+        # os.getcwd names no file.
+        if isinstance(link, FileNotFoundError) and link.errno and link.filename is None:
             return "the folder that you are in is not there any more: cd to another"
         if isinstance(link, FileExistsError) and not Path(link.filename or ".").exists():
             return f"{link.filename} is a link to what is not there: mend that, or give another"

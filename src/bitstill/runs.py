@@ -317,7 +317,12 @@ def runs_in(folder: Path) -> list[RunPaths]:
     return [RunPaths(path.parent) for path in sorted(folder.glob("*/run.json"))]
 
 
+def known_runs(folder: Path) -> list[tuple[RunPaths, RunRecord]]:
+    """Return the runs of a sweep with their records; a damaged one costs a warning."""
+    found = ((paths, known_record(paths)) for paths in runs_in(folder))
+    return [(paths, record) for paths, record in found if record is not None]
+
+
 def load_sweep(folder: Path) -> list[RunRecord]:
-    """Read all records in the folders of a sweep; a damaged one costs a warning."""
-    found = map(known_record, runs_in(folder))
-    return [record for record in found if record is not None]
+    """Read all records in the folders of a sweep, as :func:`known_runs`."""
+    return [record for _, record in known_runs(folder)]

@@ -13,7 +13,7 @@ from filelock import FileLock
 from bitstill.files import remove_halves, write_atomically
 from bitstill.locks import is_worked_on
 from bitstill.reading import fits, reading
-from bitstill.runs import RunPaths, RunRecord, known_record, no_sweep, runs_in
+from bitstill.runs import RunPaths, RunRecord, known_record, known_runs, no_sweep
 
 _CELL = {
     "name": str,
@@ -215,9 +215,8 @@ def read_sweep(folder: Path) -> list[CellState]:
     """
     states = [look(one) for one in read_manifest(folder)]
     expected = {state.expected.paths.directory.name for state in states}
-    for paths in runs_in(folder):
-        record = known_record(paths)
-        if record is not None and paths.directory.name not in expected:
+    for paths, record in known_runs(folder):
+        if paths.directory.name not in expected:
             name = f"{record.cell} seed {record.seed}"
             states.append(look(Expected(name, record.identity, record.epochs, paths)))
     if not states:

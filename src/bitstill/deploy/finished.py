@@ -10,7 +10,7 @@ from bitstill.errors import UserError, first_line
 from bitstill.models import Network, Student, Teacher
 from bitstill.quantizers import Quantizer
 from bitstill.reading import compare, reading
-from bitstill.runs import RunPaths, RunRecord, known_record, read_record, runs_in
+from bitstill.runs import RunPaths, RunRecord, known_runs, read_record
 from bitstill.weights import load_weights
 
 SELECTIONS = ("last", "best_val")
@@ -119,8 +119,7 @@ def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
         if record.status != "done":
             raise UserError(f"{directory} is {record.status}: finish it with the command it began")
         return directory, record
-    known = ((paths, known_record(paths)) for paths in runs_in(directory))
-    done = [(paths, one) for paths, one in known if one is not None and one.status == "done"]
+    done = [(paths, one) for paths, one in known_runs(directory) if one.status == "done"]
     if not done:
         raise UserError(f"{directory} holds no finished run: give a folder with a run.json")
     if choice.select != "best_val":

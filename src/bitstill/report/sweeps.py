@@ -17,7 +17,7 @@ from bitstill.identity import cell_name
 from bitstill.reading import reading
 from bitstill.report.published import DISTILLED, HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings
-from bitstill.runs import Row, RunPaths, RunRecord, known_record, no_sweep, runs_in
+from bitstill.runs import Row, RunPaths, RunRecord, known_runs, no_sweep
 
 LOSSES = ("hard", *DISTILLED)  # of the published tables, in their order
 
@@ -173,9 +173,7 @@ def read_sweep(folder: Path) -> list[Run]:
     Raises:
         UserError: there are none, or a record is of another schema version.
     """
-    found = [
-        Run(one, record) for one in runs_in(folder) if (record := known_record(one)) is not None
-    ]
+    found = [Run(paths, record) for paths, record in known_runs(folder)]
     if not found:
         raise no_sweep(folder)
     return [_checked(run) for run in found]
