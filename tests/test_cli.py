@@ -136,6 +136,31 @@ def test_a_wrong_input_is_explained_in_one_line(
         assert f"bitstill: {record.error['message']}" == lines[0]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["seed=1", "-m", "loss=soft"], ["loss=soft is parted from", "flags, -m say, first"]),
+        (["--frobnicate"], ["--frobnicate is no flag", "bitstill train --help"]),
+        (["seed=1", "--cfg", "foo"], ["--cfg", "'foo'", "job", "bitstill train --help"]),
+        (["seed=1", "--cfg"], ["--cfg", "expected one argument", "bitstill train --help"]),
+    ],
+)
+def test_a_wrong_flag_is_explained_in_one_line(
+    train: Train, arguments: list[str], named: list[str]
+) -> None:
+    code, out, err = train(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("bitstill: ")
+    assert all(words in err for words in named), err
+
+
+def test_a_flag_may_come_last(train: Train, command: Train) -> None:
+    code, out, _ = train("loss=soft", "--cfg", "job", "--package", "loss")
+    assert (code, "bitstill.losses.soft" in out) == (0, True)
+    code, out, _ = command("plan", "loss=soft,hard", "-m")
+    assert (code, "To do: 2 runs" in out) == (0, True)
+
+
 def test_a_link_to_nowhere_is_said(train: Train, small: tuple[str, ...], tmp_path: Path) -> None:
     """As to a disk that is not mounted."""
     link = tmp_path / "output"

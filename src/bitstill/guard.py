@@ -5,9 +5,10 @@ logging to :func:`logging.config.dictConfig`, which calls what ``()`` and ``clas
 anything of bitstill runs. So a configuration is looked at as soon as it is composed.
 """
 
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal import hydra as startup
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -132,13 +133,29 @@ def _resolved(parent: Any, key: Any) -> Any:
         return None
 
 
+def _parser() -> ArgumentParser:
+    """Return Hydra's parser, whose errors would be a page of usage."""
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}: see bitstill train --help")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser
+
+
 def check_flags(arguments: list[str]) -> None:
-    """Refuse what Hydra would unpickle, and what it would pass over.
+    """Refuse what Hydra's parser does, what Hydra would unpickle, and what it would pass over.
 
     Raises:
-        UserError: there is ``--experimental-rerun`` or ``--package``, or the beginning of it.
+        UserError: flags cannot be read, or there is ``--experimental-rerun`` or ``--package``, or
+            the beginning of it.
     """
-    flags = get_args_parser().parse_known_args(arguments)[0]
+    flags, rest = _parser().parse_known_args(arguments)
+    if rest and not rest[0].startswith("-"):  # its parser takes one row of settings
+        raise UserError(f"{rest[0]} is parted from the settings before: give flags, -m say, first")
+    if rest:
+        raise UserError(f"{rest[0]} is no flag: see bitstill train --help")
     if flags.package is not None and flags.cfg is None:
         raise UserError("--package shows a part of a configuration: give --cfg job, too")
     if flags.experimental_rerun is not None:

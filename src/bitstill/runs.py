@@ -323,6 +323,6 @@ def known_runs(folder: Path) -> list[tuple[RunPaths, RunRecord]]:
     return [(paths, record) for paths, record in found if record is not None]
 
 
-def load_sweep(folder: Path) -> list[RunRecord]:
+def load_sweep(folder: str | Path) -> list[RunRecord]:
     """Read all records in the folders of a sweep, as :func:`known_runs`."""
-    return [record for _, record in known_runs(folder)]
+    return [record for _, record in known_runs(Path(folder))]

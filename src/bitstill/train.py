@@ -29,6 +29,7 @@ from bitstill.loggers.logged import destinations, hand_on, not_logged
 from bitstill.memory import give_back_freed_memory, keep_freed_memory
 from bitstill.models import Network, to_input
 from bitstill.portable import portable_text
+from bitstill.progress_bar import ProgressBar
 from bitstill.provenance import new_record
 from bitstill.recorder import Recorder
 from bitstill.runs import (
@@ -51,7 +52,7 @@ log = logging.getLogger(__name__)
 PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}
 
 
-def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunRecord:
+def run(config: TrainConfig, directory: str | Path, *, progress: bool = False) -> RunRecord:
     """Train what a configuration describes, or return the record of its finished run.
 
     An interrupted or failed run goes on from its last whole checkpoint.
@@ -65,7 +66,7 @@ def run(config: TrainConfig, directory: Path, *, progress: bool = False) -> RunR
         UserError: something in the configuration does not fit the data, the machine or the folder.
     """
     try:
-        return _run(config, RunPaths(directory), progress=progress)
+        return _run(config, RunPaths(Path(directory)), progress=progress)
     except Exception as error:
         # Hydra keeps it to the sweep's end; network, images and their files need not stay as long.
         traceback.clear_frames(error.__traceback__)
@@ -246,12 +247,13 @@ def _fit(
     )
     recorder = Recorder(paths, new_record(config, data), data, config.evaluation)
     loggers = Loggers(paths, destinations(config.logger))
+    bar = [ProgressBar(recorder.record.cell)] if progress else []
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
         precision=PRECISIONS[config.trainer.precision],
         max_epochs=config.schedule.epochs,
-        callbacks=[recorder, loggers, Interrupts(recorder.save)],  # in this order
+        callbacks=[recorder, loggers, Interrupts(recorder.save), *bar],  # in this order
         logger=False,  # the recorder measures; ours read what it writes
         enable_checkpointing=False,  # the recorder writes them
         enable_model_summary=False,

@@ -71,7 +71,7 @@ class FinishedRun:
         return known if len(known) == count else [str(label) for label in range(count)]
 
 
-def load_run(directory: Path, choice: Choice = USUAL) -> FinishedRun:
+def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
     """Load a run, or a sweep's best.
 
     Args:
@@ -82,7 +82,7 @@ def load_run(directory: Path, choice: Choice = USUAL) -> FinishedRun:
     Raises:
         UserError: there is no such run, or it is not finished, or lacks what is asked for.
     """
-    directory, record = _find(directory, choice)
+    directory, record = _find(Path(directory), choice)
     statistics = choice.statistics or usual_statistics(record)
     paths = RunPaths(directory)
     file = paths.weights if choice.select == "last" else paths.best_val_weights
