@@ -258,10 +258,10 @@ def test_a_folder_reads_the_same_where_it_has_moved_to(
     put(made_up(identity=ONE, epoch=2), one.paths)
     assert other.stored is not None
     put(made_up(identity=TEACHER, epoch=3, status="interrupted"), other.stored)
-    before = [state.plain() for state in status.read_sweep(folder)]
+    before = [state.plain() for state in status.sweep_states(folder)]
     assert [state["epoch"] for state in before] == [2, 3]
     moved = shutil.move(folder.parent, tmp_path / "elsewhere")
-    assert [state.plain() for state in status.read_sweep(Path(moved) / "mine")] == before
+    assert [state.plain() for state in status.sweep_states(Path(moved) / "mine")] == before
     assert str(tmp_path) not in (Path(moved) / "mine" / "sweep.json").read_text()
 
 
@@ -273,7 +273,7 @@ def test_a_relative_folder_will_do(
     put(made_up(identity=ONE, epoch=2), one.paths)
     write_manifest(Path("mine"), [one])
     assert read_manifest(Path("mine")) == [one]
-    assert [state.epoch for state in status.read_sweep(folder)] == [2]
+    assert [state.epoch for state in status.sweep_states(folder)] == [2]
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_a_damaged_manifest_is_refused_in_one_line(folder: Path, content: bytes)
     path = folder / "sweep.json"
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        status.read_sweep(folder)
+        status.sweep_states(folder)
     line = str(caught.value)
     assert line.startswith(f"{path} cannot be read (")
     assert line.endswith("): remove it, the sweep writes it again")
@@ -295,11 +295,11 @@ def test_runs_that_no_manifest_names_are_found(folder: Path, made_up: Record) ->
     write_manifest(folder, [expected(folder, "b", TWO)])
     put(made_up(identity=TWO), RunPaths(folder / "b"))
     put(made_up(identity=ONE, seed=3, epoch=2, epochs=5), RunPaths(folder / "a"))
-    found = status.read_sweep(folder)
+    found = status.sweep_states(folder)
     assert [state.expected.name for state in found] == ["student b", "hard T=15 seed 3"]
     assert [(state.epoch, state.expected.epochs) for state in found] == [(1, 4), (2, 5)]
     (folder / "sweep.json").unlink()
-    assert [state.expected.paths.directory.name for state in status.read_sweep(folder)] == [
+    assert [state.expected.paths.directory.name for state in status.sweep_states(folder)] == [
         "a",
         "b",
     ]
@@ -311,7 +311,7 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path, there: bool, what: str
     if there:
         folder.mkdir()
     with pytest.raises(UserError) as caught:
-        status.read_sweep(folder)
+        status.sweep_states(folder)
     assert (
         str(caught.value) == f"{folder} {what}: give the folder of a sweep, such as multirun/quick"
     )

@@ -22,7 +22,7 @@ from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run
 from bitstill.report.table import in_encoding, output_console, to_rich
 from bitstill.report.tables import CAPTION, accuracy_tables
-from bitstill.status import CellState, Expected, look, read_sweep, seconds_left, stop_sign
+from bitstill.status import CellState, Expected, look, seconds_left, stop_sign, sweep_states
 
 _UNFINISHED = ("running", "failed", "interrupted", "missing")
 _LATEST = 5  # finished runs that stay in sight
@@ -91,7 +91,7 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
     """
     if watch and as_json:
         raise UserError("--watch --json is not allowed: give one of them")
-    states = read_sweep(folder)
+    states = sweep_states(folder)
     if as_json:
         print(json.dumps([state.plain() for state in states], indent=2))  # noqa: T201  # output
         return
@@ -107,7 +107,7 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
     with Live(view(), console=console, auto_refresh=False) as live:
         while _goes_on(states, stopped=stop_sign(folder).exists()):
             time.sleep(_WATCH_SECONDS)
-            states = read_sweep(folder)
+            states = sweep_states(folder)
             live.update(view(), refresh=True)
 
 

@@ -207,7 +207,7 @@ def read_manifest(folder: Path) -> list[Expected]:
         ]
 
 
-def read_sweep(folder: Path) -> list[CellState]:
+def sweep_states(folder: Path) -> list[CellState]:
     """Return the state of every run in a sweep's folder, asked for by its manifest or found there.
 
     Raises:

@@ -17,7 +17,7 @@ from bitstill.errors import SweepFailedError, UserError, counted
 from bitstill.loggers.names import wandb_id
 from bitstill.loggers.wandb_files import id_of, is_sent, written
 from bitstill.runs import runs_in
-from bitstill.status import read_sweep
+from bitstill.status import sweep_states
 
 _ERROR = re.compile(r"[\w.]+(Error|Exception)\b: ")
 _SECONDS = 600  # for one run, pictures and artifacts included
@@ -55,7 +55,7 @@ def _at_work(folder: Path) -> set[str]:
     with contextlib.suppress(UserError):  # logs alone will do
         return {
             wandb_id(state.expected.identity)
-            for state in read_sweep(folder)
+            for state in sweep_states(folder)
             if state.expected.is_at_work
         }
     return set()

@@ -15,7 +15,7 @@ from rich.console import Console
 from bitstill import conductor, console, runs
 from bitstill.errors import SweepFailedError, UserError
 from bitstill.locks import exclusive
-from bitstill.status import read_sweep
+from bitstill.status import sweep_states
 from bitstill.sweep import Cell, plan
 
 Captured = pytest.CaptureFixture[str]
@@ -220,14 +220,14 @@ def test_a_sweep_says_in_its_folder_what_it_asks_for(
     seen: list[str] = []
 
     def launch(jobs: list[list[str]]) -> list[Any]:
-        seen.extend(state.status for state in read_sweep(folder))
+        seen.extend(state.status for state in sweep_states(folder))
         for cell in cells:
             write(cell)
         return []
 
     conductor.conduct(cells, folder, launch)
     assert seen == ["missing", "missing"]
-    assert [state.status for state in read_sweep(folder)] == ["done", "done"]
+    assert [state.status for state in sweep_states(folder)] == ["done", "done"]
 
 
 def test_what_is_run_again_is_news_when_it_has_ended(
@@ -270,7 +270,7 @@ def test_a_detached_sweep_returns_at_once(
     assert out == "", "there are no tables yet"
     assert "2 runs: 0 skipped, 2 to do\nsubmitted; bitstill status " in err
     assert "--watch says how far it is" in err
-    assert [state.status for state in read_sweep(tmp_path / "default")] == ["missing"] * 2
+    assert [state.status for state in sweep_states(tmp_path / "default")] == ["missing"] * 2
 
 
 FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"

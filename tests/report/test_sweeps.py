@@ -92,7 +92,7 @@ def test_the_folder_of_one_run_is_no_sweep(
 ) -> None:
     paths = write_run(tmp_path, "hard", 15.0, 0, 90.0)
     said = re.escape(f"{paths.directory} is a run: give the folder of its sweep, {tmp_path}")
-    for read in (read_sweep, status.read_sweep):
+    for read in (read_sweep, status.sweep_states):
         with pytest.raises(UserError, match=f"^{said}$"):
             read(paths.directory)
 

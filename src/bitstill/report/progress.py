@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bitstill.report.sweeps import RunSet
 from bitstill.report.table import Table
-from bitstill.status import CellState, Expected, look, read_manifest, read_sweep
+from bitstill.status import CellState, Expected, look, read_manifest, sweep_states
 
 
 def awaited(runs: RunSet) -> dict[str, int]:
@@ -25,7 +25,7 @@ def awaited(runs: RunSet) -> dict[str, int]:
 
 def progress_table(folder: Path) -> Table:
     """Return how many of the runs that a sweep asks for are finished, cell by cell."""
-    states = read_sweep(folder)
+    states = sweep_states(folder)
     asked = Counter(_cell(one) for one in states)
     done = Counter(_cell(one) for one in states if one.status == "done")
     rows = [[cell, str(done[cell]), str(count)] for cell, count in asked.items()]
