@@ -48,6 +48,10 @@ WRONG = {
         ["logger=wandb", "logger.wandb.project=a/b"],
         ["logger.wandb.project = 'a/b'", "without any of / \\ # ? % :"],
     ),
+    "search path": (
+        ["hydra.searchpath=[/nonexistent]"],
+        ["hydra.searchpath = /nonexistent is no folder", "give one that is there"],
+    ),
     "shell": (["-sc"], ["--shell-completion", "give bitstill --install-completion"]),
     "part of nothing": (["-pseed"], ["--package", "give --cfg job"]),
     "one to show": (["-m", "--cfg", "job", "loss=hard,soft"], ["--cfg shows one run"]),

@@ -28,7 +28,7 @@ class RememberingRepository(ConfigRepository):
         """Look into what is searched.
 
         Raises:
-            UserError: a package is.
+            UserError: a package is, or a folder that is not there.
         """
         for element in config_search_path.get_path():
             path = element.path or ""
@@ -37,6 +37,11 @@ class RememberingRepository(ConfigRepository):
                     f"hydra.searchpath = {path} is not allowed: give folders, file://FOLDER"
                 )
         super().initialize_sources(config_search_path)
+        for source in self.get_sources():
+            if source.provider.startswith("hydra.searchpath") and not source.available():
+                raise UserError(
+                    f"hydra.searchpath = {source.path} is no folder: give one that is there"
+                )
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         """Return a file of its own for each composition, which may change it."""
