@@ -2,16 +2,16 @@
 
 import pytest
 
-from bitstill.bench.deploy import BATCHES, YARDSTICK, bench
+from bitstill.bench.deploy import YARDSTICK, bench
 from bitstill.bench.paired import as_table
 
 
 @pytest.mark.slow
 def test_the_report() -> None:
-    report = bench(rounds=3, threads=(1,))
+    report = bench(rounds=3, threads=(1,), batches=(1, 64))
     assert report.facts["packed, bytes"] <= 80_000
-    assert {one.settings["batch"] for one in report.timings} == set(BATCHES)
+    assert {one.settings["batch"] for one in report.timings} == {1, 64}
     assert {one.subject for one in report.timings} >= {YARDSTICK, "onnxruntime int8", "numba"}
     table = as_table(report)
-    assert "| 1 | 256 | numba |" in table
+    assert "| 1 | 64 | numba |" in table
     assert "the same classes from every runtime of the student: yes" in table

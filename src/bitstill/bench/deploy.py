@@ -27,7 +27,9 @@ _PACKAGES = ("bitstill", "numpy", "numba", "onnxruntime", "torch")
 Predict = Callable[[NDArray[np.uint8]], NDArray[Any]]
 
 
-def bench(*, rounds: int = 30, threads: Sequence[int] = THREADS) -> Report:
+def bench(
+    *, rounds: int = 30, threads: Sequence[int] = THREADS, batches: Sequence[int] = BATCHES
+) -> Report:
     """Time a random student and teacher; how long they take does not depend on the weights.
 
     Raises:
@@ -37,14 +39,14 @@ def bench(*, rounds: int = 30, threads: Sequence[int] = THREADS) -> Report:
         if find_spec(name) is None:
             raise UserError(f"{name} is not installed: pip install 'bitstill[onnx]'")
     found = versions(_PACKAGES)  # before minutes of measurement
-    images = np.random.default_rng(0).integers(0, 256, (max(BATCHES), 32, 32, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (max(batches), 32, 32, 3), np.uint8)
     student, onnx_float, onnx_int8 = _models(images)
     timings, equal = [], True
     for count in threads:
         runtimes = _runtimes(student, onnx_float, onnx_int8, count)
         students = [run(images) for name, run in runtimes.items() if name != YARDSTICK]
         equal &= all(np.array_equal(one, students[0]) for one in students)
-        for batch in BATCHES:
+        for batch in batches:
             timings += _timed(runtimes, images[:batch], count, rounds)
     sizes = {
         "packed": len(to_bytes(student)),
