@@ -1,16 +1,47 @@
 """The progress bar of one training in a terminal."""
 
+import logging
+import sys
+from typing import Any
+
 from bitstill.lightning import pl
 
 
 class ProgressBar(pl.callbacks.RichProgressBar):
-    """Lightning's bar that says whose training it is, and counts epochs from 1, as curves do."""
+    """Lightning's bar that says what it trains, counts epochs from 1, and stays below the log."""
 
     def __init__(self, name: str) -> None:
-        """Draw it for what ``name`` says, such as ``soft T=15``."""
+        """Draw it for ``name``; a short one, as the bar takes what is left of a terminal of 80."""
         super().__init__()
         self._name = name
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to draw; Rich's standard error writes above what is drawn."""
+        before = sys.stderr
+        super().on_train_start(trainer, pl_module)
+        _redirect_log(before, sys.stderr)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """End it."""
+        drawn = sys.stderr
+        super().teardown(trainer, pl_module, stage)
+        _redirect_log(drawn, sys.stderr)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """End it, whatever was raised: an interrupt, too."""
+        drawn = sys.stderr
+        super().on_exception(trainer, pl_module, exception)
+        _redirect_log(drawn, sys.stderr)
 
     # Lightning offers no other place for it before the bar is first drawn.
     def _get_train_description(self, current_epoch: int) -> str:
         return f"{self._name}, epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+
+
+def _redirect_log(before: object, after: Any) -> None:
+    """Let the handlers of the log that write to one stream write to another."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is before:
+            handler.setStream(after)

@@ -247,7 +247,7 @@ def _fit(
     )
     recorder = Recorder(paths, new_record(config, data), data, config.evaluation)
     loggers = Loggers(paths, destinations(config.logger))
-    bar = [ProgressBar(recorder.record.cell)] if progress else []
+    bar = [ProgressBar(recorder.record.model)] if progress else []
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
