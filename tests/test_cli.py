@@ -143,7 +143,6 @@ def test_a_wrong_input_is_explained_in_one_line(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["seed=1", "-m", "loss=soft"], ["loss=soft is parted from", "flags, -m say, first"]),
         (["--frobnicate"], ["--frobnicate is no flag", "bitstill train --help"]),
         (["seed=1", "--cfg", "foo"], ["--cfg", "'foo'", "job", "bitstill train --help"]),
         (["seed=1", "--cfg"], ["--cfg", "expected one argument", "bitstill train --help"]),
@@ -158,11 +157,26 @@ def test_a_wrong_flag_is_explained_in_one_line(
     assert all(words in err for words in named), err
 
 
-def test_a_flag_may_come_last(train: Train, command: Train) -> None:
-    code, out, _ = train("loss=soft", "--cfg", "job", "--package", "loss")
-    assert (code, "bitstill.losses.soft" in out) == (0, True)
-    code, out, _ = command("plan", "loss=soft,hard", "-m")
-    assert (code, "To do: 2 runs" in out) == (0, True)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "loss=soft,hard", "seed=0,1"],
+        ["loss=soft,hard", "seed=0,1", "--multirun"],
+        ["loss=soft,hard", "-m", "seed=0,1"],
+        ["loss=soft,hard", "--config-dir", "{}", "seed=0,1"],
+    ],
+)
+def test_flags_may_stand_anywhere(command: Train, tmp_path: Path, arguments: list[str]) -> None:
+    given = [one.format(tmp_path) for one in arguments]
+    code, out, err = command("plan", *given)
+    assert (code, "To do: 4 runs" in out) == (0, True), err
+
+
+def test_a_configuration_is_shown_by_flags_between(train: Train) -> None:
+    code, out, err = train("loss=soft", "--cfg", "job", "seed=7", "-p", "loss")
+    assert (code, err) == (0, "")
+    assert "_target_: bitstill.losses.soft" in out
+    assert "seed" not in out
 
 
 def test_a_link_to_nowhere_is_said(train: Train, small: tuple[str, ...], tmp_path: Path) -> None:

@@ -194,6 +194,10 @@ def test_a_group_fills_the_setting_of_its_name(compose_run: Compose) -> None:
     assert groups <= set(plain)
 
 
+def test_no_logger_is_as_good_as_none_beside_the_curves(compose_run: Compose) -> None:
+    assert check(compose_run("logger=[]")) == check(compose_run("logger=csv"))
+
+
 @pytest.mark.parametrize("temperature", [1, 10, 15, 50, 100])
 def test_a_temperature_is_what_its_name_says(compose_run: Compose, temperature: int) -> None:
     assert check(compose_run(f"temperature=T{temperature}")).temperature.value == temperature

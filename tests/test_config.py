@@ -139,7 +139,7 @@ def test_an_unknown_key_unlike_any_other_gets_no_hint(changed: Changed) -> None:
     assert "did you mean" not in line
 
 
-@pytest.mark.parametrize("key", ["name", "loss", "batch_norm.epsilon", "teacher.seed", "logger"])
+@pytest.mark.parametrize("key", ["name", "loss", "batch_norm.epsilon", "teacher.seed", "trainer"])
 def test_a_missing_key_is_named(changed: Changed, key: str) -> None:
     assert refusal(changed({}, remove=(key,))).startswith(f"{key} is not set")
 

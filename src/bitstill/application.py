@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bitstill.choices import listed_at_once
 from bitstill.conf import conf_directory, our_hydra
 from bitstill.errors import SweepFailedError, UserError, nearest, printable
-from bitstill.guard import check_flags, guarded
+from bitstill.guard import flags_first, guarded
 from bitstill.refusals import explain_library, with_next_step
 
 if TYPE_CHECKING:
@@ -153,14 +153,13 @@ def train(arguments: list[str]) -> int:
     """Run the Hydra application with command-line arguments; return the exit code."""
     detailed = os.environ.get(FULL_ERROR) == "1"
     os.environ[FULL_ERROR] = "1"  # let Hydra raise its errors, to be explained here
-    sys.argv = ["bitstill train", *arguments]
     application = hydra.main(
         version_base="1.3", config_path=str(conf_directory()), config_name="train"
     )(job)
     terminate = signal.signal(signal.SIGTERM, _interrupt)
     _interrupted.clear()
     try:
-        check_flags(arguments)
+        sys.argv = ["bitstill train", *flags_first(arguments)]
         with guarded(), listed_at_once():
             application()
     except KeyboardInterrupt:

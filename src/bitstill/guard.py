@@ -144,22 +144,28 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def check_flags(arguments: list[str]) -> None:
-    """Refuse what Hydra's parser does, what Hydra would unpickle, and what it would pass over.
+def flags_first(arguments: list[str]) -> list[str]:
+    """Return the arguments in the order that Hydra's parser takes: it wants settings in one row.
 
     Raises:
         UserError: flags cannot be read, or there is ``--experimental-rerun`` or ``--package``, or
             the beginning of it.
     """
     flags, rest = _parser().parse_known_args(arguments)
-    if rest and not rest[0].startswith("-"):  # its parser takes one row of settings
-        raise UserError(f"{rest[0]} is parted from the settings before: give flags, -m say, first")
-    if rest:
-        raise UserError(f"{rest[0]} is no flag: see bitstill train --help")
+    if unknown := [one for one in rest if one.startswith("-")]:
+        raise UserError(f"{unknown[0]} is no flag: see bitstill train --help")
     if flags.package is not None and flags.cfg is None:
         raise UserError("--package shows a part of a configuration: give --cfg job, too")
     if flags.experimental_rerun is not None:
         raise UserError("--experimental-rerun is not allowed: give the run's own command again")
+    settings = [*flags.overrides, *rest]
+    others, left = [], list(settings)
+    for one in arguments:
+        if left and one == left[0]:
+            left.pop(0)
+        else:
+            others.append(one)
+    return [*others, *settings]
 
 
 class GuardedLoader(ConfigLoaderImpl):

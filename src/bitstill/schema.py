@@ -249,7 +249,7 @@ class TrainConfig:
     teacher: TeacherConfig
     evaluation: EvaluationConfig
     trainer: TrainerConfig
-    logger: LoggerConfig
+    logger: LoggerConfig = LoggerConfig()  # as of logger=[]
 
     @property
     def is_teacher(self) -> bool:
