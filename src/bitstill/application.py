@@ -27,7 +27,8 @@ from omegaconf.errors import OmegaConfBaseException
 from bitstill.choices import listed_at_once
 from bitstill.conf import conf_directory, our_hydra
 from bitstill.errors import SweepFailedError, UserError, nearest, printable
-from bitstill.guard import flags_first, guarded
+from bitstill.flags import flags_first
+from bitstill.guard import guarded
 from bitstill.refusals import explain_library, with_next_step
 
 if TYPE_CHECKING:

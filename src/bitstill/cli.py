@@ -73,7 +73,7 @@ def plan(
     """Show what a sweep would do, and what it would cost; takes what `train -m` takes."""
     from bitstill.application import train as run_application
 
-    arguments = ["--multirun", "hydra.sweeper.plan_only=true", *(overrides or [])]
+    arguments = ["--multirun", *(overrides or []), "hydra.sweeper.plan_only=true"]
     raise typer.Exit(run_application(arguments))
 
 

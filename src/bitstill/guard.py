@@ -5,14 +5,12 @@ logging to :func:`logging.config.dictConfig`, which calls what ``()`` and ``clas
 anything of bitstill runs. So a configuration is looked at as soon as it is composed.
 """
 
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra._internal import hydra as startup
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.config_search_path import ConfigSearchPath
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -131,41 +129,6 @@ def _resolved(parent: Any, key: Any) -> Any:
         return parent[key]
     except OmegaConfBaseException:  # it will be refused where it is used
         return None
-
-
-def _parser() -> ArgumentParser:
-    """Return Hydra's parser, whose errors would be a page of usage."""
-
-    def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}: see bitstill train --help")
-
-    parser = get_args_parser()
-    parser.error = refuse  # type: ignore[method-assign]
-    return parser
-
-
-def flags_first(arguments: list[str]) -> list[str]:
-    """Return the arguments in the order that Hydra's parser takes: it wants settings in one row.
-
-    Raises:
-        UserError: flags cannot be read, or there is ``--experimental-rerun`` or ``--package``, or
-            the beginning of it.
-    """
-    flags, rest = _parser().parse_known_args(arguments)
-    if unknown := [one for one in rest if one.startswith("-")]:
-        raise UserError(f"{unknown[0]} is no flag: see bitstill train --help")
-    if flags.package is not None and flags.cfg is None:
-        raise UserError("--package shows a part of a configuration: give --cfg job, too")
-    if flags.experimental_rerun is not None:
-        raise UserError("--experimental-rerun is not allowed: give the run's own command again")
-    settings = [*flags.overrides, *rest]
-    others, left = [], list(settings)
-    for one in arguments:
-        if left and one == left[0]:
-            left.pop(0)
-        else:
-            others.append(one)
-    return [*others, *settings]
 
 
 class GuardedLoader(ConfigLoaderImpl):

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from bitstill.lightning import pl
 
@@ -17,31 +18,31 @@ class ProgressBar(pl.callbacks.RichProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to draw; Rich's standard error writes above what is drawn."""
-        before = sys.stderr
-        super().on_train_start(trainer, pl_module)
-        _redirect_log(before, sys.stderr)
+        with _log_follows():
+            super().on_train_start(trainer, pl_module)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """End it."""
-        drawn = sys.stderr
-        super().teardown(trainer, pl_module, stage)
-        _redirect_log(drawn, sys.stderr)
+        with _log_follows():
+            super().teardown(trainer, pl_module, stage)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """End it, whatever was raised: an interrupt, too."""
-        drawn = sys.stderr
-        super().on_exception(trainer, pl_module, exception)
-        _redirect_log(drawn, sys.stderr)
+        with _log_follows():
+            super().on_exception(trainer, pl_module, exception)
 
     # Lightning offers no other place for it before the bar is first drawn.
     def _get_train_description(self, current_epoch: int) -> str:
         return f"{self._name}, epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
 
-def _redirect_log(before: object, after: Any) -> None:
-    """Let the handlers of the log that write to one stream write to another."""
+@contextmanager
+def _log_follows() -> Iterator[None]:
+    """Let the log, where it writes to standard error, write to what that is afterwards."""
+    before = sys.stderr
+    yield
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is before:
-            handler.setStream(after)
+            handler.setStream(sys.stderr)

@@ -1,0 +1,48 @@
+"""Hydra's flags, as users write them: anywhere between settings, and wrong ones in one line."""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from bitstill.errors import UserError
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments in the order that Hydra's parser takes: it wants settings in one row.
+
+    Raises:
+        UserError: flags cannot be read, or Hydra would unpickle what one names, or pass it over.
+    """
+    flags, rest = _parser().parse_known_args(arguments)
+    if unknown := [one for one in rest if one.startswith("-")]:
+        raise UserError(f"{unknown[0]} is no flag: see bitstill train --help")
+    if flags.package is not None and flags.cfg is None:
+        raise UserError("--package shows a part of a configuration: give --cfg job, too")
+    if flags.experimental_rerun is not None:
+        raise UserError("--experimental-rerun is not allowed: give the run's own command again")
+    settings = [*flags.overrides, *rest]
+    return [*_without(arguments, settings), *settings]
+
+
+def _parser() -> ArgumentParser:
+    """Return Hydra's parser, whose errors would be a page of usage."""
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}: see bitstill train --help")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser
+
+
+def _without(arguments: Sequence[str], settings: Sequence[str]) -> list[str]:
+    """Return what is left of arguments without the settings, which stand there in their order."""
+    left, others = list(settings), []
+    for one in arguments:
+        if left and one == left[0]:
+            del left[0]
+        else:
+            others.append(one)
+    return others
