@@ -3,6 +3,7 @@
 import copy
 import functools
 import io
+import itertools
 import logging
 import os
 import shutil
@@ -150,6 +151,17 @@ def putting_back() -> Callable[[], AbstractContextManager[None]]:
 @pytest.fixture(scope="session")
 def small() -> tuple[str, ...]:
     return SMALL
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes standard error a terminal from here on, and each look at the clock take a second."""
+
+    def begin() -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        monkeypatch.setattr("tqdm.std.time", itertools.count().__next__)
+
+    return begin
 
 
 @pytest.fixture

@@ -154,6 +154,16 @@ def planned(compose_run: Compose, small: tuple[str, ...], tmp_path: Path) -> Cal
     return of
 
 
+def test_checking_many_cells_shows_progress(
+    planned: Callable[..., list[Cell]],
+    watch: Callable[[], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    watch()
+    planned("loss=hard", "loss=soft")
+    assert "checking: 100%" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("cells", "left"),
     [

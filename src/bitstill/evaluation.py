@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bitstill.curves import under
 from bitstill.data import Split
+from bitstill.data.splits import evenly
 from bitstill.engine.engine import Engine
 from bitstill.integer import has_integer_form, integer_network
 from bitstill.models import Block, Network, Student, StudentBlock, to_input
@@ -77,12 +78,6 @@ def _evaluation_mode(network: Network) -> Iterator[None]:
         yield
     finally:
         network.train(training)
-
-
-def _spread(total: int, count: int) -> Tensor:
-    """Return up to ``count`` indices spread evenly over ``total``: data may be sorted by class."""
-    count = min(count, total)
-    return torch.arange(count) * total // count
 
 
 @contextmanager
@@ -210,7 +205,7 @@ def evaluate(
         if "running" in statistics:
             measure("running")
         if "precise" in statistics:
-            chosen = calibration[_spread(len(calibration), calibration_images)]
+            chosen = calibration[evenly(len(calibration), calibration_images)]
             with precise_batch_norm(network, chosen, batch_size=batch_size) as exact:
                 found.exact.update(exact)
                 measure("precise")

@@ -38,7 +38,7 @@ class Training:
     def seconds(self, speeds: Mapping[str, float]) -> float:
         """Estimate them from images per second by kind of model; NaN for a kind not seen yet."""
         images = self.config.data.training_images() * self.epochs
-        return images / speeds.get(_kind(self.config), math.nan) if images else 0.0
+        return images / speeds.get(self.config.kind, math.nan) if images else 0.0
 
 
 def show_plan(cells: Sequence[Cell]) -> None:
@@ -127,7 +127,3 @@ def _speeds(cells: Iterable[Cell]) -> dict[str, float]:
         if record is not None and record.status == "done":
             seen.setdefault(record.model, []).append(record.images_per_second)
     return {kind: median(speeds) for kind, speeds in seen.items()}
-
-
-def _kind(config: TrainConfig) -> str:
-    return "teacher" if config.is_teacher else "student"

@@ -23,7 +23,7 @@ def new_record(config: TrainConfig, data: ImageData) -> RunRecord:
     return RunRecord(
         status="running",
         identity=identity(config, data.identity),
-        model="teacher" if config.is_teacher else "student",
+        model=config.kind,
         loss=config.loss_name,
         temperature=None if config.is_teacher else config.temperature.value,
         seed=config.seed,

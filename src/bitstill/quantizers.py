@@ -377,7 +377,3 @@ class Quantizer:
     def quantize_weight(self, weight: Tensor) -> Tensor:
         """Quantize all weights of one layer."""
         return WEIGHT_QUANTIZERS[self.method](weight, bits=self.weight_bits)
-
-    def quantize_activation(self, x: Tensor) -> Tensor:
-        """Quantize one layer's features."""
-        return quantize_activation(x, bits=self.activation_bits, scale=self.activation_scale)

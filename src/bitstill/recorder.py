@@ -26,7 +26,7 @@ from bitstill.packing import describe_selection, pack
 from bitstill.runs import Row, RunPaths, RunRecord, Status
 from bitstill.schema import EvaluationConfig
 from bitstill.tasks import DivergedError
-from bitstill.weights import save_weights
+from bitstill.weights import are_finite, save_weights
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class Recorder(pl.Callback):
         Raises:
             DivergedError: a parameter or statistic is NaN or infinite.
         """
-        if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        if not are_finite(network):
             raise DivergedError(
                 f"the weights became NaN or infinite in epoch {len(self._rows) + 1}: "
                 "lower schedule.learning_rates, or soft_weight"

@@ -6,7 +6,7 @@ schema a target, so that nothing else can be instantiated.
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from bitstill.data import Digits, ImageSource, Parquet, Svhn
 from bitstill.topology import MAX_BITS
@@ -255,6 +255,11 @@ class TrainConfig:
     def is_teacher(self) -> bool:
         """Whether this run trains a teacher."""
         return target_name(self.model) == "Teacher"
+
+    @property
+    def kind(self) -> Literal["teacher", "student"]:
+        """What this run trains."""
+        return "teacher" if self.is_teacher else "student"
 
     @property
     def loss_name(self) -> str:

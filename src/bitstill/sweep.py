@@ -11,6 +11,7 @@ from typing import Literal
 
 from omegaconf import DictConfig
 
+from bitstill.bar import bar
 from bitstill.config import check, check_batches
 from bitstill.errors import UserError
 from bitstill.identity import cell_of, directory_name, identity
@@ -144,7 +145,7 @@ def composed_once_for_all_seeds(
 
 
 def plan(
-    overrides: Iterable[tuple[str, ...]], compose: Callable[[tuple[str, ...]], DictConfig]
+    overrides: Sequence[tuple[str, ...]], compose: Callable[[tuple[str, ...]], DictConfig]
 ) -> list[Cell]:
     """Compose and check every cell, and leave out those that would be the same run.
 
@@ -155,12 +156,14 @@ def plan(
         UserError: a cell's configuration or its data cannot be used; nothing has been run.
     """
     cells: dict[str, Cell] = {}
-    for one in overrides:
-        config = check(compose(one))
-        check_batches(config)
-        run_identity = identity(config, config.data.identity())
-        if run_identity not in cells:
-            cells[run_identity] = Cell(one, config, _expected(config, run_identity))
+    with bar(len(overrides), "checking", "runs") as shown:
+        for one in overrides:
+            config = check(compose(one))
+            check_batches(config)
+            run_identity = identity(config, config.data.identity())
+            if run_identity not in cells:
+                cells[run_identity] = Cell(one, config, _expected(config, run_identity))
+            shown.update()
     found = list(cells.values())
     _check_folder(found)
     return _told_apart(found)

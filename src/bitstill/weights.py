@@ -24,6 +24,11 @@ def save_weights(network: Network, path: Path, exact: Mapping[str, Tensor]) -> N
     write_atomically(path, save({name: value.contiguous() for name, value in tensors.items()}))
 
 
+def are_finite(network: Network) -> bool:
+    """Whether no parameter and no statistic is NaN or infinite."""
+    return all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
+
+
 def load_weights(network: Network, path: Path, *, statistics: str = "running") -> None:
     """Fill a network from a file of :func:`save_weights`.
 

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable
 
+import pytest
+
 from bitstill.bench.paired import Report, as_json, as_table, paired
 
 SETTINGS = {"threads": 1, "batch": 256}
@@ -25,6 +27,16 @@ def test_speedups_are_taken_within_a_round() -> None:
     assert list(plain.speedup) == [1, 1, 1]
     assert list(ours.seconds) == [1.5, 2, 2.5]
     assert list(ours.speedup) == [3, 4, 4]
+
+
+def test_measuring_shows_progress(
+    watch: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch()
+    made_up()
+    shown = capsys.readouterr().err
+    assert "measuring: 100%" in shown
+    assert "8/8" in shown, "of two subjects in a round to warm up and three"
 
 
 def test_the_table() -> None:

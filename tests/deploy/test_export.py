@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,14 @@ def test_predict(model: Path, folder: Path) -> None:
     lines = as_table(found).splitlines()
     assert lines[0].split() == ["image", "class", "confidence"]
     assert lines[1].split()[1:] == [found[0].name, f"{100 * share:.1f}%"]
+
+
+def test_predicting_shows_progress(
+    model: Path, folder: Path, watch: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch()
+    predict(model, [folder])
+    assert "predicting: 100%" in capsys.readouterr().err
 
 
 def test_predicting_in_threads_leaves_warnings_alone(model: Path, folder: Path) -> None:

@@ -15,7 +15,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from bitstill.cli import app, main
-from bitstill.report.command import show
+from bitstill.report.command import run_report, show
 from bitstill.report.content import build
 from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.runs import RunPaths
@@ -49,6 +49,21 @@ def test_it_writes_everything_and_says_where(sweep: Path, tmp_path: Path) -> Non
         assert (output / f"figures/{name}.svg").read_text().startswith("<svg")
         assert (output / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
     assert (output / "figures/flow.svg").exists()
+
+
+@pytest.mark.parametrize("terminal", ["1", "0"])
+def test_it_shows_in_a_terminal_that_it_is_at_work(
+    sweep: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    terminal: str,
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", terminal)
+    run_report([sweep], None)
+    out, err = capsys.readouterr()
+    assert ("reporting" in err) == (terminal == "1")
+    assert "reporting" not in out
+    assert "Page: " in out
 
 
 def test_files_of_an_earlier_report_do_not_stay_beside_it(sweep: Path, tmp_path: Path) -> None:

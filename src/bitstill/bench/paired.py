@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitstill.bar import bar
+
 Quartiles = tuple[float, float, float]
 Subject = Callable[[], float]  # does its work once, and returns the seconds that it took
 
@@ -88,11 +90,13 @@ def paired(
         warm_up: rounds before those.
     """
     seconds = {name: np.empty(rounds) for name in subjects}
-    for number in range(-warm_up, rounds):
-        for name, subject in subjects.items():
-            taken = subject()
-            if number >= 0:
-                seconds[name][number] = taken
+    with bar((warm_up + rounds) * len(subjects), "measuring", "timings") as shown:
+        for number in range(-warm_up, rounds):
+            for name, subject in subjects.items():
+                taken = subject()
+                if number >= 0:
+                    seconds[name][number] = taken
+                shown.update()
     return [
         Timing(name, dict(settings), quartiles(taken), quartiles(seconds[yardstick] / taken))
         for name, taken in seconds.items()

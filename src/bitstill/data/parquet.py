@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bitstill.bar import bar
 from bitstill.data.images import decode_image, quiet_pillow
 from bitstill.data.source import Decoded, ImageSource, Part
 from bitstill.errors import UserError, one_line
@@ -106,8 +107,6 @@ def _shards(folder: Path, split: str) -> list[Path]:
 
 
 def _decode_split(files: Sequence[Path], split: str) -> Part:
-    from tqdm import tqdm
-
     counts = [_row_count(file) for file in files]
     if sum(counts) == 0:
         raise UserError(
@@ -116,13 +115,11 @@ def _decode_split(files: Sequence[Path], split: str) -> Part:
         )
     part = Part(np.empty((sum(counts), SIDE, SIDE, 3), np.uint8), np.empty(sum(counts), np.int64))
     start = 0
-    # disable=None: no bar unless stderr is a terminal.
-    shown = tqdm(total=sum(counts), desc=f"decoding {split}", unit=" images", disable=None)
-    with shown as bar, quiet_pillow():
+    with bar(sum(counts), f"decoding {split}", "images") as shown, quiet_pillow():
         for file, count in zip(files, counts, strict=True):
             rows = slice(start, start + count)
             for decoded in _decode_file(file, Part(part.images[rows], part.labels[rows])):
-                bar.update(decoded)
+                shown.update(decoded)
             start += count
     return part
 

@@ -56,6 +56,12 @@ class ImageData:
         return len(self.names)
 
 
+def evenly(total: int, count: int) -> NDArray[np.intp]:
+    """Return up to ``count`` indices spread evenly over ``total``: data may be sorted by class."""
+    count = min(count, total)
+    return np.arange(count) * total // count
+
+
 def check_split(*, val_fraction: float, split_seed: int) -> None:
     """Refuse what no number of images could be split by.
 

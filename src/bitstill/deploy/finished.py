@@ -11,7 +11,7 @@ from bitstill.models import Network, Student, Teacher
 from bitstill.quantizers import Quantizer
 from bitstill.reading import compare, reading
 from bitstill.runs import RunPaths, RunRecord, known_runs, read_record
-from bitstill.weights import load_weights
+from bitstill.weights import are_finite, load_weights
 
 SELECTIONS = ("last", "best_val")
 STATISTICS = ("precise", "running")
@@ -105,7 +105,7 @@ def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
         ) from error
     except RuntimeError as error:
         raise UserError(f"{file} does not fit its record: {first_line(error)}") from error
-    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+    if not are_finite(network):
         raise UserError(f"{file} holds numbers that are not finite: train the run again")
     row = _row(record, choice.select, statistics)
     accuracy = None if row is None else row.get("test/accuracy")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bitstill.bar import bar
 from bitstill.data.images import FORMATS, decode_image, quiet_pillow
 from bitstill.engine.engine import Engine, load
 from bitstill.errors import UserError, one_line, printable
@@ -66,10 +67,13 @@ def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predict
     engine, files = load(model, threads=threads), list(_files(images))
     found = Predictions([], [])
     # In threads: decoding a photo takes longer than classifying it.
-    with quiet_pillow(), ThreadPoolExecutor(threads) as pool:
+    shown = bar(len(files), "predicting", "images")
+    with quiet_pillow(), ThreadPoolExecutor(threads) as pool, shown:
         for start in range(0, len(files), _BATCH):
-            part = files[start : start + _BATCH]
-            read = list(zip(part, pool.map(_read, part), strict=True))
+            part, read = files[start : start + _BATCH], []
+            for pair in zip(part, pool.map(_read, part), strict=True):
+                read.append(pair)
+                shown.update()
             found.unread.extend(str(image) for _, image in read if isinstance(image, UserError))
             sound = [(file.path, one) for file, one in read if not isinstance(one, UserError)]
             if sound:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
@@ -32,24 +33,40 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
         UserError: a folder holds no runs, the output cannot be written, or the page cannot be
             filled.
     """
-    report = build(folders)
-    console = output_console()
-    if fill is not None:
-        fill_page(fill, report)
-        first, count = report.sets[0].runs.name, len(report.sets)
-        if count > 1:
-            line = f"{fill} shows {first}, the first of {count} sets"
-            console.print(line, highlight=False, markup=False)
     output = folders[0] / "report" if output is None else output
-    try:
-        page = write(report, output)  # before the terminal, whose reader may leave: | head
-    except OSError as error:
-        raise UserError(
-            f"--output: {output} cannot be written ({error}): give another folder"
-        ) from error
+    with _sign_of_life():
+        report = build(folders)
+        if fill is not None:
+            fill_page(fill, report)
+        try:
+            page = write(report, output)  # before the terminal, whose reader may leave: | head
+        except OSError as error:
+            raise UserError(
+                f"--output: {output} cannot be written ({error}): give another folder"
+            ) from error
+    console = output_console()
+    first, count = report.sets[0].runs.name, len(report.sets)
+    if fill is not None and count > 1:
+        line = f"{fill} shows {first}, the first of {count} sets"
+        console.print(line, highlight=False, markup=False)
     show(report, console)
     console.print(f"\nPage: {page.resolve()}", soft_wrap=True, highlight=False, markup=False)
     return page
+
+
+def _sign_of_life() -> Progress:
+    """Return what moves in a terminal while there is nothing to read."""
+    console = Console(stderr=True)
+    progress = Progress(
+        *(SpinnerColumn("line"), TextColumn("{task.description}"), TimeElapsedColumn()),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+        redirect_stdout=False,  # it would go to standard error
+        redirect_stderr=False,
+    )
+    progress.add_task("reporting", total=None)
+    return progress
 
 
 def show(report: Report, console: Console) -> None:

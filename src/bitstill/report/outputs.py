@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill import load
+from bitstill.data.splits import evenly
 from bitstill.errors import UserError
 from bitstill.reading import reading
 from bitstill.report.sweeps import Run
@@ -71,8 +72,7 @@ class Images:
         if self._data is None:
             return None
         part = getattr(self._data, split)
-        total = len(part.labels)
-        indices = np.arange(min(count, total)) * total // min(count, total)
+        indices = evenly(len(part.labels), count)
         return Sample(part.images.numpy()[indices], part.labels.numpy()[indices], indices)
 
 

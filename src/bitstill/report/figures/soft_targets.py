@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 
+from bitstill.data.splits import evenly
 from bitstill.report.figures.figure import Figure, Row, Spec, channel, temperature_axis, where
 from bitstill.report.outputs import Images, softmax, teacher_logits
 from bitstill.report.published import TEMPERATURES
@@ -21,7 +22,7 @@ def soft_target_figures(runs: RunSet, images: Images | None) -> list[Figure]:
     if found is None:
         return []
     run, values = found
-    kept = values[np.arange(min(_IMAGES, len(values))) * len(values) // min(_IMAGES, len(values))]
+    kept = values[evenly(len(values), _IMAGES)]
     who = f"Teacher, seed {run.record.seed}"
     figures = [
         Figure(

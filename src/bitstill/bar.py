@@ -1,0 +1,16 @@
+"""A bar for work that may take long."""
+
+from typing import Any
+
+
+def bar(total: int, what: str, unit: str) -> Any:
+    """Return a bar of tqdm's: in a terminal, after a second, and gone at the end.
+
+    Args:
+        total: how much there is to do; tell ``update`` what is done.
+        what: is done.
+        unit: of it, in the plural.
+    """
+    from tqdm import tqdm  # where something takes long, and not before
+
+    return tqdm(total=total, desc=what, unit=f" {unit}", delay=1, leave=False, disable=None)
