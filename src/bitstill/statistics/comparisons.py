@@ -1,6 +1,7 @@
 """Differences of two cells over seeds: tests, corrections, equivalence, power."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -149,4 +150,5 @@ def seeds_needed(difference: float, deviation: float, *, alpha: float, power: fl
     high = 2
     while not enough(high):
         high *= 2
-    return next(n for n in range(max(2, high // 2), high + 1) if enough(n))
+    low = max(2, high // 2)
+    return low + bisect_left(range(low, high), True, key=enough)
