@@ -1,5 +1,6 @@
 """Accuracy over temperature: where the axis ends, and what is beyond."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import pytest
 
 from bitstill.report.figures.accuracy import accuracy_figures
 from bitstill.report.figures.figure import Figure, to_svg
-from bitstill.report.sweeps import RunSet
+from bitstill.report.sweeps import Run, RunSet
 
 CELLS = [("teacher", None), ("soft", 10.0), ("soft", 15.0)]
 
@@ -58,3 +59,23 @@ def test_runs_that_did_not_learn_are_numbers_below(
         assert mean in places
     else:
         assert not {first, second, mean} & places.keys()
+
+
+def test_what_was_measured_is_drawn_first(make_set: Callable[..., RunSet]) -> None:
+    runs = make_set(percent, cells=CELLS)
+    exact = [
+        dataclasses.replace(run.record, selections={"precise": run.record.selections["precise"]})
+        for run in runs.runs
+    ]
+    made = [Run(run.paths, record) for run, record in zip(runs.runs, exact, strict=True)]
+    for shown, first, count in (
+        (runs, "running/best_test", 6),
+        (dataclasses.replace(runs, runs=made), "precise/best_test", 3),
+    ):
+        [figure] = accuracy_figures(shown)
+        assert figure.spec is not None
+        [views, _] = figure.spec["params"]
+        assert views["value"] == first
+        assert len(views["bind"]["options"]) == count
+        assert any(row["kind"] == "seed" and row["view"] == first for row in figure.rows)
+        assert ("as published;" in figure.caption) == (first == "running/best_test")

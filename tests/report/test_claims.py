@@ -143,7 +143,8 @@ def test_seeds_that_show_no_noise_show_nothing(make_set: Callable[..., RunSet]) 
     found = findings(make_set(lambda *_: 10.0, seeds=range(3)), LAST, sizes=SIZES)
     assert {f.verdict for f in found if f.question.claim != "g"} == {None}
     (c,) = by_letter(found, "c")
-    assert (c.n, c.p, c.reason) == (3, None, "3 seeds show no noise: no interval and no verdict")
+    reason = "no noise can be seen in 3 seeds: no interval and no verdict"
+    assert (c.n, c.p, c.reason) == (3, None, reason)
     assert {(f.question.check_p, f.question.images) for f in found} == {(None, None)}
 
 
@@ -250,6 +251,17 @@ def test_without_running_statistics_the_exact_ones_count(
     measured = dataclasses.replace(runs, runs=made)
     assert primary_view(measured) == View("precise", "best_val")
     assert by_letter(findings(measured, primary_view(measured)), "f")[0].effect is not None
+
+
+def test_students_in_full_precision_say_nothing_of_quantization(
+    make_set: Callable[..., RunSet],
+) -> None:
+    runs = make_set(published)
+    bits = {f"quantizer.{name}_bits": "null" for name in ("weight", "activation")}
+    found = findings(dataclasses.replace(runs, settings=bits), LAST, sizes=SIZES)
+    for finding in (*by_letter(found, "f"), *by_letter(found, "g")):
+        assert (finding.effect, finding.verdict) == (None, None)
+        assert finding.reason == "its students are in full precision"
 
 
 def test_a_student_in_full_precision_saves_no_space(make_set: Callable[..., RunSet]) -> None:

@@ -41,9 +41,21 @@ def test_training_and_test_are_side_by_side(paths: RunPaths) -> None:
     assert panels(runs) == ["loss", "train", "running", "exact"]
     (figure,) = curve_figures(runs)
     assert figure.rows[6] == {
-        **{"T": "15", "seed": 0, "epoch": 7, "loss": pytest.approx(1 / 7)},
+        **{"T": "15", "seed": 0, "status": "done", "epoch": 7, "loss": pytest.approx(1 / 7)},
         **{"train": 90.0, "running": 90.4, "exact": 90.4},
     }
+
+
+def test_the_mean_is_of_finished_runs(paths: RunPaths, write_run: Callable[..., RunPaths]) -> None:
+    write_run(paths.directory.parent, "soft", 15.0, 1, 10.0, status="failed")
+    (figure,) = curve_figures(read(paths))
+    assert figure.spec is not None
+    assert {row["status"] for row in figure.rows} == {"done", "failed"}, "thin lines"
+    for panel in figure.spec["concat"]:
+        thin, mean = panel["layer"]
+        only_done = {"filter": "datum.status == 'done'"}
+        assert only_done in mean["transform"]
+        assert only_done not in thin["transform"]
 
 
 def test_an_older_record_has_no_training_accuracy(paths: RunPaths) -> None:

@@ -66,6 +66,14 @@ def test_a_figure_is_a_file_beside_the_page(sweep: Path, tmp_path: Path) -> None
     assert [file.name for file in tmp_path.glob("*.svg")] == ["mine-accuracy.svg"]
 
 
+def test_a_page_may_have_any_name(sweep: Path, tmp_path: Path) -> None:
+    page = tmp_path / "my page (1).md"
+    page.write_text(PAGE.format("figure-accuracy"))
+    fill_page(page, build([sweep]))
+    assert "](my%20page%20%281%29-accuracy.svg)" in page.read_text()
+    assert (tmp_path / "my page (1)-accuracy.svg").exists()
+
+
 def test_of_several_sets_the_first_is_shown_and_named(
     write_run: Callable[..., RunPaths], sweep: Path, tmp_path: Path
 ) -> None:
@@ -147,6 +155,29 @@ def test_of_a_sweep_of_several_sets_each_waits_for_its_own(
     assert second.main_findings[0].awaited == 2
 
 
+def test_what_no_set_has_begun_is_awaited_by_all(sweep: Path) -> None:
+    """Of two factors c, say, whose runs come after those of ``soft``, which has none."""
+    of_two = [f"soft_hard T=15 seed 0, soft_weight={one}" for one in ("t_squared", "constant")]
+    [one] = asked_for(sweep, *of_two).sets
+    assert one.asked == 12 + 2
+    waiting = {one.question.name for one in one.main_findings if one.awaited}
+    assert "soft_hard at T = 15 above hard" in waiting
+
+
+def test_a_set_waits_for_none_that_another_has_begun(
+    write_run: Callable[..., RunPaths], sweep: Path
+) -> None:
+    """Two commands, of which each has one quantizer: no name says which."""
+    other = write_run(sweep / "..", "soft", 50.0, 0, 80.0)
+    plain = json.loads(other.record.read_text())
+    plain["config"]["quantizer"]["method"] = "dorefa"
+    other.record.write_text(json.dumps(plain))
+    other.directory.rename(sweep / "other")
+    asked_for(sweep)
+    first, second = build([sweep]).sets
+    assert (first.asked, second.asked) == (12, 1 + 3), "the teachers are in both"
+
+
 def test_a_verdict_waits_for_the_runs_of_its_cells_alone(sweep: Path) -> None:
     before = {one.question.name: one for one in build([sweep]).sets[0].main_findings}
     [one] = asked_for(sweep, "soft T=15 seed 3", "soft_hard T=15 seed 0").sets
@@ -155,7 +186,7 @@ def test_a_verdict_waits_for_the_runs_of_its_cells_alone(sweep: Path) -> None:
     assert before[soft].verdict is not None
     assert (after[soft].verdict, after[soft].p, after[soft].awaited) == (None, None, 1)
     assert after[soft].effect == before[soft].effect
-    assert after[teacher] == before[teacher]
+    assert repr(after[teacher]) == repr(before[teacher])  # NaN is not NaN
     assert after["soft_hard at T = 15 above hard"].awaited == 1
     text = filled(PAGE.format("claims"), asked_for(sweep))
     assert "| (e) soft at T = 15 above hard | waits for 1 run | 0.40 |" in text

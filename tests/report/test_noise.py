@@ -1,11 +1,12 @@
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from bitstill.curves import write_curves
-from bitstill.report.noise import epoch_noise
-from bitstill.report.sweeps import Run, read_sweep
+from bitstill.report.noise import epoch_noise, noise_table
+from bitstill.report.sweeps import Run, RunSet, read_sweep
 from bitstill.runs import RunPaths
 
 
@@ -32,3 +33,22 @@ def test_two_epochs_are_too_few(write_run: Callable[..., RunPaths], tmp_path: Pa
     (run,) = read_sweep(tmp_path)
     assert epoch_noise([with_curve(run, [80, 90])], "running") is None
     assert epoch_noise([], "running") is None
+
+
+def test_a_cell_without_finished_runs_says_so(make_set: Callable[..., RunSet]) -> None:
+    failed = make_set(lambda *_: 90.0, cells=[("hard", 15.0)], status="failed")
+    [row] = noise_table(failed).rows
+    assert row == ["hard T=15", *["failed"] * 4, "—"]
+
+
+def test_what_was_measured_is_shown(make_set: Callable[..., RunSet]) -> None:
+    runs = make_set(lambda *_: 90.0, cells=[("hard", 15.0)])
+    assert "In points, running statistics" in noise_table(runs).caption
+    exact = [
+        dataclasses.replace(run.record, selections={"precise": run.record.selections["precise"]})
+        for run in runs.runs
+    ]
+    made = [Run(run.paths, record) for run, record in zip(runs.runs, exact, strict=True)]
+    table = noise_table(dataclasses.replace(runs, runs=made))
+    assert "In points, exact statistics" in table.caption
+    assert [list(row) for row in table.rows] == [["hard T=15", "2", "0.28", "0.40", "0.20", "—"]]

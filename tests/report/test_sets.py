@@ -143,6 +143,18 @@ def test_students_of_another_teachers_schedule_are_not_averaged() -> None:
     assert [len(group) for group in groups] == [1, 1]
 
 
+def test_a_teachers_schedule_is_nothing_to_a_loss_without_a_teacher() -> None:
+    """Which is trained once for both, with either in its configuration."""
+    taught = [{"teacher": {"seed": 0, "schedule": {"epochs": epochs}}} for epochs in (8, 9)]
+    teachers = [record("hard", None, schedule={"epochs": epochs}) for epochs in (8, 9)]
+    alone = [record("hard", **taught[1]), record("gt_soft_hard", **taught[1])]
+    groups = sets([*teachers, *(record("soft", **one) for one in taught), *alone])
+    assert [len(group) for group in groups] == [4, 4]
+    for group, teacher in zip(groups, teachers, strict=True):
+        assert group[0] == teacher
+        assert all(one in group for one in alone)
+
+
 def test_other_data_is_another_set() -> None:
     found = [record("soft"), dataclasses.replace(record("soft"), data_identity="other")]
     assert [len(group) for group in sets(found)] == [1, 1]

@@ -15,6 +15,10 @@ def test_markdown() -> None:
     )
 
 
+def test_a_sweep_s_name_is_no_markup() -> None:
+    assert to_markdown(TABLE.of("a <i>*b*")).startswith("**a &lt;i>\\*b\\*: A_title**\n")
+
+
 def test_latex() -> None:
     text = to_latex(TABLE)
     assert r"\caption{A\_title. 100 \% \& more}" in text

@@ -1,15 +1,20 @@
 """The table of temperature and loss, and what a loss of one's own adds."""
 
 import dataclasses
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 from bitstill.report.figures.accuracy import accuracy_figures
 from bitstill.report.figures.curves import curve_figures
 from bitstill.report.seed_noise import seed_noise_table
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import VIEWS, Run, RunSet, View
+from bitstill.report.sweeps import VIEWS, Run, RunSet, View, read_sweep
 from bitstill.report.tables import accuracy_tables, temperature_table
 from bitstill.report.variants import variants_table
+from bitstill.runs import RunPaths
+
+Write = Callable[..., RunPaths]
 
 
 def test_a_row_a_temperature_and_a_column_a_loss(make_set: Callable[..., RunSet]) -> None:
@@ -22,6 +27,21 @@ def test_a_row_a_temperature_and_a_column_a_loss(make_set: Callable[..., RunSet]
     assert tuple(table.header) == ("T", "hard", "soft")
     assert [list(row) for row in table.rows] == [["10", "—", "81.0"], ["15", "90.0", "81.5"]]
     assert table.caption.startswith("Test accuracy in %: best val, running batch norm statistics")
+
+
+def test_one_teacher_for_all_seeds_is_all_of_them(write_run: Write, tmp_path: Path) -> None:
+    """Named with ``teacher.seed=100``."""
+    write_run(tmp_path, "teacher", None, 100, 95.0)
+    for seed in range(3):
+        paths = write_run(tmp_path, "soft", 15.0, seed, 88.0)
+        plain = json.loads(paths.record.read_text())
+        plain["config"]["teacher"]["seed"] = 100
+        paths.record.write_text(json.dumps(plain))
+    [runs] = run_sets(read_sweep(tmp_path))
+    assert runs.seeds == [0, 1, 2]
+    first, second = accuracy_tables(runs)
+    assert first.rows[0][-1] == "1"
+    assert {row[-1] for row in second.rows if row[0] == "15"} == {"3"}
 
 
 def test_a_loss_of_ones_own_stands_behind_the_published_ones(

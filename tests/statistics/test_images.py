@@ -33,6 +33,13 @@ def test_images_without_a_variance_of_their_own_leave_the_interval_over_seeds() 
     assert two_way_interval(differences) == pytest.approx(mean_interval(differences.mean(axis=1)))
 
 
+def test_two_seeds_have_an_interval() -> None:
+    """Mean squares 1/2, 2/3 and 1/2, and (2/3)^2 / (1/4 + 4/27 + 1/12) = 12/13 < 1."""
+    differences = np.array([[-1.0, -1.0, -1.0, 0.0], [-1.0, -1.0, 1.0, 0.0]])
+    reach = stats.t.ppf(0.975, 1) * math.sqrt(2 / 3 / 8)
+    assert two_way_interval(differences) == pytest.approx([-0.5, -0.5 - reach, -0.5 + reach])
+
+
 def test_one_seed_has_no_interval() -> None:
     assert two_way_interval(np.zeros((1, 9))) == (0.0, -math.inf, math.inf)
 

@@ -52,7 +52,13 @@ def sections(source: Source) -> list[Section]:
         found.append(Section(published.title(loss), filters, _loss_panels(source)))
     if source.has_teacher:
         filters = {**group, "model": "teacher"}
-        found.append(Section("Teacher", filters, [_curves("test/accuracy", "seed")]))
+        found.append(
+            Section(
+                "Teacher",
+                filters,
+                [_curves(under("test/accuracy", source.view.statistics), "seed")],
+            )
+        )
     return found + shared_sections(source)
 
 
@@ -70,9 +76,9 @@ def _axis(source: Source) -> str:
 
 
 def _curves(metric: str, group: str, *, left: int = 0, top: int = 0) -> Any:
-    """Return curves against the epoch: mean over seeds, and a band of a standard deviation."""
+    """Return curves against the epoch: the mean of a group, and a band of a standard deviation."""
     return wr.LinePlot(
-        title=f"{metric}, by {group}: mean and standard deviation over seeds",
+        title=f"{metric}, by {group}: mean and standard deviation of its runs",
         x=EPOCH,
         y=[metric],
         title_x=EPOCH,

@@ -1,6 +1,5 @@
 """What a dashboard is of: a sweep in a folder, or a project of wandb."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,8 +94,7 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
 def _tables(runs: RunSet, *, named: bool) -> list[Table]:
     """Return the claims and the accuracies of a set, under its name where there are several."""
     tables = [SetReport(runs).claims, *accuracy_tables(runs)]
-    title = f"{runs.name}: " if named else ""
-    return [dataclasses.replace(one, title=title + one.title) for one in tables]
+    return [one.of(runs.name) for one in tables] if named else tables
 
 
 def _logged_to(runs: Sequence[Run]) -> tuple[str, str]:

@@ -54,7 +54,10 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
                 for figure in accuracy_figures(one)
             }
             run.log(
-                {f"{prefix}{table.name}": wandb.Html(to_html(table)) for table in _tables(one)}
+                {
+                    f"{prefix}{table.name}": wandb.Html(to_html(table))
+                    for table in _tables(one, named=len(sets) > 1)
+                }
                 | {name: wandb.Image(picture) for name, picture in pictures.items()}
             )
             run.summary.update(_means(one, prefix))
@@ -62,8 +65,9 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
         end(run, folder, DONE)
 
 
-def _tables(runs: RunSet) -> list[Table]:
-    return [temperature_table(runs, primary_view(runs)), *accuracy_tables(runs)]
+def _tables(runs: RunSet, *, named: bool) -> list[Table]:
+    tables = [temperature_table(runs, primary_view(runs)), *accuracy_tables(runs)]
+    return [one.of(runs.name) for one in tables] if named else tables
 
 
 def _means(runs: RunSet, prefix: str) -> dict[str, float]:

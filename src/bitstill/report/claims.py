@@ -77,7 +77,7 @@ def findings(
         for finding in answer(list(of_letter), awaited)
     ]
     seeds = max((len(runs.done(cell)) for cell in runs.cells if cell != TEACHER), default=0)
-    space = _space(sizes or {}, seeds=seeds)
+    space = _space(runs, sizes or {}, seeds=seeds)
     gradients = [_gradients(loss, (slopes or {}).get(loss, ())) for loss in published.TWO_TERMS]
     counted = waiting(space, awaited_by(space.question, awaited))
     return [*found, counted, *answer(gradients, awaited)]
@@ -158,10 +158,20 @@ def _quantization(runs: RunSet, view: View) -> Question:
         published=published.TEACHER_ACCURACY - published.HARD_ACCURACY,
         equivalence=True,
     )
+    if _is_unquantized(runs):
+        return dataclasses.replace(question, missing=_UNQUANTIZED)
     return all_above(runs, view, question, [(TEACHER, HARD)])
 
 
-def _space(sizes: Mapping[str, Sizes], *, seeds: int) -> Finding:
+_UNQUANTIZED = "its students are in full precision"
+
+
+def _is_unquantized(runs: RunSet) -> bool:
+    bits = (runs.settings.get(f"quantizer.{name}_bits") for name in ("weight", "activation"))
+    return all(one == "null" for one in bits)
+
+
+def _space(runs: RunSet, sizes: Mapping[str, Sizes], *, seeds: int) -> Finding:
     """Count; there is nothing to test. The rule of no verdict on one seed holds here as well."""
     question = Question(
         "g",
@@ -171,6 +181,8 @@ def _space(sizes: Mapping[str, Sizes], *, seeds: int) -> Finding:
         unit="times",
         cells=(TEACHER, HARD),
     )
+    if _is_unquantized(runs):
+        return Finding(question, reason=_UNQUANTIZED)
     if not {"teacher", "student"} <= sizes.keys():
         return Finding(question, reason="sizes need a finished teacher and a finished student")
     factor = sizes["teacher"].deployed / sizes["student"].deployed

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 from bitstill.errors import UserError, nearest
 from bitstill.files import write_atomically
@@ -37,7 +38,7 @@ def fill_page(path: Path, report: Report) -> None:
         text = filled(path.read_text(encoding="utf-8"), report, stem=path.stem)
         for figure in _figures(report.sets[0]):
             file = _file(path.stem, figure)
-            if f"]({file})" in text:
+            if f"]({quote(file)})" in text:
                 write_atomically(path.with_name(file), to_svg(figure).encode())
         write_atomically(path, text.encode())
     except (OSError, UnicodeDecodeError) as error:
@@ -82,7 +83,7 @@ def _parts(one: SetReport, stem: str) -> dict[str, str]:
     found["verdicts"] = count_verdicts(one.main_findings) + "\n"
     found["far-out"] = (one.far_out or "No student is far below all others.") + "\n"
     for figure in _figures(one):
-        picture = f"![{figure.title}]({_file(stem, figure)})"
+        picture = f"![{figure.title}]({quote(_file(stem, figure))})"
         found[_FIGURE + figure.name] = f"{picture}\n\n{figure.caption}\n"
     here = [name for name in NAMES if name != _LATER]
     return dict.fromkeys(here, "There is nothing to show yet.\n") | found

@@ -195,7 +195,7 @@ def _finding(question: Question, corrected: tuple[float, float] | None, tests: i
     effect = question.binding.difference
     n = min(one.difference.n for one in question.comparisons)
     if not question.has_noise:
-        seen = "one seed" if n == 1 else f"{n} seeds show no noise"
+        seen = "one seed" if n == 1 else f"no noise can be seen in {n} seeds"
         reason = f"{seen}: no interval and no verdict"
         return Finding(question, effect.interval(), n, reason=reason)
     p_for, p_against = corrected or (1.0, 1.0)  # it waits: both are left out

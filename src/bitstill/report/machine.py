@@ -5,6 +5,7 @@ import math
 from importlib.metadata import version
 from typing import Any
 
+from bitstill.report.claims import primary_view
 from bitstill.report.content import Report, SetReport
 from bitstill.report.far_out import far_out
 from bitstill.report.findings import Finding
@@ -77,7 +78,7 @@ def _cell(runs: RunSet, cell: str) -> dict[str, Any]:
         if values:
             mean, low, high = mean_interval(list(values.values()))
             found[str(view)] = {"mean": mean, "low": low, "high": high, "by_seed": values}
-    noise = epoch_noise(runs.done(cell), "running")
+    noise = epoch_noise(runs.done(cell), primary_view(runs).statistics)
     return _finite(  # type: ignore[no-any-return]
         {
             "accuracies": found,
@@ -113,7 +114,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
                     "name": one.name,
                     **dataclasses.asdict(one.difference),
                     # Whoever waits for runs should not look at it either.
-                    "p": None if finding.awaited else one.difference.p,
+                    "p": None if finding.awaited or not one.difference.df else one.difference.p,
                     "mcnemar_p": {} if finding.awaited else one.mcnemar,
                 }
                 for one in question.comparisons

@@ -8,8 +8,10 @@ from statistics import fmean, stdev
 from bitstill.curves import under
 from bitstill.identity import cell_name
 from bitstill.report import published
-from bitstill.report.sweeps import PUBLISHED_VIEW, Run, RunSet
+from bitstill.report.claims import primary_view
+from bitstill.report.sweeps import STATISTICS, Run, RunSet
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash
+from bitstill.report.tables import unfinished
 
 LATE_SHARE = 0.25
 
@@ -57,20 +59,22 @@ def epoch_noise(runs: Iterable[Run], statistics: str) -> EpochNoise | None:
 
 def noise_table(runs: RunSet) -> Table:
     """Return how test accuracy swings over the late epochs, and what the best epoch gains."""
-    rows = []
+    rows, statistics = [], primary_view(runs).statistics
     for cell in runs.cells:
-        noise = epoch_noise(runs.done(cell), PUBLISHED_VIEW.statistics)
+        noise = epoch_noise(runs.done(cell), statistics)
         if noise is None:
-            rows.append([cell, *["too few epochs"] * 4, NOT_APPLICABLE])
+            why = "too few epochs" if runs.done(cell) else unfinished(runs, cell)
+            rows.append([cell, *[why] * 4, NOT_APPLICABLE])
             continue
         gap = _published_gap(cell)
         numbers = [f"{one:.2f}" for one in (noise.deviation, noise.swing, noise.gain)]
         rows.append([cell, str(noise.epochs), *numbers, or_dash(gap, ".1f")])
     caption = (
-        "In points, running statistics, the mean over runs. Late epochs: the last quarter. gain: "
-        "the best of all epochs on the test set minus the mean of the late ones, which no method "
-        "earned. gap: published, this loss at T = 15 minus this T; at T = 15, minus hard. "
-        "Both numbers of a gap carry such a gain, and each differs from it by chance."
+        f"In points, {STATISTICS[statistics]} statistics, the mean over runs. Late epochs: the "
+        "last quarter. gain: the best of all epochs on the test set minus the mean of the late "
+        "ones, which no method earned. gap: published, this loss at T = 15 minus this T; at T = "
+        "15, minus hard. Both numbers of a gap carry such a gain, and each differs from it by "
+        "chance."
     )
     header = ("cell", "late epochs", "deviation", "swing", "gain", "gap")
     return Table(

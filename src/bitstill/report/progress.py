@@ -5,22 +5,30 @@ from pathlib import Path
 
 from bitstill.report.sweeps import RunSet
 from bitstill.report.table import Table
+from bitstill.runs import known_record
 from bitstill.status import CellState, Expected, look, read_manifest, sweep_states
 
 
 def awaited(runs: RunSet) -> dict[str, int]:
     """Return how many runs of each cell a set's sweep asks for that have not come to an end.
 
-    Of a sweep of several sets, those are the set's that differ from others of their name as one of
-    its runs does ("hard T=15 seed 0, quantizer=dorefa").
+    Of a sweep of several sets, all are the set's but for runs that have begun in another, and those
+    that differ from others of their name as only another's runs do ("hard T=15 seed 0,
+    quantizer=dorefa"). So what no run shows yet is awaited by every set.
     """
     asked = read_manifest(runs.folder)
     known = {run.record.identity for run in runs.runs}
-    differences = {_difference(one) for one in asked if one.identity in known}
-    own = [one for one in asked if _difference(one) in differences or not differences]
-    states = (look(one) for one in own)
-    open_ = (one for one in states if one.status not in ("done", "failed"))
-    return Counter(_cell(one) for one in open_)
+    begun = {one.identity for one in asked if known_record(one.paths) is not None}
+    ours, theirs = (
+        {_difference(one) for one in asked if one.identity in those}
+        for those in (known, begun - known)
+    )
+    states = [
+        look(one)
+        for one in asked
+        if one.identity not in begun - known and _difference(one) not in theirs - ours
+    ]
+    return Counter(_cell(one) for one in states if one.status not in ("done", "failed"))
 
 
 def progress_table(folder: Path) -> Table:

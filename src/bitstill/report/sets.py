@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bitstill.errors import UserError
-from bitstill.report.settings import arithmetic, rules, settings
+from bitstill.report.settings import arithmetic, rules, settings, teacher_settings
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.runs import RunRecord
 
@@ -26,11 +26,13 @@ def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]
     """
     runs = list(runs)
     groups: list[_Group] = []
-    for shared, like in _alike(run for run in runs if not run.record.is_teacher):
-        for taught, pupils in _by_rule(like, "teacher.seed"):
-            for weighted, members in _by_rule(pupils, "soft_weight"):
-                teachers = [run for run in runs if _teaches(run.record, members[0].record)]
-                groups.append((shared | taught | weighted, [*teachers, *members]))
+    for shared, alike in _alike(run for run in runs if not run.record.is_teacher):
+        for schedule, like in _by_teachers_schedule(alike):
+            for seed, pupils in _by_rule(like, "teacher.seed"):
+                for weight, members in _by_rule(pupils, "soft_weight"):
+                    groups.append(
+                        (shared | schedule | seed | weight, _with_teachers(members, runs))
+                    )
     placed = {id(run) for _, members in groups for run in members}
     groups += _alike(run for run in runs if id(run) not in placed)
     for _, members in groups:
@@ -64,6 +66,16 @@ def _alike(runs: Iterable[Run]) -> list[_Group]:
         shared = settings(run.record)
         found.setdefault(frozenset(shared.items()), (shared, []))[1].append(run)
     return list(found.values())
+
+
+def _by_teachers_schedule(runs: list[Run]) -> list[_Group]:
+    """Group runs by their teachers' schedules; those without a teacher belong to every group."""
+    known = [teacher_settings(run.record) for run in runs]
+    found = {frozenset(one.items()): one for one in known if one}
+    return [
+        (one, [run for run, own in zip(runs, known, strict=True) if own in ({}, one)])
+        for one in found.values()
+    ] or [({}, runs)]
 
 
 def _by_rule(runs: list[Run], name: str) -> list[_Group]:
@@ -110,6 +122,12 @@ def _names(name: str, sets: Sequence[Mapping[str, str]]) -> list[str]:
     if len(set(names)) < len(names):  # a setting that some lack altogether
         names = [f"{name} ({number} of {len(sets)})" for number in range(1, len(sets) + 1)]
     return names
+
+
+def _with_teachers(students: list[Run], runs: Iterable[Run]) -> list[Run]:
+    """Return students behind the teachers that one of them reads, or could read."""
+    reader = next((run for run in students if run.record.teacher_identity), students[0])
+    return [*(run for run in runs if _teaches(run.record, reader.record)), *students]
 
 
 def _teaches(teacher: RunRecord, student: RunRecord) -> bool:

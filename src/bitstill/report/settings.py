@@ -14,7 +14,8 @@ _INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name", "teach
 def settings(record: RunRecord) -> dict[str, str]:
     """Return what a run shares with its set, as texts by name: ``{"quantizer.weight_bits": "2"}``.
 
-    That is all that decides its result, but for loss, temperature, seeds and :func:`rules`.
+    That is all that decides its result, but for loss, temperature, seeds, :func:`teacher_settings`
+    and :func:`rules`.
     """
     config = record.config
     unread = ("quantizer",) if record.is_teacher else ()
@@ -25,9 +26,14 @@ def settings(record: RunRecord) -> dict[str, str]:
     }
     shared |= {"model": record.model, "trainer": arithmetic(record)}
     shared["data_identity"] = record.data_identity[:10]
-    if not record.is_teacher:
-        shared["teacher"] = {"schedule": config["teacher"]["schedule"]}
     return dict(_leaves(shared))
+
+
+def teacher_settings(record: RunRecord) -> dict[str, str]:
+    """Return the schedule of a student's teacher likewise; nothing for a loss without a teacher."""
+    if record.teacher_identity is None:
+        return {}
+    return dict(_leaves({"teacher": {"schedule": record.config["teacher"]["schedule"]}}))
 
 
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from bitstill.curves import read_curves
 from bitstill.identity import cell_name
 from bitstill.reading import reading
 from bitstill.report.published import DISTILLED, HARD_TEMPERATURE
-from bitstill.report.settings import rules, settings
+from bitstill.report.settings import rules, settings, teacher_settings
 from bitstill.runs import Row, RunPaths, RunRecord, known_runs, no_sweep
 
 LOSSES = ("hard", *DISTILLED)  # of the published tables, in their order
@@ -104,8 +104,8 @@ class RunSet:
         name: of the sweep, and what tells its sets apart.
         runs: finished ones and others.
         folder: of the sweep.
-        settings: what its runs share, by name: their :func:`settings`, and the :func:`rules` that
-            those follow that know them.
+        settings: what its runs share, by name: their :func:`settings`, and the
+            :func:`teacher_settings` and :func:`rules` of those that know them.
     """
 
     name: str
@@ -140,8 +140,9 @@ class RunSet:
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds of all runs, finished or not."""
-        return sorted({run.record.seed for run in self.runs})
+        """The seeds of its students, finished or not; its teachers' where there are none."""
+        students = [run for run in self.runs if not run.record.is_teacher]
+        return sorted({run.record.seed for run in students or self.runs})
 
     @property
     def losses(self) -> list[str]:
@@ -184,6 +185,7 @@ def _checked(run: Run) -> Run:
     config = run.record.config
     with reading(run.paths.record, "its configuration is another's; move it away"):
         settings(run.record)
+        teacher_settings(run.record)
         rules(run.record)
         _ = [config[key] for key in ("name", "schedule", "batch_norm", "evaluation")]
     return run

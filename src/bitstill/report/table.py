@@ -1,5 +1,6 @@
 """A table as text, and its forms: rich, Markdown, LaTeX."""
 
+import dataclasses
 import html
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,10 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     labels: int = 1
+
+    def of(self, name: str) -> "Table":
+        """Return the table with what it is of in front of its title."""
+        return dataclasses.replace(self, title=f"{name}: {self.title}")
 
 
 def plus_minus(values: Sequence[float]) -> str:
@@ -125,8 +130,12 @@ def to_markdown(table: Table) -> str:
 
     rule = [":---" if n < table.labels else "---:" for n in range(len(table.header))]
     lines = [line(table.header), line(rule), *(line(row) for row in table.rows)]
-    parts = [f"**{table.title}**", "\n".join(lines), table.caption]
+    title, caption = (text.translate(_MARKDOWN) for text in (table.title, table.caption))
+    parts = [f"**{title}**", "\n".join(lines), caption]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_MARKDOWN = str.maketrans({"<": "&lt;", "*": r"\*"})  # in the name of a sweep
 
 
 _LATEX = str.maketrans(

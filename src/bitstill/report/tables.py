@@ -102,10 +102,12 @@ def _mean(runs: RunSet, cell: str, view: View) -> str:
         return plus_minus(values)
     if runs.done(cell):
         return "not measured"
-    return _state({run.record.status for run in runs.of(cell)})
+    return unfinished(runs, cell)
 
 
-def _state(statuses: set[str]) -> str:
+def unfinished(runs: RunSet, cell: str) -> str:
+    """Return why a cell has no number, if none of its runs is finished."""
+    statuses = {run.record.status for run in runs.of(cell)}
     return "failed" if "failed" in statuses else "unfinished" if statuses else "missing"
 
 
@@ -120,7 +122,10 @@ def _optimism(runs: RunSet, cell: str, kind: str) -> str:
 
 def _count(runs: RunSet, cell: str) -> str:
     """Return how many seeds of a cell are done, and of how many if not of all in the set."""
-    done, expected = len(runs.done(cell)), len(runs.seeds)
+    students = [run.record for run in runs.runs if not run.record.is_teacher]
+    teachers = {one.config["teacher"]["seed"] for one in students}  # one for all, perhaps
+    expected = len(teachers if cell == TEACHER and students else runs.seeds)
+    done = len(runs.done(cell))
     return str(done) if done == expected else f"{done}/{expected}"
 
 

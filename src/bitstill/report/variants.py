@@ -7,7 +7,7 @@ from bitstill.identity import cell_name
 from bitstill.report.claims import primary_view
 from bitstill.report.far_out import far_out_text
 from bitstill.report.published import HARD_TEMPERATURE
-from bitstill.report.settings import rules, settings
+from bitstill.report.settings import rules, settings, teacher_settings
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.report.table import NOT_APPLICABLE, Table, plus_minus
 from bitstill.runs import RunRecord
@@ -66,8 +66,9 @@ def _change(ours: RunRecord, theirs: RunRecord) -> str:
     parts = []
     if ours.temperature != theirs.temperature:
         parts.append(f"T = {ours.temperature:g}")
-    before, rules_before = settings(theirs), rules(theirs)
-    changed = {key: value for key, value in settings(ours).items() if before.get(key) != value}
+    now, before = (settings(one) | teacher_settings(one) for one in (ours, theirs))
+    changed = {key: value for key, value in now.items() if before.get(key) != value}
+    rules_before = rules(theirs)
     changed |= {key: one for key, (one, *_) in rules(ours).items() if rules_before[key][0] != one}
     weight = changed.pop("soft_weight", None)
     parts += [f"{key} = {value}" for key, value in changed.items()]

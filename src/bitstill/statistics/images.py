@@ -33,8 +33,9 @@ def two_way_interval(differences: NDArray[np.floating], confidence: float = CONF
 
         (MS_seeds + MS_images - MS_noise) / (R C)
 
-    with the degrees of freedom of such a sum (Satterthwaite 1946). The interval is never narrower
-    than that over seeds alone.
+    with the degrees of freedom of such a sum (Satterthwaite 1946), but no fewer than the seeds'
+    own, since subtraction may leave less than one. The interval is never narrower than that over
+    seeds alone.
 
     Args:
         differences: (R seeds, C images): right (1) or wrong (0) in one cell, minus the other.
@@ -54,6 +55,6 @@ def two_way_interval(differences: NDArray[np.floating], confidence: float = CONF
     if squares[1] <= squares[2]:  # images show no variance of their own
         return over_seeds
     total = float(squares @ [1, 1, -1])
-    df = total**2 / float((squares**2 / free).sum())
+    df = max(rows - 1.0, total**2 / float((squares**2 / free).sum()))
     over_both = around(mean, math.sqrt(total / x.size), df, confidence)
     return max(over_seeds, over_both, key=lambda one: one.half_width)

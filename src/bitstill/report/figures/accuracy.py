@@ -23,18 +23,20 @@ _COLUMNS = ("view", "kind", "loss", "T", "seed", "accuracy", "low", "high")
 
 def accuracy_figures(runs: RunSet) -> list[Figure]:
     """Return the figure that answers most questions at a glance; none without a number."""
-    rows = [row for view in VIEWS for row in _rows(runs, view)]
+    views = [view for view in VIEWS if runs.measured(view)] or [PUBLISHED_VIEW]
+    rows = [row for view in views for row in _rows(runs, view)]
     if not rows:
         return []
+    origin = ", as published" if views[0] == PUBLISHED_VIEW else ""
     caption = (
         "Test accuracy against temperature. Small dots: one run each, a seed. Large dots and bars: "
         "mean and 95 % t interval over seeds, as far as the axis goes. Triangles with a number: "
         "below the axis. Open diamonds: the published numbers, one run, best epoch on the test "
         "set. Dashed line: our teacher. Drawn first, and in a picture: "
-        f"{PUBLISHED_VIEW.label} batch norm statistics, as published; verdicts rest on another."
+        f"{views[0].label} batch norm statistics{origin}; verdicts rest on another."
     )
     use = "Click on a loss in the legend, or choose it in the list, to see it alone."
-    title, spec = "Accuracy over temperature", _spec(rows, runs.losses)
+    title, spec = "Accuracy over temperature", _spec(rows, runs.losses, views)
     return [Figure("accuracy", title, caption, rows, spec, use=use)]
 
 
@@ -85,7 +87,7 @@ def _limits(rows: list[Row]) -> tuple[int, int]:
     return math.floor(min(one for one in shown if one >= limit)), math.ceil(max(shown))
 
 
-def _spec(rows: list[Row], losses: list[str]) -> Spec:
+def _spec(rows: list[Row], losses: list[str], views: list[View]) -> Spec:
     lowest, highest = _limits(rows)
     temperatures = sorted({str(row["T"]) for row in rows if row["T"]}, key=float)
     domain = list(dict.fromkeys([*LOSSES, *losses]))  # a loss keeps its color and place
@@ -102,7 +104,7 @@ def _spec(rows: list[Row], losses: list[str]) -> Spec:
     return {
         "width": 760,
         "height": 340,
-        "params": [_view_list(), shown],
+        "params": [_view_list(views), shown],
         "transform": [
             {"filter": "datum.view == view"},
             {"calculate": f"datum.loss + (datum.kind == 'seed' ? '{_SEEDS}' : '')", "as": "slot"},
@@ -154,12 +156,12 @@ def _layers(encoding: Spec, below: str, is_shown: Spec) -> list[Spec]:
     ]
 
 
-def _view_list() -> Spec:
-    names = {str(view): f"{view.label} batch norm" for view in VIEWS}
+def _view_list(views: list[View]) -> Spec:
+    names = {str(view): f"{view.label} batch norm" for view in views}
     bind = {
         "input": "select",
         "name": "Accuracy at ",
         "options": list(names),
         "labels": list(names.values()),
     }
-    return {"name": "view", "value": str(PUBLISHED_VIEW), "bind": bind}
+    return {"name": "view", "value": str(views[0]), "bind": bind}

@@ -11,6 +11,7 @@ from bitstill.report.figures.figure import (
     channel,
     keyboard_filter,
     legend_filter,
+    where,
 )
 from bitstill.report.sweeps import RunSet
 
@@ -48,7 +49,7 @@ def _caption(loss: str) -> str:
     return (
         f"{what}, after every epoch: loss (logarithmic) and accuracy on training images, in "
         "training mode and averaged over the epoch; accuracy on test images with running and with "
-        "exact batch norm statistics. Thin: one run each; thick: their mean."
+        "exact batch norm statistics. Thin: one run each; thick: the mean of the finished ones."
     )
 
 
@@ -63,6 +64,7 @@ def _rows(runs: RunSet, loss: str) -> list[Row]:
         {
             "T": "" if run.record.temperature is None else f"{run.record.temperature:g}",
             "seed": run.record.seed,
+            "status": run.record.status,
             "epoch": int(row["epoch"]),
             "loss": row.get("train/loss"),
             **{
@@ -97,12 +99,15 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
             "encoding": {"x": x, "y": y, "detail": {"field": "seed"}, **color},
         }
         mean: Spec = {
+            "transform": [where("status", "done")],
             "mark": {"type": "line", "strokeWidth": 2.5},
             "encoding": {"x": x, "y": {**y, "aggregate": "mean"}, **color},
         }
         if colored:
             for one in (thin, mean):
-                one["transform"] = [{"filter": {"param": "legend_T"}}, is_shown]
+                one.setdefault("transform", []).extend(
+                    [{"filter": {"param": "legend_T"}}, is_shown]
+                )
             if field == "loss":
                 thin["params"] = [legend_filter("legend_T", "T")]
         return {"width": 370, "height": 220, "layer": [thin, mean]}
