@@ -89,6 +89,11 @@ WRONG = {
     "deleted setting": (["~schedule.epochs"], ["schedule.epochs is not set", "schedule.epochs="]),
     "deleted group": (["~loss"], ["loss is not set"]),
     "experiment": (["experiment=tabel1"], ["experiment=tabel1", "did you mean table1?"]),
+    "name of teachers": (["name=teachers"], ["name = 'teachers'", "paths.teachers, give another"]),
+    "log's level": (["hydra.hydra_logging.root.level=NOPE"], ["hydra_logging cannot be used"]),
+    "log's handlers": (["hydra.job_logging.root.handlers=[x]"], ["job_logging or hydra.hydra_log"]),
+    "log's version": (["hydra.hydra_logging.version=2"], ["hydra/job_logging=NAME"]),
+    "log's loggers": (["hydra.verbose=[x,3]"], ["hydra.verbose = ['x', 3]", "true or false"]),
     "name": (["name=a/b"], ["name = 'a/b'", "plain name of a folder"]),
     "batch norm": (["evaluation.batch_norm=exact"], ["= exact", "both, running, precise"]),
     "cell": (["-m", "seed=0,-1"], ["seed = -1", "at least 0"]),
@@ -368,6 +373,7 @@ def test_a_sweep_that_is_refused_has_not_imported_torch(tmp_path: Path) -> None:
         (["loss"], "ha", {"hard"}),  # bash cuts at "="
         (["loss", "="], "so", {"soft", "soft_hard"}),
         (["loss=soft"], "trainer=g", {"trainer=gpu"}),
+        (["loss=soft", "-m"], "trainer=g", {"trainer=gpu"}),
         (["-m"], "trainer=g", {"trainer=gpu"}),
         (["-m"], "loss=hard,so", {"loss=hard,soft", "loss=hard,soft_hard"}),
         (["-m", "loss"], "soft,ha", {"soft,hard"}),
@@ -386,8 +392,8 @@ def test_completion(words: list[str], incomplete: str, found: set[str]) -> None:
 def test_choices_in_a_folder_of_ones_own_are_completed(tmp_path: Path) -> None:
     (tmp_path / "temperature").mkdir()
     (tmp_path / "temperature" / "T20.yaml").write_text("value: 20")
-    found = complete(["--config-dir", str(tmp_path)], "temperature=T2")
-    assert found == ["temperature=T20"]
+    for flag in (["--config-dir", str(tmp_path)], ["loss=soft", f"--config-dir={tmp_path}"]):
+        assert complete(flag, "temperature=T2") == ["temperature=T20"]
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,9 @@ def without_bitstill(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave of a sweep what is Hydra's: compose every cell, launch all of them."""
 
     def plan(
-        overrides: Sequence[tuple[str, ...]], compose: Callable[[tuple[str, ...]], DictConfig]
+        overrides: Sequence[tuple[str, ...]],
+        compose: Callable[[tuple[str, ...]], DictConfig],
+        folder: Path,
     ) -> list[Cell]:
         cells = []
         for one in overrides:
@@ -71,6 +73,15 @@ def without_bitstill(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 class TestSweeper(LauncherTestSuite):
     """Hydra's suite, which sweeps with our sweeper."""
+
+
+@pytest.mark.parametrize(("processes", "name"), [(2, "JoblibLauncher"), (1, "BasicLauncher")])
+def test_joblib_with_one_process_is_no_launcher_of_workers(processes: int, name: str) -> None:
+    """Nobody waits for workers then: a Ctrl-C would wait for itself."""
+    joblib = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+    sweeper = plugin(SWEEPER)()
+    sweeper.launcher = plugin(joblib)(n_jobs=processes)
+    assert sweeper._launcher_name() == name
 
 
 @pytest.fixture

@@ -241,6 +241,21 @@ def test_a_manifest_is_the_union_of_what_was_asked_for(folder: Path) -> None:
     assert asked_for(folder) == [again, three, two]
 
 
+def test_a_sweep_s_folder_may_be_a_link(folder: Path) -> None:
+    """To a disk with more room, say; the teachers lie beside the link."""
+    linked = folder.parent / "elsewhere" / "deep" / "mine"
+    linked.mkdir(parents=True)
+    link = folder.parent / "link"
+    link.symlink_to(linked)
+    stored = folder.parent / "teachers" / "a"
+    stored.mkdir(parents=True)
+    one = dataclasses.replace(teacher(link), stored=RunPaths(stored))
+    write_manifest(link, [one])
+    [found] = read_manifest(link)
+    assert found.stored is not None
+    assert found.stored.directory.samefile(stored)
+
+
 def test_sweeps_that_begin_at_once_in_one_folder_are_all_in_its_manifest(folder: Path) -> None:
     wanted = [expected(folder, str(number), f"{number:064}") for number in range(16)]
     (folder / ".sweep.json.abcd1234").touch()  # of a process that was killed

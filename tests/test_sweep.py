@@ -21,7 +21,14 @@ from bitstill.identity import identity as identity_of
 from bitstill.runs import RunRecord
 from bitstill.schema import TrainConfig
 from bitstill.status import look
-from bitstill.sweep import Cell, composed_once_for_all_seeds, expand, plan
+from bitstill.sweep import (
+    Cell,
+    composed_once_for_all_seeds,
+    expand,
+    is_stopped,
+    plan,
+    stop_at_failure,
+)
 from hydra_plugins.bitstill_sweeper import GridSweeper
 
 Compose = Callable[..., DictConfig]
@@ -116,6 +123,39 @@ def test_a_sweep_has_one_folder(planned: Callable[..., Any]) -> None:
     assert (
         len(planned("name=T${temperature.value} seed=0", "name=T${temperature.value} seed=1")) == 2
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("seed=0,1,2", "name=at-${now:%S-%f}"), None),  # one moment for all of the sweep
+        (("seed=3,3", "name=mine-${seed}"), "mine-0 and in"),  # which Hydra would look into
+    ],
+)
+def test_the_folder_is_hydras(
+    train: Train, tmp_path: Path, given: tuple[str, ...], said: str | None
+) -> None:
+    code, _, err = train(
+        *("-m", "hydra.sweeper.plan_only=true", f"paths.output={tmp_path}"), *given
+    )
+    assert code == (2 if said else 0), err
+    assert (said or "") in err
+
+
+@pytest.mark.parametrize(("on_failure", "stopped"), [("stop", True), ("continue", False)])
+def test_a_sign_to_stop_is_for_those_who_asked_for_it(
+    planned: Callable[..., list[Cell]], on_failure: str, stopped: bool
+) -> None:
+    """Another sweep in the folder may have."""
+    [stopping] = planned("sweep.on_failure=stop")
+    [cell] = planned(f"sweep.on_failure={on_failure}")
+    folder = cell.expected.paths.directory.parent
+    folder.mkdir()
+    assert not is_stopped(cell.config, folder)
+    stop_at_failure(cell.config, folder)
+    assert is_stopped(cell.config, folder) == stopped
+    stop_at_failure(stopping.config, folder)
+    assert is_stopped(cell.config, folder) == stopped
 
 
 def test_one_run_of_a_sweep_that_is_described_is_said(

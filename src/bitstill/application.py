@@ -89,15 +89,14 @@ def job(composed: DictConfig) -> None:
 
 
 def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
-    from bitstill.status import stop_sign
+    from bitstill.sweep import is_stopped, stop_at_failure
 
     for handler in logging.getLogger().handlers:  # the sweep shows progress; a job logs to its file
         if not isinstance(handler, logging.FileHandler):
             handler.setLevel(logging.CRITICAL)
     if _interrupted.is_set():
         raise KeyboardInterrupt
-    sign = stop_sign(directory.parent)
-    if sign.exists():
+    if is_stopped(config, directory.parent):
         log.info("not started: another run has failed, and sweep.on_failure=stop")
         return
     try:
@@ -107,8 +106,7 @@ def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
         raise
     except Exception:
         log.exception("failed")
-        if config.sweep.on_failure == "stop":
-            sign.touch()
+        stop_at_failure(config, directory.parent)
         raise
 
 

@@ -1,13 +1,11 @@
 """What a shell may be told of ``bitstill train``'s unfinished command line."""
 
-from itertools import pairwise
 from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 
 from bitstill.conf import our_hydra
-
-_CONFIG_DIR = ("--config-dir", "-cd")
+from bitstill.flags import flags_first
 
 
 def complete(words: list[str], incomplete: str) -> list[str]:
@@ -23,13 +21,14 @@ def complete(words: list[str], incomplete: str) -> list[str]:
 
     words = _rejoined(words)
     key = f"{words.pop().removesuffix('=')}=" if _is_key(words) else ""
+    words = flags_first(words)
     incomplete = key + incomplete
     # Hydra knows one choice of a group; of several, the last is the one that is not finished.
     name, equals, value = incomplete.partition("=")
     before, comma, last = value.rpartition(",")
-    given_folders = (Path(folder) for flag, folder in pairwise(words) if flag in _CONFIG_DIR)
-    own = [folder.absolute() for folder in given_folders if folder.is_dir()]
-    searched = [f"hydra.searchpath=[{','.join(f'file://{one}' for one in own)}]"] if own else []
+    folder = get_args_parser().parse_known_args(words)[0].config_dir
+    own = folder is not None and Path(folder).is_dir()
+    searched = [f"hydra.searchpath=[file://{Path(folder).absolute()}]"] if own else []
     with our_hydra():
         loader = GlobalHydra.instance().config_loader()
         line = " ".join([*words, *searched, name + equals + last])

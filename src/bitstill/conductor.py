@@ -1,6 +1,7 @@
 """Conducts a sweep: launch what is left, with progress, and say what came of it."""
 
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -46,7 +47,7 @@ def conduct(
     left = _left(cells, console)
     if left and detach:
         returns: Sequence[Any] = launch([list(cell.overrides) for cell in left])
-        line = f"submitted; bitstill status {folder} --watch says how far it is"
+        line = f"submitted; bitstill status {shlex.quote(str(folder))} --watch says how far it is"
         console.print(line, markup=False, soft_wrap=True)  # to be copied
         return returns
     came_back = _launched(left, launch, console, launcher) if left else []

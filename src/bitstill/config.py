@@ -8,6 +8,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -54,6 +55,7 @@ def check(composed: DictConfig) -> TrainConfig:
 def _resolved(composed: DictConfig) -> dict[str, Any]:
     try:
         node = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        OmegaConf.copy_cache(composed, node)  # ${now:} is one moment
         plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise _not_set(str(error.full_key or str(error).rpartition(" ")[2])) from error
@@ -189,21 +191,30 @@ def _check_together(config: TrainConfig) -> None:
                 f"{name}.milestones = {milestones} does not fit {rates} learning rates: give one "
                 "rising fraction of the epochs between each two rates"
             )
+    _check_folders(config)
+    _check_wandb(config.logger)
+    for key, node in (("loss", config.loss), ("soft_weight", config.soft_weight)):
+        if not node._partial_:
+            raise UserError(f"{key}._partial_ = False is not allowed: leave it true")
+
+
+def _check_folders(config: TrainConfig) -> None:
+    """Refuse names and folders that would be others, or no folders."""
     for key, folder in dataclasses.asdict(config.paths).items():
         if not folder or (folder.startswith("~") and key != "cache"):
             raise UserError(
                 f"paths.{key} = {folder!r} is not allowed: give a folder, written out or with "
                 "${oc.env:HOME} in front"
             )
-    _check_wandb(config.logger)
-    for key, node in (("loss", config.loss), ("soft_weight", config.soft_weight)):
-        if not node._partial_:
-            raise UserError(f"{key}._partial_ = False is not allowed: leave it true")
     name = config.name
     if not name or "/" in name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
         raise UserError(
             f"name = {name!r} is not allowed: give the plain name of a folder, of at most "
             f"{_LONGEST_NAME} bytes"
+        )
+    if (Path(config.paths.output) / name).absolute() == Path(config.paths.teachers).absolute():
+        raise UserError(
+            f"name = {name!r} is not allowed: the folder is that of paths.teachers, give another"
         )
 
 

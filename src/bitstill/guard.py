@@ -20,25 +20,28 @@ from bitstill.conf import conf_directory
 from bitstill.errors import UserError
 from bitstill.repository import RememberingRepository
 
-# By the key that names code. Of ``ext://`` in logging only the two streams.
+# By the key that names code, or a file. Of ``ext://`` in logging only the two streams.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "_target_": (
         "hydra_plugins.bitstill_sweeper.GridSweeper",
         "hydra_plugins.bitstill_slurm.SlurmLauncher",
         "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
-        "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
-        "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
         "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",  # in --hydra-help alone
     ),
     "class": (
         "logging.StreamHandler",
         "logging.FileHandler",
-        "logging.Formatter",
         "bitstill.portable.PortableFormatter",
     ),
     "()": ("colorlog.ColoredFormatter",),  # of hydra/job_logging=colorlog
+    ".": (),  # logging would set any attribute: the file of a handler, say
+    "filename": (  # a format may write any line into it
+        "${hydra.runtime.output_dir}/train.log",
+        "${hydra.runtime.output_dir}/${hydra.job.name}.log",
+    ),
 }
+_LAUNCHERS = "give hydra/launcher=basic, parallel or slurm"
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 # What conf/train.yaml says of folders: a sweep looks for its runs where it has planned them.
 _FOLLOW: dict[tuple[str, str], object] = {
@@ -63,13 +66,26 @@ def check_hydra(hydra: DictConfig) -> None:
         raise UserError("hydra.callbacks is not allowed: leave it out, a run has loggers")
     for name in _EXECUTED:
         _check(hydra, name, "hydra")
+    _check_job(hydra)
+    verbose = hydra.verbose
+    names = verbose if isinstance(verbose, ListConfig) else [""]
+    if not isinstance(verbose, bool | str | ListConfig) or {type(one) for one in names} - {str}:
+        raise UserError(f"hydra.verbose = {verbose} is not allowed: give true or false")
+
+
+def _check_job(hydra: DictConfig) -> None:
+    """Refuse what would change what is started, or files that are no run's."""
     if hydra.job.env_set:
         raise UserError(
             "hydra.job.env_set is not allowed: set environment variables where you start bitstill"
         )
-    verbose = hydra.verbose
-    if not isinstance(verbose, bool | str | ListConfig):
-        raise UserError(f"hydra.verbose = {verbose} is not allowed: give true or false")
+    if hydra.output_subdir not in (".hydra", None):
+        raise UserError(
+            f"hydra.output_subdir = {hydra.output_subdir} is not allowed: leave it out, or give "
+            "null"
+        )
+    if "/" in hydra.job.name:
+        raise UserError(f"hydra.job.name = {hydra.job.name} is not allowed: give a word")
 
 
 def _check_folders(hydra: DictConfig) -> None:
@@ -110,8 +126,8 @@ def _check(parent: Any, key: Any, prefix: str) -> None:
     value = None if node is None else node._value()
     if key in ALLOWED:
         if value not in ALLOWED[key]:
-            known = ", ".join(ALLOWED[key])
-            raise UserError(f"{name} = {value} is not allowed: choose one of {known}")
+            advice = _LAUNCHERS if prefix == "hydra.launcher" else _one_of(ALLOWED[key])
+            raise UserError(f"{name} = {value} is not allowed: {advice}")
         return
     if OmegaConf.is_interpolation(parent, key):
         value = _resolved(parent, key)
@@ -122,6 +138,10 @@ def _check(parent: Any, key: Any, prefix: str) -> None:
     if isinstance(value, dict | list) and node is not None:
         for inner in node if isinstance(value, dict) else range(len(value)):
             _check(node, inner, name)
+
+
+def _one_of(known: tuple[str, ...]) -> str:
+    return f"choose one of {', '.join(known)}" if known else "leave it out"
 
 
 def _resolved(parent: Any, key: Any) -> Any:

@@ -2,11 +2,11 @@
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 _SECONDS = 15.0  # an evaluation and a checkpoint
@@ -26,6 +26,9 @@ def patience(at_work: Callable[[], bool]) -> Iterator[None]:
         yield
         return
     before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:  # in the background of a script; workers ignore it likewise
+        yield
+        return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(number, before)
@@ -43,6 +46,7 @@ def patience(at_work: Callable[[], bool]) -> Iterator[None]:
 
 def _in_front_of_a_terminal() -> bool:
     try:
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):  # no terminal, no stdin
+        with Path("/dev/tty").open("rb") as terminal:  # standard input may be a file
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:  # there is none
         return False

@@ -9,8 +9,14 @@ from omegaconf.errors import OmegaConfBaseException
 from bitstill.errors import first_line, one_line
 
 _NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words, of a CPU and of a GPU
+_LOGGING = (
+    "hydra.job_logging or hydra.hydra_logging cannot be used: leave it out, or give another of "
+    "Hydra's choices, hydra/job_logging=NAME"
+)
 _HYDRA_ERRORS = {
     "The --resolve flag": "--resolve shows a configuration: give --cfg job, too",
+    "Unable to configure": _LOGGING,
+    "Unsupported version": _LOGGING,
     "launcher is not configured": (
         "hydra.launcher = null is not allowed: give hydra/launcher=basic, parallel or slurm"
     ),

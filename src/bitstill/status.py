@@ -175,11 +175,16 @@ def manifest_text(folder: Path, expected: Iterable[Expected]) -> str:
             "identity": one.identity,
             "epochs": one.epochs,
             "directory": os.path.relpath(one.paths.directory, folder),
-            "stored": os.path.relpath(one.stored.directory, folder) if one.stored else None,
+            "stored": _relative(one.stored.directory, folder) if one.stored else None,
         }
         for one in expected
     ]
     return json.dumps({"cells": cells}, indent=1)
+
+
+def _relative(directory: Path, folder: Path) -> str:
+    """Return a way from a folder that the system follows, whichever of the two is a link."""
+    return os.path.relpath(os.path.realpath(directory), os.path.realpath(folder))
 
 
 def read_manifest(folder: Path) -> list[Expected]:

@@ -19,7 +19,7 @@ from bitstill.loggers.logged import not_logged
 from bitstill.refusals import LOGGERS
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
-from bitstill.status import CellState, Expected
+from bitstill.status import CellState, Expected, stop_sign
 
 # What a sweep does for a run: nothing, or to give it to loggers that have not had it, or all of it.
 Work = Literal["skip", "log", "train"]
@@ -114,6 +114,17 @@ def check_choices(keys: Iterable[str]) -> None:
             )
 
 
+def is_stopped(config: TrainConfig, folder: Path) -> bool:
+    """Whether a run is not to be begun: another of its sweep has failed."""
+    return config.sweep.on_failure == "stop" and stop_sign(folder).exists()
+
+
+def stop_at_failure(config: TrainConfig, folder: Path) -> None:
+    """Let no further run of a failed run's sweep begin, if that is asked for."""
+    if config.sweep.on_failure == "stop":
+        stop_sign(folder).touch()
+
+
 def composed_once_for_all_seeds(
     compose: Callable[[tuple[str, ...]], DictConfig], parse: Callable[[str], object]
 ) -> Callable[[tuple[str, ...]], DictConfig]:
@@ -145,12 +156,19 @@ def composed_once_for_all_seeds(
 
 
 def plan(
-    overrides: Sequence[tuple[str, ...]], compose: Callable[[tuple[str, ...]], DictConfig]
+    overrides: Sequence[tuple[str, ...]],
+    compose: Callable[[tuple[str, ...]], DictConfig],
+    folder: Path | None = None,
 ) -> list[Cell]:
     """Compose and check every cell, and leave out those that would be the same run.
 
     Two cells are the same run if nothing that they differ in decides the result: a teacher is
     trained once, however many losses are swept beside it.
+
+    Args:
+        overrides: of the cells.
+        compose: overrides to a configuration.
+        folder: that all runs must lie in; None is any, if it is one.
 
     Raises:
         UserError: a cell's configuration or its data cannot be used; nothing has been run.
@@ -165,13 +183,14 @@ def plan(
                 cells[run_identity] = Cell(one, config, _expected(config, run_identity))
             shown.update()
     found = list(cells.values())
-    _check_folder(found)
+    _check_folder(found, folder)
     return _told_apart(found)
 
 
-def _check_folder(cells: Iterable[Cell]) -> None:
+def _check_folder(cells: Iterable[Cell], folder: Path | None) -> None:
     """See that all runs lie in the sweep's folder: a ``${...}`` in its name may differ by cell."""
-    folders = sorted({str(cell.expected.paths.directory.parent) for cell in cells})
+    those = {cell.expected.paths.directory.parent for cell in cells}
+    folders = sorted(map(str, those if folder is None else those | {folder}))
     if len(folders) > 1:
         raise UserError(
             f"runs of one sweep would lie in {folders[0]} and in {folders[1]}: give name and "

@@ -94,13 +94,24 @@ class GridSweeper(BasicSweeper):
             lambda one: loader.load_sweep_config(config, list(one)),
             lambda one: parser.parse_override(one).value(),
         )
-        cells = plan(overrides, compose)
+        folder = Path(config.hydra.sweep.dir)  # first, so that ${now:} is the same for all runs
+        cells = plan(overrides, compose, folder)
         if self.plan_only:
             return show_plan(cells)
-        folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
-        return conduct(cells, folder, self._launch, launcher=type(self.launcher).__name__)
+        return conduct(cells, folder, self._launch, launcher=self._launcher_name())
+
+    def _launcher_name(self) -> str:
+        """Return the launcher's class; of joblib with one process that of what it is then."""
+        launcher: Any = self.launcher
+        name = type(launcher).__name__
+        if name == "JoblibLauncher":
+            from joblib import effective_n_jobs
+
+            if effective_n_jobs(launcher.joblib["n_jobs"]) == 1:
+                return "BasicLauncher"
+        return name
 
     def _launch(self, jobs: list[list[str]]) -> list[Any]:
         assert self.launcher is not None  # noqa: S101  # Hydra has called setup

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from bitstill import conductor
 from bitstill.errors import SweepFailedError
-from bitstill.status import look
+from bitstill.status import look, stop_sign
 from bitstill.sweep import Cell, plan
 
 Captured = pytest.CaptureFixture[str]
@@ -107,6 +107,25 @@ def test_who_only_works_beside_a_deadly_run_does_not_fail(
     everything, others = [f"seed={seed}" for seed in range(4)], [[f"seed={n}"] for n in (1, 2, 3)]
     rest = [everything[1:]] if getting_on else others
     assert launch.launched == [everything, everything, ["seed=0"], *rest]
+
+
+def test_a_run_that_is_given_up_stops_its_sweep_where_that_is_asked_for(
+    compose_run: Callable[..., DictConfig], small: tuple[str, ...], write: Write, tmp_path: Path
+) -> None:
+    common = (*small, f"paths.output={tmp_path}", "sweep.on_failure=stop")
+    cells = plan([(f"seed={seed}",) for seed in range(3)], lambda one: compose_run(*common, *one))
+
+    class Deadly(Workers):
+        def do(self, cell: Cell) -> None:
+            write(cell, "running", seconds=float(len(self.launched)))
+            raise BrokenProcessPool("a worker is gone")
+
+    launch, folder = Deadly(cells, write), cells[0].expected.paths.directory.parent
+    with pytest.raises(SweepFailedError, match="3 of 3 runs are not done") as caught:
+        conductor.conduct(cells, folder, launch)
+    assert launch.launched == [["seed=0", "seed=1", "seed=2"]] * 2 + [["seed=0"]]
+    assert str(caught.value).count("not started, sweep.on_failure=stop") == 2
+    assert stop_sign(folder).exists()
 
 
 def test_a_run_whose_process_dies_behind_it_is_done(

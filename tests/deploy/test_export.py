@@ -240,6 +240,23 @@ def test_a_folder_that_cannot_be_entered_is_named(
     assert unread == [f"{folder / 'more'} cannot be entered: give a folder that can"]
 
 
+def test_so_is_one_that_can_be_listed_alone(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = Path.stat
+
+    def forbidden(path: Path, **options: Any) -> os.stat_result:
+        if path.parent.name == "more":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", forbidden)
+    known, unread = predict(model, [folder])
+    assert [Path(one.image).name for one in known] == ["b.png"]
+    file = folder / "more" / "a.jpg"
+    assert unread == [f"{file} cannot be read (Permission denied): give an image file"]
+
+
 def test_a_file_far_too_large_is_passed_over(model: Path, folder: Path) -> None:
     with (folder / "large.png").open("wb") as file:
         file.truncate(2**30 + 1)

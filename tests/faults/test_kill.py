@@ -6,6 +6,7 @@ import pty
 import random
 import shutil
 import signal
+import subprocess
 import termios
 import time
 from collections.abc import Callable
@@ -190,8 +191,8 @@ def test_ctrl_c_in_a_terminal_lets_workers_end_their_step(
     keyboard, terminal = pty.openpty()
     process = place.start(
         *(*swept, *parallel),
-        stdin=terminal,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        stdin=subprocess.DEVNULL,  # as in a loop that reads a list
+        preexec_fn=lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0),
     )
     wait_for(lambda: has_epoch(place, "hard"), process)
     os.write(keyboard, b"\x03")

@@ -145,7 +145,9 @@ def test_students_of_another_teachers_schedule_are_not_averaged() -> None:
 
 def test_a_teachers_schedule_is_nothing_to_a_loss_without_a_teacher() -> None:
     """Which is trained once for both, with either in its configuration."""
-    taught = [{"teacher": {"seed": 0, "schedule": {"epochs": epochs}}} for epochs in (8, 9)]
+    taught: list[dict[str, Any]] = [
+        {"teacher": {"seed": 0, "schedule": {"epochs": epochs}}} for epochs in (8, 9)
+    ]
     teachers = [record("hard", None, schedule={"epochs": epochs}) for epochs in (8, 9)]
     alone = [record("hard", **taught[1]), record("gt_soft_hard", **taught[1])]
     groups = sets([*teachers, *(record("soft", **one) for one in taught), *alone])

@@ -5,12 +5,13 @@ The 14 runs of ``experiment=quick``, as many at a time as there are cores, again
 epochs and updates. Everything counts: start-up, training, evaluation, files.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+
+from joblib import cpu_count
 
 from bitstill.bench.paired import Report, paired, versions
 from bitstill.bench.plain import plain_path
@@ -34,7 +35,7 @@ def bench(*, rounds: int = 3, epochs: int = 4) -> Report:
         *(f"schedule.epochs={epochs}", f"schedule.batch_size={_BATCH}"),
     ]
     subjects = {YARDSTICK: lambda: _seconds(plain), OURS: lambda: _seconds(ours)}
-    settings = {"runs": 14, "epochs": epochs, "cores": len(os.sched_getaffinity(0))}
+    settings = {"runs": 14, "epochs": epochs, "cores": cpu_count()}
     timings = paired(subjects, yardstick=YARDSTICK, rounds=rounds, settings=settings, warm_up=0)
     return Report("s a sweep", 1, rounds, timings, versions(_PACKAGES))
 

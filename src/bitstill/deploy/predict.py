@@ -112,11 +112,18 @@ def _files(images: Sequence[Path]) -> Iterator[_File]:
             yield _File(path, is_named=True)
             continue
         below = (Path(one, name) for one, _, names in os.walk(path, onerror=note) for name in names)
-        inside = [one for one in sorted(below) if one.suffix.lower() in known and one.is_file()]
-        if not inside:
+        inside = [one for one in sorted(below) if one.suffix.lower() in known and _may_be_file(one)]
+        if not inside and not closed:
             raise UserError(f"{path} holds no image files: give a folder with some, or a file")
         yield from (_File(one, is_named=False) for one in inside)
     yield from (_File(one, is_named=False) for one in closed)
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # its folder can be listed, and not be entered: reading it will say so
+        return True
 
 
 def _classified(engine: Engine, files: Sequence[Path], images: Image) -> Iterator[Prediction]:
@@ -128,11 +135,11 @@ def _classified(engine: Engine, files: Sequence[Path], images: Image) -> Iterato
 
 
 def _decoded(file: Path) -> Image:
-    if file.is_dir():
-        raise UserError(f"{file} cannot be entered: give a folder that can")
-    if file.exists() and not file.is_file():  # a pipe or device may never end
-        raise UserError(f"{file} is no file: give an image file, or a folder of them")
     try:
+        if file.is_dir():
+            raise UserError(f"{file} cannot be entered: give a folder that can")
+        if file.exists() and not file.is_file():  # a pipe or device may never end
+            raise UserError(f"{file} is no file: give an image file, or a folder of them")
         if file.stat().st_size > _LARGEST:
             raise ValueError(f"it has more than {_LARGEST} bytes")
         return decode_image(file.read_bytes())
