@@ -20,11 +20,12 @@ from bitstill.conf import conf_directory
 from bitstill.errors import UserError
 from bitstill.repository import RememberingRepository
 
+_SLURM = "hydra_plugins.bitstill_slurm.SlurmLauncher"
 # By the key that names code, or a file. Of ``ext://`` in logging only the two streams.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "_target_": (
         "hydra_plugins.bitstill_sweeper.GridSweeper",
-        "hydra_plugins.bitstill_slurm.SlurmLauncher",
+        _SLURM,
         "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
         "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",  # in --hydra-help alone
@@ -86,6 +87,16 @@ def _check_job(hydra: DictConfig) -> None:
         )
     if "/" in hydra.job.name:
         raise UserError(f"hydra.job.name = {hydra.job.name} is not allowed: give a word")
+
+
+def _check_launcher(hydra: DictConfig) -> None:
+    """Refuse Slurm where a file has chosen it: what the launcher is given goes into a script."""
+    is_slurm = hydra.launcher is not None and hydra.launcher._target_ == _SLURM
+    if is_slurm and not any(one.startswith("hydra/launcher=") for one in hydra.overrides.hydra):
+        raise UserError(
+            "hydra/launcher=slurm hands its settings to a shell: give it on the command line, and "
+            "not in a file"
+        )
 
 
 def _check_folders(hydra: DictConfig) -> None:
@@ -168,6 +179,7 @@ class GuardedLoader(ConfigLoaderImpl):
         check_hydra(config.hydra)
         if "name" in config:  # for --hydra-help Hydra composes itself alone
             _check_sweeper(config.hydra)
+            _check_launcher(config.hydra)
             _check_folders(config.hydra)
             _check_choices(config.hydra)
         return config

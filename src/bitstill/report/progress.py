@@ -18,16 +18,12 @@ def awaited(runs: RunSet) -> dict[str, int]:
     """
     asked = read_manifest(runs.folder)
     known = {run.record.identity for run in runs.runs}
-    begun = {one.identity for one in asked if known_record(one.paths) is not None}
+    elsewhere = {one.identity for one in asked if known_record(one.paths)} - known
     ours, theirs = (
-        {_difference(one) for one in asked if one.identity in those}
-        for those in (known, begun - known)
+        {_difference(one) for one in asked if one.identity in those} for those in (known, elsewhere)
     )
-    states = [
-        look(one)
-        for one in asked
-        if one.identity not in begun - known and _difference(one) not in theirs - ours
-    ]
+    own = [one for one in asked if one.identity not in elsewhere]
+    states = [look(one) for one in own if _difference(one) not in theirs - ours]
     return Counter(_cell(one) for one in states if one.status not in ("done", "failed"))
 
 

@@ -231,6 +231,25 @@ def test_hydras_own_choices_are_allowed(train: Train, choice: str) -> None:
     assert out.startswith("data:")
 
 
+def test_slurm_is_chosen_on_the_command_line(train: Train, tmp_path: Path) -> None:
+    """What a file gives the launcher goes into a job's script."""
+    file = tmp_path / "experiment" / "theirs.yaml"
+    file.parent.mkdir()
+    file.write_text(
+        "# @package _global_\ndefaults: [override /hydra/launcher: slurm]\n"
+        "hydra: {mode: MULTIRUN, launcher: {setup: [touch executed]}}\n"
+    )
+    given = ("--config-dir", str(tmp_path), "experiment=theirs", "hydra.sweeper.plan_only=true")
+    code, _, err = train(*given)
+    assert (code, err) == (
+        2,
+        "bitstill: hydra/launcher=slurm hands its settings to a shell: give it on the command "
+        "line, and not in a file\n",
+    )
+    code, _, err = train(*given, "hydra/launcher=slurm")
+    assert code == 0, err
+
+
 def test_completion_runs_nothing(tmp_path: Path, restored: None) -> None:
     with nothing_executed(tmp_path) as command:
         evil = f"+x={{_target_:os.system,command:'{command}'}}"
