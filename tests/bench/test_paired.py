@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bitstill.bench.paired import Report, as_json, as_table, paired
+from bitstill.bench.paired import Report, as_json, as_table, paired, versions
 
 SETTINGS = {"threads": 1, "batch": 256}
 
@@ -27,6 +27,12 @@ def test_speedups_are_taken_within_a_round() -> None:
     assert list(plain.speedup) == [1, 1, 1]
     assert list(ours.seconds) == [1.5, 2, 2.5]
     assert list(ours.speedup) == [3, 4, 4]
+
+
+def test_a_package_by_another_name_has_no_version() -> None:
+    found = versions(["pytest", "pytest-by-another-name"])
+    assert found["pytest"] == pytest.__version__
+    assert found["pytest-by-another-name"] == "unknown"
 
 
 def test_measuring_shows_progress(

@@ -9,7 +9,7 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,14 @@ def quartiles(values: NDArray[np.float64]) -> Quartiles:
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
     """Return the installed versions of packages, Python's first."""
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+    def known(name: str) -> str:
+        try:
+            return version(name)
+        except PackageNotFoundError:  # it is there by another name: onnxruntime-gpu, say
+            return "unknown"
+
+    return {"python": platform.python_version()} | {name: known(name) for name in packages}
 
 
 def as_json(report: Report) -> str:
