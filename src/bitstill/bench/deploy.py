@@ -38,7 +38,6 @@ def bench(
     for name in ("onnx", "onnxruntime"):
         if find_spec(name) is None:
             raise UserError(f"{name} is not installed: pip install 'bitstill[onnx]'")
-    found = versions(_PACKAGES)  # before minutes of measurement
     images = np.random.default_rng(0).integers(0, 256, (max(batches), 32, 32, 3), np.uint8)
     student, onnx_float, onnx_int8 = _models(images)
     timings, equal = [], True
@@ -56,7 +55,7 @@ def bench(
     facts = {f"{name}, bytes": size for name, size in sizes.items()} | {
         "the same classes from every runtime of the student": "yes" if equal else "NO"
     }
-    return Report("us an image", 1e6, rounds, timings, found, facts)
+    return Report("us an image", 1e6, rounds, timings, versions(_PACKAGES), facts)
 
 
 def _models(images: NDArray[np.uint8]) -> tuple[Any, bytes, bytes]:
