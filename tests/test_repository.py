@@ -11,6 +11,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
+from bitstill.errors import UserError
 from bitstill.repository import RememberingRepository
 
 
@@ -89,3 +90,18 @@ def test_another_process_reads_for_itself(folder: Path) -> None:
     assert value(repository) == 1
     # What launchers send with: it takes classes too that Hydra has since loaded anew in place.
     assert value(cloudpickle.loads(cloudpickle.dumps(repository))) == 4
+
+
+@pytest.mark.parametrize("provider", ["command-line", "hydra.searchpath in main"])
+def test_a_name_of_ours_is_refused(folder: Path, tmp_path: Path, provider: str) -> None:
+    """Hydra would take ours, and say nothing."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "one.yaml").write_text("value: 2\n")
+    (theirs / "two.yaml").write_text("value: 2\n")
+    path = search_path(folder)
+    path.append(provider, f"file://{theirs}")
+    repository = RememberingRepository(path)
+    assert repository.load_config("two") is not None
+    with pytest.raises(UserError, match=rf"^one in {theirs} has the name of bitstill's own, which"):
+        repository.load_config("one")

@@ -16,9 +16,12 @@ from tests.wandb_server import WandbServer
 from bitstill import sync as syncing
 from bitstill.errors import SweepFailedError, UserError
 from bitstill.locks import exclusive
+from bitstill.loggers.wandb_files import mark_sent
 from bitstill.runs import RunPaths, load_sweep
+from bitstill.sync import _at_work as at_work
 from bitstill.sync import sync, unsent
 
+SITTING = b"this is no run"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -104,7 +107,7 @@ def test_failures_are_listed_and_the_rest_is_sent(
     bitstill: Run, folder: Path, server: WandbServer
 ) -> None:
     name, [file] = next(iter(files(folder).items()))
-    file.write_bytes(b"no run")
+    file.write_bytes(SITTING)
     done = bitstill("sync", str(folder), env=reaching(server))
     assert done.returncode == 1
     first, second = done.stderr.strip().splitlines()[-2:]
@@ -177,7 +180,7 @@ def test_a_server_that_does_not_answer_is_not_asked_for_every_run(
     for name in "abc":
         file = tmp_path / "wandb" / f"offline-run-20260101_000000-{name}" / f"run-{name}.wandb"
         file.parent.mkdir(parents=True)
-        file.touch()
+        file.write_bytes(SITTING)
     monkeypatch.setattr(subprocess, "run", wait)
     with pytest.raises(SweepFailedError) as caught:
         sync(tmp_path)
@@ -194,7 +197,7 @@ def test_what_wandb_refuses_is_said_in_its_words(
 ) -> None:
     file = tmp_path / "wandb" / "offline-run-20260101_000000-a" / "run-a.wandb"
     file.parent.mkdir(parents=True)
-    file.touch()
+    file.write_bytes(SITTING)
     monkeypatch.setenv("WANDB_BASE_URL", "nonsense")
     with pytest.raises(SweepFailedError) as caught:
         sync(tmp_path)
@@ -208,6 +211,38 @@ def test_sittings_are_sent_in_the_order_of_time(tmp_path: Path) -> None:
     names = ["offline-run-20260102_000000-b", "run-20260101_000000-b", "run-20260103_000000-a"]
     for name in names:
         (tmp_path / "wandb" / name).mkdir(parents=True)
-        (tmp_path / "wandb" / name / f"run-{name[-1]}.wandb").touch()
+        (tmp_path / "wandb" / name / f"run-{name[-1]}.wandb").write_bytes(SITTING)
     found = {one.run_id: [file.parent.name for file in one.files] for one in unsent(tmp_path)}
     assert found == {"b": [names[1], names[0]], "a": [names[2]]}
+
+
+def sitting(folder: Path, name: str, content: bytes = SITTING) -> Path:
+    file = folder / "wandb" / name / f"run-{name[-1]}.wandb"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    return file
+
+
+def test_behind_an_unsent_sitting_all_are_sent_again(tmp_path: Path) -> None:
+    """Else the server would go back to what the run was then."""
+    files = [sitting(tmp_path, f"run-2026010{day}_000000-a") for day in (1, 2, 3)]
+    for sent in (files[0], files[2]):
+        mark_sent(sent)
+    [found] = unsent(tmp_path)
+    assert list(found.files) == files[1:]
+
+
+def test_a_sitting_that_was_killed_at_its_beginning_is_left_out(tmp_path: Path) -> None:
+    whole = sitting(tmp_path, "run-20260101_000000-a")
+    sitting(tmp_path, "run-20260102_000000-a", b"")
+    sitting(tmp_path, "run-20260103_000000-a", b":W&B123")
+    [found] = unsent(tmp_path)
+    assert list(found.files) == [whole]
+
+
+def test_a_teacher_that_is_trained_for_students_alone_is_at_work(tmp_path: Path) -> None:
+    """It is none of the sweep's runs, and is logged with them."""
+    stored = RunPaths(tmp_path / "teachers" / ("a" * 64))
+    with exclusive(stored):
+        assert at_work(tmp_path / "mine") == {"a" * 32}
+    assert at_work(tmp_path / "mine") == set()

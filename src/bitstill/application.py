@@ -224,11 +224,11 @@ def explain(error: Exception, arguments: list[str]) -> str | None:
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         return _not_a_choice(arguments)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _explain_hydra(error)
+        return _explain_hydra(error, arguments)
     return explain_library(_chain(error))
 
 
-def _explain_hydra(error: Exception) -> str:
+def _explain_hydra(error: Exception, arguments: list[str]) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         choices = ", ".join(error.options)
@@ -240,7 +240,7 @@ def _explain_hydra(error: Exception) -> str:
         return f"{error.override!r} cannot be read ({reason}): give KEY=VALUE, or {quoted}"
     lines = str(error).splitlines()
     # What ends in a colon has its reason on the next line.
-    first = with_next_step(" ".join(lines[: 1 + lines[0].endswith(":")]), error)
+    first = with_next_step(" ".join(lines[: 1 + lines[0].endswith(":")]), error, arguments)
     if isinstance(error, ConfigCompositionException):
         return _unknown_setting(first)
     if "submitit_slurm" in first:
@@ -301,6 +301,8 @@ def _unknown_setting(first: str) -> str:
     key = first.split("'")[1]
     if key == "hydra.sweeper.plan_only":  # which plan has added
         return "hydra/sweeper is not allowed with plan: leave it out, the one that is there plans"
+    if key.startswith("hydra.launcher."):
+        return f"{key} is no setting of this launcher: give hydra/launcher=parallel or slurm, too"
     if key == "hydra.sweeper.params":
         return f"{key} is no setting yet: give +{key}=VALUE"
     if "@experiment." in key:

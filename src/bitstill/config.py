@@ -228,6 +228,10 @@ def _check_wandb(logger: LoggerConfig) -> None:
             f"logger.wandb.project = {project!r} is not allowed: give at most {_LONGEST_PROJECT} "
             "characters without any of / \\ # ? % : (the entity is logger.wandb.entity)"
         )
+    if "/" in (logger.wandb.entity or ""):
+        raise UserError(
+            f"logger.wandb.entity = {logger.wandb.entity!r} is not allowed: give a user or a team"
+        )
     for tag in logger.wandb.tags:
         if not 1 <= len(tag) <= _LONGEST_TAG:
             raise UserError(

@@ -20,6 +20,8 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
         raise UserError(f"{unknown[0]} is no flag: see bitstill train --help")
     if flags.package is not None and flags.cfg is None:
         raise UserError("--package shows a part of a configuration: give --cfg job, too")
+    if flags.config_path is not None:
+        raise UserError("--config-path is not allowed: give --config-dir FOLDER, searched as well")
     if flags.experimental_rerun is not None:
         raise UserError("--experimental-rerun is not allowed: give the run's own command again")
     settings = [*flags.overrides, *rest]

@@ -173,11 +173,13 @@ class GuardedLoader(ConfigLoaderImpl):
         super().__init__(config_search_path)
         self.repository = RememberingRepository(config_search_path)
 
-    def load_configuration(self, *arguments: Any, **options: Any) -> DictConfig:
+    def load_configuration(
+        self, config_name: str | None, *arguments: Any, **options: Any
+    ) -> DictConfig:
         """Compose as Hydra does, and check."""
-        config = super().load_configuration(*arguments, **options)
+        config = super().load_configuration(config_name, *arguments, **options)
         check_hydra(config.hydra)
-        if "name" in config:  # for --hydra-help Hydra composes itself alone
+        if config_name is not None:  # for --hydra-help Hydra composes itself alone
             _check_sweeper(config.hydra)
             _check_launcher(config.hydra)
             _check_folders(config.hydra)

@@ -23,7 +23,9 @@ _HYDRA_ERRORS = {
     "Expecting one subcommand": (
         "--shell-completion is Hydra's own: give bitstill --install-completion"
     ),
-    "Only one of --run": "--cfg shows one run: leave -m and --run out, and give single values",
+    "Only one of --run": (
+        "--cfg shows one run: give it to bitstill train, without -m and --run, and single values"
+    ),
     "n_jobs == 0": "hydra.launcher.n_jobs = 0 is not allowed: give a number of processes, or -1",
     "integer string conversion": (
         "a number has thousands of digits: give KEY=VALUE with a smaller one"
@@ -56,13 +58,18 @@ def explain_library(chain: Iterable[BaseException]) -> str | None:
 LOGGERS = "give brackets, 'logger=[csv,wandb]'"  # a run has several at once
 # Hydra's lines on choices of groups.
 _TWICE = re.compile(r"(?:Multiple values for )?([\w/]+)(?:\. To over| appears more than once)")
+_NO_SLASH = re.compile(r"In '((\w+)/[^']+)': Could not override '\2/(\w+)")
 _NOT_THERE = re.compile(r"Could not delete '([\w/]+)'")
 
 
-def with_next_step(line: str, error: BaseException) -> str:
+def with_next_step(line: str, error: BaseException, arguments: Iterable[str]) -> str:
     """Complete a line of Hydra's that says what is wrong and not what to do."""
     if twice := _TWICE.match(line):
-        return f"{twice[1]} has its choice already: give {twice[1]}=CHOICE, without +"
+        return _twice(twice[1], arguments)
+    if slash := _NO_SLASH.match(line):
+        return f"{slash[1]}: give '- override /{slash[3]}: CHOICE', with a slash"
+    if "does not support sweep type" in line:
+        return "interval() is no list of values: give A,B or range(START,STOP)"
     if there := _NOT_THERE.match(line):
         return f"~{there[1]} is no setting to leave out: give another choice, {there[1]}=CHOICE"
     if line.startswith("Ambiguous value"):
@@ -75,3 +82,9 @@ def with_next_step(line: str, error: BaseException) -> str:
     if line.startswith("Error merging override") and isinstance(cause, OmegaConfBaseException):
         return f"{line} ({first_line(cause)}): give another value"
     return line
+
+
+def _twice(name: str, arguments: Iterable[str]) -> str:
+    added = any(one.startswith((f"+{name}=", f"++{name}=")) for one in arguments)
+    how = f"{name}=CHOICE, without +" if added else f"'- override /{name}: CHOICE' in the file"
+    return f"{name} has its choice already: give {how}"

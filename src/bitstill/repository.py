@@ -10,6 +10,7 @@ from hydra.plugins.config_source import ConfigResult
 
 from bitstill.errors import UserError
 
+_USERS = ("command-line", "hydra.searchpath")  # what a source of theirs is called
 _PACKAGES = re.compile(r"pkg://hydra(\.conf|_plugins\..+)")  # Hydra's own, and its plugins'
 
 
@@ -47,8 +48,19 @@ class RememberingRepository(ConfigRepository):
         """Return a file of its own for each composition, which may change it."""
         known = (config_path, *(source.path for source in self.sources))
         if known not in self._read:
+            self._refuse_two(config_path)
             self._read[known] = super().load_config(config_path)
         return copy.deepcopy(self._read[known])
+
+    def _refuse_two(self, config_path: str) -> None:
+        """Refuse a user's file by the name of one of ours, which Hydra would take."""
+        places = [one for one in self.sources if one.is_config(config_path)]
+        users = [one for one in places if one.provider.startswith(_USERS)]
+        if users and places[0] not in users:
+            raise UserError(
+                f"{config_path} in {users[0].path} has the name of bitstill's own, which would be "
+                "taken: give it another name"
+            )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RememberingRepository":
         """Share what was read with the copy that Hydra makes for a composition."""

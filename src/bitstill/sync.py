@@ -14,9 +14,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bitstill.errors import SweepFailedError, UserError, counted
+from bitstill.locks import is_worked_on
 from bitstill.loggers.names import wandb_id
 from bitstill.loggers.wandb_files import id_of, is_sent, written
-from bitstill.runs import runs_in
+from bitstill.report.outputs import STORE
+from bitstill.runs import RunPaths, runs_in
 from bitstill.status import sweep_states
 
 _ERROR = re.compile(r"[\w.]+(Error|Exception)\b: ")
@@ -25,7 +27,10 @@ _SECONDS = 600  # for one run, pictures and artifacts included
 
 @dataclass(frozen=True)
 class Unsent:
-    """A run's files that the server has not taken, one a sitting, the oldest first."""
+    """A run's files, one a sitting, the oldest first, from one that the server has not taken.
+
+    Those behind it were taken, perhaps; without them the server would go back to what it was then.
+    """
 
     run_id: str
     files: Sequence[Path]
@@ -45,20 +50,26 @@ def unsent(folder: Path) -> list[Unsent]:
         )
     by_run: dict[str, list[Path]] = {}
     for file in files:
-        if not is_sent(file):
+        if id_of(file) in by_run or not is_sent(file):
             by_run.setdefault(id_of(file), []).append(file)
     return [Unsent(run_id, left) for run_id, left in by_run.items()]
 
 
 def _at_work(folder: Path) -> set[str]:
     """Return the ids of runs that still write: sent now, they would count as crashed."""
+    # A teacher that is trained for students alone is none of the sweep's runs.
+    found = {
+        wandb_id(stored.name)
+        for stored in (folder.parent / STORE).glob("*/")
+        if is_worked_on(RunPaths(stored))
+    }
     with contextlib.suppress(UserError):  # logs alone will do
-        return {
+        found |= {
             wandb_id(state.expected.identity)
             for state in sweep_states(folder)
             if state.expected.is_at_work
         }
-    return set()
+    return found
 
 
 def sync(folder: Path) -> str:

@@ -92,6 +92,9 @@ def _log_to_the_rest(config: TrainConfig, paths: RunPaths) -> None:
         data = config.data.load()
         with exclusive(paths):
             log_finished(config, paths, data)
+            if config.is_teacher:
+                store = TeacherStore(Path(config.paths.teachers))
+                hand_on(paths, store.paths(identity(config, data.identity)))
 
 
 # No closure: the frames of an error keep one, and with it what it refers to.
@@ -99,8 +102,10 @@ def _fit_run(config: TrainConfig, data: ImageData, paths: RunPaths, *, progress:
     device = device_of(config.trainer)
     data = moved(data, device)
     if config.is_teacher:
-        _publish(_teacher(config, data, progress=progress), paths)
+        stored = _teacher(config, data, progress=progress)
+        _publish(stored, paths)
         log_finished(config, paths, data)
+        hand_on(paths, stored)
         return
     logits = None
     if config.needs_teacher:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.loggers.test_tensorboard import events
-from tests.wandb_files import epochs, files, overview
+from tests.wandb_files import epochs, files, overview, records
 
 import bitstill.train
 from bitstill.loggers import outcome
@@ -70,6 +70,7 @@ def test_a_copied_teacher_is_not_logged_to_wandb_again(tmp_path: Path) -> None:
     stored, copy = RunPaths(tmp_path / "stored"), RunPaths(tmp_path / "copy")
     for paths in (stored, copy):
         paths.directory.mkdir()
+        paths.record.touch()
     mark_logged(stored, ["tensorboard", "wandb bits"])
     hand_on(stored, copy)
     left = not_logged(LoggerConfig(TENSORBOARD, WANDB), copy)
@@ -156,15 +157,29 @@ def test_kept_records_are_logged_without_pictures(
     assert said() == []
 
 
+@pytest.mark.slow
 def test_a_teacher_from_the_store_is_logged_by_its_own_sweep(
     configure: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
-    """One that a sweep without loggers has trained."""
-    for name, logger in (("first", "csv"), ("second", "tensorboard")):
-        config = configure(tmp_path, "model=teacher", f"name={name}", f"logger={logger}")
+    """One that a sweep without loggers has trained; and to wandb once, whoever asks for it."""
+    both = "logger=[tensorboard,wandb]"
+    for name, logger in (("first", "logger=csv"), ("second", both), ("third", both)):
+        config = configure(tmp_path, "model=teacher", f"name={name}", logger)
         paths = RunPaths(tmp_path / name / "teacher")
         bitstill.train.run(config, paths.directory)
-    assert [event.step for event in events(paths.directory).Scalars("train/loss")] == [1]
+        if name != "first":
+            assert [one.step for one in events(paths.directory).Scalars("train/loss")] == [1]
+    [[file]] = files(tmp_path / "second").values()
+    assert [one["run"]["run_group"] for one in records(file) if one["type"] == "run"] == ["second"]
+    assert not files(tmp_path / "third")
+
+
+@pytest.mark.slow
+def test_another_project_gets_all_curves(run_here: RunHere, tmp_path: Path) -> None:
+    for project in ("one", "other"):
+        run_here("logger=wandb", "schedule.epochs=2", f"logger.wandb.project={project}")
+    [sittings] = files(tmp_path / "mine").values()
+    assert [epochs(file) for file in sittings] == [[1, 2], [1, 2]]
 
 
 def test_an_outcome_that_cannot_be_shown_is_tried_again(

@@ -1,6 +1,7 @@
 """The confusion matrix, by hand."""
 
 import numpy as np
+import pytest
 
 from bitstill.report.figures.confusion import confusion_figure
 from bitstill.report.figures.figure import to_png, to_svg
@@ -24,3 +25,12 @@ def test_it_is_drawn() -> None:
     svg = to_svg(confusion_figure(labels, np.roll(labels, 1), "hard T=15"))
     assert svg.count("<text") >= 100
     assert to_png(svg).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("classes", "written"), [(30, True), (31, False), (200, False)])
+def test_many_classes_are_no_larger_picture(classes: int, written: bool) -> None:
+    labels = np.arange(classes)
+    figure = confusion_figure(labels, labels, "hard T=15")
+    assert figure.spec is not None
+    assert figure.spec["width"]["step"] * classes <= 1200
+    assert (len(figure.spec["layer"]) == 2) == written

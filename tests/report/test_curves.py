@@ -58,6 +58,15 @@ def test_the_mean_is_of_finished_runs(paths: RunPaths, write_run: Callable[..., 
         assert only_done not in thin["transform"]
 
 
+def test_an_epoch_alone_is_a_point(paths: RunPaths) -> None:
+    write_curves(paths, read_curves(paths)[:1])
+    for runs, has_points in ((read(paths), True), (without(paths, "train/accuracy"), True)):
+        (figure,) = curve_figures(runs)
+        assert figure.spec is not None
+        layers = [layer for panel in figure.spec["concat"] for layer in panel["layer"]]
+        assert {layer["mark"]["point"] for layer in layers} == {has_points}
+
+
 def test_an_older_record_has_no_training_accuracy(paths: RunPaths) -> None:
     assert panels(without(paths, "train/accuracy")) == ["loss", "running", "exact"]
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from bitstill.data.source import Decoded, ImageSource, Part
 from bitstill.errors import UserError, one_line
+from bitstill.files import make_public
 
 TRAIN, TEST, EXTRA = "train_32x32.mat", "test_32x32.mat", "extra_32x32.mat"
 MD5 = {
@@ -88,6 +89,7 @@ def _download(file: Path, *, url: str) -> None:
                 path=file.parent,
                 downloader=downloader,
             )
+            make_public(file)  # in a folder that others read, too
     except (OSError, ValueError) as error:  # no network, an HTTP status, no right to write; MD5
         raise UserError(
             f"data.download=true: {url} could not be downloaded ({one_line(error)}): try again "

@@ -88,7 +88,8 @@ class Loggers(pl.Callback):
         folder, own = Path(config.paths.output) / config.name, self._paths.directory.parent
         if own.resolve() not in (folder.resolve(), Path(config.paths.teachers).resolve()):
             folder = Path(os.path.relpath(own))
-        return WandbLog(settings, folder, record, directory_name(config, record.identity))
+        name = directory_name(config, record.identity)
+        return WandbLog(settings, folder, record, name, group=config.name)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what the recorder has just written."""

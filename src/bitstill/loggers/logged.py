@@ -1,5 +1,6 @@
 """Which loggers have had a finished run to its end; the others are given it by the same command."""
 
+import contextlib
 import json
 from collections.abc import Iterable
 
@@ -36,9 +37,15 @@ def mark_logged(paths: RunPaths, names: Iterable[str]) -> None:
         write_atomically(paths.logged, json.dumps(all_names).encode())
 
 
-def hand_on(stored: RunPaths, paths: RunPaths) -> None:
-    """Take over where a stored teacher was logged; not TensorBoard, whose files stay there."""
-    mark_logged(paths, (name for name in _read(stored) if name.startswith("wandb ")))
+def hand_on(source: RunPaths, target: RunPaths) -> None:
+    """Take over where a teacher was logged, from the store or into it, if it lies there.
+
+    Not TensorBoard, whose files stay where they are. A store that is read-only stays as it is.
+    """
+    names = [name for name in _read(source) if name.startswith("wandb ")]
+    if target.record.exists():
+        with contextlib.suppress(OSError):
+            mark_logged(target, names)
 
 
 def _read(paths: RunPaths) -> list[str]:

@@ -8,7 +8,7 @@ from bitstill.data import ImageData
 from bitstill.deploy.finished import Choice, load_run
 from bitstill.evaluation import deployed_classifier, predictions
 from bitstill.loggers.names import picture_name
-from bitstill.report.figures.confusion import confusion_figure
+from bitstill.report.figures.confusion import MOST_CLASSES, confusion_figure
 from bitstill.report.figures.figure import Figure, to_png, to_svg
 from bitstill.report.figures.weights import weight_figures
 from bitstill.report.sweeps import Run, RunSet
@@ -41,7 +41,9 @@ def outcome_of(paths: RunPaths, record: RunRecord, data: ImageData) -> Outcome:
     run = Run(paths, record)
     figures = []
     if paths.weights.exists():  # not among records that were kept
-        figures = [_confusion(run, data), *weight_figures(RunSet(record.cell, [run]))]
+        figures = weight_figures(RunSet(record.cell, [run]))
+        if data.classes <= MOST_CLASSES:
+            figures = [_confusion(run, data), *figures]
     return Outcome(
         pictures={picture_name(one.name): to_png(to_svg(one)) for one in figures},
         sizes={f"size/{name}_bytes": count for name, count in record.sizes.items()},

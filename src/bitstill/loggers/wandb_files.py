@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+_HEADER_BYTES = 7
+
 
 def written(folder: Path, run_id: str = "*") -> list[Path]:
     """Return the files of a sweep's runs, or of one, the oldest first.
 
-    They are ``wandb/[offline-]run-TIME-ID/run-ID.wandb`` in the sweep's folder.
+    They are ``wandb/[offline-]run-TIME-ID/run-ID.wandb`` in the sweep's folder. One that was killed
+    at its beginning has left no more than a header, and wandb would send none of the run's others.
     """
     found = (folder / "wandb").glob(f"*run-*-{run_id}/run-{run_id}.wandb")
-    return sorted(found, key=lambda file: file.parent.name.removeprefix("offline-"))
+    whole = (file for file in found if file.stat().st_size > _HEADER_BYTES)
+    return sorted(whole, key=lambda file: file.parent.name.removeprefix("offline-"))
 
 
 def id_of(file: Path) -> str:

@@ -28,18 +28,21 @@ class WandbLog:
         folder: of the sweep.
         record: of the run, when it begins.
         name: of the run, for a person.
+        group: the sweep's name: a teacher from the store may have been another's.
     """
 
-    def __init__(self, settings: WandbConfig, folder: Path, record: RunRecord, name: str) -> None:
+    def __init__(
+        self, settings: WandbConfig, folder: Path, record: RunRecord, name: str, *, group: str
+    ) -> None:
         self._folder, self._artifacts = folder, settings.log_artifacts
         self._rows: Sequence[Row] = ()
-        earlier = _logged_offline(folder, wandb_id(record.identity))
+        earlier = _logged_offline(folder, wandb_id(record.identity), settings)
         self._run = begin(
             settings,
             folder,
             run_id=wandb_id(record.identity),
             name=name,
-            group=str(record.config["name"]),
+            group=group,
             job_type="teacher" if record.is_teacher else record.loss,
             config={**science(record), **provenance(record)},
         )
@@ -105,10 +108,10 @@ class WandbLog:
         end(self._run, self._folder, exit_code)
 
 
-def _logged_offline(folder: Path, name: str) -> int:
-    """Return the last epoch that earlier sittings of a run have logged into a sweep's folder.
+def _logged_offline(folder: Path, name: str, settings: WandbConfig) -> int:
+    """Return the last epoch that a run's earlier sittings have logged for the same project.
 
-    Their files are read by wandb itself; what it cannot read was not logged.
+    Their files, in a sweep's folder, are read by wandb itself; what it cannot read was not logged.
     """
     last = 0
     for file in written(folder, name):
@@ -117,7 +120,10 @@ def _logged_offline(folder: Path, name: str) -> int:
             [*command, str(file)], capture_output=True, check=False, timeout=_READ_SECONDS
         )
         try:
-            last = max(last, int(json.loads(done.stdout)["summary"][EPOCH]))
+            found = json.loads(done.stdout)
+            others = {found["entity"], settings.entity} - {"", None}  # None is the key's own
+            if found["project"] == settings.project and len(others) < 2:
+                last = max(last, int(found["summary"][EPOCH]))
         except (ValueError, KeyError, TypeError):
             continue
     return last

@@ -170,6 +170,14 @@ FILES = {
     "a tag": ("seed: !secret 3\n", "!secret"),
     "twice the same key": ("seed: 1\nseed: 2\n", "duplicate"),
     "itself among defaults": ("defaults:\n  - bad\n", "refers to itself"),
+    "a choice twice": (
+        "# @package _global_\ndefaults: [/schedule: quick]\n",
+        "schedule has its choice already: give '- override /schedule: CHOICE' in the file",
+    ),
+    "no slash": (
+        "# @package _global_\ndefaults: [override schedule: quick]\n",
+        "experiment/bad: give '- override /schedule: CHOICE', with a slash",
+    ),
     "defaults nowhere": ("defaults:\n  - /nowhere: at_all\n", "nowhere"),
     "unknown key": ("# @package _global_\nsede: 3\n", "sede"),
     "wrong type": ("# @package _global_\nseed: many\n", "seed = 'many'"),
@@ -203,7 +211,7 @@ def test_a_configuration_file_that_cannot_be_used(
 )
 def test_an_option_that_cannot_be_used(refused: Refused, arguments: tuple[str, ...]) -> None:
     line = refused("train", *arguments)
-    assert arguments[-1] in line
+    assert any(one in line for one in arguments)
 
 
 PLACES = {

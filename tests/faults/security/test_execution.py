@@ -248,6 +248,14 @@ def test_slurm_is_chosen_on_the_command_line(train: Train, tmp_path: Path) -> No
     )
     code, _, err = train(*given, "hydra/launcher=slurm")
     assert code == 0, err
+    # One that is no run's, and knows no name.
+    (tmp_path / "evil.yaml").write_text(
+        "defaults: [override hydra/launcher: slurm, _self_]\nhydra: {mode: MULTIRUN}\n"
+    )
+    code, _, err = train("--config-dir", str(tmp_path), "-cn", "evil")
+    assert code == 2
+    assert "is not allowed" in err
+    assert not (tmp_path / "multirun").exists()
 
 
 def test_completion_runs_nothing(tmp_path: Path, restored: None) -> None:

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from bitstill.report.figures.figure import Figure, Row, Spec
 
+MOST_CLASSES = 200  # beyond, a square is smaller than a point, and their number fills the memory
+_READABLE, _WIDTH = 30, 1200  # classes whose numbers are written; points
 _LIGHT_TEXT = 0.5  # above this share of a row, white is easier to read than black
 
 
@@ -31,13 +33,14 @@ def confusion_figure(labels: NDArray[np.int64], predicted: NDArray[np.int64], wh
         for column in range(classes)
     ]
     caption = f"{who}: test images of a class (row) that were taken for a class (column)."
-    return Figure("confusion", "Confusion on the test images", caption, rows, _spec())
+    return Figure("confusion", "Confusion on the test images", caption, rows, _spec(classes))
 
 
-def _spec() -> Spec:
+def _spec(classes: int) -> Spec:
+    axis: Spec = {"labelAngle": 0, "labelOverlap": True}
     axes = {
-        "x": {"field": "predicted", "type": "ordinal", "axis": {"orient": "top", "labelAngle": 0}},
-        "y": {"field": "true", "type": "ordinal"},
+        "x": {"field": "predicted", "type": "ordinal", "axis": {"orient": "top", **axis}},
+        "y": {"field": "true", "type": "ordinal", "axis": axis},
     }
     shade = {"field": "share", "type": "quantitative", "scale": {"scheme": "blues"}, "legend": None}
     text = {
@@ -47,12 +50,12 @@ def _spec() -> Spec:
             "value": "black",
         },
     }
+    layers: list[Spec] = [{"mark": "rect", "encoding": {"color": shade}}]
+    if classes <= _READABLE:
+        layers.append({"mark": {"type": "text"}, "encoding": text})
     return {
-        "width": {"step": 36},
-        "height": {"step": 28},
+        "width": {"step": min(36, _WIDTH / classes)},
+        "height": {"step": min(28, _WIDTH / classes)},
         "encoding": axes,
-        "layer": [
-            {"mark": "rect", "encoding": {"color": shade}},
-            {"mark": {"type": "text"}, "encoding": text},
-        ],
+        "layer": layers,
     }

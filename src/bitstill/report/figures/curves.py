@@ -95,12 +95,12 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
         scale = {"type": "log", "nice": False} if field == "loss" else percent
         y = channel(field, title=_PANELS[field], scale=scale)
         thin: Spec = {
-            "mark": {"type": "line", "strokeWidth": 1, "strokeOpacity": 0.4},
+            "mark": {"type": "line", "strokeWidth": 1, "strokeOpacity": 0.4, "point": epochs == 1},
             "encoding": {"x": x, "y": y, "detail": {"field": "seed"}, **color},
         }
         mean: Spec = {
             "transform": [where("status", "done")],
-            "mark": {"type": "line", "strokeWidth": 2.5},
+            "mark": {"type": "line", "strokeWidth": 2.5, "point": epochs == 1},
             "encoding": {"x": x, "y": {**y, "aggregate": "mean"}, **color},
         }
         if colored:
