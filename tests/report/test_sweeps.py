@@ -105,3 +105,30 @@ def test_a_damaged_record_costs_a_run_and_a_warning(
     assert [run.record.seed for run in read_sweep(tmp_path)] == [1]
     [line] = caplog.messages
     assert line.startswith(f"{damaged.record} is damaged (")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "command"),
+    [
+        (["loss=soft", "seed=1", "logger=[csv,wandb]"], "loss=soft seed=1 'logger=[csv,wandb]'"),
+        (["experiment=study", "seed=1"], "experiment=study seed=1 hydra.mode=RUN"),
+        (["experiment=mine"], "--config-dir FOLDER experiment=mine hydra.mode=RUN"),
+        (["+loss=mine"], "--config-dir FOLDER +loss=mine"),
+    ],
+)
+def test_the_command_of_a_run(
+    write_run: Callable[..., RunPaths], tmp_path: Path, overrides: list[str], command: str
+) -> None:
+    paths = write_run(tmp_path, "hard", 15.0, 0, 89.9)
+    paths.overrides.parent.mkdir()
+    paths.overrides.write_text(json.dumps(overrides))
+    [run] = read_sweep(tmp_path)
+    assert run.command == f"bitstill train {command}"
+
+
+def test_arguments_that_were_not_kept_are_no_command(
+    write_run: Callable[..., RunPaths], tmp_path: Path
+) -> None:
+    write_run(tmp_path, "hard", 15.0, 0, 89.9)
+    [run] = read_sweep(tmp_path)
+    assert run.command == "its arguments were not kept"

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from bitstill.conf import conf_directory
 from bitstill.correctness import read_correctness
 from bitstill.curves import read_curves
 from bitstill.identity import cell_name
@@ -93,7 +94,16 @@ class Run:
             overrides = [str(one) for one in yaml.safe_load(text)]
         # An experiment is a sweep; one of its runs is asked for.
         alone = ["hydra.mode=RUN"] if any("experiment=" in one for one in overrides) else []
-        return shlex.join(["bitstill", "train", *overrides, *alone])
+        searched = ["--config-dir", "FOLDER"] if any(map(_is_of_ones_own, overrides)) else []
+        return shlex.join(["bitstill", "train", *searched, *overrides, *alone])
+
+
+def _is_of_ones_own(override: str) -> bool:
+    """Whether an override is a choice that lies in a folder of the user's, which is not noted."""
+    group, _, choice = override.lstrip("+").partition("=")
+    options = conf_directory() / group
+    named = choice != "null" and not choice.startswith("[")
+    return options.is_dir() and named and not (options / f"{choice}.yaml").exists()
 
 
 @dataclass(frozen=True)
