@@ -54,11 +54,12 @@ class RememberingRepository(ConfigRepository):
 
     def _refuse_two(self, config_path: str) -> None:
         """Refuse a user's file by the name of one of ours, which Hydra would take."""
-        places = [one for one in self.sources if one.is_config(config_path)]
-        users = [one for one in places if one.provider.startswith(_USERS)]
-        if users and places[0] not in users:
+        users = (one for one in self.sources if one.provider.startswith(_USERS))
+        theirs = next((one for one in users if one.is_config(config_path)), None)
+        ours = (one for one in self.sources if not one.provider.startswith(_USERS))
+        if theirs is not None and any(one.is_config(config_path) for one in ours):
             raise UserError(
-                f"{config_path} in {users[0].path} has the name of bitstill's own, which would be "
+                f"{config_path} in {theirs.path} has the name of bitstill's own, which would be "
                 "taken: give it another name"
             )
 
