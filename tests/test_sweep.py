@@ -149,7 +149,7 @@ def test_a_sign_to_stop_is_for_those_who_asked_for_it(
     """Another sweep in the folder may have."""
     [stopping] = planned("sweep.on_failure=stop")
     [cell] = planned(f"sweep.on_failure={on_failure}")
-    folder = cell.expected.paths.directory.parent
+    folder = cell.folder
     folder.mkdir()
     assert not is_stopped(cell.config, folder)
     stop_at_failure(cell.config, folder)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -30,7 +29,7 @@ def launch_all(left: Sequence[Cell], launch: Launch) -> list[tuple[Cell, Any]]:
     before = {cell.overrides: look(cell.expected) for cell in left}
     latest = dict(before)
     came_back: list[tuple[Cell, Any]] = []
-    while left and not is_stopped(left[0].config, _folder(left[0])):
+    while left and not is_stopped(left[0].config, left[0].folder):
         suspects = [one for one in left if deaths[one.expected.identity] == _DEATHS_ALLOWED - 1]
         batch = suspects[:1] or left
         try:
@@ -44,10 +43,6 @@ def launch_all(left: Sequence[Cell], launch: Launch) -> list[tuple[Cell, Any]]:
             came_back += [(cell, _lost(error)) for cell in lost]
             left = [cell for cell in left if cell not in lost]
     return came_back
-
-
-def _folder(cell: Cell) -> Path:
-    return cell.expected.paths.directory.parent
 
 
 def _count_deaths(
@@ -66,7 +61,7 @@ def _count_deaths(
             deaths[one] = 1 if state.epoch > earlier.epoch else deaths[one] + 1
             if deaths[one] >= _DEATHS_ALLOWED and not ended:
                 mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
-                stop_at_failure(cell.config, _folder(cell))
+                stop_at_failure(cell.config, cell.folder)
     if not known:  # a process has died before it began a run; nobody knows which
         deaths[_NOBODY] += 1
 

@@ -39,6 +39,11 @@ class Cell:
     config: TrainConfig
     expected: Expected
 
+    @property
+    def folder(self) -> Path:
+        """Of the sweep."""
+        return self.expected.paths.directory.parent
+
     def work(self, state: CellState) -> Work:
         """Return what is left to do for the run, by its state and by ``sweep.rerun``."""
         rerun = self.config.sweep.rerun
@@ -189,7 +194,7 @@ def plan(
 
 def _check_folder(cells: Iterable[Cell], folder: Path | None) -> None:
     """See that all runs lie in the sweep's folder: a ``${...}`` in its name may differ by cell."""
-    those = {cell.expected.paths.directory.parent for cell in cells}
+    those = {cell.folder for cell in cells}
     folders = sorted(map(str, those if folder is None else those | {folder}))
     if len(folders) > 1:
         raise UserError(

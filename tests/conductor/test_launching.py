@@ -120,7 +120,7 @@ def test_a_run_that_is_given_up_stops_its_sweep_where_that_is_asked_for(
             write(cell, "running", seconds=float(len(self.launched)))
             raise BrokenProcessPool("a worker is gone")
 
-    launch, folder = Deadly(cells, write), cells[0].expected.paths.directory.parent
+    launch, folder = Deadly(cells, write), cells[0].folder
     with pytest.raises(SweepFailedError, match="3 of 3 runs are not done") as caught:
         conductor.conduct(cells, folder, launch)
     assert launch.launched == [["seed=0", "seed=1", "seed=2"]] * 2 + [["seed=0"]]
