@@ -199,6 +199,13 @@ def test_a_link_to_nowhere_is_said(train: Train, small: tuple[str, ...], tmp_pat
     assert "is a link to what is not there" in err
 
 
+def test_a_folder_that_nobody_can_make_is_said(train: Train, small: tuple[str, ...]) -> None:
+    """The one above it is there, as under an automounter."""
+    code, _, err = train(*small, "paths.output=/proc/x")
+    assert code == 2
+    assert err.splitlines()[-1].endswith("'/proc/x': mend that, and run the same command again")
+
+
 @pytest.mark.parametrize(
     ("given", "reason"), [("name=Größe", "at ö"), ("name=a=b", "mismatched input '='")]
 )

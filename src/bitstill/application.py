@@ -265,7 +265,11 @@ def _is_unwritable(error: BaseException) -> bool:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     forbidden = (errno.EROFS, errno.EACCES, errno.EPERM)
     no_folder = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
-    return isinstance(error, OSError) and error.errno in (*full, *forbidden, *no_folder)
+    if not isinstance(error, OSError):
+        return False
+    # Under an automounter, or /proc, a folder cannot be made although the one above it is there.
+    at_mkdir = [frame.name for frame in traceback.extract_tb(error.__traceback__)][-1:] == ["mkdir"]
+    return at_mkdir or error.errno in (*full, *forbidden, *no_folder)
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
