@@ -117,8 +117,11 @@ def keep(
     from bitstill.errors import counted
     from bitstill.report.keep import keep as copy
 
-    count = copy(sweep, target)
-    typer.echo(f"{target}: {counted(count, 'finished run')} kept")
+    kept = copy(sweep, target)
+    typer.echo(f"{target}: {counted(kept.runs, 'finished run')} kept")
+    if kept.absent:
+        teachers = counted(kept.absent, "teacher")
+        typer.echo(f"not at hand, and not kept: the logits of {teachers} that they have read")
 
 
 @app.command()

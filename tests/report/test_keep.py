@@ -71,6 +71,7 @@ def test_records_are_kept_and_one_packed_student(sweep: Path, tmp_path: Path) ->
     result = CliRunner().invoke(app, ["keep", str(sweep), str(target)])
     assert result.exit_code == 0, result.output
     assert "6 finished runs kept" in result.output
+    assert "and not kept: the logits of 1 teacher that they have read" in result.output
     runs = [path.parent.name for path in sweep.glob("*/run.json")]
     names = ("run.json", "metrics.csv", "correctness.npz", ".hydra/overrides.yaml")
     expected = {f"{run}/{name}" for run in runs for name in names}
@@ -91,7 +92,7 @@ def test_teachers_are_kept_for_their_logits(sweep: Path, tmp_path: Path) -> None
     cell = Expected("teacher", identity, 8, run.paths, stored)
     write_manifest(sweep, [cell])
     stored.directory.mkdir(parents=True)
-    assert keep(sweep, tmp_path / "early" / "sweep") == 6
+    assert keep(sweep, tmp_path / "early" / "sweep").runs == 6
     assert not (tmp_path / "early" / "teachers").exists()  # its logits have not been asked for
     run.record.write(stored)
     stored.weights.write_bytes(b"heavy")
@@ -123,11 +124,11 @@ def test_unfinished_runs_are_kept_once_they_are_finished(
     target = tmp_path / "kept"
     failed = write_run(sweep, "soft", 15.0, 0, 90.0, status="failed")
     write_run(sweep, "soft", 15.0, 1, 90.0, status="interrupted")
-    assert keep(sweep, target) == 6
+    assert keep(sweep, target).runs == 6
     plain = json.loads(failed.record.read_text())
     failed.record.write_text(json.dumps(plain | {"status": "done"}))
     before = files(target)
-    assert keep(sweep, target) == 7
+    assert keep(sweep, target).runs == 7
     assert before < files(target)
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -26,7 +27,20 @@ from bitstill.status import manifest, manifest_text, read_manifest
 _FOLDER = re.compile(r"\+*(paths\..+|(.+\.)?(path|dir|cache))")
 
 
-def keep(sweep: Path, target: Path) -> int:
+@dataclass(frozen=True)
+class Kept:
+    """What was kept.
+
+    Attributes:
+        runs: finished ones.
+        absent: teachers that finished students have read and whose logits are not at hand.
+    """
+
+    runs: int
+    absent: int
+
+
+def keep(sweep: Path, target: Path) -> Kept:
     """Copy what a report needs of a sweep's runs that have ended; again to bring it up to date.
 
     Failed ones are among them: without their records they would be awaited for ever. Of the first
@@ -36,9 +50,6 @@ def keep(sweep: Path, target: Path) -> int:
     Args:
         sweep: the folder of a sweep, which may be running.
         target: a folder; what else lies there stays.
-
-    Returns:
-        How many finished runs are kept.
 
     Raises:
         UserError: the sweep has no runs, the target is the sweep itself or cannot be written, or
@@ -63,7 +74,9 @@ def keep(sweep: Path, target: Path) -> int:
         _write(ended, texts, target)
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error}): give another folder") from error
-    return sum(run.done for run in ended)
+    done = [run for run in ended if run.done]
+    read = {run.record.teacher_identity for run in done if stored_teacher(run) is None}
+    return Kept(runs=len(done), absent=len(read - {None}))
 
 
 def _merged_manifest(sweep: Path, target: Path) -> str:
