@@ -406,6 +406,7 @@ def assert_steps(steps: WeightSteps, expected: list[Array]) -> None:
     found = [steps.raw, steps.squashed, steps.scaled, steps.rounded, steps.stretched]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.numpy(), other, rtol=0, atol=1e-14)
+    assert steps.outermost == pytest.approx(steps.stretched.abs().max().item())
 
 
 @pytest.mark.parametrize("steps", [weight_steps_mean_scaled, weight_steps_dorefa])

@@ -33,8 +33,8 @@ def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fracti
     """Return a layer's weights as odd integers, and what one of them is worth.
 
     ``quantize_weight(weight) = unit * codes`` but for the rounding of float32, with codes =
-    2 q - (2^k - 1) for the k-bit number q of DoReFa-Net's quantize_k. For ``mean_scaled`` unit is
-    m / (2 (2^k - 1)), m = 2 mean|tanh r|; for ``dorefa`` 1 / (2^k - 1), at one bit mean|r|.
+    2 q - (2^k - 1) for the k-bit number q of DoReFa-Net's quantize_k, and unit = the outermost
+    level / (2^k - 1): mean|tanh r| for ``mean_scaled``; 1 for ``dorefa``, at one bit mean|r|.
 
     Args:
         weight: r, float32, any shape.
@@ -51,12 +51,8 @@ def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fracti
         steps = WEIGHT_STEPS[quantizer.method](weight, bits=bits)
         if not bool(torch.isfinite(steps.stretched).all()):
             raise ValueError(DIVERGED)
-        if quantizer.method == "mean_scaled":
-            unit = Fraction(steps.squashed.abs().mean().item()) / levels
-        else:
-            unit = Fraction(weight.abs().mean().item()) if bits == 1 else Fraction(1, levels)
         codes = 2 * (steps.rounded.double() * levels).round() - levels
-    return codes.to(torch.int16).to(device), unit
+    return codes.to(torch.int16).to(device), Fraction(steps.outermost) / levels
 
 
 @contextmanager

@@ -195,6 +195,7 @@ class WeightSteps:
         scaled: in [0, 1].
         rounded: on ``2^bits`` levels of [0, 1].
         stretched: the quantized weights.
+        outermost: their largest level, 0 or more: they are spread evenly from -outermost to it.
     """
 
     raw: Tensor
@@ -202,6 +203,7 @@ class WeightSteps:
     scaled: Tensor
     rounded: Tensor
     stretched: Tensor
+    outermost: float
 
 
 def weight_steps_mean_scaled(weight: Float[Tensor, "*shape"], *, bits: int) -> WeightSteps:
@@ -211,7 +213,8 @@ def weight_steps_mean_scaled(weight: Float[Tensor, "*shape"], *, bits: int) -> W
         squashed = squash(weight)
         scaled, span = scale_by_mean(squashed)
         rounded = quantize_unit(scaled, bits=bits)
-        return WeightSteps(weight, squashed, scaled, rounded, stretch_by_mean(rounded, span))
+        stretched = stretch_by_mean(rounded, span)
+        return WeightSteps(weight, squashed, scaled, rounded, stretched, span.item() / 2)
 
 
 def weight_steps_dorefa(weight: Float[Tensor, "*shape"], *, bits: int) -> WeightSteps:
@@ -225,11 +228,12 @@ def weight_steps_dorefa(weight: Float[Tensor, "*shape"], *, bits: int) -> Weight
         if bits == 1:
             positive = (weight >= 0).to(weight.dtype)
             quantized = quantize_weight_dorefa(weight, bits=1)
-            return WeightSteps(weight, weight, positive, positive, quantized)
+            largest = weight.abs().mean().item()
+            return WeightSteps(weight, weight, positive, positive, quantized, largest)
         squashed = squash(weight)
         scaled = scale_by_max(squashed)
         rounded = quantize_unit(scaled, bits=bits)
-        return WeightSteps(weight, squashed, scaled, rounded, stretch_by_max(rounded))
+        return WeightSteps(weight, squashed, scaled, rounded, stretch_by_max(rounded), 1.0)
 
 
 def quantize_weight_mean_scaled(
