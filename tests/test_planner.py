@@ -16,7 +16,7 @@ from bitstill.identity import identity as identity_of
 from bitstill.identity import teacher_of
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
-from bitstill.sweep import Cell, plan
+from bitstill.sweep import PlannedRun, plan
 
 Plan = Callable[..., list[str]]
 Put = Callable[..., None]
@@ -33,10 +33,10 @@ def show(
 
 
 @pytest.fixture
-def cells(
+def asked(
     compose_run: Callable[..., DictConfig], small: tuple[str, ...], tmp_path: Path
-) -> Callable[..., list[Cell]]:
-    def of(*overrides: str) -> list[Cell]:
+) -> Callable[..., list[PlannedRun]]:
+    def of(*overrides: str) -> list[PlannedRun]:
         epochs = ("schedule.epochs=10", "teacher.schedule.epochs=10")
         common = (*small, *epochs, f"paths.output={tmp_path}")
         return plan(
@@ -48,11 +48,11 @@ def cells(
 
 @pytest.fixture
 def put(made_up: Callable[..., RunRecord]) -> Put:
-    def of(cell: Cell, **changes: Any) -> None:
-        paths = cell.expected.paths
+    def of(run: PlannedRun, **changes: Any) -> None:
+        paths = run.expected.paths
         paths.directory.mkdir(parents=True, exist_ok=True)
-        model = "teacher" if cell.config.is_teacher else "student"
-        known = {"identity": cell.expected.identity, "model": model, "images_per_second": 1.0}
+        model = "teacher" if run.config.is_teacher else "student"
+        known = {"identity": run.expected.identity, "model": model, "images_per_second": 1.0}
         made_up(**known | changes).write(paths)
 
     return of
@@ -63,9 +63,9 @@ def planned(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     """Shows a plan; its rows as "run | now | then", then the lines under the table."""
     monkeypatch.setenv("COLUMNS", "120")
 
-    def of(cells: list[Cell]) -> list[str]:
+    def of(asked: list[PlannedRun]) -> list[str]:
         capfd.readouterr()
-        planner.show_plan(cells)
+        planner.show_plan(asked)
         lines = capfd.readouterr().out.splitlines()
         inside = [re.split(r"\s*[│|]\s*", line)[1:-1] for line in lines if "│" in line]
         return [" | ".join(row) for row in inside] + lines[-2:]
@@ -74,9 +74,9 @@ def planned(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_each_run_has_its_state_and_what_comes_of_it(
-    cells: Callable[..., list[Cell]], put: Put, planned: Plan
+    asked: Callable[..., list[PlannedRun]], put: Put, planned: Plan
 ) -> None:
-    found = cells(*(f"loss=hard seed={seed}" for seed in range(5)))
+    found = asked(*(f"loss=hard seed={seed}" for seed in range(5)))
     put(found[0], status="done")
     put(found[1], status="failed", epoch=3)
     put(found[2], status="interrupted", epoch=7)
@@ -99,9 +99,9 @@ def test_each_run_has_its_state_and_what_comes_of_it(
     ],
 )
 def test_rerun_is_heeded(
-    cells: Callable[..., list[Cell]], put: Put, planned: Plan, rerun: str, actions: list[str]
+    asked: Callable[..., list[PlannedRun]], put: Put, planned: Plan, rerun: str, actions: list[str]
 ) -> None:
-    found = cells(f"seed=0 sweep.rerun={rerun}", f"seed=1 sweep.rerun={rerun}")
+    found = asked(f"seed=0 sweep.rerun={rerun}", f"seed=1 sweep.rerun={rerun}")
     put(found[0], status="done")
     put(found[1], status="failed", epoch=3)
     lines = planned(found)
@@ -110,9 +110,9 @@ def test_rerun_is_heeded(
 
 
 def test_time_is_estimated_by_hand(
-    cells: Callable[..., list[Cell]], put: Put, planned: Plan
+    asked: Callable[..., list[PlannedRun]], put: Put, planned: Plan
 ) -> None:
-    found = cells(*(f"loss=hard seed={seed}" for seed in range(4)))
+    found = asked(*(f"loss=hard seed={seed}" for seed in range(4)))
     assert UNKNOWN in planned(found)[-2]
     put(found[0], status="failed", images_per_second=9.0)
     assert UNKNOWN in planned(found)[-2], "a failed run says nothing of speed"
@@ -127,29 +127,29 @@ def test_time_is_estimated_by_hand(
 
 
 def test_a_teachers_speed_is_not_a_students(
-    cells: Callable[..., list[Cell]], put: Put, planned: Plan
+    asked: Callable[..., list[PlannedRun]], put: Put, planned: Plan
 ) -> None:
-    teacher, student = cells("model=teacher", "loss=hard seed=1")
+    teacher, student = asked("model=teacher", "loss=hard seed=1")
     put(teacher, status="done", images_per_second=100.0)
     assert UNKNOWN in planned([teacher, student])[-2]
     assert UNKNOWN not in planned([teacher])[-2]
 
 
 def test_a_run_again_is_a_whole_run(
-    cells: Callable[..., list[Cell]], put: Put, planned: Plan
+    asked: Callable[..., list[PlannedRun]], put: Put, planned: Plan
 ) -> None:
-    [one] = cells("sweep.rerun=all")
+    [one] = asked("sweep.rerun=all")
     put(one, status="done", epoch=10, images_per_second=129.3)
     assert "To do: 1 run; time: 1:40 of one process" in planned([one])[-2]
 
 
 def test_teachers_that_students_read_are_counted(
-    cells: Callable[..., list[Cell]],
+    asked: Callable[..., list[PlannedRun]],
     made_up: Callable[..., RunRecord],
     planned: Plan,
     tmp_path: Path,
 ) -> None:
-    found = cells(
+    found = asked(
         *("loss=hard", "model=teacher", "loss=soft", "loss=soft_hard", "loss=soft seed=1")
     )
     assert planned(found)[-1] == "Teachers that students read: 2, of which 0 are trained"
@@ -159,7 +159,7 @@ def test_teachers_that_students_read_are_counted(
     for status, trained in (("running", 0), ("failed", 0), ("done", 1)):
         made_up(identity=identity, status=status, images_per_second=1.0).write(paths)
         assert planned(found)[-1].endswith(f"2, of which {trained} are trained")
-    assert planned(cells("loss=hard"))[-1] == (
+    assert planned(asked("loss=hard"))[-1] == (
         "Teachers that students read: 0, of which 0 are trained"
     )
 
@@ -168,8 +168,8 @@ def test_teachers_that_students_read_are_counted(
 def put_teacher(made_up: Callable[..., RunRecord], tmp_path: Path) -> Put:
     """Writes the record of a student's teacher, or of a teacher, into the store."""
 
-    def of(cell: Cell, **changes: Any) -> None:
-        config = cell.config if cell.config.is_teacher else teacher_of(cell.config)
+    def of(run: PlannedRun, **changes: Any) -> None:
+        config = run.config if run.config.is_teacher else teacher_of(run.config)
         identity = identity_of(config, config.data.identity())
         paths = RunPaths(tmp_path / "teachers" / identity)
         paths.directory.mkdir(parents=True, exist_ok=True)
@@ -180,10 +180,10 @@ def put_teacher(made_up: Callable[..., RunRecord], tmp_path: Path) -> Put:
 
 
 def test_the_time_of_missing_teachers_is_counted_once_each(
-    cells: Callable[..., list[Cell]], put: Put, put_teacher: Put, planned: Plan
+    asked: Callable[..., list[PlannedRun]], put: Put, put_teacher: Put, planned: Plan
 ) -> None:
     # Students at 1293 images a second, so a second an epoch; teachers take ten of them.
-    *found, other, trained = cells(
+    *found, other, trained = asked(
         *("loss=soft", "loss=soft_hard", "loss=hard seed=1 schedule.epochs=20"),
         *("loss=soft seed=1 teacher.schedule.epochs=7", "loss=soft seed=2"),
     )
@@ -191,14 +191,14 @@ def test_the_time_of_missing_teachers_is_counted_once_each(
     assert planned(found)[-2] == (f"To do: 2 runs; missing teachers: 1; {UNKNOWN}; disk: 18 MB")
     put_teacher(trained)
     cost = "of one process, by the speed of earlier runs here"
-    for cells_, text in (
+    for runs_, text in (
         # Two students of ten epochs and their teacher, also of ten.
         (found, f"2 runs; missing teachers: 1; time: 2:00 {cost}; disk: 18 MB"),
         # A student whose teacher has another schedule: ten epochs, and seven.
         ([other], f"1 run; missing teachers: 1; time: 1:20 {cost}; disk: 12 MB"),
         ([trained], f"1 run; time: 0:10 {cost}; disk: 6 MB"),
     ):
-        assert planned(cells_)[-2] == f"To do: {text}"
+        assert planned(runs_)[-2] == f"To do: {text}"
 
     # What has begun is not begun anew, and what nobody is left to read is not trained.
     put_teacher(found[0], status="interrupted", epoch=4)
@@ -208,12 +208,12 @@ def test_the_time_of_missing_teachers_is_counted_once_each(
     assert planned(found)[-2].startswith("To do: 0 runs; time: 0:00 ")
 
 
-def test_a_teacher_that_is_a_cell_itself_is_counted_there(
-    cells: Callable[..., list[Cell]], put: Put, put_teacher: Put, planned: Plan
+def test_a_teacher_that_is_a_run_itself_is_counted_there(
+    asked: Callable[..., list[PlannedRun]], put: Put, put_teacher: Put, planned: Plan
 ) -> None:
-    *found, other = cells("model=teacher", "loss=soft", "loss=hard seed=1")
+    *found, other = asked("model=teacher", "loss=soft", "loss=hard seed=1")
     put(other, images_per_second=1293.0)
-    put_teacher(cells("model=teacher seed=9")[0])
+    put_teacher(asked("model=teacher seed=9")[0])
     assert planned(found)[-2].startswith("To do: 2 runs; time: 1:50 of one process")
 
     # Trained for a student, it is but copied; not so where the store has lost it.
@@ -221,7 +221,7 @@ def test_a_teacher_that_is_a_cell_itself_is_counted_there(
     first, *_, cost, _ = planned(found)
     assert first == "teacher seed 0 | interrupted | copy from the store"
     assert cost.startswith("To do: 2 runs; time: 0:10 of one process")
-    [again] = cells("model=teacher sweep.rerun=all")
+    [again] = asked("model=teacher sweep.rerun=all")
     put(again, images_per_second=129.3)
     assert planned([again])[0] == "teacher seed 0 | done | copy from the store"
     put_teacher(again, status="failed", epoch=0)
@@ -230,8 +230,8 @@ def test_a_teacher_that_is_a_cell_itself_is_counted_there(
     assert cost.startswith("To do: 1 run; time: 1:40 of one process")
 
 
-def test_earlier_records_are_read_once_whatever_the_number_of_cells(
-    cells: Callable[..., list[Cell]],
+def test_earlier_records_are_read_once_whatever_the_number_of_runs(
+    asked: Callable[..., list[PlannedRun]],
     put: Put,
     planned: Plan,
     monkeypatch: pytest.MonkeyPatch,
@@ -242,23 +242,23 @@ def test_earlier_records_are_read_once_whatever_the_number_of_cells(
         read.append(paths.directory.name)
         return runs.known_record(paths)
 
-    found = cells(*(f"loss=hard seed={seed}" for seed in range(5)))
-    for cell in found[:2]:
-        put(cell, status="done")
+    found = asked(*(f"loss=hard seed={seed}" for seed in range(5)))
+    for run in found[:2]:
+        put(run, status="done")
     monkeypatch.setattr("bitstill.planner.known_record", reading)
     planned(found)
-    assert sorted(read) == sorted(cell.expected.paths.directory.name for cell in found[:2])
+    assert sorted(read) == sorted(run.expected.paths.directory.name for run in found[:2])
 
 
 def test_a_damaged_record_is_a_run_to_do(
-    cells: Callable[..., list[Cell]],
+    asked: Callable[..., list[PlannedRun]],
     put: Put,
     planned: Plan,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    found = cells("loss=hard seed=0", "loss=hard seed=1")
-    for cell in found:
-        put(cell, status="done", images_per_second=1293.0)
+    found = asked("loss=hard seed=0", "loss=hard seed=1")
+    for run in found:
+        put(run, status="done", images_per_second=1293.0)
     damaged = found[0].expected.paths.record
     damaged.write_bytes(damaged.read_bytes()[:50])
     assert planned(found)[:2] == [

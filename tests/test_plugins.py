@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 
 import bitstill.conductor
 import bitstill.sweep
-from bitstill.sweep import Cell
+from bitstill.sweep import PlannedRun
 
 Returns = Sequence[Any]
 
@@ -46,16 +46,16 @@ def without_bitstill(monkeypatch: pytest.MonkeyPatch) -> None:
         overrides: Sequence[tuple[str, ...]],
         compose: Callable[[tuple[str, ...]], DictConfig],
         folder: Path,
-    ) -> list[Cell]:
+    ) -> list[PlannedRun]:
         cells = []
         for one in overrides:
             compose(one)
             unused: Any = None
-            cells.append(Cell(one, unused, unused))
+            cells.append(PlannedRun(one, unused, unused))
         return cells
 
     def conduct(
-        cells: Sequence[Cell],
+        cells: Sequence[PlannedRun],
         folder: Path,
         launch: Callable[[list[list[str]]], Returns],
         *,

@@ -19,7 +19,7 @@ from bitstill import status
 from bitstill.errors import UserError
 from bitstill.locks import exclusive
 from bitstill.runs import Row, RunPaths, RunRecord
-from bitstill.status import CellState, Expected, look, read_manifest, seconds_left, write_manifest
+from bitstill.status import Expected, RunState, look, read_manifest, seconds_left, write_manifest
 
 Record = Callable[..., RunRecord]
 Show = Callable[..., tuple[int, str, str]]
@@ -91,7 +91,7 @@ def test_an_end_is_what_the_record_says(folder: Path, made_up: Record, kind: Any
 
 def test_without_a_record_a_run_is_missing(folder: Path) -> None:
     one = expected(folder, "a", ONE)
-    assert look(one) == CellState(one, "missing", None)
+    assert look(one) == RunState(one, "missing", None)
     one.paths.directory.mkdir()
     one.paths.lock.touch()
     state = look(one)
@@ -197,11 +197,11 @@ def test_a_state_is_plain(folder: Path, made_up: Record) -> None:
 
 
 def test_time_left_by_hand(folder: Path, made_up: Record) -> None:
-    def state(kind: status.State, epoch: int, seconds: float, epochs: int = 10) -> CellState:
+    def state(kind: status.State, epoch: int, seconds: float, epochs: int = 10) -> RunState:
         record = made_up(status=kind, epoch=epoch, seconds=seconds)
-        return CellState(expected(folder, "a", ONE, epochs=epochs), kind, record)
+        return RunState(expected(folder, "a", ONE, epochs=epochs), kind, record)
 
-    missing = CellState(expected(folder, "b", TWO, epochs=10), "missing", None)
+    missing = RunState(expected(folder, "b", TWO, epochs=10), "missing", None)
     assert seconds_left([]) is None
     assert seconds_left([missing]) is None
     assert seconds_left([state("running", 0, 5.0), missing]) is None, "no epoch has finished"

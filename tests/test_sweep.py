@@ -1,5 +1,6 @@
-"""Which cells a sweep has, and what running them does."""
+"""Which runs a sweep has, and what running them does."""
 
+import logging
 import os
 import re
 import threading
@@ -22,7 +23,7 @@ from bitstill.runs import RunRecord
 from bitstill.schema import TrainConfig
 from bitstill.status import look
 from bitstill.sweep import (
-    Cell,
+    PlannedRun,
     composed_once_for_all_seeds,
     expand,
     is_stopped,
@@ -60,7 +61,7 @@ def test_grids_stand_side_by_side() -> None:
     ]
 
 
-def test_cells_that_differ_in_their_seed_are_composed_once(compose_run: Compose) -> None:
+def test_runs_that_differ_in_their_seed_are_composed_once(compose_run: Compose) -> None:
     def parse(override: str) -> object:
         return OverridesParser.create().parse_override(override).value()
 
@@ -71,12 +72,12 @@ def test_cells_that_differ_in_their_seed_are_composed_once(compose_run: Compose)
         return compose_run(*overrides)
 
     quick = composed_once_for_all_seeds(compose, parse)
-    cells: list[tuple[str, ...]] = [
+    asked: list[tuple[str, ...]] = [
         ("seed=7", loss, "seed=3") for loss in ("loss=soft", "loss=hard")
     ]
-    cells += [("loss=soft",), ("seed=12", "loss=soft"), ("loss=soft", "seed=1_0"), ("loss=soft",)]
-    for cell in cells:
-        assert check(quick(cell)) == check(compose_run(*cell))
+    asked += [("loss=soft",), ("seed=12", "loss=soft"), ("loss=soft", "seed=1_0"), ("loss=soft",)]
+    for run in asked:
+        assert check(quick(run)) == check(compose_run(*run))
     alone = ("seed=4", "++seed=5", "loss=soft")
     assert check(quick(alone)).seed == 5
     assert calls.pop() == alone
@@ -86,8 +87,8 @@ def test_cells_that_differ_in_their_seed_are_composed_once(compose_run: Compose)
 
 
 def test_params_are_in_every_grid() -> None:
-    cells = expand([{"model": "teacher"}, {"loss": "hard"}], {"seed": "range(2)"}, [], split)
-    assert cells == [
+    asked = expand([{"model": "teacher"}, {"loss": "hard"}], {"seed": "range(2)"}, [], split)
+    assert asked == [
         ("seed=0", "model=teacher"),
         ("seed=1", "model=teacher"),
         ("seed=0", "loss=hard"),
@@ -144,18 +145,18 @@ def test_the_folder_is_hydras(
 
 @pytest.mark.parametrize(("on_failure", "stopped"), [("stop", True), ("continue", False)])
 def test_a_sign_to_stop_is_for_those_who_asked_for_it(
-    planned: Callable[..., list[Cell]], on_failure: str, stopped: bool
+    planned: Callable[..., list[PlannedRun]], on_failure: str, stopped: bool
 ) -> None:
     """Another sweep in the folder may have."""
     [stopping] = planned("sweep.on_failure=stop")
-    [cell] = planned(f"sweep.on_failure={on_failure}")
-    folder = cell.folder
+    [run] = planned(f"sweep.on_failure={on_failure}")
+    folder = run.folder
     folder.mkdir()
-    assert not is_stopped(cell.config, folder)
-    stop_at_failure(cell.config, folder)
-    assert is_stopped(cell.config, folder) == stopped
+    assert not is_stopped(run.config, folder)
+    stop_at_failure(run.config, folder)
+    assert is_stopped(run.config, folder) == stopped
     stop_at_failure(stopping.config, folder)
-    assert is_stopped(cell.config, folder) == stopped
+    assert is_stopped(run.config, folder) == stopped
 
 
 def test_one_run_of_a_sweep_that_is_described_is_said(
@@ -185,17 +186,17 @@ def test_a_temperature_in_the_arguments_wins_over_its_value() -> None:
 
 @pytest.fixture
 def planned(compose_run: Compose, small: tuple[str, ...], tmp_path: Path) -> Callable[..., Any]:
-    def of(*cells: str) -> list[Cell]:
+    def of(*asked: str) -> list[PlannedRun]:
         def compose(overrides: tuple[str, ...]) -> DictConfig:
             return compose_run(*small, f"paths.output={tmp_path}", *overrides)
 
-        return plan([tuple(cell.split()) for cell in cells], compose)
+        return plan([tuple(run.split()) for run in asked], compose)
 
     return of
 
 
-def test_checking_many_cells_shows_progress(
-    planned: Callable[..., list[Cell]],
+def test_checking_many_runs_shows_progress(
+    planned: Callable[..., list[PlannedRun]],
     watch: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -205,7 +206,7 @@ def test_checking_many_cells_shows_progress(
 
 
 @pytest.mark.parametrize(
-    ("cells", "left"),
+    ("asked", "left"),
     [
         (["model=teacher loss=hard", "model=teacher loss=soft"], 1),
         (["loss=hard soft_weight=constant", "loss=hard soft_weight=linear"], 1),
@@ -215,50 +216,54 @@ def test_checking_many_cells_shows_progress(
         (["loss=hard", "loss=soft", "model=teacher"], 3),
     ],
 )
-def test_cells_that_are_the_same_run_are_run_once(
-    planned: Callable[..., list[Cell]], cells: list[str], left: int
+def test_the_same_run_is_run_once(
+    planned: Callable[..., list[PlannedRun]], asked: list[str], left: int
 ) -> None:
-    found = planned(*cells)
+    found = planned(*asked)
     assert len(found) == left
-    assert found[0].overrides == tuple(cells[0].split())
+    assert found[0].overrides == tuple(asked[0].split())
 
 
-def test_cells_of_one_name_say_what_tells_them_apart(planned: Callable[..., list[Cell]]) -> None:
+def test_runs_of_one_name_say_what_tells_them_apart(
+    planned: Callable[..., list[PlannedRun]],
+) -> None:
     """What all share, and what their names say anyway, is left out."""
     common = "schedule.l2=0 loss=hard"
     bits = [
         f"{common} seed={seed} quantizer.weight_bits={one}" for seed in (0, 1) for one in (1, 2)
     ]
-    assert [cell.expected.name for cell in planned(*bits, f"{common} temperature=T1")] == [
+    assert [run.expected.name for run in planned(*bits, f"{common} temperature=T1")] == [
         *(f"hard T=15 seed 0, quantizer.weight_bits={one}" for one in (1, 2)),
         *(f"hard T=15 seed 1, quantizer.weight_bits={one}" for one in (1, 2)),
         "hard T=1 seed 0",
     ]
 
 
-def test_a_bad_cell_is_refused_before_anything_runs(planned: Callable[..., list[Cell]]) -> None:
+def test_a_bad_run_is_refused_before_anything_runs(
+    planned: Callable[..., list[PlannedRun]],
+) -> None:
     with pytest.raises(UserError, match=r"^seed = -1 is not allowed"):
         planned("seed=0", "seed=-1")
 
 
-def test_a_cell_knows_its_folder(planned: Callable[..., list[Cell]], tmp_path: Path) -> None:
-    [cell] = planned("loss=soft name=mine")
-    expected = cell.expected
-    name = directory_name(cell.config, expected.identity)
+def test_a_run_knows_its_folder(planned: Callable[..., list[PlannedRun]], tmp_path: Path) -> None:
+    [run] = planned("loss=soft name=mine")
+    expected = run.expected
+    name = directory_name(run.config, expected.identity)
     assert expected.paths.directory == tmp_path / "mine" / name
-    assert expected.identity == identity_of(cell.config, cell.config.data.identity())
+    assert expected.identity == identity_of(run.config, run.config.data.identity())
     assert (expected.name, expected.epochs) == ("soft T=15 seed 0", 1)
     assert expected.stored is None
 
 
-def test_a_teachers_cell_knows_its_place_in_the_store(
-    planned: Callable[..., list[Cell]], tmp_path: Path
+def test_a_planned_teacher_knows_its_place_in_the_store(
+    planned: Callable[..., list[PlannedRun]], tmp_path: Path
 ) -> None:
-    [cell] = planned("model=teacher seed=3 schedule.epochs=7")
-    stored = cell.expected.stored
+    [run] = planned("model=teacher seed=3 schedule.epochs=7")
+    stored = run.expected.stored
     assert stored is not None
-    assert stored.directory == tmp_path / "teachers" / cell.expected.identity
-    assert (cell.expected.name, cell.expected.epochs) == ("teacher seed 3", 7)
+    assert stored.directory == tmp_path / "teachers" / run.expected.identity
+    assert (run.expected.name, run.expected.epochs) == ("teacher seed 3", 7)
 
 
 # What is left to run, by what the record says and by sweep.rerun.
@@ -271,25 +276,25 @@ LEFT = {
 
 @pytest.mark.parametrize("rerun", LEFT)
 def test_what_is_left_is_for_the_record_and_rerun_to_say(
-    planned: Callable[..., list[Cell]], made_up: Callable[..., RunRecord], rerun: str
+    planned: Callable[..., list[PlannedRun]], made_up: Callable[..., RunRecord], rerun: str
 ) -> None:
-    [cell] = planned(f"loss=hard sweep.rerun={rerun}")
-    left = {"missing"} if cell.work(look(cell.expected)) == "train" else set()
-    paths, identity = cell.expected.paths, cell.expected.identity
+    [run] = planned(f"loss=hard sweep.rerun={rerun}")
+    left = {"missing"} if run.work(look(run.expected)) == "train" else set()
+    paths, identity = run.expected.paths, run.expected.identity
     paths.directory.mkdir(parents=True)
     for status in ("running", "interrupted", "failed", "done"):
         made_up(identity=identity, status=status).write(paths)
-        left |= {status} if cell.work(look(cell.expected)) == "train" else set()
+        left |= {status} if run.work(look(run.expected)) == "train" else set()
     assert left == LEFT[rerun]
 
 
-def test_another_runs_record_makes_no_cell_done(
-    planned: Callable[..., list[Cell]], made_up: Callable[..., RunRecord]
+def test_another_runs_record_makes_no_run_done(
+    planned: Callable[..., list[PlannedRun]], made_up: Callable[..., RunRecord]
 ) -> None:
-    [cell] = planned("loss=hard")
-    cell.expected.paths.directory.mkdir(parents=True)
-    made_up(identity="f" * 64).write(cell.expected.paths)
-    assert cell.work(look(cell.expected)) == "train"
+    [run] = planned("loss=hard")
+    run.expected.paths.directory.mkdir(parents=True)
+    made_up(identity="f" * 64).write(run.expected.paths)
+    assert run.work(look(run.expected)) == "train"
 
 
 FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"
@@ -345,6 +350,7 @@ def test_an_interrupted_worker_begins_no_further_run(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bitstill.application, "_interrupted", threading.Event())
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's would be silent from here
     monkeypatch.setattr(bitstill.train, "run", run)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):

@@ -16,19 +16,19 @@ from bitstill.launching import Launch, launch_all
 from bitstill.patience import patience
 from bitstill.report.sweeps import Run
 from bitstill.schema import TrainConfig
-from bitstill.status import CellState, look, stop_sign, write_manifest
-from bitstill.sweep import Cell
+from bitstill.status import RunState, look, stop_sign, write_manifest
+from bitstill.sweep import PlannedRun
 
 log = logging.getLogger(__name__)
 
 
 def conduct(
-    cells: Sequence[Cell], folder: Path, launch: Launch, *, launcher: str = "BasicLauncher"
+    runs: Sequence[PlannedRun], folder: Path, launch: Launch, *, launcher: str = "BasicLauncher"
 ) -> Sequence[Any]:
-    """Run the cells that are left, with progress, and print what the sweep showed.
+    """Run the runs that are left, with progress, and print what the sweep showed.
 
     Args:
-        cells: all of the sweep.
+        runs: all of the sweep.
         folder: of the sweep.
         launch: hands overrides to Hydra's launcher, and returns its ``JobReturn`` objects.
         launcher: the name of its class.
@@ -37,24 +37,24 @@ def conduct(
         UserError: ``sweep.detach`` asks for what this launcher cannot do.
         SweepFailedError: after everything else has run, if some runs failed.
     """
-    detach = cells[0].config.sweep.detach
+    detach = runs[0].config.sweep.detach
     if detach and launcher != "SlurmLauncher":
         raise UserError("sweep.detach = true is not allowed here: it needs hydra/launcher=slurm")
     console = Console(stderr=True)
     folder.mkdir(parents=True, exist_ok=True)
-    write_manifest(folder, [cell.expected for cell in cells])
+    write_manifest(folder, [run.expected for run in runs])
     stop_sign(folder).unlink(missing_ok=True)
-    left = _left(cells, console)
+    left = _left(runs, console)
     if left and detach:
-        returns: Sequence[Any] = launch([list(cell.overrides) for cell in left])
+        returns: Sequence[Any] = launch([list(run.overrides) for run in left])
         line = f"submitted; bitstill status {shlex.quote(str(folder))} --watch says how far it is"
         console.print(line, markup=False, soft_wrap=True)  # to be copied
         return returns
     came_back = _launched(left, launch, console, launcher) if left else []
-    states = [look(cell.expected) for cell in cells]
-    runs = [Run(one.expected.paths, one.record) for one in states if one.record is not None]
-    print_tables(runs)
-    if left and any(run.done for run in runs):
+    states = [look(run.expected) for run in runs]
+    begun = [Run(one.expected.paths, one.record) for one in states if one.record is not None]
+    print_tables(begun)
+    if left and any(run.done for run in begun):
         _summarize(left[0].config, folder)
     _say_what_is_not_logged(left, console)
     _raise_failures(states, _raised(came_back), stopped=stop_sign(folder).exists())
@@ -62,39 +62,39 @@ def conduct(
 
 
 def _launched(
-    left: Sequence[Cell], launch: Launch, console: Console, launcher: str
-) -> Sequence[tuple[Cell, Any]]:
-    """Run cells, with progress; return what came back of each."""
+    left: Sequence[PlannedRun], launch: Launch, console: Console, launcher: str
+) -> Sequence[tuple[PlannedRun, Any]]:
+    """Launch runs, with progress; return what came back of each."""
     from scipy import special  # noqa: F401  # for the tables: runs may use up the memory
 
     in_workers = launcher == "JoblibLauncher"  # in processes below this one
     waiting = (
-        patience(lambda: any(cell.expected.is_at_work for cell in left))
+        patience(lambda: any(run.expected.is_at_work for run in left))
         if in_workers
         else nullcontext()
     )
-    with progress([cell.expected for cell in left], console), waiting:
+    with progress([run.expected for run in left], console), waiting:
         return launch_all(left, launch)
 
 
-def _left(cells: Sequence[Cell], console: Console) -> list[Cell]:
-    """Return the cells that are left, and say how many."""
-    works = [cell.work(look(cell.expected)) for cell in cells]
+def _left(runs: Sequence[PlannedRun], console: Console) -> list[PlannedRun]:
+    """Return the runs that are left, and say how many."""
+    works = [run.work(look(run.expected)) for run in runs]
     count = Counter(works)
-    line = f"{counted(len(cells), 'run')}: {count['skip']} skipped, {count['train']} to do"
+    line = f"{counted(len(runs), 'run')}: {count['skip']} skipped, {count['train']} to do"
     console.print(line + (f", {count['log']} done before to log" if count["log"] else ""))
-    return [cell for cell, work in zip(cells, works, strict=True) if work != "skip"]
+    return [run for run, work in zip(runs, works, strict=True) if work != "skip"]
 
 
-def _raised(came_back: Sequence[tuple[Cell, Any]]) -> dict[str, Exception]:
+def _raised(came_back: Sequence[tuple[PlannedRun, Any]]) -> dict[str, Exception]:
     """Return what jobs have raised, by the identity of their run."""
-    values = ((cell, getattr(returned, "_return_value", None)) for cell, returned in came_back)
-    return {cell.expected.identity: one for cell, one in values if isinstance(one, Exception)}
+    values = ((run, getattr(returned, "_return_value", None)) for run, returned in came_back)
+    return {run.expected.identity: one for run, one in values if isinstance(one, Exception)}
 
 
-def _say_what_is_not_logged(left: Sequence[Cell], console: Console) -> None:
+def _say_what_is_not_logged(left: Sequence[PlannedRun], console: Console) -> None:
     """Count the runs that are done and that a logger has not had: each says why in its own log."""
-    count = sum(cell.work(look(cell.expected)) == "log" for cell in left)
+    count = sum(run.work(look(run.expected)) == "log" for run in left)
     if count:
         runs = f"{count} finished run{'s are' if count > 1 else ' is'} not wholly logged"
         console.print(f"{runs} (train.log says why): the same command goes on", soft_wrap=True)
@@ -114,7 +114,7 @@ def _summarize(config: TrainConfig, folder: Path) -> None:
 
 
 def _raise_failures(
-    states: Sequence[CellState], unrecorded: Mapping[str, Exception], *, stopped: bool
+    states: Sequence[RunState], unrecorded: Mapping[str, Exception], *, stopped: bool
 ) -> None:
     """Name what is not done, by its record, or by what its job has raised if that could not be."""
     failed = []

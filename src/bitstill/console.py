@@ -22,7 +22,7 @@ from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run
 from bitstill.report.table import in_encoding, output_console, to_rich
 from bitstill.report.tables import CAPTION, accuracy_tables
-from bitstill.status import CellState, Expected, look, seconds_left, stop_sign, sweep_states
+from bitstill.status import Expected, RunState, look, seconds_left, stop_sign, sweep_states
 
 _UNFINISHED = ("running", "failed", "interrupted", "missing")
 _LATEST = 5  # finished runs that stay in sight
@@ -54,7 +54,7 @@ def print_tables(runs: Sequence[Run]) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
-def summary(states: Sequence[CellState]) -> str:
+def summary(states: Sequence[RunState]) -> str:
     """Return a line on the whole of a sweep."""
     counts: Counter[str] = Counter(state.status for state in states)
     parts = [f"{counts['done']}/{len(states)} done"]
@@ -65,13 +65,13 @@ def summary(states: Sequence[CellState]) -> str:
     return ", ".join(parts)
 
 
-def _line(state: CellState) -> str:
+def _line(state: RunState) -> str:
     if state.accuracy is None or state.record is None:
         return ""
     return f"test {100 * state.accuracy:5.1f} %  {clock(state.record.seconds)}"
 
 
-def _grid(states: Sequence[CellState]) -> Table:
+def _grid(states: Sequence[RunState]) -> Table:
     grid = Table.grid(padding=(0, 2))
     for number in range(5):  # in a narrow terminal the bar gives way first
         is_bar = number == 2
@@ -111,21 +111,21 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
             live.update(view(), refresh=True)
 
 
-def _goes_on(states: Sequence[CellState], *, stopped: bool) -> bool:
+def _goes_on(states: Sequence[RunState], *, stopped: bool) -> bool:
     """Whether a sweep has runs at work, or to come: none, once ``sweep.on_failure=stop`` struck."""
     awaited = ("running",) if stopped else ("running", "missing")
     return any(state.status in awaited for state in states)
 
 
 class _Watch:
-    """The states of a sweep's cells; those that are settled are not read again."""
+    """The states of a sweep's runs; those that are settled are not read again."""
 
     def __init__(self, expected: Sequence[Expected]) -> None:
         self.states = [look(one) for one in expected]
         self._before = list(self.states)  # what a run is run again for is no news
         self._settled: set[str] = set()
 
-    def refresh(self) -> list[CellState]:
+    def refresh(self) -> list[RunState]:
         """Read the states again; return those that were settled since."""
         fresh = []
         for index, state in enumerate(self.states):

@@ -7,8 +7,8 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from bitstill.status import CellState, look, mark_failed
-from bitstill.sweep import Cell, is_stopped, stop_at_failure
+from bitstill.status import RunState, look, mark_failed
+from bitstill.sweep import PlannedRun, is_stopped, stop_at_failure
 
 Launch = Callable[[list[list[str]]], Sequence[Any]]
 
@@ -16,7 +16,7 @@ _DEATHS_ALLOWED = 3  # of a run's process, before the run counts as failed
 _NOBODY = ""  # the identity that a death counts for, when no run was at work
 
 
-def launch_all(left: Sequence[Cell], launch: Launch) -> list[tuple[Cell, Any]]:
+def launch_all(left: Sequence[PlannedRun], launch: Launch) -> list[tuple[PlannedRun, Any]]:
     """Launch, and again what is left when a worker process dies and takes the others with it.
 
     Nobody knows which run it was that died. So a death counts for each that was at work and has not
@@ -26,42 +26,42 @@ def launch_all(left: Sequence[Cell], launch: Launch) -> list[tuple[Cell, Any]]:
         What was launched, and what came back of it.
     """
     deaths: Counter[str] = Counter()
-    before = {cell.overrides: look(cell.expected) for cell in left}
+    before = {run.overrides: look(run.expected) for run in left}
     latest = dict(before)
-    came_back: list[tuple[Cell, Any]] = []
+    came_back: list[tuple[PlannedRun, Any]] = []
     while left and not is_stopped(left[0].config, left[0].folder):
         suspects = [one for one in left if deaths[one.expected.identity] == _DEATHS_ALLOWED - 1]
         batch = suspects[:1] or left
         try:
             came_back += zip(batch, launch([list(one.overrides) for one in batch]), strict=False)
-            left = [cell for cell in left if cell not in batch]
+            left = [run for run in left if run not in batch]
         except BrokenProcessPool as error:
             _count_deaths(deaths, batch, latest)
-            left = [cell for cell in left if _is_left(look(cell.expected), before[cell.overrides])]
+            left = [run for run in left if _is_left(look(run.expected), before[run.overrides])]
             died = [one for one in left if deaths[one.expected.identity] >= _DEATHS_ALLOWED]
             lost = left if deaths[_NOBODY] >= _DEATHS_ALLOWED else died
-            came_back += [(cell, _lost(error)) for cell in lost]
-            left = [cell for cell in left if cell not in lost]
+            came_back += [(run, _lost(error)) for run in lost]
+            left = [run for run in left if run not in lost]
     return came_back
 
 
 def _count_deaths(
-    deaths: Counter[str], batch: Sequence[Cell], latest: dict[tuple[str, ...], CellState]
+    deaths: Counter[str], batch: Sequence[PlannedRun], latest: dict[tuple[str, ...], RunState]
 ) -> None:
     """Count a death for each run that it may have come from, and give up those with too many."""
     known = False
-    for cell in batch:
-        state, earlier = look(cell.expected), latest[cell.overrides]
-        latest[cell.overrides] = state
+    for run in batch:
+        state, earlier = look(run.expected), latest[run.overrides]
+        latest[run.overrides] = state
         ended = state.status in ("done", "failed")
         if ended and state != earlier:
             known = True  # a process has died behind it
         elif len(batch) == 1 or (state.status == "interrupted" and state != earlier):
-            known, one = True, cell.expected.identity
+            known, one = True, run.expected.identity
             deaths[one] = 1 if state.epoch > earlier.epoch else deaths[one] + 1
             if deaths[one] >= _DEATHS_ALLOWED and not ended:
                 mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
-                stop_at_failure(cell.config, cell.folder)
+                stop_at_failure(run.config, run.folder)
     if not known:  # a process has died before it began a run; nobody knows which
         deaths[_NOBODY] += 1
 
@@ -73,6 +73,6 @@ def _lost(error: BrokenProcessPool) -> JobReturn:
     return lost
 
 
-def _is_left(now: CellState, before: CellState) -> bool:
+def _is_left(now: RunState, before: RunState) -> bool:
     """Whether a run has not come to an end, other than the one that it is run again for."""
     return now.status not in ("done", "failed") or now == before

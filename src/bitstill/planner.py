@@ -16,8 +16,8 @@ from bitstill.identity import identity, teacher_of
 from bitstill.report.table import output_console
 from bitstill.runs import RunPaths, known_record, runs_in
 from bitstill.schema import TrainConfig
-from bitstill.status import CellState, look
-from bitstill.sweep import Cell
+from bitstill.status import RunState, look
+from bitstill.sweep import PlannedRun
 
 # A checkpoint, two files of weights, curves and per-image results, as measured.
 _RUN_BYTES = 6_100_000
@@ -41,39 +41,39 @@ class Training:
         return images / speeds.get(self.config.kind, math.nan) if images else 0.0
 
 
-def show_plan(cells: Sequence[Cell]) -> None:
-    """Print every cell of a sweep with what would be done, the teachers, hours and disk.
+def show_plan(runs: Sequence[PlannedRun]) -> None:
+    """Print every run of a sweep with what would be done, the teachers, hours and disk.
 
     Time is estimated from the images per second of finished runs of the same kind under
     ``paths.output``; without any, it is said to be unknown.
     """
-    table = Table("run", "now", "then", title=counted(len(cells), "run"), title_justify="left")
+    table = Table("run", "now", "then", title=counted(len(runs), "run"), title_justify="left")
     left: dict[str, Training] = {}
     to_log = 0
-    for cell in cells:
-        state = look(cell.expected)
-        work = cell.work(state)
-        training = _training(cell, state)
+    for run in runs:
+        state = look(run.expected)
+        work = run.work(state)
+        training = _training(run, state)
         action = _action(state, training) if work == "train" else work
-        table.add_row(escape(cell.expected.name), state.status, action)
+        table.add_row(escape(run.expected.name), state.status, action)
         to_log += work == "log"
         if work == "train":
-            left[cell.expected.identity] = training
-    teachers = _teachers(cells)
+            left[run.expected.identity] = training
+    teachers = _teachers(runs)
     trained = sum(not one.epochs for one in teachers.values())
     console = output_console()
     console.print(table)
-    console.print(_to_do(cells, left, to_log), soft_wrap=True)
+    console.print(_to_do(runs, left, to_log), soft_wrap=True)
     console.print(f"Teachers that students read: {len(teachers)}, of which {trained} are trained")
 
 
-def _to_do(cells: Sequence[Cell], left: Mapping[str, Training], to_log: int) -> str:
+def _to_do(runs: Sequence[PlannedRun], left: Mapping[str, Training], to_log: int) -> str:
     """Return the line of what is left and what it costs, missing teachers included."""
-    wanted = _teachers([cell for cell in cells if cell.expected.identity in left])
+    wanted = _teachers([run for run in runs if run.expected.identity in left])
     extra = {name: one for name, one in wanted.items() if one.epochs and name not in left}
     work = counted(len(left), "run") + (f"; missing teachers: {len(extra)}" if extra else "")
     work += f"; finished runs to log: {to_log}" if to_log else ""
-    speeds = _speeds(cells)
+    speeds = _speeds(runs)
     trainings = [*left.values(), *extra.values()]
     seconds = sum(one.seconds(speeds) for one in trainings)
     cost = (
@@ -84,7 +84,7 @@ def _to_do(cells: Sequence[Cell], left: Mapping[str, Training], to_log: int) -> 
     return f"To do: {work}; time: {cost}; disk: {len(trainings) * _RUN_BYTES / 1e6:.0f} MB"
 
 
-def _action(state: CellState, training: Training) -> str:
+def _action(state: RunState, training: Training) -> str:
     if not training.epochs and training.config.is_teacher:
         return "copy from the store"
     if state.status == "done":
@@ -92,11 +92,11 @@ def _action(state: CellState, training: Training) -> str:
     return f"go on from epoch {state.epoch}" if state.epoch else "run"
 
 
-def _training(cell: Cell, state: CellState) -> Training:
-    if cell.config.is_teacher:
-        return _stored(cell.config, cell.expected.identity)
+def _training(run: PlannedRun, state: RunState) -> Training:
+    if run.config.is_teacher:
+        return _stored(run.config, run.expected.identity)
     done = 0 if state.status == "done" else state.epoch
-    return Training(cell.config, cell.expected.epochs - done)
+    return Training(run.config, run.expected.epochs - done)
 
 
 def _stored(teacher: TrainConfig, name: str) -> Training:
@@ -109,17 +109,17 @@ def _stored(teacher: TrainConfig, name: str) -> Training:
     return Training(teacher, 0 if record.status == "done" else left)
 
 
-def _teachers(cells: Iterable[Cell]) -> dict[str, Training]:
+def _teachers(runs: Iterable[PlannedRun]) -> dict[str, Training]:
     """Return what is left of all teachers that students read, by identity."""
-    configs = [cell.config for cell in cells if cell.config.needs_teacher]
+    configs = [run.config for run in runs if run.config.needs_teacher]
     teachers = {identity(teacher_of(one), one.data.identity()): teacher_of(one) for one in configs}
     return {name: _stored(config, name) for name, config in teachers.items()}
 
 
-def _speeds(cells: Iterable[Cell]) -> dict[str, float]:
+def _speeds(runs: Iterable[PlannedRun]) -> dict[str, float]:
     """Return the median images per second of finished runs, by kind of model."""
-    outputs = {Path(cell.config.paths.output) for cell in cells}
-    stores = {Path(cell.config.paths.teachers) for cell in cells}
+    outputs = {Path(run.config.paths.output) for run in runs}
+    stores = {Path(run.config.paths.teachers) for run in runs}
     sweeps = {*stores, *(folder for output in outputs for folder in output.glob("*/"))}
     seen: dict[str, list[float]] = {}
     for paths in itertools.chain.from_iterable(map(runs_in, sweeps)):

@@ -15,7 +15,7 @@ _PACKAGES = re.compile(r"pkg://hydra(\.conf|_plugins\..+)")  # Hydra's own, and 
 
 
 class RememberingRepository(ConfigRepository):
-    """Hydra's repository, but for reading the same files for every cell of a sweep: two fifths.
+    """Hydra's repository, but for reading the same files for every run of a sweep: two fifths.
 
     A process of its own reads them for itself. Folders may hold configurations, packages may not:
     to look into one is to import it.

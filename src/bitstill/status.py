@@ -13,9 +13,9 @@ from filelock import FileLock
 from bitstill.files import remove_halves, write_atomically
 from bitstill.locks import is_worked_on
 from bitstill.reading import fits, reading
-from bitstill.runs import RunPaths, RunRecord, known_record, known_runs, no_sweep
+from bitstill.runs import RunPaths, RunRecord, Status, known_record, known_runs, no_sweep
 
-_CELL = {
+_ENTRY = {
     "name": str,
     "identity": str,
     "epochs": int,
@@ -23,7 +23,7 @@ _CELL = {
     "stored": str | None,
 }
 
-State = Literal["done", "running", "failed", "interrupted", "missing"]
+State = Literal[Status, "missing"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class CellState:
+class RunState:
     """What is known of an expected run.
 
     Attributes:
@@ -117,20 +117,20 @@ def stop_sign(folder: Path) -> Path:
     return folder / ".stop"
 
 
-def look(expected: Expected) -> CellState:
+def look(expected: Expected) -> RunState:
     """Read what is known of a run now: of a teacher, too, where it is trained for all."""
     own, *stored = (_record_of(expected, paths) for paths in expected.places)
     known = [record for record in (own, *stored) if record is not None]
     if own is not None and own.status == "done":
-        return CellState(expected, "done", own)
+        return RunState(expected, "done", own)
     # What has got furthest, such as a teacher in its store that is not yet copied from there.
     record = max(known, key=lambda one: (one.status == "done", one.epoch), default=None)
     if expected.is_at_work:
-        return CellState(expected, "running", record)
+        return RunState(expected, "running", record)
     if record is None:
-        return CellState(expected, "missing", None)
+        return RunState(expected, "missing", None)
     # Without a lock its process is gone, perhaps without a word.
-    return CellState(expected, "failed" if record.status == "failed" else "interrupted", record)
+    return RunState(expected, "failed" if record.status == "failed" else "interrupted", record)
 
 
 def _record_of(expected: Expected, paths: RunPaths) -> RunRecord | None:
@@ -138,7 +138,7 @@ def _record_of(expected: Expected, paths: RunPaths) -> RunRecord | None:
     return record if record is not None and record.identity == expected.identity else None
 
 
-def seconds_left(states: Sequence[CellState]) -> float | None:
+def seconds_left(states: Sequence[RunState]) -> float | None:
     """Estimate how long the unfinished runs take, from seconds an epoch so far.
 
     As many runs at a time as are running now, at least one; None while nothing is known.
@@ -169,7 +169,7 @@ def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
 
 def manifest_text(folder: Path, expected: Iterable[Expected]) -> str:
     """Return the manifest of a folder; its runs' places are relative to it."""
-    cells = [
+    entries = [
         {
             "name": one.name,
             "identity": one.identity,
@@ -179,7 +179,7 @@ def manifest_text(folder: Path, expected: Iterable[Expected]) -> str:
         }
         for one in expected
     ]
-    return json.dumps({"cells": cells}, indent=1)
+    return json.dumps({"cells": entries}, indent=1)
 
 
 def _relative(directory: Path, folder: Path) -> str:
@@ -197,22 +197,22 @@ def read_manifest(folder: Path) -> list[Expected]:
     if not path.exists():
         return []
     with reading(path, "remove it, the sweep writes it again"):
-        cells = json.loads(path.read_bytes())["cells"]
-        if not all(fits(cell[key], kind) for cell in cells for key, kind in _CELL.items()):
+        entries = json.loads(path.read_bytes())["cells"]
+        if not all(fits(entry[key], kind) for entry in entries for key, kind in _ENTRY.items()):
             raise ValueError("a run in it has wrong values")
         return [
             Expected(
-                name=cell["name"],
-                identity=cell["identity"],
-                epochs=cell["epochs"],
-                paths=RunPaths(folder / cell["directory"]),
-                stored=RunPaths(folder / cell["stored"]) if cell["stored"] else None,
+                name=entry["name"],
+                identity=entry["identity"],
+                epochs=entry["epochs"],
+                paths=RunPaths(folder / entry["directory"]),
+                stored=RunPaths(folder / entry["stored"]) if entry["stored"] else None,
             )
-            for cell in cells
+            for entry in entries
         ]
 
 
-def sweep_states(folder: Path) -> list[CellState]:
+def sweep_states(folder: Path) -> list[RunState]:
     """Return the state of every run in a sweep's folder, asked for by its manifest or found there.
 
     Raises:
@@ -229,7 +229,7 @@ def sweep_states(folder: Path) -> list[CellState]:
     return states
 
 
-def mark_failed(state: CellState, message: str) -> None:
+def mark_failed(state: RunState, message: str) -> None:
     """Record a failure that the run itself could not: its process is gone."""
     if state.record is not None:
         error = {"type": "ProcessKilled", "message": message, "traceback": ""}

@@ -1,4 +1,4 @@
-"""A sweep as a contract: which cells there are, and which of them are left to run."""
+"""A sweep as a contract: which runs there are, and which of them are left to run."""
 
 import dataclasses
 import itertools
@@ -19,14 +19,14 @@ from bitstill.loggers.logged import not_logged
 from bitstill.refusals import LOGGERS
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
-from bitstill.status import CellState, Expected, stop_sign
+from bitstill.status import Expected, RunState, stop_sign
 
 # What a sweep does for a run: nothing, or to give it to loggers that have not had it, or all of it.
 Work = Literal["skip", "log", "train"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedRun:
     """One run of a sweep, before it is run.
 
     Attributes:
@@ -44,7 +44,7 @@ class Cell:
         """Of the sweep."""
         return self.expected.paths.directory.parent
 
-    def work(self, state: CellState) -> Work:
+    def work(self, state: RunState) -> Work:
         """Return what is left to do for the run, by its state and by ``sweep.rerun``."""
         rerun = self.config.sweep.rerun
         if state.status == "done" and rerun != "all":
@@ -58,7 +58,7 @@ def expand(
     arguments: Sequence[str],
     split: Callable[[list[str]], Iterable[Sequence[str]]],
 ) -> list[tuple[str, ...]]:
-    """Return the overrides of all cells: one product of choices for each grid.
+    """Return the overrides of all runs: one product of choices for each grid.
 
     Args:
         grids: each maps settings to choices, as ``hydra.sweeper.params`` does; none is one empty
@@ -69,7 +69,7 @@ def expand(
         split: Hydra's: turns overrides with choices into the overrides of single jobs.
 
     Raises:
-        UserError: there is no cell, or a grid has what a sweep has one of.
+        UserError: there is no run, or a grid has what a sweep has one of.
     """
     for key in itertools.chain(params, *grids):
         if key.lstrip("+").partition(".")[0] in _OF_THE_SWEEP:
@@ -85,10 +85,10 @@ def expand(
         return split([*kept, *arguments])
 
     products = (product(grid) for grid in (grids or [{}]))
-    cells = list(dict.fromkeys(tuple(cell) for cell in itertools.chain.from_iterable(products)))
-    if not cells:
+    runs = list(dict.fromkeys(tuple(one) for one in itertools.chain.from_iterable(products)))
+    if not runs:
         raise UserError("the sweep has no runs: give each of its ranges and lists a value at least")
-    return cells
+    return runs
 
 
 def _override(key: str, value: object) -> str:
@@ -133,10 +133,10 @@ def stop_at_failure(config: TrainConfig, folder: Path) -> None:
 def composed_once_for_all_seeds(
     compose: Callable[[tuple[str, ...]], DictConfig], parse: Callable[[str], object]
 ) -> Callable[[tuple[str, ...]], DictConfig]:
-    """Return what composes as ``compose`` does, once for all cells that differ in their seed alone.
+    """Return what composes as ``compose`` does, once for runs that differ in their seed alone.
 
     A composition takes a tenth of a second, and no choice of a file depends on the seed; where
-    another override names it, the cell is composed alone. What is returned holds until the next
+    another override names it, the run is composed alone. What is returned holds until the next
     call.
 
     Args:
@@ -164,37 +164,37 @@ def plan(
     overrides: Sequence[tuple[str, ...]],
     compose: Callable[[tuple[str, ...]], DictConfig],
     folder: Path | None = None,
-) -> list[Cell]:
-    """Compose and check every cell, and leave out those that would be the same run.
+) -> list[PlannedRun]:
+    """Compose and check every run, and leave out those that would be another again.
 
-    Two cells are the same run if nothing that they differ in decides the result: a teacher is
-    trained once, however many losses are swept beside it.
+    Two are the same run if nothing that they differ in decides the result: a teacher is trained
+    once, however many losses are swept beside it.
 
     Args:
-        overrides: of the cells.
+        overrides: of the runs.
         compose: overrides to a configuration.
         folder: that all runs must lie in; None is any, if it is one.
 
     Raises:
-        UserError: a cell's configuration or its data cannot be used; nothing has been run.
+        UserError: a run's configuration or its data cannot be used; nothing has been run.
     """
-    cells: dict[str, Cell] = {}
+    runs: dict[str, PlannedRun] = {}
     with bar(len(overrides), "checking", "runs") as shown:
         for one in overrides:
             config = check(compose(one))
             check_batches(config)
             run_identity = identity(config, config.data.identity())
-            if run_identity not in cells:
-                cells[run_identity] = Cell(one, config, _expected(config, run_identity))
+            if run_identity not in runs:
+                runs[run_identity] = PlannedRun(one, config, _expected(config, run_identity))
             shown.update()
-    found = list(cells.values())
+    found = list(runs.values())
     _check_folder(found, folder)
     return _told_apart(found)
 
 
-def _check_folder(cells: Iterable[Cell], folder: Path | None) -> None:
-    """See that all runs lie in the sweep's folder: a ``${...}`` in its name may differ by cell."""
-    those = {cell.folder for cell in cells}
+def _check_folder(runs: Iterable[PlannedRun], folder: Path | None) -> None:
+    """See that all runs lie in the sweep's folder: a ``${...}`` in its name may differ by run."""
+    those = {run.folder for run in runs}
     folders = sorted(map(str, those if folder is None else those | {folder}))
     if len(folders) > 1:
         raise UserError(
@@ -206,24 +206,24 @@ def _check_folder(cells: Iterable[Cell], folder: Path | None) -> None:
 _IN_A_NAME = ("model", "loss", "temperature", "temperature.value", "seed")
 
 
-def _told_apart(cells: Sequence[Cell]) -> list[Cell]:
-    """Add to names that several cells have what their overrides differ in."""
-    names = Counter(cell.expected.name for cell in cells)
-    each = [set(cell.overrides) for cell in cells]
+def _told_apart(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Add to names that several runs have what their overrides differ in."""
+    names = Counter(run.expected.name for run in runs)
+    each = [set(run.overrides) for run in runs]
     shared = set.intersection(*each) if each else set()
 
-    def named(cell: Cell) -> Cell:
+    def named(run: PlannedRun) -> PlannedRun:
         own = [
             one
-            for one in cell.overrides
+            for one in run.overrides
             if one not in shared and one.partition("=")[0].lstrip("+") not in _IN_A_NAME
         ]
-        if not own or names[cell.expected.name] == 1:
-            return cell
-        name = ", ".join([cell.expected.name, *own])
-        return dataclasses.replace(cell, expected=dataclasses.replace(cell.expected, name=name))
+        if not own or names[run.expected.name] == 1:
+            return run
+        name = ", ".join([run.expected.name, *own])
+        return dataclasses.replace(run, expected=dataclasses.replace(run.expected, name=name))
 
-    return [named(cell) for cell in cells]
+    return [named(run) for run in runs]
 
 
 def _expected(config: TrainConfig, run_identity: str) -> Expected:

@@ -39,7 +39,7 @@ ConfigStore.instance().store(
 
 
 class GridSweeper(BasicSweeper):
-    """Runs what is not done of one or several grids of cells, and goes on past failures."""
+    """Runs what is not done of one or several grids of runs, and goes on past failures."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class GridSweeper(BasicSweeper):
         self.grids = listed
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Plan all cells, launch those that are left, and say what came of them."""
+        """Plan all runs, launch those that are left, and say what came of them."""
         from bitstill.conductor import conduct
         from bitstill.errors import UserError
         from bitstill.planner import show_plan
@@ -95,12 +95,12 @@ class GridSweeper(BasicSweeper):
             lambda one: parser.parse_override(one).value(),
         )
         folder = Path(config.hydra.sweep.dir)  # first, so that ${now:} is the same for all runs
-        cells = plan(overrides, compose, folder)
+        runs = plan(overrides, compose, folder)
         if self.plan_only:
-            return show_plan(cells)
+            return show_plan(runs)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
-        return conduct(cells, folder, self._launch, launcher=self._launcher_name())
+        return conduct(runs, folder, self._launch, launcher=self._launcher_name())
 
     def _launcher_name(self) -> str:
         """Return the launcher's class; of joblib with one process that of what it is then."""

@@ -10,16 +10,16 @@ from omegaconf import DictConfig
 from bitstill import runs
 from bitstill.identity import portable_config
 from bitstill.runs import Row, RunRecord
-from bitstill.sweep import Cell, plan
+from bitstill.sweep import PlannedRun, plan
 
 Write = Callable[..., None]
 ACCURACY: Row = {"epoch": 1, "val/accuracy": 0.5, "test/accuracy": 0.625}
 
 
 @pytest.fixture
-def cells(
+def planned(
     compose_run: Callable[..., DictConfig], small: tuple[str, ...], tmp_path: Path
-) -> list[Cell]:
+) -> list[PlannedRun]:
     overrides = [("loss=hard", "seed=0"), ("loss=hard", "seed=1")]
     return plan(overrides, lambda one: compose_run(*small, f"paths.output={tmp_path}", *one))
 
@@ -28,15 +28,15 @@ def cells(
 def write(made_up: Callable[..., RunRecord]) -> Write:
     """Writes the record that training would have written."""
 
-    def of(cell: Cell, status: runs.Status = "done", **changes: Any) -> None:
-        paths = cell.expected.paths
+    def of(run: PlannedRun, status: runs.Status = "done", **changes: Any) -> None:
+        paths = run.expected.paths
         paths.directory.mkdir(parents=True, exist_ok=True)
         chosen: dict[str, Row | None] = dict.fromkeys(("last", "best_val", "best_test"), ACCURACY)
         known: dict[str, Any] = {
             "status": status,
-            "identity": cell.expected.identity,
-            "seed": cell.config.seed,
-            "config": portable_config(cell.config),
+            "identity": run.expected.identity,
+            "seed": run.config.seed,
+            "config": portable_config(run.config),
             "seconds": 75.0,
             "selections": {"running": chosen, "precise": chosen},
             "sizes": {"weights_float32": 1_173_672},

@@ -16,7 +16,7 @@ from bitstill import conductor, console, runs
 from bitstill.errors import SweepFailedError, UserError
 from bitstill.locks import exclusive
 from bitstill.status import sweep_states
-from bitstill.sweep import Cell, plan
+from bitstill.sweep import PlannedRun, plan
 
 Captured = pytest.CaptureFixture[str]
 Write = Callable[..., None]
@@ -30,17 +30,17 @@ def returned(status: JobStatus, value: Any = None) -> JobReturn:
 
 
 def test_without_a_terminal_a_finished_run_is_a_line(
-    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:
     launched: list[list[str]] = []
 
     def launch(jobs: list[list[str]]) -> list[Any]:
         launched.extend(jobs)
-        for cell in cells:
-            write(cell)
+        for run in planned:
+            write(run)
         return [returned(JobStatus.COMPLETED) for _ in jobs]
 
-    assert len(conductor.conduct(cells, tmp_path, launch)) == 2
+    assert len(conductor.conduct(planned, tmp_path, launch)) == 2
     assert launched == [["loss=hard", "seed=0"], ["loss=hard", "seed=1"]]
     out, err = capfd.readouterr()
     first, *lines = err.splitlines()
@@ -55,15 +55,15 @@ def test_without_a_terminal_a_finished_run_is_a_line(
 
 
 def test_an_estimate_needs_a_finished_epoch(
-    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:
     def launch(jobs: list[list[str]]) -> list[Any]:
-        write(cells[0])
+        write(planned[0])
         time.sleep(3 * console._POLL_SECONDS)  # seen while the second runs
-        write(cells[1])
+        write(planned[1])
         return [returned(JobStatus.COMPLETED) for _ in jobs]
 
-    conductor.conduct(cells, tmp_path, launch)
+    conductor.conduct(planned, tmp_path, launch)
     _, first, second = capfd.readouterr().err.splitlines()
     # 75 seconds for the one epoch so far, and one epoch is left.
     assert first.startswith("[1/2 done, 1 missing, about 1:15 left] hard T=15 seed 0: done")
@@ -71,17 +71,17 @@ def test_an_estimate_needs_a_finished_epoch(
 
 
 def test_what_is_done_is_not_launched(
-    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:
     launched: list[list[str]] = []
 
     def launch(jobs: list[list[str]]) -> list[Any]:
         launched.extend(jobs)
-        write(cells[1])
+        write(planned[1])
         return [returned(JobStatus.COMPLETED)]
 
-    write(cells[0])
-    conductor.conduct(cells, tmp_path, launch)
+    write(planned[0])
+    conductor.conduct(planned, tmp_path, launch)
     assert launched == [["loss=hard", "seed=1"]]
     out, err = capfd.readouterr()
     assert err.startswith("2 runs: 1 skipped, 1 to do\n")
@@ -89,15 +89,15 @@ def test_what_is_done_is_not_launched(
 
 
 def test_a_sweep_that_is_done_shows_its_tables_alone(
-    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:
-    for cell in cells:
-        write(cell)
+    for run in planned:
+        write(run)
 
     def launch(jobs: list[list[str]]) -> list[Any]:
         raise AssertionError("launched")
 
-    assert conductor.conduct(cells, tmp_path, launch) == []
+    assert conductor.conduct(planned, tmp_path, launch) == []
     out, err = capfd.readouterr()
     assert err == "2 runs: 2 skipped, 0 to do\n"
     assert "62.5" in out
@@ -112,7 +112,7 @@ def test_a_sweep_that_is_done_shows_its_tables_alone(
     ids=["recorded", "not recorded"],
 )
 def test_failures_are_named_after_everything_else(
-    cells: list[Cell],
+    planned: list[PlannedRun],
     write: Write,
     tmp_path: Path,
     capfd: Captured,
@@ -122,33 +122,33 @@ def test_failures_are_named_after_everything_else(
 ) -> None:
     def launch(jobs: list[list[str]]) -> list[Any]:
         if recorded is not None:
-            write(cells[0], "failed", error=recorded)
-        write(cells[1])
+            write(planned[0], "failed", error=recorded)
+        write(planned[1])
         return [returned(JobStatus.FAILED, raised), returned(JobStatus.COMPLETED)]
 
     with pytest.raises(SweepFailedError) as caught:
-        conductor.conduct(cells, tmp_path, launch)
+        conductor.conduct(planned, tmp_path, launch)
     assert str(caught.value) == (
         "1 of 2 runs are not done:\n"
-        f"  hard T=15 seed 0: {named} ({cells[0].expected.paths.directory})"
+        f"  hard T=15 seed 0: {named} ({planned[0].expected.paths.directory})"
     )
     assert "Table 1" in capfd.readouterr().out
 
 
 def test_a_launcher_that_breaks_is_heard(
-    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:
     def launch(jobs: list[list[str]]) -> list[Any]:
-        write(cells[0])
+        write(planned[0])
         raise OSError("no cluster")
 
     with pytest.raises(OSError, match="no cluster"):
-        conductor.conduct(cells, tmp_path, launch)
+        conductor.conduct(planned, tmp_path, launch)
     assert "hard T=15 seed 0: done test" in capfd.readouterr().err, "what had finished is told"
 
 
 def test_on_a_terminal_there_is_a_live_table(
-    cells: list[Cell],
+    planned: list[PlannedRun],
     write: Write,
     tmp_path: Path,
     capfd: Captured,
@@ -159,14 +159,14 @@ def test_on_a_terminal_there_is_a_live_table(
         monkeypatch.setattr(module, "Console", terminal)
 
     def launch(jobs: list[list[str]]) -> list[Any]:
-        write(cells[0])
-        with exclusive(cells[1].expected.paths):
-            write(cells[1], "running")
+        write(planned[0])
+        with exclusive(planned[1].expected.paths):
+            write(planned[1], "running")
             time.sleep(2 * console._POLL_SECONDS)
-            write(cells[1])
+            write(planned[1])
         return [returned(JobStatus.COMPLETED) for _ in jobs]
 
-    conductor.conduct(cells, tmp_path, launch)
+    conductor.conduct(planned, tmp_path, launch)
     err = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capfd.readouterr().err)
     assert "1/2 done, 1 running" in err
     assert re.search(r"hard T=15 seed 0 +done .*1/1 epochs +test  62\.5 %  1:15", err)
@@ -186,20 +186,20 @@ def test_what_is_run_again_is_for_rerun_to_say(
     def swept(rerun: str) -> tuple[list[str], str]:
         common = (*small, f"paths.output={tmp_path}", f"sweep.rerun={rerun}")
         overrides = [(f"seed={seed}",) for seed in range(4)]
-        cells = plan(overrides, lambda one: compose_run(*common, *one))
-        write(cells[0])
-        write(cells[1], "failed", error=LUCK)
-        write(cells[2], "interrupted")
+        planned = plan(overrides, lambda one: compose_run(*common, *one))
+        write(planned[0])
+        write(planned[1], "failed", error=LUCK)
+        write(planned[2], "interrupted")
 
         def launch(jobs: list[list[str]]) -> list[Any]:
             launched[:] = [job[-1] for job in jobs]
-            for cell in cells:
-                if list(cell.overrides) in jobs:
-                    write(cell)
+            for run in planned:
+                if list(run.overrides) in jobs:
+                    write(run)
             return [returned(JobStatus.COMPLETED) for _ in jobs]
 
         try:
-            conductor.conduct(cells, tmp_path, launch)
+            conductor.conduct(planned, tmp_path, launch)
         except SweepFailedError as failure:
             return launched, str(failure)
         return launched, ""
@@ -213,7 +213,7 @@ def test_what_is_run_again_is_for_rerun_to_say(
 
 
 def test_a_sweep_says_in_its_folder_what_it_asks_for(
-    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:
     """Before it begins: so that a status knows of runs that have not begun."""
     folder = tmp_path / "default"
@@ -221,27 +221,27 @@ def test_a_sweep_says_in_its_folder_what_it_asks_for(
 
     def launch(jobs: list[list[str]]) -> list[Any]:
         seen.extend(state.status for state in sweep_states(folder))
-        for cell in cells:
-            write(cell)
+        for run in planned:
+            write(run)
         return []
 
-    conductor.conduct(cells, folder, launch)
+    conductor.conduct(planned, folder, launch)
     assert seen == ["missing", "missing"]
     assert [state.status for state in sweep_states(folder)] == ["done", "done"]
 
 
 def test_what_is_run_again_is_news_when_it_has_ended(
-    cells: list[Cell], write: Write, tmp_path: Path, capfd: Captured
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:
-    write(cells[0], "failed", error=LUCK)
+    write(planned[0], "failed", error=LUCK)
 
     def launch(jobs: list[list[str]]) -> list[Any]:
         time.sleep(2 * console._POLL_SECONDS)
-        for cell in cells:
-            write(cell)
+        for run in planned:
+            write(run)
         return []
 
-    conductor.conduct(cells, tmp_path, launch)
+    conductor.conduct(planned, tmp_path, launch)
     _, *lines = capfd.readouterr().err.splitlines()
     assert [line.partition("] ")[2].split(" test")[0] for line in lines] == [
         "hard T=15 seed 0: done",
@@ -253,7 +253,7 @@ def test_a_detached_sweep_returns_at_once(
     compose_run: Callable[..., DictConfig], small: tuple[str, ...], tmp_path: Path, capfd: Captured
 ) -> None:
     common = (*small, f"paths.output={tmp_path}", "sweep.detach=true")
-    cells = plan([("seed=0",), ("seed=1",)], lambda one: compose_run(*common, *one))
+    planned = plan([("seed=0",), ("seed=1",)], lambda one: compose_run(*common, *one))
     launched: list[list[str]] = []
 
     def launch(jobs: list[list[str]]) -> list[Any]:
@@ -261,10 +261,10 @@ def test_a_detached_sweep_returns_at_once(
         return []
 
     with pytest.raises(UserError, match=r"^sweep\.detach = true .* needs hydra/launcher=slurm$"):
-        conductor.conduct(cells, tmp_path / "default", launch)
+        conductor.conduct(planned, tmp_path / "default", launch)
     assert not (tmp_path / "default").exists()
     slurm = "SlurmLauncher"
-    assert conductor.conduct(cells, tmp_path / "default", launch, launcher=slurm) == []
+    assert conductor.conduct(planned, tmp_path / "default", launch, launcher=slurm) == []
     assert launched == [["seed=0"], ["seed=1"]]
     out, err = capfd.readouterr()
     assert out == "", "there are no tables yet"

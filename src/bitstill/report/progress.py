@@ -6,7 +6,7 @@ from pathlib import Path
 from bitstill.report.sweeps import RunSet
 from bitstill.report.table import Table
 from bitstill.runs import known_record
-from bitstill.status import CellState, Expected, look, read_manifest, sweep_states
+from bitstill.status import Expected, RunState, look, read_manifest, sweep_states
 
 
 def awaited(runs: RunSet) -> dict[str, int]:
@@ -38,7 +38,7 @@ def progress_table(folder: Path) -> Table:
     return Table("progress", title, "", ("cell", "finished", "of"), rows)
 
 
-def _cell(state: CellState) -> str:
+def _cell(state: RunState) -> str:
     return state.expected.name.partition(" seed ")[0]
 
 
