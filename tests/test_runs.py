@@ -100,6 +100,11 @@ def test_of_many_a_damaged_record_is_none_with_one_warning(
     assert paths.record.read_bytes() == content
 
 
+def test_records_of_no_folder_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere is no folder: give the folder of a sweep"):
+        runs.load_sweep(tmp_path / "nowhere")
+
+
 @pytest.mark.parametrize(("content", "words"), DAMAGED)
 def test_a_damaged_record_is_kept_when_its_run_begins_again(
     tmp_path: Path, content: bytes, words: str, caplog: pytest.LogCaptureFixture

@@ -22,6 +22,7 @@ from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run
 from bitstill.report.table import in_encoding, output_console, to_rich
 from bitstill.report.tables import CAPTION, accuracy_tables
+from bitstill.runs import ENDED
 from bitstill.status import Expected, RunState, look, seconds_left, stop_sign, sweep_states
 
 _UNFINISHED = ("running", "failed", "interrupted", "missing")
@@ -132,7 +133,7 @@ class _Watch:
             if state.expected.identity in self._settled:
                 continue
             self.states[index] = state = look(state.expected)
-            if state.status in ("done", "failed") and state != self._before[index]:
+            if state.status in ENDED and state != self._before[index]:
                 self._settled.add(state.expected.identity)
                 fresh.append(state)
         return fresh

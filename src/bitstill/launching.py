@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from bitstill.runs import ENDED
 from bitstill.status import RunState, look, mark_failed
 from bitstill.sweep import PlannedRun, is_stopped, stop_at_failure
 
@@ -53,7 +54,7 @@ def _count_deaths(
     for run in batch:
         state, earlier = look(run.expected), latest[run.overrides]
         latest[run.overrides] = state
-        ended = state.status in ("done", "failed")
+        ended = state.status in ENDED
         if ended and state != earlier:
             known = True  # a process has died behind it
         elif len(batch) == 1 or (state.status == "interrupted" and state != earlier):
@@ -75,4 +76,4 @@ def _lost(error: BrokenProcessPool) -> JobReturn:
 
 def _is_left(now: RunState, before: RunState) -> bool:
     """Whether a run has not come to an end, other than the one that it is run again for."""
-    return now.status not in ("done", "failed") or now == before
+    return now.status not in ENDED or now == before

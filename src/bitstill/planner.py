@@ -106,7 +106,7 @@ def _stored(teacher: TrainConfig, name: str) -> Training:
         return Training(teacher, teacher.schedule.epochs)
     # Killed after its last epoch and before its end, it has something left all the same.
     left = max(1, teacher.schedule.epochs - record.epoch)
-    return Training(teacher, 0 if record.status == "done" else left)
+    return Training(teacher, 0 if record.done else left)
 
 
 def _teachers(runs: Iterable[PlannedRun]) -> dict[str, Training]:
@@ -124,6 +124,6 @@ def _speeds(runs: Iterable[PlannedRun]) -> dict[str, float]:
     seen: dict[str, list[float]] = {}
     for paths in itertools.chain.from_iterable(map(runs_in, sweeps)):
         record = known_record(paths)
-        if record is not None and record.status == "done":
+        if record is not None and record.done:
             seen.setdefault(record.model, []).append(record.images_per_second)
     return {kind: median(speeds) for kind, speeds in seen.items()}

@@ -133,7 +133,7 @@ class Recorder(pl.Callback):
             len(self._rows),
             self.record.epochs,
             self._rows[-1]["train/loss"],
-            100 * self._rows[-1][under("test/accuracy", evaluation.statistics[-1])],
+            100 * self._rows[-1][under("test/accuracy", evaluation.deciding)],
         )
 
     def save(self, trainer: pl.Trainer) -> None:
@@ -161,7 +161,7 @@ class Recorder(pl.Callback):
                 if row is not None and row["epoch"] == len(self._rows):
                     right = correct[under("test/accuracy", kind)]
                     self._correct[f"{kind}/{selection}"] = np.packbits(right)
-        best = chosen[self._evaluation.statistics[-1]]["best_val"]
+        best = chosen[self._evaluation.deciding]["best_val"]
         if best is not None and best["epoch"] == len(self._rows):
             save_weights(network, self.paths.best_val_weights, self._exact)
 
@@ -190,7 +190,7 @@ class Recorder(pl.Callback):
     def _write_packed(self, network: Network) -> int:
         """Write the student as it is deployed, and return the file's size in bytes."""
         assert isinstance(network, Student)  # noqa: S101  # only those have an integer form
-        kind = self._evaluation.statistics[-1]
+        kind = self._evaluation.deciding
         test = self._data.test.images
         network.to(test.device)  # at the end of training, Lightning has moved it to the CPU
         with borrowed_statistics(network, self._exact):

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
 
 Status = Literal["running", "done", "failed", "interrupted"]
+ENDED = ("done", "failed")
 Row = dict[str, float]  # the numbers of an epoch, by their names in the curves
 
 
@@ -196,6 +197,21 @@ class RunRecord:
         return self.model == "teacher"
 
     @property
+    def done(self) -> bool:
+        """Whether it is a finished run's."""
+        return self.status == "done"
+
+    @property
+    def deciding(self) -> str:
+        """The kind of batch norm statistics that ``best_val`` was chosen under."""
+        return next(reversed(self.selections), "running")
+
+    @property
+    def error_line(self) -> str:
+        """The first line of what a failed run says; empty without one."""
+        return (self.error or {"message": ""})["message"].partition("\n")[0]
+
+    @property
     def cell(self) -> str:
         """The entry of a table that this run fills, seeds aside."""
         return cell_name(self.loss, self.temperature)
@@ -299,7 +315,7 @@ def finished_record(config: TrainConfig, paths: RunPaths) -> RunRecord | None:
         record = read_record(paths)
     except DamagedRecordError:
         return None  # the run moves it aside
-    if record is None or record.status != "done" or config.sweep.rerun == "all":
+    if record is None or not record.done or config.sweep.repeats_finished:
         return None
     return record if record.identity == identity(config, config.data.identity()) else None
 
@@ -324,5 +340,12 @@ def known_runs(folder: Path) -> list[tuple[RunPaths, RunRecord]]:
 
 
 def load_sweep(folder: str | Path) -> list[RunRecord]:
-    """Read all records in the folders of a sweep, as :func:`known_runs`."""
-    return [record for _, record in known_runs(Path(folder))]
+    """Read all records in the folders of a sweep, as :func:`known_runs`.
+
+    Raises:
+        UserError: it is no folder, or as :func:`read_record`, for what is not damage.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise no_sweep(folder)
+    return [record for _, record in known_runs(folder)]

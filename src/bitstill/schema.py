@@ -178,6 +178,11 @@ class EvaluationConfig:
         """The kinds of batch norm statistics that accuracies are measured with."""
         return ("running", "precise") if self.batch_norm == "both" else (self.batch_norm,)
 
+    @property
+    def deciding(self) -> str:
+        """The kind that ``best_val`` is chosen under, and that a run is known by."""
+        return self.statistics[-1]
+
 
 @dataclass(frozen=True)
 class TrainerConfig:
@@ -219,6 +224,11 @@ class SweepConfig:
     rerun: Annotated[str, Range(words=("none", "failed", "all"))]
     on_failure: Annotated[str, Range(words=("continue", "stop"))]
     detach: bool
+
+    @property
+    def repeats_finished(self) -> bool:
+        """Whether finished runs are run again."""
+        return self.rerun == "all"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from filelock import FileLock
 from bitstill.files import remove_halves, write_atomically
 from bitstill.locks import is_worked_on
 from bitstill.reading import fits, reading
-from bitstill.runs import RunPaths, RunRecord, Status, known_record, known_runs, no_sweep
+from bitstill.runs import ENDED, RunPaths, RunRecord, Status, known_record, known_runs, no_sweep
 
 _ENTRY = {
     "name": str,
@@ -79,17 +79,15 @@ class RunState:
         """Latest test accuracy, with exact statistics where they are measured; a fraction."""
         if self.record is None or not self.record.selections:
             return None
-        last = list(self.record.selections.values())[-1]["last"]
+        last = self.record.selections[self.record.deciding]["last"]
         return None if last is None else last["test/accuracy"]
 
     @property
     def error(self) -> str:
         """What a failed run's record says: type and first line; else an empty text."""
-        found = (self.record.error if self.record is not None else None) or {}
-        if self.status != "failed":
+        if self.status != "failed" or self.record is None or self.record.error is None:
             return ""
-        message = (found.get("message") or "no message").splitlines()[0]
-        return f"{found.get('type')}: {message}"
+        return f"{self.record.error['type']}: {self.record.error_line or 'no message'}"
 
     def plain(self) -> dict[str, Any]:
         """Return the state as plain values, for JSON."""
@@ -121,10 +119,10 @@ def look(expected: Expected) -> RunState:
     """Read what is known of a run now: of a teacher, too, where it is trained for all."""
     own, *stored = (_record_of(expected, paths) for paths in expected.places)
     known = [record for record in (own, *stored) if record is not None]
-    if own is not None and own.status == "done":
+    if own is not None and own.done:
         return RunState(expected, "done", own)
     # What has got furthest, such as a teacher in its store that is not yet copied from there.
-    record = max(known, key=lambda one: (one.status == "done", one.epoch), default=None)
+    record = max(known, key=lambda one: (one.done, one.epoch), default=None)
     if expected.is_at_work:
         return RunState(expected, "running", record)
     if record is None:
@@ -148,11 +146,7 @@ def seconds_left(states: Sequence[RunState]) -> float | None:
     if not epochs:
         return None
     an_epoch = sum(record.seconds for record in seen) / epochs
-    left = sum(
-        state.expected.epochs - state.epoch
-        for state in states
-        if state.status not in ("done", "failed")
-    )
+    left = sum(state.expected.epochs - state.epoch for state in states if state.status not in ENDED)
     at_a_time = max(1, sum(state.status == "running" for state in states))
     return left * an_epoch / at_a_time
 

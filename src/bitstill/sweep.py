@@ -46,10 +46,10 @@ class PlannedRun:
 
     def work(self, state: RunState) -> Work:
         """Return what is left to do for the run, by its state and by ``sweep.rerun``."""
-        rerun = self.config.sweep.rerun
-        if state.status == "done" and rerun != "all":
+        sweep = self.config.sweep
+        if state.status == "done" and not sweep.repeats_finished:
             return "log" if not_logged(self.config.logger, self.expected.paths) else "skip"
-        return "skip" if state.status == "failed" and rerun == "none" else "train"
+        return "skip" if state.status == "failed" and sweep.rerun == "none" else "train"
 
 
 def expand(

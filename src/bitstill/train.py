@@ -125,8 +125,8 @@ def _settle(
                 f"{paths.directory} holds another run ({found.identity[:10]}, and this is "
                 f"{new.identity[:10]}): give another folder, or move that one away"
             )
-        if found is not None and found.status == "done":
-            if config.sweep.rerun != "all":  # another process was first
+        if found is not None and found.done:
+            if not config.sweep.repeats_finished:  # another process was first
                 return found
             paths.clear()
         try:
@@ -149,7 +149,7 @@ def _mark(new: RunRecord, paths: RunPaths, status: Status, error: Exception | No
     """
     try:
         found = read_record(paths) or new
-        if found.status == "done":
+        if found.done:
             return
         record = dataclasses.replace(found, status=status, error=None)
         if error is not None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bitstill.deploy.finished import Choice, FinishedRun, load_run, usual_statistics
+from bitstill.deploy.finished import Choice, FinishedRun, load_run
 from bitstill.engine.packed import PREPROCESSING, from_bytes, to_bytes
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
@@ -67,7 +67,7 @@ def _name(run: FinishedRun, form: str, choice: Choice) -> str:
     parts: list[str] = [run.record.model]
     if choice.select != "last":
         parts.append(choice.select)
-    if run.statistics != usual_statistics(run.record):
+    if run.statistics != run.record.deciding:
         parts.append(run.statistics)
     return "-".join(parts) + SUFFIXES[form]
 

@@ -83,7 +83,7 @@ def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
         UserError: there is no such run, or it is not finished, or lacks what is asked for.
     """
     directory, record = _find(Path(directory), choice)
-    statistics = choice.statistics or usual_statistics(record)
+    statistics = choice.statistics or record.deciding
     paths = RunPaths(directory)
     file = paths.weights if choice.select == "last" else paths.best_val_weights
     if not file.exists():
@@ -116,10 +116,10 @@ def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
 def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
     record = read_record(RunPaths(directory))
     if record is not None:
-        if record.status != "done":
+        if not record.done:
             raise UserError(f"{directory} is {record.status}: finish it with the command it began")
         return directory, record
-    done = [(paths, one) for paths, one in known_runs(directory) if one.status == "done"]
+    done = [(paths, one) for paths, one in known_runs(directory) if one.done]
     if not done:
         raise UserError(f"{directory} holds no finished run: give a folder with a run.json")
     if choice.select != "best_val":
@@ -134,23 +134,18 @@ def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
     return paths.directory, best
 
 
-def usual_statistics(record: RunRecord) -> str:
-    """Return the kind of batch norm statistics that a run chose its weights under."""
-    return next(reversed(record.selections), "running")
-
-
 def _validation(record: RunRecord) -> float | None:
     """Return the best validation accuracy of a student, which its weights were kept for."""
     if record.model != "student":
         return None
-    row = record.selections.get(usual_statistics(record), {}).get("best_val")
+    row = record.selections.get(record.deciding, {}).get("best_val")
     return None if row is None else row.get("val/accuracy")
 
 
 def _row(record: RunRecord, select: str, statistics: str) -> dict[str, float] | None:
     """Return the recorded epoch and accuracies of these weights, if there are any."""
     # best_val's weights are those chosen under one kind; under another it is another epoch.
-    other = select == "best_val" and statistics != usual_statistics(record)
+    other = select == "best_val" and statistics != record.deciding
     if statistics not in record.selections or other:
         return None
     return record.selections[statistics][select]

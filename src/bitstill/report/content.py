@@ -33,6 +33,7 @@ from bitstill.report.sizes import Sizes, model_sizes, sizes_table
 from bitstill.report.sweeps import STATISTICS, VIEWS, RunSet, View, read_sweep
 from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables, seeds_table, temperature_table
+from bitstill.runs import ENDED
 
 # How a figure's name begins; the same in words; what it is drawn from beside the records.
 _DRAWN_FROM = (
@@ -84,7 +85,7 @@ class SetReport:
     @property
     def asked(self) -> int:
         """How many runs its sweep asks for, finished or not."""
-        ended = sum(run.record.status in ("done", "failed") for run in self.runs.runs)
+        ended = sum(run.record.status in ENDED for run in self.runs.runs)
         return max(len(self.runs.runs), ended + sum(self._awaited.values()))
 
     @functools.cached_property

@@ -20,7 +20,7 @@ from bitstill.reading import reading
 from bitstill.report.gradients import keep_ratios
 from bitstill.report.outputs import STORE, stored_teacher
 from bitstill.report.sweeps import HARD, Run, read_sweep
-from bitstill.runs import RunPaths
+from bitstill.runs import ENDED, RunPaths
 from bitstill.status import manifest, manifest_text, read_manifest
 
 # Settings whose values are folders of one machine, as they stand in `.hydra/overrides.yaml`.
@@ -57,7 +57,7 @@ def keep(sweep: Path, target: Path) -> Kept:
     """
     if sweep.resolve() == target.resolve():
         raise UserError(f"{target} is the sweep itself: give another folder to keep its records in")
-    ended = [run for run in read_sweep(sweep) if run.record.status in ("done", "failed")]
+    ended = [run for run in read_sweep(sweep) if run.record.status in ENDED]
     texts = {path: text for run in ended for path, text in _texts(run, target)}
     teachers = _teachers(sweep, ended, target)
     for stored, kept in teachers:

@@ -159,7 +159,7 @@ def _run(run: Run, environments: list[str]) -> dict[str, str]:
     return {
         "directory": run.paths.directory.name,
         "status": record.status,
-        "error": "".join((record.error or {"message": ""})["message"].splitlines()[:1]),
+        "error": record.error_line,
         "seconds": f"{record.seconds:.0f}",
         "environment": str(environments.index(_environment(run)) + 1),
         "teacher": (record.teacher_identity or "none")[:10],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bitstill.report.sweeps import RunSet
 from bitstill.report.table import Table
-from bitstill.runs import known_record
+from bitstill.runs import ENDED, known_record
 from bitstill.status import Expected, RunState, look, read_manifest, sweep_states
 
 
@@ -24,7 +24,7 @@ def awaited(runs: RunSet) -> dict[str, int]:
     )
     own = [one for one in asked if one.identity not in elsewhere]
     states = [look(one) for one in own if _difference(one) not in theirs - ours]
-    return Counter(_cell(one) for one in states if one.status not in ("done", "failed"))
+    return Counter(_cell(one) for one in states if one.status not in ENDED)
 
 
 def progress_table(folder: Path) -> Table:

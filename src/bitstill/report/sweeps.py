@@ -66,7 +66,7 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether it is finished."""
-        return self.record.status == "done"
+        return self.record.done
 
     def percent(self, view: View) -> float | None:
         """Return a test accuracy in percent; None where it was not measured."""
