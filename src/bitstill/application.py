@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bitstill.choices import listed_at_once
-from bitstill.conf import conf_directory, our_hydra
+from bitstill.conf import choices, conf_directory, our_hydra
 from bitstill.errors import SweepFailedError, UserError, nearest, printable
 from bitstill.flags import flags_first
 from bitstill.guard import guarded
@@ -231,9 +231,8 @@ def explain(error: Exception, arguments: list[str]) -> str | None:
 def _explain_hydra(error: Exception, arguments: list[str]) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        choices = ", ".join(error.options)
         hint = nearest(choice, error.options)
-        return f"{group}={choice} is no choice: give one of {choices}{hint}"
+        return f"{group}={choice} is no choice: give one of {', '.join(error.options)}{hint}"
     if isinstance(error, OverrideParseException):
         reason = _unreadable(str(error.message))
         quoted = "'KEY=\"VALUE\"' where a value has ~ or the like"
@@ -282,11 +281,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 def _not_a_choice(arguments: list[str]) -> str:
     """Explain ``temperature=20``, which Hydra reads as a number and not as a choice."""
-    groups = {
-        path.name: sorted(option.stem for option in path.glob("*.yaml"))
-        for path in conf_directory().iterdir()
-        if path.is_dir()
-    }
+    groups = choices()
     for argument in arguments:
         key, _, value = argument.lstrip("+~").partition("=")
         for choice in value.split(","):

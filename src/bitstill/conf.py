@@ -1,8 +1,9 @@
 """Where the shipped configuration lies, and a Hydra that reads it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from functools import cache
 from pathlib import Path
 
 
@@ -11,6 +12,13 @@ def conf_directory() -> Path:
     package = Path(__file__).parent
     packaged = package / "conf"
     return packaged if packaged.is_dir() else package.parents[1] / "conf"
+
+
+@cache
+def choices() -> Mapping[str, Sequence[str]]:
+    """Return the shipped choices of every config group."""
+    groups = (path for path in conf_directory().iterdir() if path.is_dir())
+    return {path.name: sorted(option.stem for option in path.glob("*.yaml")) for path in groups}
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from omegaconf.errors import (
     MissingMandatoryValue,
 )
 
-from bitstill.conf import conf_directory
+from bitstill.conf import choices
 from bitstill.errors import UserError, first_line, nearest
 from bitstill.schema import TARGETS, LoggerConfig, Range, TrainConfig
 
@@ -155,7 +155,7 @@ def _node(name: str, value: Any, annotation: Any) -> object:
 def _no_settings(name: str, value: object) -> UserError:
     """Return the error of a value in the place of a group, as of ``loss: soft`` in a file."""
     line = f"{name} = {value} is not allowed: give its settings, {name}.KEY=VALUE"
-    if (conf_directory() / name).is_dir():
+    if name in choices():
         line += f", or in a file a choice, under defaults: '- override /{name}: {value}'"
     return UserError(line)
 

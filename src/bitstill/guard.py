@@ -16,7 +16,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bitstill.conf import conf_directory
+from bitstill.conf import choices
 from bitstill.errors import UserError
 from bitstill.repository import RememberingRepository
 
@@ -122,7 +122,7 @@ def _check_sweeper(hydra: DictConfig) -> None:
 
 def _check_choices(hydra: DictConfig) -> None:
     """Refuse several choices of a group that has one: Hydra would take the last."""
-    groups = {path.name for path in conf_directory().iterdir() if path.is_dir()} - {"logger"}
+    groups = choices().keys() - {"logger"}
     given: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     for override in given:
         group, _, choice = override.partition("=")

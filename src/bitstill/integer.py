@@ -26,7 +26,6 @@ from bitstill.topology import TOPOLOGY, Layer
 
 IMAGE_LEVELS = 255
 POOLED = 16  # pixels under the average pool
-_EXACT_FLOAT32 = 2**24
 
 
 def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fraction]:
@@ -88,13 +87,18 @@ class IntegerLayer:
         """The largest |sum| of each channel, int64, (channels_out,)."""
         return self.codes.long().abs().flatten(start_dim=1).sum(dim=1) * self.input_levels
 
+    @property
+    def fits_float32(self) -> bool:
+        """Whether float32 holds every sum: it holds all integers below 2^24."""
+        return int(self.bounds.max()) < 2**24
+
     def sums(self, levels: Tensor) -> Tensor:
         """Convolve, exactly; (N, channels_in, H, W) -> (N, channels_out, H, W), as floats.
 
-        Every partial sum, in whatever order, is an integer of at most max(bounds). Below 2^24
-        float32 holds each of them and each product, fused or not; above, float64 does.
+        Every partial sum, in whatever order, is an integer of at most max(bounds). What float32
+        cannot hold of them and of the products, fused or not, float64 does.
         """
-        exact = torch.float32 if int(self.bounds.max()) < _EXACT_FLOAT32 else torch.float64
+        exact = torch.float32 if self.fits_float32 else torch.float64
         with _plain_convolutions():
             return F.conv2d(levels.to(exact), self.codes.to(exact), padding=1)
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import torch
 
+from bitstill import __version__
 from bitstill.conf import conf_directory
 from bitstill.data import ImageData
 from bitstill.devices import device_name
@@ -14,7 +15,7 @@ from bitstill.identity import identity, portable_config, teacher_of
 from bitstill.runs import RunRecord
 from bitstill.schema import TrainConfig
 
-_COMPUTING_PACKAGES = ("bitstill", "pytorch-lightning", "numpy")
+_COMPUTING_PACKAGES = ("pytorch-lightning", "numpy")
 
 
 def new_record(config: TrainConfig, data: ImageData) -> RunRecord:
@@ -34,7 +35,7 @@ def new_record(config: TrainConfig, data: ImageData) -> RunRecord:
         teacher_identity=teacher,
         classes=list(data.names),
         images={"train": len(data.train), "val": len(data.val), "test": len(data.test)},
-        versions={"python": platform.python_version()}
+        versions={"python": platform.python_version(), "bitstill": __version__}
         | {name: version(name) for name in _COMPUTING_PACKAGES}
         | {"torch": str(torch.__version__)},  # with its build, CPU or CUDA
         git_commit=git_commit(),

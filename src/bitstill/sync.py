@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import OmegaConf
-from rich.console import Console
-from rich.progress import Progress
 
+from bitstill.bar import bar
 from bitstill.errors import SweepFailedError, UserError, counted
 from bitstill.locks import is_worked_on
 from bitstill.loggers.names import wandb_id
@@ -118,17 +117,15 @@ def _base(folder: Path) -> Path:
 
 def _send_all(left: Sequence[Unsent], folder: Path) -> Iterator[str]:
     base = _base(folder)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("sending", total=len(left))
+    with bar(len(left), "sending", "runs") as shown:
         for number, one in enumerate(left, start=1):
-            progress.update(task, description=one.files[-1].parent.name)
             try:
                 yield _send(one, folder, base)
             except subprocess.TimeoutExpired:  # as the others would
                 yield f"  {one.run_id}: the server has not taken it within {_SECONDS} s"
                 yield from (f"  {other.run_id}: not tried" for other in left[number:])
                 return
-            progress.advance(task)
+            shown.update()
 
 
 def _send(run: Unsent, folder: Path, base: Path) -> str:

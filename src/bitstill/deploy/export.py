@@ -1,9 +1,10 @@
 """From a finished run to a file that other programs run: ``bitstill export``."""
 
 from pathlib import Path
+from typing import Any
 
 from bitstill.deploy.finished import Choice, FinishedRun, load_run
-from bitstill.engine.packed import PREPROCESSING, from_bytes, to_bytes
+from bitstill.engine.packed import describe, from_bytes, to_bytes
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.integer import integer_network
@@ -81,15 +82,7 @@ def _content(run: FinishedRun, form: str, choice: Choice) -> bytes:
         return float_model(run.network, _metadata(run, choice))
     network = integer_network(run.network)
     if form == "packed":
-        content = to_bytes(
-            pack(
-                network,
-                classes=run.classes,
-                identity=run.record.identity,
-                test_accuracy=run.test_accuracy,
-                selection=_selection(run, choice),
-            )
-        )
+        content = to_bytes(pack(network, **_known(run, choice)))
         from_bytes(content)  # what cannot be read again, by a class's name, say, is not written
         return content
     if form == "onnx":
@@ -102,15 +95,13 @@ def _content(run: FinishedRun, form: str, choice: Choice) -> bytes:
 
 
 def _metadata(run: FinishedRun, choice: Choice) -> dict[str, str]:
-    accuracy = "" if run.test_accuracy is None else repr(run.test_accuracy)
+    return describe(**_known(run, choice))
+
+
+def _known(run: FinishedRun, choice: Choice) -> dict[str, Any]:
     return {
-        "classes": "\n".join(run.classes),
-        "preprocessing": PREPROCESSING,
+        "classes": run.classes,
         "identity": run.record.identity,
-        "test_accuracy": accuracy,
-        "selection": _selection(run, choice),
+        "test_accuracy": run.test_accuracy,
+        "selection": describe_selection(choice.select, run.epoch, run.statistics),
     }
-
-
-def _selection(run: FinishedRun, choice: Choice) -> str:
-    return describe_selection(choice.select, run.epoch, run.statistics)

@@ -14,7 +14,6 @@ from bitstill.deploy.graph import PADDED, Graph
 from bitstill.integer import IntegerLayer, IntegerNetwork
 
 _DOMAIN = "qonnx.custom_op.general"
-_SUM_LIMIT = 2**24  # float32 holds all integers below
 
 
 def quant_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes:
@@ -35,7 +34,7 @@ def quant_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes:
     graph.constant("weight_bits", np.float32(network.weight_bits))
     for layer in network.layers:
         name = layer.layer.name
-        if int(layer.bounds.max()) >= _SUM_LIMIT:
+        if not layer.fits_float32:
             raise ValueError(
                 f"{name}: float32 cannot hold its sums: --format qonnx takes fewer bits"
             )

@@ -10,6 +10,7 @@ checksum written as zeros: one changed byte is found. The same model gives the s
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.engine.planes import Bytes
-from bitstill.errors import UserError
+from bitstill.errors import UserError, one_line
 from bitstill.topology import FEATURES, MAX_BITS, MAX_CLASSES, TOPOLOGY
 
 FORMAT = "bitstill-packed"
@@ -86,20 +87,29 @@ def to_bytes(model: PackedModel) -> bytes:
     }
     for layer, packed in zip(TOPOLOGY, model.layers, strict=True):
         tensors[f"{layer.name}.planes"] = packed.planes
-    accuracy = "" if model.test_accuracy is None else repr(float(model.test_accuracy))
-    metadata = {
-        "format": FORMAT,
-        "version": VERSION,
-        "classes": "\n".join(model.classes),
-        "preprocessing": PREPROCESSING,
-        "identity": model.identity,
-        "test_accuracy": accuracy,
-        "selection": model.selection,
-        "checksum": _NO_CHECKSUM.decode(),
-    }
+    known = describe(
+        classes=model.classes,
+        identity=model.identity,
+        test_accuracy=model.test_accuracy,
+        selection=model.selection,
+    )
+    metadata = {"format": FORMAT, "version": VERSION, **known, "checksum": _NO_CHECKSUM.decode()}
     blank = _container(tensors, metadata)
     checksum = hashlib.sha256(blank).hexdigest().encode()
     return blank.replace(b'"checksum":"' + _NO_CHECKSUM, b'"checksum":"' + checksum, 1)
+
+
+def describe(
+    *, classes: Sequence[str], identity: str, test_accuracy: float | None, selection: str
+) -> dict[str, str]:
+    """Return what a deployed file of any form says of itself, as texts; see :class:`PackedModel`."""
+    return {
+        "classes": "\n".join(classes),
+        "preprocessing": PREPROCESSING,
+        "identity": identity,
+        "test_accuracy": "" if test_accuracy is None else repr(float(test_accuracy)),
+        "selection": selection,
+    }
 
 
 def _container(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> bytes:
@@ -221,7 +231,7 @@ def _tensors(content: bytes) -> dict[str, NDArray[Any]]:
     try:
         return load(content)
     except (SafetensorError, KeyError, OverflowError, MemoryError) as error:
-        raise ValueError(f"safetensors: {' '.join(str(error).split())}") from error
+        raise ValueError(f"safetensors: {one_line(error)}") from error
 
 
 def _taken(

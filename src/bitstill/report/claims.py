@@ -15,7 +15,7 @@ from bitstill.identity import TEACHER, cell_name
 from bitstill.report import published
 from bitstill.report.evidence import all_above, blocked, missing
 from bitstill.report.findings import Comparison, Finding, Question, answer, awaited_by, waiting
-from bitstill.report.published import DISTILLED, HARD_TEMPERATURE, TEMPERATURES
+from bitstill.report.published import ACCURACIES, DISTILLED, HARD_TEMPERATURE, TEMPERATURES
 from bitstill.report.sizes import Sizes
 from bitstill.report.sweeps import HARD, RunSet, View
 from bitstill.statistics import Interval, Verdict, paired_difference
@@ -23,7 +23,7 @@ from bitstill.statistics import Interval, Verdict, paired_difference
 BAND = 0.25
 """How far the exponent of T in the ratio of gradients may be from 0: 1.8 times from 10 to 100."""
 
-_BEST = 15.0
+_BEST = HARD_TEMPERATURE  # as published, and where hard was trained
 _BEST_OF_FOUR = [(_BEST, other) for other in TEMPERATURES if other != _BEST]
 _UP_DOWN_UP = [(15.0, 10.0), (15.0, 50.0), (100.0, 50.0)]
 
@@ -83,10 +83,6 @@ def findings(
     return [*found, counted, *answer(gradients, awaited)]
 
 
-def _published(loss: str, temperature: float) -> float:
-    return DISTILLED[loss][TEMPERATURES.index(temperature)]
-
-
 def _temperatures(
     runs: RunSet,
     view: View,
@@ -96,19 +92,19 @@ def _temperatures(
     steps: Sequence[tuple[float, float]],
 ) -> Question:
     """Ask whether a loss is above at the first temperature of every step."""
+    known = ACCURACIES[loss]
     question = Question(
         claim,
         f"{loss}: {words}",
         "intersection-union of three paired t tests",
-        published=min(_published(loss, high) - _published(loss, low) for high, low in steps),
+        published=min(known[high] - known[low] for high, low in steps),
     )
     pairs = [(cell_name(loss, high), cell_name(loss, low)) for high, low in steps]
     question = all_above(runs, view, question, pairs)
     if question.missing:
         return question
     high, low = steps[list(question.comparisons).index(question.binding)]
-    known = _published(loss, high) - _published(loss, low)
-    return dataclasses.replace(question, published=known)
+    return dataclasses.replace(question, published=known[high] - known[low])
 
 
 def _losses(runs: RunSet, view: View, claim: str, better: str, worse: str) -> Question:
@@ -134,7 +130,7 @@ def _losses(runs: RunSet, view: View, claim: str, better: str, worse: str) -> Qu
         for loss, sign in ((better, 1.0), (worse, -1.0))
         for temperature in shared
     }
-    known = fmean(_published(better, one) - _published(worse, one) for one in shared)
+    known = fmean(ACCURACIES[better][one] - ACCURACIES[worse][one] for one in shared)
     return blocked(runs, view, dataclasses.replace(question, published=known), weights)
 
 
@@ -144,7 +140,7 @@ def _distillation(runs: RunSet, view: View, loss: str) -> Question:
         "e",
         f"{loss} at T = 15 above hard",
         "paired t test",
-        published=_published(loss, _BEST) - published.HARD_ACCURACY,
+        published=ACCURACIES[loss][_BEST] - published.HARD_ACCURACY,
         equivalence=True,
     )
     return all_above(runs, view, question, [(cell_name(loss, _BEST), HARD)])
@@ -177,7 +173,7 @@ def _space(runs: RunSet, sizes: Mapping[str, Sizes], *, seeds: int) -> Finding:
         "g",
         "deployed teacher (float32) over deployed student",
         "counted",
-        published=3.43 / 1.13,
+        published=published.TEACHER_MEBIBYTES / published.HARD_MEBIBYTES,
         unit="times",
         cells=(TEACHER, HARD),
     )

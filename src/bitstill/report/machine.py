@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from importlib.metadata import version
 from typing import Any
 
+from bitstill import __version__
 from bitstill.report.claims import primary_view
 from bitstill.report.content import Report, SetReport
 from bitstill.report.far_out import far_out
@@ -21,7 +21,7 @@ def to_plain(report: Report) -> dict[str, Any]:
     """Return everything as plain values; accuracies in percent, what has no value None."""
     return {
         "format": FORMAT,
-        "bitstill": version("bitstill"),
+        "bitstill": __version__,
         "command": report.command,
         "sets": [_set(one) for one in report.sets],
         "comparisons": [dataclasses.asdict(table) for table in report.comparisons],

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from bitstill.curves import under
-from bitstill.identity import cell_name
 from bitstill.report import published
 from bitstill.report.claims import primary_view
 from bitstill.report.sweeps import STATISTICS, Run, RunSet
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash
 from bitstill.report.tables import unfinished
+from bitstill.runs import RunRecord
 
 LATE_SHARE = 0.25
 
@@ -66,7 +66,7 @@ def noise_table(runs: RunSet) -> Table:
             why = "too few epochs" if runs.done(cell) else unfinished(runs, cell)
             rows.append([cell, *[why] * 4, NOT_APPLICABLE])
             continue
-        gap = _published_gap(cell)
+        gap = _published_gap(runs.of(cell)[0].record)
         numbers = [f"{one:.2f}" for one in (noise.deviation, noise.swing, noise.gain)]
         rows.append([cell, str(noise.epochs), *numbers, or_dash(gap, ".1f")])
     caption = (
@@ -82,12 +82,12 @@ def noise_table(runs: RunSet) -> Table:
     )
 
 
-def _published_gap(cell: str) -> float | None:
-    for loss, accuracies in published.DISTILLED.items():
-        known = dict(zip(published.TEMPERATURES, accuracies, strict=True))
-        for temperature, accuracy in known.items():
-            if cell == cell_name(loss, temperature):
-                if temperature == published.HARD_TEMPERATURE:
-                    return accuracy - published.HARD_ACCURACY
-                return known[published.HARD_TEMPERATURE] - accuracy
-    return None
+def _published_gap(record: RunRecord) -> float | None:
+    """Return what the published tables have between a cell and the one that it is held against."""
+    known = published.ACCURACIES.get(record.loss, {})
+    if record.is_teacher or record.loss == "hard" or record.temperature not in known:
+        return None
+    best = known[published.HARD_TEMPERATURE]
+    if record.temperature == published.HARD_TEMPERATURE:
+        return best - published.HARD_ACCURACY
+    return best - known[record.temperature]

@@ -139,12 +139,12 @@ def logits(run: Run, images: NDArray[np.uint8]) -> Floats | None:
 
     import torch
 
-    from bitstill.deploy.finished import Choice, load_run
+    from bitstill.deploy.finished import load_run
     from bitstill.models import to_input
 
     if not run.paths.weights.exists():
         return None
-    network = load_run(run.paths.directory, Choice()).network
+    network = load_run(run.paths.directory).network
     with torch.no_grad():
         parts = [network(to_input(part)) for part in torch.from_numpy(images).split(128)]
     return torch.cat(parts).double().numpy()
@@ -152,6 +152,6 @@ def logits(run: Run, images: NDArray[np.uint8]) -> Floats | None:
 
 def softmax(values: Floats, temperature: float) -> Floats:
     """Return s(values / T) along the last axis."""
-    scaled = values / temperature
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+    from scipy import special
+
+    return np.asarray(special.softmax(values / temperature, axis=-1))

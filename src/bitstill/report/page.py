@@ -2,10 +2,10 @@
 
 import functools
 import json
-from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, get_args
 
+from bitstill import __version__
 from bitstill.errors import counted
 from bitstill.report.claim_tables import NO_VERDICT, count_verdicts
 from bitstill.report.content import Report, SetReport
@@ -58,7 +58,7 @@ def render(report: Report) -> str:
         verdicts=_VERDICTS,
         absent=_ABSENT,
         command=report.command,
-        version=version("bitstill"),
+        version=__version__,
         specs=_in_script(json.dumps({"charts": charts, "themes": themes}, allow_nan=False)),
         bundle=_bundle(),
         javascript=_template("page.js"),

@@ -2,17 +2,21 @@
 
 TEMPERATURES = (10.0, 15.0, 50.0, 100.0)
 
-# Table 1. The checkpoint sizes are printed as 3.43M and 1.13M.
-TEACHER_ACCURACY, TEACHER_CHECKPOINT = 94.3, "3.43M"
-HARD_ACCURACY, HARD_CHECKPOINT = 90.0, "1.13M"
+# Table 1. What it calls M is MiB.
+TEACHER_ACCURACY, TEACHER_MEBIBYTES = 94.3, 3.43
+HARD_ACCURACY, HARD_MEBIBYTES = 90.0, 1.13
 HARD_TEMPERATURE = 15.0
 
-# Tables 2 to 4: a loss, and its accuracy at each of TEMPERATURES.
-DISTILLED = {
-    "soft": (90.0, 90.4, 88.1, 89.9),
-    "soft_hard": (90.0, 91.0, 90.1, 90.3),
-    "gt_soft_hard": (90.2, 91.4, 90.0, 90.6),
+# Students: a loss, and its accuracy at each temperature that was published.
+ACCURACIES = {
+    "soft": {10.0: 90.0, 15.0: 90.4, 50.0: 88.1, 100.0: 89.9},
+    "soft_hard": {10.0: 90.0, 15.0: 91.0, 50.0: 90.1, 100.0: 90.3},
+    "gt_soft_hard": {10.0: 90.2, 15.0: 91.4, 50.0: 90.0, 100.0: 90.6},
+    "hard": {HARD_TEMPERATURE: HARD_ACCURACY},
 }
+
+DISTILLED = ("soft", "soft_hard", "gt_soft_hard")
+"""The losses of Tables 2 to 4."""
 
 TWO_TERMS = ("soft_hard", "gt_soft_hard")
 """The published losses with a factor c."""

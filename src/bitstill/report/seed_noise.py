@@ -38,8 +38,7 @@ def seed_noise_table(runs: RunSet, view: View) -> Table:
 
 
 def _cells(runs: RunSet, loss: str, view: View) -> list[dict[int, float]]:
-    names = [cell for cell in runs.cells if cell.startswith(f"{loss} ")]
-    return [values for cell in names if (values := runs.percents(cell, view))]
+    return [values for cell in runs.cells_of(loss) if (values := runs.percents(cell, view))]
 
 
 def _numbers(cells: Sequence[Mapping[int, float]]) -> list[str]:

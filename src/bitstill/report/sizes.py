@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bitstill.report.published import HARD_CHECKPOINT, TEACHER_CHECKPOINT
+from bitstill.report.published import HARD_MEBIBYTES, TEACHER_MEBIBYTES
 from bitstill.report.sweeps import Run
 from bitstill.report.table import Table
 
@@ -44,11 +44,11 @@ def _recorded(run: Run) -> Sizes | None:
 def sizes_table(sizes: Mapping[str, Sizes]) -> Table:
     """Return Table 1's sizes: what was published, and the three that we count."""
     rows = []
-    for model, printed in (("teacher", TEACHER_CHECKPOINT), ("student", HARD_CHECKPOINT)):
+    for model, printed in (("teacher", TEACHER_MEBIBYTES), ("student", HARD_MEBIBYTES)):
         counted = sizes.get(model)
         bytes_ = () if counted is None else dataclasses.astuple(counted)
         numbers = [f"{one / 1000:,.1f} kB" for one in bytes_] or ["missing"] * 3
-        rows.append([model, printed, *numbers])
+        rows.append([model, f"{printed}M", *numbers])
     caption = (
         "The published 3.43M is the teacher with Adam's two moments, 1.13M the student's 32-bit "
         "weights alone (M is MiB, 1,048.6 kB): their ratio of 3 owes nothing to quantization. "

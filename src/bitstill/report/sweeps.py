@@ -11,10 +11,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from bitstill.conf import conf_directory
+from bitstill.conf import choices
 from bitstill.correctness import read_correctness
 from bitstill.curves import read_curves
-from bitstill.identity import cell_name
+from bitstill.identity import TEACHER, cell_name
 from bitstill.reading import reading
 from bitstill.report.published import DISTILLED, HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings, teacher_settings
@@ -101,9 +101,9 @@ class Run:
 def _is_of_ones_own(override: str) -> bool:
     """Whether an override is a choice that lies in a folder of the user's, which is not noted."""
     group, _, choice = override.lstrip("+").partition("=")
-    options = conf_directory() / group
+    known = choices()
     named = choice != "null" and not choice.startswith("[")
-    return options.is_dir() and named and not (options / f"{choice}.yaml").exists()
+    return group in known and named and choice not in known[group]
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,11 @@ class RunSet:
 
         records = sorted((run.record for run in self.runs), key=place)
         return list(dict.fromkeys(record.cell for record in records))
+
+    def cells_of(self, loss: str) -> list[str]:
+        """Return the cells of a loss's students, by temperature."""
+        students = [cell for cell in self.cells if cell != TEACHER]
+        return [cell for cell in students if self.of(cell)[0].record.loss == loss]
 
 
 def losses_of(runs: Iterable[Run]) -> list[str]:

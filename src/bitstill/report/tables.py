@@ -28,9 +28,9 @@ _STATES = {"running": "unfinished"}  # "running" means batch norm statistics her
 
 def accuracy_tables(runs: RunSet) -> list[Table]:
     """Return the published tables that a set of runs has something for."""
-    cells, found = runs.cells, []
-    if TEACHER in cells or any(cell.startswith("hard ") for cell in cells):
-        others = [cell for cell in cells if cell.startswith("hard ") and cell != HARD]
+    found = []
+    if TEACHER in runs.cells or "hard" in runs.losses:
+        others = [cell for cell in runs.cells_of("hard") if cell != HARD]
         rows = [
             *_rows(runs, TEACHER, "teacher", published.TEACHER_ACCURACY),
             *_rows(runs, HARD, HARD, published.HARD_ACCURACY),
@@ -39,7 +39,7 @@ def accuracy_tables(runs: RunSet) -> list[Table]:
         title = "Table 1: teacher, and student from ground truth only (hard)"
         found.append(Table("table1", title, "", ("model", *_HEADER), rows))
     for number, loss in enumerate(published.DISTILLED, start=2):
-        if any(cell.startswith(f"{loss} ") for cell in cells):
+        if loss in runs.losses:
             found.append(_table(runs, f"table{number}", loss))
     found += [_table(runs, f"table-{loss}", loss) for loss in runs.losses if loss not in LOSSES]
     return found
@@ -70,7 +70,7 @@ def temperature_table(runs: RunSet, view: View) -> Table:
 
 def _by_t(runs: RunSet, loss: str) -> list[list[str]]:
     """Return the rows of a loss at every temperature, published or run."""
-    known = dict(zip(published.TEMPERATURES, published.DISTILLED.get(loss, ()), strict=False))
+    known = published.ACCURACIES.get(loss, {})
     ours = {run.record.temperature for run in runs.runs if run.record.loss == loss}
     return [
         row

@@ -67,14 +67,10 @@ def _rows(runs: RunSet, view: View) -> list[Row]:
 
 def _published(view: View, runs: RunSet) -> list[Row]:
     losses = {run.record.loss for run in runs.runs if not run.record.is_teacher}
-    known = [
-        (loss, temperature, accuracy)
-        for loss, accuracies in published.DISTILLED.items()
-        for temperature, accuracy in zip(published.TEMPERATURES, accuracies, strict=True)
-    ] + [("hard", published.HARD_TEMPERATURE, published.HARD_ACCURACY)]
     return [
         _row(view, "published", loss, f"{temperature:g}", "", accuracy, None, None)
-        for loss, temperature, accuracy in known
+        for loss, accuracies in published.ACCURACIES.items()
+        for temperature, accuracy in accuracies.items()
         if loss in losses
     ]
 

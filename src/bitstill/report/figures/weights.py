@@ -3,7 +3,8 @@
 from bitstill.identity import TEACHER, cell_name
 from bitstill.reading import reading
 from bitstill.report.figures.figure import Figure, Row, Spec, channel, where
-from bitstill.report.sweeps import Run, RunSet
+from bitstill.report.published import HARD_TEMPERATURE
+from bitstill.report.sweeps import HARD, Run, RunSet
 
 _BINS = 48
 _STEPS = {
@@ -45,7 +46,7 @@ def weight_figures(runs: RunSet) -> list[Figure]:
 
 
 def _student(runs: RunSet) -> Run | None:
-    preferred = [cell_name("soft_hard", 15), cell_name("hard", 15), *runs.cells]
+    preferred = [cell_name("soft_hard", HARD_TEMPERATURE), HARD, *runs.cells]
     for cell in preferred:
         for run in runs.done(cell) if cell != TEACHER else []:
             bits = run.record.config["quantizer"]["weight_bits"]
