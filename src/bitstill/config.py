@@ -1,4 +1,4 @@
-"""The one place where a configuration is checked.
+"""Where a configuration is checked; Hydra's own part of it is, in :mod:`bitstill.guard`.
 
 Hydra composes plain YAML; :func:`check` turns the result into :mod:`bitstill.schema`, or refuses it
 in one line.
@@ -114,7 +114,6 @@ _NOUNS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     str: "a text",
-    dict: "a mapping",
     list: "a list",
 }
 

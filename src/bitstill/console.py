@@ -1,4 +1,4 @@
-"""What a sweep says in the terminal: its plan, live progress, failures, tables."""
+"""What a sweep says in the terminal: live progress, failures, tables."""
 
 import json
 import shlex

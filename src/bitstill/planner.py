@@ -99,9 +99,9 @@ def _training(run: PlannedRun, state: RunState) -> Training:
     return Training(run.config, run.expected.epochs - done)
 
 
-def _stored(teacher: TrainConfig, name: str) -> Training:
+def _stored(teacher: TrainConfig, known_as: str) -> Training:
     """Return what is left to train of a teacher in the store."""
-    record = known_record(RunPaths(Path(teacher.paths.teachers) / name))
+    record = known_record(RunPaths(Path(teacher.paths.teachers) / known_as))
     if record is None:
         return Training(teacher, teacher.schedule.epochs)
     # Killed after its last epoch and before its end, it has something left all the same.
@@ -113,7 +113,7 @@ def _teachers(runs: Iterable[PlannedRun]) -> dict[str, Training]:
     """Return what is left of all teachers that students read, by identity."""
     configs = [run.config for run in runs if run.config.needs_teacher]
     teachers = {identity(teacher_of(one), one.data.identity()): teacher_of(one) for one in configs}
-    return {name: _stored(config, name) for name, config in teachers.items()}
+    return {known_as: _stored(config, known_as) for known_as, config in teachers.items()}
 
 
 def _speeds(runs: Iterable[PlannedRun]) -> dict[str, float]:

@@ -25,7 +25,7 @@ from bitstill.models import Network, Student
 from bitstill.packing import describe_selection, pack
 from bitstill.runs import Row, RunPaths, RunRecord, Status
 from bitstill.schema import EvaluationConfig
-from bitstill.tasks import DivergedError
+from bitstill.tasks import DivergedError, Task
 from bitstill.weights import are_finite, save_weights
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,8 @@ class Recorder(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate, and write everything that the epoch has changed."""
-        network: Network = pl_module.network  # type: ignore[assignment]  # both tasks have one
+        assert isinstance(pl_module, Task)  # noqa: S101  # the recorder is of no other
+        network = pl_module.network
         self._check_finite(network)
         evaluation = self._evaluation
         correct, self._exact = evaluate(
@@ -118,8 +119,8 @@ class Recorder(pl.Callback):
         self._rows.append(
             {
                 "epoch": trainer.current_epoch + 1,
-                **pl_module.epoch_settings(),  # type: ignore[operator]  # both tasks have these
-                **pl_module.training_metrics(),  # type: ignore[operator]
+                **pl_module.epoch_settings(),
+                **pl_module.training_metrics(),
                 **accuracies,
             }
         )

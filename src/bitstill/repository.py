@@ -1,4 +1,4 @@
-"""Configuration files, read once by a process that composes from them again and again."""
+"""Configuration files: where they may lie, and each read once by a process that composes often."""
 
 import copy
 import re
@@ -15,10 +15,10 @@ _PACKAGES = re.compile(r"pkg://hydra(\.conf|_plugins\..+)")  # Hydra's own, and 
 
 
 class RememberingRepository(ConfigRepository):
-    """Hydra's repository, but for reading the same files for every run of a sweep: two fifths.
+    """Hydra's repository, but for reading a file again for every run of a sweep.
 
-    A process of its own reads them for itself. Folders may hold configurations, packages may not:
-    to look into one is to import it.
+    That is two fifths of a composition. A process of its own reads files for itself. Folders may
+    hold configurations, packages may not: to look into one is to import it.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

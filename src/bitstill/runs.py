@@ -25,6 +25,7 @@ SCHEMA_VERSION = 1
 
 Status = Literal["running", "done", "failed", "interrupted"]
 ENDED = ("done", "failed")
+STORE = "teachers"  # the folder of the teacher store, beside the sweeps if none is configured
 Row = dict[str, float]  # the numbers of an epoch, by their names in the curves
 
 

@@ -9,15 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from bitstill.bar import bar
+from bitstill.composed import composed
 from bitstill.errors import SweepFailedError, UserError, counted
 from bitstill.locks import is_worked_on
 from bitstill.loggers.names import wandb_id
 from bitstill.loggers.wandb_files import id_of, is_sent, written
-from bitstill.report.outputs import STORE
-from bitstill.runs import RunPaths, runs_in
+from bitstill.runs import STORE, RunPaths, runs_in
 from bitstill.status import sweep_states
 
 _ERROR = re.compile(r"[\w.]+(Error|Exception)\b: ")
@@ -106,9 +104,9 @@ def _base(folder: Path) -> Path:
 
     Hydra has kept how the output folder was given.
     """
-    composed = (paths.composed for paths in runs_in(folder) if paths.composed.exists())
-    if kept := next(composed, None):
-        output = Path(OmegaConf.load(kept).paths.output)
+    known = (composed(paths, "paths.output") for paths in runs_in(folder))
+    if kept := next(filter(None, known), None):
+        output = Path(kept)
         inside = not output.is_absolute() and ".." not in output.parts
         inside &= len(output.parts) < len(folder.parents)  # else it has been moved
         return folder.parents[len(output.parts)] if inside else Path.cwd()

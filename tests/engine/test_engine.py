@@ -22,6 +22,7 @@ from bitstill.engine.general import General
 from bitstill.engine.layout import lay_out
 from bitstill.engine.packed import PackedModel, to_bytes
 from bitstill.engine.popcount import Popcount
+from bitstill.engine.threads import pool
 from bitstill.errors import UserError
 from bitstill.integer import IntegerNetwork, integer_network
 from bitstill.packing import pack
@@ -83,13 +84,13 @@ def test_other_bits(weight_bits: int, activation_bits: int) -> None:
 
 
 def test_threads_do_not_matter(packed: PackedModel) -> None:
-    engine, images = Engine(packed), random_images(37).numpy()
-    one = engine.logits(images)
-    engine.threads = 3
+    images = random_images(37).numpy()
+    one = Engine(packed).logits(images)
+    engine = Engine(packed, threads=3)
     assert np.array_equal(engine.logits(images), one)
     assert engine.predict(images).tolist() == one.argmax(axis=1).tolist()
     with pytest.raises(UserError, match="threads = 0 is not allowed: give 1 or more"):
-        engine.threads = 0
+        Engine(packed, threads=0)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -98,7 +99,7 @@ def test_a_fork_predicts_too(packed: PackedModel, count: int) -> None:
     engine, images = Engine(packed, threads=count), random_images(32).numpy()
     expected = engine.logits(images)
     # Another thread may be handing work over, with the pool locked.
-    locks = [pool._shutdown_lock for pool in engine._pools.values()]
+    locks = [pool(count - 1)._shutdown_lock] if count > 1 else []
     with warnings.catch_warnings(), ExitStack() as held:
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
         for lock in locks:

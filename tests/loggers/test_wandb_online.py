@@ -1,6 +1,7 @@
 """Runs against a server: there, dead, slow, and gone in between."""
 
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ ONLINE = ("logger=wandb", "logger.wandb.mode=online", "schedule.epochs=2")
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that has not asked any server yet, and does not wait long."""
-    monkeypatch.setattr(wandb_run, "_unreachable", [])
+    monkeypatch.setattr(wandb_run, "_unreachable", threading.Event())
     monkeypatch.setattr(wandb_run, "_BEGIN_SECONDS", 3.0)
     monkeypatch.setattr(wandb_run, "_END_SECONDS", 2.0)
 

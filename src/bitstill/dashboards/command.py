@@ -68,7 +68,7 @@ def _save(source: Source, known: Path) -> list[str]:
     try:
         entity = source.entity or wandb.Api(timeout=_SECONDS).default_entity or ""
         source = dataclasses.replace(source, entity=entity)
-        page, board = report(source, online=True), workspace(source)
+        page, board = report(source, online=True), workspace(source)  # which asks the server
         if before.get("project") == [entity, source.project]:
             page.id = before["report"]
             board._internal_name, board._internal_id = before["workspace"]

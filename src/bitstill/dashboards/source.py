@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
+from bitstill.composed import composed
 from bitstill.errors import UserError
 from bitstill.report.claims import primary_view
 from bitstill.report.content import SetReport
@@ -100,8 +99,7 @@ def _tables(runs: RunSet, *, named: bool) -> list[Table]:
 def _logged_to(runs: Sequence[Run]) -> tuple[str, str]:
     """Return entity and project that the runs were configured with, as Hydra has kept it."""
     for run in runs:
-        if run.paths.composed.exists():
-            found = OmegaConf.select(OmegaConf.load(run.paths.composed), "logger.wandb")
-            if found is not None:
-                return found.entity or "", found.project
+        found = composed(run.paths, "logger.wandb")
+        if found is not None:
+            return found["entity"] or "", found["project"]
     return "", _PROJECT

@@ -1,10 +1,7 @@
 """A deployed model that predicts: :func:`load` and :class:`Engine`."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +12,7 @@ from bitstill.engine import kernel
 from bitstill.engine.layout import IMAGE_BYTES, lay_out
 from bitstill.engine.packed import PackedModel, read_packed
 from bitstill.engine.planes import Bytes
+from bitstill.engine.threads import parts, pool
 from bitstill.errors import UserError, one_line
 from bitstill.topology import SIDE
 
@@ -39,7 +37,7 @@ def load(path: str | Path, *, threads: int = 1, backend: str | None = None) -> "
 
     Args:
         path: of a file that ``bitstill export --format packed`` wrote.
-        threads: for batches; see :attr:`Engine.threads`.
+        threads: that share a batch.
         backend: ``c`` or ``numba``; None is the fastest that is there.
 
     Raises:
@@ -94,35 +92,16 @@ class Engine:
 
     Args:
         model: what was read.
-        threads: for batches.
+        threads: that share a batch; a small one is left to the caller's own.
         backend: ``c`` or ``numba``; None is the fastest that is there.
     """
 
     def __init__(self, model: PackedModel, *, threads: int = 1, backend: str | None = None) -> None:
         self.model = model
         self.backend = _backend(model, backend)
-        self._pools: dict[int, ThreadPoolExecutor] = {}  # by process: a fork has no threads
+        if threads < 1:
+            raise UserError(f"threads = {threads} is not allowed: give 1 or more")
         self.threads = threads
-
-    @property
-    def threads(self) -> int:
-        """How many threads share a batch; a small one is left to the caller's own."""
-        return self._threads
-
-    @threads.setter
-    def threads(self, count: int) -> None:
-        if count < 1:
-            raise UserError(f"threads = {count} is not allowed: give 1 or more")
-        mine = self._pools.pop(os.getpid(), None)
-        if mine is not None:
-            mine.shutdown()
-        self._threads = count
-
-    def _pool(self) -> ThreadPoolExecutor:
-        """Return this process's; a parent's may be locked for ever, and is not touched."""
-        mine = os.getpid()
-        known = self._pools.get(mine)
-        return known or self._pools.setdefault(mine, ThreadPoolExecutor(self._threads - 1))
 
     def logits(self, images: Any) -> NDArray[np.float32]:
         """Return logits, float32, (N, classes).
@@ -135,14 +114,13 @@ class Engine:
         """
         rows = _checked(images)
         logits = np.empty((len(rows), len(self.model.classes)), np.float32)
-        if self._threads == 1 or len(rows) < _WORTH_SPLITTING * self._threads:
+        if self.threads == 1 or len(rows) < _WORTH_SPLITTING * self.threads:
             self.backend.run(rows, logits)
             return logits
-        pool = self._pool()
-        edges = [len(rows) * part // self._threads for part in range(self._threads + 1)]
-        parts = [slice(*pair) for pair in pairwise(edges)]
-        others = [pool.submit(self.backend.run, rows[part], logits[part]) for part in parts[1:]]
-        self.backend.run(rows[parts[0]], logits[parts[0]])
+        mine, *rest = [slice(*part) for part in parts(len(rows), self.threads)]
+        submit = pool(self.threads - 1).submit
+        others = [submit(self.backend.run, rows[part], logits[part]) for part in rest]
+        self.backend.run(rows[mine], logits[mine])
         for other in others:
             other.result()
         return logits

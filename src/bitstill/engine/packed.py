@@ -102,7 +102,7 @@ def to_bytes(model: PackedModel) -> bytes:
 def describe(
     *, classes: Sequence[str], identity: str, test_accuracy: float | None, selection: str
 ) -> dict[str, str]:
-    """Return what a deployed file of any form says of itself, as texts; see :class:`PackedModel`."""
+    """Return what a deployed file of any form says of itself; see :class:`PackedModel`."""
     return {
         "classes": "\n".join(classes),
         "preprocessing": PREPROCESSING,

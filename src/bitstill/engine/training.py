@@ -6,11 +6,9 @@ There only where a compiler was at installation; :mod:`bitstill.fused` is what t
 """
 
 import ctypes
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from bitstill.engine.compiler import LIBRARY
 from bitstill.engine.kernel import PATHS, address, available, load
 from bitstill.engine.layout import SIDES, patch_words
+from bitstill.engine.threads import parts, pool
 from bitstill.topology import SIDE, TOPOLOGY
 
 COLOURS = 3
@@ -95,12 +94,6 @@ def _library() -> tuple[_Library, int] | None:
             function.argtypes = [block]
     functions.reduce.argtypes = [block, pointer, pointer]  # type: ignore[attr-defined]
     return functions, PATHS[paths[0]]
-
-
-@lru_cache
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Return threads of a process: a fork has none of its parent's."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="bitstill-block")
 
 
 class TrainingBlock:
@@ -202,13 +195,12 @@ class TrainingBlock:
         """Call a pass for all images, or groups of channels; return whether a part of it failed."""
         if self._threads == 1:
             return bool(function(self._block, 0, count))
-        borders = [count * part // self._threads for part in range(self._threads + 1)]
-        pool = _pool(self._threads, os.getpid())
-        parts = [pool.submit(function, self._block, *part) for part in pairwise(borders)]
+        submit = pool(self._threads).submit
+        shared = [submit(function, self._block, *part) for part in parts(count, self._threads)]
         try:
-            return any(part.result() for part in parts)
+            return any(part.result() for part in shared)
         finally:
-            wait(parts)  # an exception, as of a signal, frees what they read and write
+            wait(shared)  # an exception, as of a signal, frees what they read and write
 
 
 def fits(shape: Shape) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -70,12 +71,11 @@ class Loggers(pl.Callback):
 
     def open(self, config: TrainConfig, record: RunRecord) -> None:
         """Begin the loggers' runs."""
-        for destination, settings in self._wanted.items():
+        for destination in self._wanted:
+            self._guard(destination, partial(self._begin, destination, config, record))
 
-            def begin(destination: str = destination, settings: Destination = settings) -> None:
-                self._logs[destination] = self._begun(settings, config, record)
-
-            self._guard(destination, begin)
+    def _begin(self, destination: str, config: TrainConfig, record: RunRecord) -> None:
+        self._logs[destination] = self._begun(self._wanted[destination], config, record)
 
     def _begun(self, settings: Destination, config: TrainConfig, record: RunRecord) -> RunLog:
         if isinstance(settings, TensorboardConfig):
@@ -126,7 +126,7 @@ class Loggers(pl.Callback):
 
     def _each(self, act: Callable[[RunLog], None]) -> None:
         for name, one in list(self._logs.items()):
-            if not self._guard(name, lambda one=one: act(one)):  # type: ignore[misc]
+            if not self._guard(name, partial(act, one)):
                 del self._logs[name]
                 with contextlib.suppress(Exception):  # it has raised before
                     one.close(FAILED)

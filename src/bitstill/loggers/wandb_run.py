@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from bitstill.errors import first_line
@@ -24,7 +25,7 @@ _QUIET = {
 }
 _BEGIN_SECONDS = 10.0  # to wait for a server, once in a process
 _END_SECONDS = 20.0  # to wait for the rest of a run's data to be sent
-_unreachable: list[str] = []  # why, once a server has not answered this process in time
+_unreachable = Event()  # a server has not answered this process in time
 
 
 def begin(
@@ -58,13 +59,13 @@ def begin(
         )
 
     folder.mkdir(parents=True, exist_ok=True)
-    if settings.mode != "online" or _unreachable:
+    if settings.mode != "online" or _unreachable.is_set():
         return init("offline" if settings.mode == "online" else settings.mode)
     before = set(_online_folders(folder, run_id))
     try:
         return init("online")
     except wandb.Error as error:
-        _unreachable.append(str(error))
+        _unreachable.set()
         why = first_line(error)
         log.warning("wandb is offline (%s): bitstill sync %s sends it later", why, folder)
     wandb.teardown()  # its service holds on to the id
@@ -101,8 +102,8 @@ def end(run: "wandb.Run", folder: Path, exit_code: int) -> None:
     online = not (run.offline or run.disabled)
     try:
         run.finish(exit_code=exit_code)
-    except TimeoutError as error:
-        _unreachable.append(str(error))  # the next run of the process does not wait for it
+    except TimeoutError:
+        _unreachable.set()  # the next run of the process does not wait for it
         log.warning("wandb has not taken all: bitstill sync %s sends the rest", folder)
         return
     if online and files.exists():  # the mark that `wandb sync` leaves

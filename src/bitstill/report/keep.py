@@ -18,9 +18,9 @@ from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.reading import reading
 from bitstill.report.gradients import keep_ratios
-from bitstill.report.outputs import STORE, stored_teacher
+from bitstill.report.outputs import stored_teacher
 from bitstill.report.sweeps import HARD, Run, read_sweep
-from bitstill.runs import ENDED, RunPaths
+from bitstill.runs import ENDED, STORE, RunPaths
 from bitstill.status import manifest, manifest_text, read_manifest
 
 # Settings whose values are folders of one machine, as they stand in `.hydra/overrides.yaml`.

@@ -15,18 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill import load
+from bitstill.composed import composed
 from bitstill.data.splits import evenly
 from bitstill.errors import UserError
 from bitstill.reading import reading
 from bitstill.report.sweeps import Run
-from bitstill.runs import RunPaths
+from bitstill.runs import STORE, RunPaths
 
 if TYPE_CHECKING:
     from bitstill.data import ImageData
 
 Floats = NDArray[np.float64]
-
-STORE = "teachers"  # as in paths.output, beside the sweeps
 
 
 @dataclass(frozen=True)
@@ -76,27 +75,11 @@ class Images:
         return Sample(part.images.numpy()[indices], part.labels.numpy()[indices], indices)
 
 
-def _composed(run: Run, group: str) -> dict[str, Any]:
-    """Return a group of Hydra's copy of a run's configuration; empty where it was not kept."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    if not run.paths.composed.exists():
-        return {}
-    with reading(run.paths.composed, "move it away"):
-        whole: Any = OmegaConf.load(run.paths.composed)
-    try:
-        chosen: Any = OmegaConf.to_container(whole[group], resolve=True)
-        return dict(chosen)
-    except (KeyError, TypeError, ValueError, OmegaConfBaseException):
-        return {}
-
-
 def _source(run: Run) -> Any:
     """Return the run's image source, which never downloads."""
     from bitstill.schema import TARGETS
 
-    settings = _composed(run, "data")
+    settings = composed(run.paths, "data")
     try:
         source = TARGETS["data"][settings.pop("_target_")]
         return source(**settings | ({"download": False} if "download" in settings else {}))
@@ -122,7 +105,7 @@ def stored_teacher(run: Run) -> RunPaths | None:
     if identity is None:
         return None
     beside = run.paths.directory.parent.parent / STORE  # unless configured elsewhere
-    for store in (beside, Path(_composed(run, "paths").get("teachers", ""))):
+    for store in (beside, Path(composed(run.paths, "paths.teachers") or "")):
         if (stored := RunPaths(store / identity)).teacher_logits.exists():
             return stored
     return None

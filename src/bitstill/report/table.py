@@ -1,4 +1,4 @@
-"""A table as text, and its forms: rich, Markdown, LaTeX."""
+"""A table as text, and its forms: rich, Markdown, LaTeX, HTML."""
 
 import dataclasses
 import html

@@ -1,0 +1,28 @@
+"""Threads that share what a call has to do."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
+
+
+def parts(count: int, threads: int) -> list[tuple[int, int]]:
+    """Return the begin and end of equal parts of ``count`` things, one for each thread.
+
+    >>> parts(7, 3)
+    [(0, 2), (2, 4), (4, 7)]
+    """
+    return list(pairwise(count * part // threads for part in range(threads + 1)))
+
+
+def pool(threads: int) -> ThreadPoolExecutor:
+    """Return this process's pool of so many threads; a fork has none of its parent's.
+
+    A parent's may be locked for ever, and is not touched.
+    """
+    return _pool(threads, os.getpid())
+
+
+@lru_cache
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="bitstill")
