@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-NUMBA := $(VENV)/.numba
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint faults clean
@@ -20,7 +19,7 @@ $(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard $(ENGINE)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm]'
 	@touch $@
 
-install: $(INSTALLED) $(NUMBA)  ## create .venv and install bitstill there
+install: $(INSTALLED)  ## create .venv and install bitstill there
 
 demo: $(INSTALLED)  ## train the whole study, shortened, on small digits, and report: 4 minutes
 	$(BIN)/bitstill train -m experiment=quick
@@ -32,15 +31,10 @@ lint: $(INSTALLED)  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# Numba knows of changes of a function's own file alone, and not of what is compiled into it.
-$(NUMBA): $(INSTALLED) $(wildcard $(ENGINE)/*.py)
-	@rm -f $(ENGINE)/__pycache__/*.nb[ic]
-	@touch $@
-
-test: lint $(NUMBA)  ## lint, then all tests
+test: lint  ## lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15
 
-faults: $(NUMBA)  ## try to break it: bad input, random bytes, foreign code, kills, full disks
+faults: $(INSTALLED)  ## try to break it: bad input, random bytes, foreign code, kills, full disks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -p tests.faults.summary tests/faults
 
 clean:  ## remove the environment and caches; runs stay

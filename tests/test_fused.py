@@ -3,7 +3,8 @@
 import signal
 import threading
 import time
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from bitstill.engine import training
 from bitstill.engine.training import Shape, TrainingBlock, training_available
 from bitstill.fused import fused_block
 from bitstill.models import Student, StudentBlock, to_input
@@ -355,7 +357,22 @@ def test_a_student_that_is_computed_anew_has_the_same_gradients() -> None:
     assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
 
 
-def test_an_exception_waits_for_the_threads_that_still_write() -> None:
+class Interrupted:
+    """A pool whose second part is not taken."""
+
+    def __init__(self, threads: int) -> None:
+        self._pool, self._left = ThreadPoolExecutor(threads), 1
+
+    def submit(self, *call: Any) -> Any:
+        if not self._left:
+            raise KeyboardInterrupt
+        self._left -= 1
+        return self._pool.submit(*call)
+
+
+def test_an_exception_waits_for_the_threads_that_still_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """They would write into what it frees."""
     working = threading.Event()
     ended = []
@@ -367,6 +384,13 @@ def test_an_exception_waits_for_the_threads_that_still_write() -> None:
         return 0
 
     block = TrainingBlock(Shape(4, 16, 16, 32, pool=False), momentum=0.1, epsilon=1e-3, threads=2)
+
+    with monkeypatch.context() as patch:  # between the two that are handed over
+        patch.setattr(training, "pool", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            block._share(slow, 4)
+    assert len(ended) == 1
+    ended.clear()
 
     def alarm(*_: object) -> None:
         raise TimeoutError

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.students import differing_levels, random_images, random_student, with_bits
 
-from bitstill.evaluation import disagreement, float_classifier, predictions
+from bitstill import evaluation
+from bitstill.evaluation import disagreement
 from bitstill.integer import IntegerNetwork, codes_and_unit, integer_network
 from bitstill.quantizers import Quantizer
 
@@ -90,10 +92,24 @@ def test_the_float_path_differs_in_few_levels(seed: int, method: str, weight_bit
     images = random_images(8, seed)
     network = integer_network(student)
     assert differing_levels(network, student, images) < 1e-3
-    floats = predictions(float_classifier(student), images, batch_size=8)
-    otherwise = int((floats != network(images).argmax(dim=1)).sum())
-    assert disagreement(student.train(), images, batch_size=5) == otherwise
+
+
+def test_images_that_two_paths_classify_otherwise_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    student, images = random_student(1), random_images(8)
+    assert disagreement(student.train(), images, batch_size=5) == 0
     assert student.training
+    labels = torch.arange(8)
+    wrong = torch.tensor([0, 1, 2, 0, 4, 0, 6, 0])
+    found = iter([labels[:5], labels[5:], wrong[:5], wrong[5:]])
+
+    def classifier(_: object) -> object:
+        return lambda part: F.one_hot(next(found), 10)
+
+    monkeypatch.setattr(evaluation, "deployed_classifier", classifier)
+    monkeypatch.setattr(evaluation, "float_classifier", classifier)
+    assert disagreement(student, images, batch_size=5) == 3
 
 
 @pytest.mark.parametrize("method", ["mean_scaled", "dorefa"])

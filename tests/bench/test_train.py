@@ -37,7 +37,9 @@ def test_the_yardstick_is_the_same_network() -> None:
     other.load_state_dict(copied)
     images = to_input(random_images(20))
     with torch.no_grad():
-        agree = student(images).argmax(1) == other(images).argmax(1)
+        logits, others = student(images), other(images)
+    assert logits.std(dim=0).min() > 0.01  # or else whatever they make of an image would do
+    agree = (logits - others).abs().amax(dim=1) < 1e-4
     assert agree.float().mean() > 0.9  # what rounds at a threshold may differ
 
 

@@ -110,14 +110,21 @@ def test_what_cannot_be_written(student_run: Path, teacher_run: Path, tmp_path: 
 def test_output_replaces_nothing_but_exports(student_run: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
+    precious = tmp_path / "other" / "weights.safetensors"  # another run's
+    precious.parent.mkdir()
+    for file in (precious, student_run / "train.log"):
+        file.write_bytes(b"mine")
     for output, why in (
         (pipe, "is no file: give another name"),
         (student_run / "weights.safetensors", "is the run's own: give another name"),
         (student_run / ".." / "student" / "run.json", "is the run's own: give another name"),
+        (student_run / "train.log", "in .onnx: give another name, or remove it"),
+        (precious, "ends neither in .bitstill nor in .onnx: give another name, or remove it"),
     ):
         with pytest.raises(UserError, match=f"^--output = .* {why}$"):
             export(student_run, "packed", Choice(), output)
     assert pipe.is_fifo()
+    assert precious.read_bytes() == b"mine"
     packed = RunPaths(student_run).packed
     for same in (packed, student_run / ".." / "student" / packed.name):
         assert export(student_run, "packed", Choice(), same) == same

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.students import random_images, random_student, with_bits
 
 import bitstill
-from bitstill.engine import kernel
+from bitstill.engine import compiled, kernel, popcount
 from bitstill.engine.engine import Backend, Engine
 from bitstill.engine.general import General
 from bitstill.engine.layout import lay_out
@@ -122,6 +122,36 @@ def test_numba_may_have_no_place_for_its_cache(
         Engine(packed, backend="numba")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+def test_a_cache_of_numba_that_was_cut_short_is_said(tmp_path: Path, ending: str) -> None:
+    """As by a loss of power."""
+    model = tmp_path / "student.bitstill"
+    model.write_bytes(to_bytes(pack(integer_network(random_student(1, with_bits(3, 2))))))
+    command = [sys.executable, "-c", f"import bitstill; bitstill.load({str(model)!r})"]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def said() -> str:
+        done = subprocess.run(  # noqa: S603
+            command, env=environment, capture_output=True, text=True, check=False
+        )
+        return done.stderr
+
+    assert said() == ""
+    for file in (tmp_path / "cache").rglob(f"general._convolve*.{ending}"):
+        file.write_bytes(b"")
+    line = said().splitlines()[-1]
+    assert "is damaged: remove its files *.nbi and *.nbc" in line
+    assert str(tmp_path / "cache") in line
+
+
+def test_what_numba_keeps_is_of_this_code() -> None:
+    """It looks at a function's own file alone, and other files are compiled into it."""
+    [kept] = [one for one in vars(popcount).values() if getattr(one, "__name__", "") == "run"]
+    assert kept.py_func.__qualname__ == f"run_{compiled._version()}"
+    assert len(compiled._version()) == 10
+
+
 def test_input_is_checked(packed: PackedModel) -> None:
     engine = Engine(packed)
     good = random_images(2).numpy()
@@ -164,6 +194,8 @@ def test_a_numba_that_cannot_be_imported(
     monkeypatch.setattr("bitstill.engine.engine.import_module", fail)
     with pytest.raises(UserError, match=r"^numba cannot be used \(Numba needs NumPy 2\.3"):
         Engine(packed, backend="numba")
+    monkeypatch.setattr(kernel, "available", lambda *_: ("portable",))
+    assert Engine(packed).backend.name.startswith("C (")
 
 
 def test_loading_needs_no_torch(packed: PackedModel, tmp_path: Path) -> None:

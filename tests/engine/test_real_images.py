@@ -81,7 +81,7 @@ def test_onnxruntime(
     content = integer_model(network, {})
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     parts = [session.run(None, {"images": part.numpy()})[0] for part in images.split(_PART)]
-    assert np.array_equal(np.concatenate(parts).argmax(axis=1), expected.argmax(axis=1))
+    np.testing.assert_allclose(np.concatenate(parts), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_qonnx(network: IntegerNetwork, images: Tensor, expected: NDArray[np.float32]) -> None:
@@ -96,5 +96,5 @@ def test_qonnx(network: IntegerNetwork, images: Tensor, expected: NDArray[np.flo
             model = ModelWrapper(onnx.load_from_string(content))
             model.set_tensor_shape("images", list(part.shape))  # the executor knows no open axis
             found = execute_onnx(model.transform(InferShapes()), {"images": part.numpy()})
-            parts.append(found["logits"].argmax(axis=1))
-    assert np.array_equal(np.concatenate(parts), expected.argmax(axis=1))
+            parts.append(found["logits"])
+    np.testing.assert_allclose(np.concatenate(parts), expected, rtol=1e-4, atol=1e-4)

@@ -56,12 +56,17 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
 
 
 def _refuse_to_replace(output: Path, usual: Path, paths: RunPaths) -> None:
-    """Refuse what is no file, such as /dev/null, and what training has written but for the same."""
+    """Refuse what is no export: no file, such as /dev/null, or what training has written."""
     if output.exists() and not output.is_file():
         raise UserError(f"--output = {output} is no file: give another name")
     kept = {path.resolve() for path in (*paths.written, paths.lock, paths.gradients)}
     if output.resolve() in kept - {usual.resolve()}:
         raise UserError(f"--output = {output} is the run's own: give another name")
+    if output.exists() and output.suffix not in (".bitstill", ".onnx"):
+        raise UserError(
+            f"--output = {output} is there, and ends neither in .bitstill nor in .onnx: give "
+            "another name, or remove it"
+        )
 
 
 def _name(run: FinishedRun, form: str, choice: Choice) -> str:

@@ -1,8 +1,9 @@
 """A deployed model that predicts: :func:`load` and :class:`Engine`."""
 
+from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,31 +50,32 @@ def load(path: str | Path, *, threads: int = 1, backend: str | None = None) -> "
 def _backend(model: PackedModel, wanted: str | None) -> Backend:
     if wanted not in (None, *BACKENDS):
         raise UserError(f"backend = {wanted!r} is unknown: choose c or numba")
-    published = model.weight_bits == 2 and model.activation_bits == 1
-    paths = kernel.available()
-    if not published:
+    if model.weight_bits != 2 or model.activation_bits != 1:
         if wanted == "c":
             raise UserError("backend = c takes 2-bit weights and 1-bit features: choose numba")
-        general: Backend = _compiled("general").General(model)
-        return general
-    # The path for any processor is slower than numba, which compiles for the one at hand.
-    vectors = bool(paths) and paths[0] != "portable"
-    numba = find_spec("numba") is not None
-    if wanted == "c" or (wanted is None and (vectors or not numba)):
-        if not paths:
-            raise UserError(
-                "backend = c was not built: install bitstill again with a C compiler; "
-                "pip install -v says why not"
-            )
+        return _in_numba("general", lambda module: module.General(model))
+    paths = kernel.available()
+    if wanted == "c" and not paths:
+        raise UserError(
+            "backend = c was not built: install bitstill again with a C compiler; "
+            "pip install -v says why not"
+        )
+    has_vectors = bool(paths) and paths[0] != "portable"
+    if wanted == "c" or (wanted is None and has_vectors):
         return kernel.Kernel(lay_out(model))
-    popcount: Backend = _compiled("popcount").Popcount(lay_out(model))
-    return popcount
-
-
-def _compiled(name: str) -> Any:
-    """Import a module of the engine that numba compiles, and keeps the result of."""
+    # Numba compiles for the processor at hand, and C's path for any processor is slower.
     try:
-        return import_module(f"bitstill.engine.{name}")
+        return _in_numba("popcount", lambda module: module.Popcount(lay_out(model)))
+    except UserError:
+        if wanted is None and paths:
+            return kernel.Kernel(lay_out(model))
+        raise
+
+
+def _in_numba(name: str, make: Callable[[Any], Backend]) -> Backend:
+    """Make a backend of a module that numba compiles, and have it compiled or read."""
+    try:
+        module = import_module(f"bitstill.engine.{name}")
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install {error.name}") from error
     except ImportError as error:  # numba takes some versions of NumPy alone
@@ -85,6 +87,15 @@ def _compiled(name: str) -> Any:
         raise UserError(
             "numba has no folder to keep compiled code in: set NUMBA_CACHE_DIR to a writable one"
         ) from error
+    backend = make(module)
+    try:
+        backend.levels(np.zeros(IMAGE_BYTES, np.uint8))
+    except (EOFError, UnpicklingError) as error:  # cut short, as by a loss of power
+        kept = next(one.stats.cache_path for one in vars(module).values() if hasattr(one, "stats"))
+        raise UserError(
+            f"what numba keeps in {kept} is damaged: remove its files *.nbi and *.nbc"
+        ) from error
+    return backend
 
 
 class Engine:
@@ -92,7 +103,7 @@ class Engine:
 
     Args:
         model: what was read.
-        threads: that share a batch; a small one is left to the caller's own.
+        threads: see :attr:`threads`.
         backend: ``c`` or ``numba``; None is the fastest that is there.
     """
 
@@ -101,7 +112,12 @@ class Engine:
         self.backend = _backend(model, backend)
         if threads < 1:
             raise UserError(f"threads = {threads} is not allowed: give 1 or more")
-        self.threads = threads
+        self._threads = threads
+
+    @property
+    def threads(self) -> int:
+        """How many threads share a batch; a small one is left to the caller's own."""
+        return self._threads
 
     def logits(self, images: Any) -> NDArray[np.float32]:
         """Return logits, float32, (N, classes).
@@ -114,11 +130,11 @@ class Engine:
         """
         rows = _checked(images)
         logits = np.empty((len(rows), len(self.model.classes)), np.float32)
-        if self.threads == 1 or len(rows) < _WORTH_SPLITTING * self.threads:
+        if self._threads == 1 or len(rows) < _WORTH_SPLITTING * self._threads:
             self.backend.run(rows, logits)
             return logits
-        mine, *rest = [slice(*part) for part in parts(len(rows), self.threads)]
-        submit = pool(self.threads - 1).submit
+        mine, *rest = [slice(*part) for part in parts(len(rows), self._threads)]
+        submit = pool(self._threads - 1).submit
         others = [submit(self.backend.run, rows[part], logits[part]) for part in rest]
         self.backend.run(rows[mine], logits[mine])
         for other in others:

@@ -3,15 +3,15 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from bitstill.engine.compiled import compiled
 from bitstill.engine.lanes import largest, plus_product
 from bitstill.engine.layout import OFFSETS
 
 _CONV1 = OFFSETS[0]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _colour(sums: Any, plane: Any, w: Any) -> None:
     """Add one colour's 3x3 neighbourhoods to the sums of all pixels.
 
@@ -30,7 +30,7 @@ def _colour(sums: Any, plane: Any, w: Any) -> None:
         sums[at] = plus_product(s, plane[at + 70], w[8])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _pooled(sums: Any, limit: Any, bit: Any, words: Any) -> None:
     """Set a channel's bit where the largest of 2x2 sums reaches its threshold."""
     for y in range(16):
@@ -42,7 +42,7 @@ def _pooled(sums: Any, limit: Any, bit: Any, words: Any) -> None:
             words[16 * y + x] |= np.uint32(reached) << bit
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def convolve_image(
     scratch: Any, image: Any, planes: Any, codes: Any, limits: Any, sums: Any, words: Any
 ) -> None:

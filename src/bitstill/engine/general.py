@@ -3,16 +3,16 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from bitstill.engine.compiled import compiled
 from bitstill.engine.layout import SIDES
 from bitstill.engine.packed import PackedModel
 from bitstill.engine.planes import Bytes, unpack_codes
 from bitstill.topology import TOPOLOGY
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _reach(sums: Any, limits: Any, levels: Any) -> None:
     """Count how many of its channel's thresholds each sum reaches."""
     levels[:] = 0
@@ -22,7 +22,7 @@ def _reach(sums: Any, limits: Any, levels: Any) -> None:
             levels[c] += np.uint8(sums[c] >= limit[c])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _convolve(source: Any, side: Any, depth: Any, codes: Any, limits: Any, levels: Any) -> None:
     """Fill levels (side, side, channels) from a source (side + 2, side + 2, depth), flat.
 
@@ -42,7 +42,7 @@ def _convolve(source: Any, side: Any, depth: Any, codes: Any, limits: Any, level
             _reach(sums, limits, levels[y, x])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _pad(levels: Any, pool: Any, target: Any) -> None:
     """Write levels, or the largest of 2x2, into a flat target with a border of zeros."""
     step = 2 if pool else 1

@@ -7,9 +7,9 @@ included where the processor has them.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from bitstill.engine.compiled import compiled
 from bitstill.engine.first_layer import convolve_image
 from bitstill.engine.lanes import bit, count, plus_pair
 from bitstill.engine.layout import OFFSETS, SCRATCH_WORDS, Layout, feature_bits
@@ -18,7 +18,7 @@ from bitstill.engine.planes import Bytes
 _CONV1, _CONV21, _CONV22, _CONV31, _CONV32, _CONV41, _CONV42 = OFFSETS
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _nine(sums: Any, patches: Any, first: Any, length: Any, w: Any) -> None:
     """Add nine words of each of 16 patches to the sums of 32 channels."""
     for pixel in range(16):
@@ -39,7 +39,7 @@ def _nine(sums: Any, patches: Any, first: Any, length: Any, w: Any) -> None:
             sums[to + c] = plus_pair(s, x8, w[c + 512], w[c + 544])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _five(sums: Any, patches: Any, first: Any, w: Any) -> None:
     """Add the five words of each of 16 patches of 16 channels."""
     for pixel in range(16):
@@ -55,7 +55,7 @@ def _five(sums: Any, patches: Any, first: Any, w: Any) -> None:
             sums[to + c] = plus_pair(s, x4, w[c + 256], w[c + 288])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _reach(sums: Any, counts: Any, limits: Any, bits: Any) -> None:
     """Compare the sums of 16 pixels with 32 thresholds: a word of bits each."""
     for pixel in range(16):
@@ -65,7 +65,7 @@ def _reach(sums: Any, counts: Any, limits: Any, bits: Any) -> None:
         bits[pixel] = word
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _gather(scratch: Any, source: Any, side: Any, depth: Any, patches: Any, counts: Any) -> None:
     """Write each pixel's patch of 9 * depth words, and its number of set bits."""
     length, step = 9 * depth, (side + 2) * depth
@@ -83,7 +83,7 @@ def _gather(scratch: Any, source: Any, side: Any, depth: Any, patches: Any, coun
             counts[y * side + x] = total
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _gather_half(scratch: Any, source: Any, side: Any, patches: Any, counts: Any) -> None:
     """The same for 16 channels: two neighbours a word."""
     half = np.uint32(16)
@@ -105,7 +105,7 @@ def _gather_half(scratch: Any, source: Any, side: Any, patches: Any, counts: Any
             at += 5
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _binary(
     scratch: Any,
     source: Any,
@@ -149,7 +149,7 @@ def _binary(
                 scratch[target + ((y + 1) * width + x + 1) * blocks + block] |= bits[pixel]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _classify(scratch: Any, classifier: Any, bias: Any, logits: Any) -> None:
     """Count the bits of each feature and add their weights, in float64, feature by feature."""
     counts = np.zeros(128, np.int32)
@@ -167,7 +167,7 @@ def _classify(scratch: Any, classifier: Any, bias: Any, logits: Any) -> None:
         logits[label] = np.float32(totals[label] / 16.0 + np.float64(bias[label]))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def run(
     images: Any,
     codes: Any,

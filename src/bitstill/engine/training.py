@@ -7,7 +7,7 @@ There only where a compiler was at installation; :mod:`bitstill.fused` is what t
 
 import ctypes
 from collections.abc import Callable
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -195,10 +195,11 @@ class TrainingBlock:
         """Call a pass for all images, or groups of channels; return whether a part of it failed."""
         if self._threads == 1:
             return bool(function(self._block, 0, count))
-        submit = pool(self._threads).submit
-        shared = [submit(function, self._block, *part) for part in parts(count, self._threads)]
+        submit, shared = pool(self._threads).submit, list[Future[int]]()
         try:
-            return any(part.result() for part in shared)
+            for part in parts(count, self._threads):
+                shared.append(submit(function, self._block, *part))
+            return any(one.result() for one in shared)
         finally:
             wait(shared)  # an exception, as of a signal, frees what they read and write
 
