@@ -247,12 +247,11 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        from bitstill.application import FULL_ERROR
-        from bitstill.application import report as explain
+        from bitstill.explanations import FULL_ERROR, print_error
 
         if os.environ.get(FULL_ERROR) == "1":  # for developers
             raise
-        raise SystemExit(explain(error)) from error
+        raise SystemExit(print_error(error)) from error
 
 
 if __name__ == "__main__":
