@@ -12,7 +12,7 @@ import torch
 
 from bitstill import __version__, application
 from bitstill.completion import complete
-from bitstill.runs import load_sweep
+from bitstill.runs import known_runs
 from bitstill.tasks import DivergedError
 
 Train = Callable[..., tuple[int, str, str]]
@@ -141,7 +141,7 @@ def test_a_wrong_input_is_explained_in_one_line(
         assert words in lines[0]
     assert code == 2
     assert out == ""
-    records = load_sweep(tmp_path / "default")
+    records = [record for _, record in known_runs(tmp_path / "default")]
     assert len(records) == (case in FOUND_RUNNING)
     for record in records:
         assert record.status == "failed"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.faults.forked import Forked
 
-from bitstill.runs import RunPaths, load_sweep, read_record
+from bitstill.runs import RunPaths, known_runs, read_record
 
 # A teacher and two students of six epochs on few images: some seconds.
 OVERRIDES = (
@@ -120,7 +120,7 @@ class Place:
 
     def states(self) -> dict[str, str]:
         """The status of each run, by loss."""
-        return {record.loss: record.status for record in load_sweep(self.folder / "mine")}
+        return {record.loss: record.status for _, record in known_runs(self.folder / "mine")}
 
 
 @pytest.fixture
