@@ -23,7 +23,12 @@ log = logging.getLogger(__name__)
 
 
 def conduct(
-    runs: Sequence[PlannedRun], folder: Path, launch: Launch, *, launcher: str = "BasicLauncher"
+    runs: Sequence[PlannedRun],
+    folder: Path,
+    launch: Launch,
+    *,
+    can_detach: bool = False,
+    in_workers: bool = False,
 ) -> Sequence[Any]:
     """Run the runs that are left, with progress, and print what the sweep showed.
 
@@ -31,14 +36,15 @@ def conduct(
         runs: all of the sweep.
         folder: of the sweep.
         launch: hands overrides to Hydra's launcher, and returns its ``JobReturn`` objects.
-        launcher: the name of its class.
+        can_detach: whether what is launched goes on without this process.
+        in_workers: whether it runs in processes below this one.
 
     Raises:
         UserError: ``sweep.detach`` asks for what this launcher cannot do.
         SweepFailedError: after everything else has run, if some runs failed.
     """
     detach = runs[0].config.sweep.detach
-    if detach and launcher != "SlurmLauncher":
+    if detach and not can_detach:
         raise UserError("sweep.detach = true is not allowed here: it needs hydra/launcher=slurm")
     console = Console(stderr=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +56,7 @@ def conduct(
         line = f"submitted; bitstill status {shlex.quote(str(folder))} --watch says how far it is"
         console.print(line, markup=False, soft_wrap=True)  # to be copied
         return returns
-    came_back = _launched(left, launch, console, launcher) if left else []
+    came_back = _launched(left, launch, console, in_workers=in_workers) if left else []
     states = [look(run.expected) for run in runs]
     begun = [Run(one.expected.paths, one.record) for one in states if one.record is not None]
     print_tables(begun)
@@ -62,12 +68,11 @@ def conduct(
 
 
 def _launched(
-    left: Sequence[PlannedRun], launch: Launch, console: Console, launcher: str
+    left: Sequence[PlannedRun], launch: Launch, console: Console, *, in_workers: bool
 ) -> Sequence[tuple[PlannedRun, Any]]:
     """Launch runs, with progress; return what came back of each."""
     from scipy import special  # noqa: F401  # for the tables: runs may use up the memory
 
-    in_workers = launcher == "JoblibLauncher"  # in processes below this one
     waiting = (
         patience(lambda: any(run.expected.is_at_work for run in left))
         if in_workers

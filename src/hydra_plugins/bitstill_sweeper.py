@@ -48,9 +48,9 @@ class GridSweeper(BasicSweeper):
         grids: list[dict[str, Any]] | None = None,
         plan_only: bool = False,
     ) -> None:
-        if max_batch_size is not None and max_batch_size < -1:  # which is all, to Hydra
-            from bitstill.errors import UserError
+        from bitstill.errors import UserError
 
+        if max_batch_size is not None and max_batch_size < -1:  # which is all, to Hydra
             raise UserError(
                 f"hydra.sweeper.max_batch_size = {max_batch_size} is not allowed: give at least 1, "
                 "or null"
@@ -58,8 +58,6 @@ class GridSweeper(BasicSweeper):
         listed: Any = [] if grids is None else grids
         is_list = isinstance(listed, Sequence) and not isinstance(listed, str)
         if not is_list or not all(isinstance(one, Mapping) for one in listed):
-            from bitstill.errors import UserError
-
             raise UserError(
                 f"hydra.sweeper.grids = {grids} is not allowed: give a list of products, "
                 "[{KEY: 'A,B'}]"
@@ -100,18 +98,18 @@ class GridSweeper(BasicSweeper):
             return show_plan(runs)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
-        return conduct(runs, folder, self._launch, launcher=self._launcher_name())
+        can_detach = type(self.launcher).__name__ == "SlurmLauncher"
+        in_workers = self._has_workers()
+        return conduct(runs, folder, self._launch, can_detach=can_detach, in_workers=in_workers)
 
-    def _launcher_name(self) -> str:
-        """Return the launcher's class; of joblib with one process that of what it is then."""
+    def _has_workers(self) -> bool:
+        """Whether runs are in processes below this one: joblib's single one is this."""
         launcher: Any = self.launcher
-        name = type(launcher).__name__
-        if name == "JoblibLauncher":
-            from joblib import effective_n_jobs
+        if type(launcher).__name__ != "JoblibLauncher":
+            return False
+        from joblib import effective_n_jobs
 
-            if effective_n_jobs(launcher.joblib["n_jobs"]) == 1:
-                return "BasicLauncher"
-        return name
+        return bool(effective_n_jobs(launcher.joblib["n_jobs"]) > 1)
 
     def _launch(self, jobs: list[list[str]]) -> list[Any]:
         assert self.launcher is not None  # noqa: S101  # Hydra has called setup

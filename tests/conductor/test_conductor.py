@@ -263,8 +263,7 @@ def test_a_detached_sweep_returns_at_once(
     with pytest.raises(UserError, match=r"^sweep\.detach = true .* needs hydra/launcher=slurm$"):
         conductor.conduct(planned, tmp_path / "default", launch)
     assert not (tmp_path / "default").exists()
-    slurm = "SlurmLauncher"
-    assert conductor.conduct(planned, tmp_path / "default", launch, launcher=slurm) == []
+    assert conductor.conduct(planned, tmp_path / "default", launch, can_detach=True) == []
     assert launched == [["seed=0"], ["seed=1"]]
     out, err = capfd.readouterr()
     assert out == "", "there are no tables yet"
