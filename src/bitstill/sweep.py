@@ -77,11 +77,16 @@ def expand(
                 f"hydra.sweeper has {key}, and a sweep has one: give it beside hydra, and not in "
                 "params or grids"
             )
-    chosen = {f"{one.partition('=')[0]}.value" for one in arguments}
+    chosen = (
+        {"temperature.value"} if any(one.startswith("temperature=") for one in arguments) else ()
+    )
+
+    def left_out(key: str) -> bool:
+        return has_temperature and key == "temperature.value"
 
     def product(grid: Mapping[str, object]) -> Iterable[Sequence[str]]:
         settings = {**params, **grid}.items()
-        kept = [_override(key, value) for key, value in settings if key not in chosen]
+        kept = [_override(key, value) for key, value in settings if not left_out(key)]
         return split([*kept, *arguments])
 
     products = (product(grid) for grid in (grids or [{}]))

@@ -112,19 +112,23 @@ def test_output_replaces_nothing_but_exports(student_run: Path, tmp_path: Path) 
     os.mkfifo(pipe)
     precious = tmp_path / "other" / "weights.safetensors"  # another run's
     precious.parent.mkdir()
-    for file in (precious, student_run / "train.log"):
+    another = tmp_path / "another" / "student.bitstill"
+    another.parent.mkdir()
+    (another.parent / "run.json").touch()
+    for file in (precious, another, student_run / "train.log"):
         file.write_bytes(b"mine")
     for output, why in (
         (pipe, "is no file: give another name"),
         (student_run / "weights.safetensors", "is the run's own: give another name"),
         (student_run / ".." / "student" / "run.json", "is the run's own: give another name"),
         (student_run / "train.log", "in .onnx: give another name, or remove it"),
+        (another, "is another run's: give another name"),
         (precious, "ends neither in .bitstill nor in .onnx: give another name, or remove it"),
     ):
         with pytest.raises(UserError, match=f"^--output = .* {why}$"):
             export(student_run, "packed", Choice(), output)
     assert pipe.is_fifo()
-    assert precious.read_bytes() == b"mine"
+    assert {file.read_bytes() for file in (precious, another)} == {b"mine"}
     packed = RunPaths(student_run).packed
     for same in (packed, student_run / ".." / "student" / packed.name):
         assert export(student_run, "packed", Choice(), same) == same

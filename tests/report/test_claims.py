@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from bitstill.report.claims import findings, primary_view
 from bitstill.report.findings import Comparison, Finding, Question, answer
 from bitstill.report.sizes import Sizes
 from bitstill.report.sweeps import Run, RunSet, View
-from bitstill.statistics import Difference, paired_difference
+from bitstill.statistics import Difference, paired_difference, smallest_detectable
 
 LAST = View("running", "last")
 SIZES = {
@@ -290,3 +291,118 @@ def test_without_any_effect_verdicts_are_rare(
     rates = {letter: count / studies for letter, count in wrong.items()}
     assert max(rates.values()) <= 0.05 + 2 * (0.05 * 0.95 / studies) ** 0.5, rates
     assert np.mean(list(rates.values())) <= 0.05, rates
+
+
+def about(*differences: Difference, **more: Any) -> Question:
+    return Question("z", "", "t", [Comparison("", one) for one in differences], **more)
+
+
+def near_zero(p: float) -> Difference:
+    """A difference of none, whose equivalence to zero within 0.1 has this p."""
+    return Difference(0.0, 0.1 / float(stats.t.isf(p, 4)), 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("p", "count", "expected"),
+    [
+        (0.02, 1, "contradicted"),
+        (0.02, 2, "undecided"),
+        (0.03, 1, "undecided"),
+        (0.012, 2, "contradicted"),
+    ],
+)
+def test_to_be_nothing_is_corrected_too_at_half_the_level(
+    p: float, count: int, expected: str
+) -> None:
+    found = answer([about(near_zero(p), equivalence=True)] * count, {})
+    assert {one.verdict for one in found} == {expected}
+
+
+def test_what_is_nothing_refutes_only_claims_of_equivalence() -> None:
+    (found,) = answer([about(near_zero(0.001))], {})
+    assert (found.verdict, found.reason) == ("undecided", "shown to be within 0.1 points of zero")
+
+
+def test_what_could_have_been_detected_in_all_of_several() -> None:
+    sharp, blunt = Difference(0.3, 0.1, 4, 5), Difference(0.3, 0.5, 4, 5)
+    first, _ = answer([about(sharp, blunt), about(sharp)], {})
+    expected = smallest_detectable(0.5, 4, alpha=0.025, power=0.8**0.5)
+    assert first.detectable == pytest.approx(expected)
+
+
+def test_of_a_band_both_sides_are_tested() -> None:
+    inside, below = Difference(0.0, 0.05, 4, 5), Difference(-1.0, 0.05, 4, 5)
+    (found,) = answer([about(inside, band=0.25, unit="power of T")], {})
+    assert found.p == pytest.approx(2 * stats.t.sf(5, 4))
+    assert (found.verdict, found.detectable, found.equivalence_p) == ("reproduced", None, None)
+    (found,) = answer([about(below, band=0.25, unit="power of T")], {})
+    assert found.p == pytest.approx(2 * stats.t.sf(15, 4))
+    assert found.verdict == "contradicted"
+
+
+def test_what_waits_shows_no_p_of_any_kind() -> None:
+    question = about(Difference(0.3, 0.1, 4, 5), cells=["a"], check_p=0.01)
+    (found,) = answer([question], {"a": 2})
+    assert (found.p, found.equivalence_p, found.verdict, found.question.check_p) == (None,) * 4
+    assert found.effect is not None
+
+
+def test_each_comparison_that_waits_counts() -> None:
+    refuted = Difference(-float(stats.t.isf(0.005, 4)), 1.0, 4, 5)
+    three = about(*[Difference(0.3, 0.1, 4, 5)] * 3, cells=["later"])
+    early, _ = answer([about(refuted), three], {"later": 1})
+    assert early.p == pytest.approx(4 * 0.01)
+
+
+def test_one_run_without_validation_images_makes_the_last_epoch_count(
+    make_set: Callable[..., RunSet],
+) -> None:
+    runs = make_set(published)
+
+    def less(run: Run) -> Run:
+        if run.record.seed:
+            return run
+        chosen = {kind: rows | {"best_val": None} for kind, rows in run.record.selections.items()}
+        return Run(run.paths, dataclasses.replace(run.record, selections=chosen))
+
+    one_lacks_it = dataclasses.replace(runs, runs=[less(run) for run in runs.runs])
+    assert primary_view(one_lacks_it).selection == "last"
+
+
+@pytest.mark.parametrize("name", ["weight", "activation"])
+def test_students_of_one_kind_of_bits_are_quantized(
+    make_set: Callable[..., RunSet], name: str
+) -> None:
+    bits = {"quantizer.weight_bits": "2", "quantizer.activation_bits": "1"}
+    bits |= {f"quantizer.{name}_bits": "null"}
+    found = findings(dataclasses.replace(make_set(published), settings=bits), LAST, sizes=SIZES)
+    verdicts = {one.verdict for letter in "fg" for one in by_letter(found, letter)}
+    assert verdicts == {"reproduced"}
+
+
+def test_size_and_gradients_wait_too(make_set: Callable[..., RunSet]) -> None:
+    slopes = {"soft_hard": [0.05, -0.02, 0.01], "gt_soft_hard": [1.0, 1.02, 0.99]}
+    awaited = {"hard T=15": 2, "soft_hard T=15": 1, "gt_soft_hard T=15": 1}
+    found = findings(make_set(published), LAST, sizes=SIZES, slopes=slopes, awaited=awaited)
+    waiting = [one for letter in "gh" for one in by_letter(found, letter)]
+    assert [(one.verdict, one.awaited) for one in waiting] == [(None, 2), (None, 1), (None, 1)]
+
+
+def test_the_interval_over_images_is_of_the_effect(make_set: Callable[..., RunSet]) -> None:
+    (f,) = by_letter(findings(make_set(published), LAST), "f")
+    assert f.question.images is not None
+    assert f.effect is not None
+    assert f.question.images.estimate == pytest.approx(f.effect.estimate, abs=0.1)
+
+
+def test_the_check_over_seeds_has_signs(make_set: Callable[..., RunSet]) -> None:
+    def noise(loss: str, t: float | None, seed: int) -> float:
+        return float(90 + np.random.default_rng([seed, int(t or 0), *map(ord, loss)]).normal(0, 1))
+
+    runs = make_set(noise)
+    (ours,) = by_letter(findings(runs, LAST), "c")
+    names = [f"{loss} T={t}" for loss in ("soft_hard", "soft") for t in (10, 15, 50, 100)]
+    cells = np.array([values(runs, name) for name in names])
+    by_seed = cells[:4].mean(0) - cells[4:].mean(0)
+    assert by_seed.min() < 0 < by_seed.max()
+    assert ours.question.check_p == pytest.approx(stats.ttest_1samp(by_seed, 0).pvalue)

@@ -77,7 +77,7 @@ def test_cost_of_the_official_split_waits_for_a_student(make_set: Callable[..., 
 @pytest.mark.parametrize(
     ("deviation", "n"),
     # G*Power's and every textbook's: d_z = 0.5 takes 34 pairs, 1 takes 10, 0.8 takes 15.
-    [(1.0, 34), (0.5, 10), (0.625, 15)],
+    [(1.0, 34), (0.5, 10), (0.625, 15), (0.02, 2)],
 )
 def test_seeds_needed(deviation: float, n: int) -> None:
     assert seeds_needed(0.5, deviation, alpha=0.05, power=0.8) == n

@@ -335,3 +335,33 @@ def test_a_name_says_what_tells_a_set_from_most_others() -> None:
 def test_sets_that_nothing_tells_apart_are_numbered() -> None:
     found = [record("soft"), record("soft", evaluation={"batch_norm": "both", "new": 1})]
     assert names(found) == ["made-up (1 of 2)", "made-up (2 of 2)"]
+
+
+@pytest.mark.parametrize("what", ["data", "arithmetic", "evaluation"])
+def test_a_teacher_of_another_kind_is_another_set(what: str) -> None:
+    other = {
+        "data": dataclasses.replace(record("hard", None), data_identity="other"),
+        "arithmetic": record("hard", None, trainer={"accelerator": "gpu"}),
+        "evaluation": record("hard", None, evaluation={"batch_norm": "running"}),
+    }
+    assert len(sets([other[what], record("soft")])) == 2
+
+
+def test_teachers_are_found_by_a_student_that_reads_one() -> None:
+    short: dict[str, Any] = {"teacher": {"seed": 0, "schedule": {"epochs": 10}}}
+    teacher = record("hard", None, schedule={"epochs": 10})
+    [group] = sets([teacher, record("hard"), record("soft", **short)])
+    assert group[0] == teacher
+
+
+def test_without_a_majority_all_is_told() -> None:
+    found = [
+        record("soft", schedule={"epochs": epochs}, quantizer={"weight_bits": bits})
+        for epochs in (60, 10)
+        for bits in (2, 1)
+    ]
+    assert names(found) == [
+        f"made-up (quantizer.weight_bits={bits}, schedule.epochs={epochs})"
+        for epochs in (60, 10)
+        for bits in (2, 1)
+    ]

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from bitstill.report.table import Table, to_html, to_latex, to_markdown, to_rich
+from bitstill.report.table import Table, p_text, plus_minus, to_html, to_latex, to_markdown, to_rich
 
 TABLE = Table("t", "A_title", "100 % & more", ("T", "ours"), [("10", "90.1 ± 0.2"), ("15", "—")])
 
@@ -60,3 +60,26 @@ def test_html_has_headings_and_no_markup_of_its_own() -> None:
         '<tr><th scope="row">10</th><td>90.1 ± 0.2</td></tr>'
         '<tr><th scope="row">15</th><td>—</td></tr></tbody></table>'
     )
+
+
+def test_a_p_is_never_nought() -> None:
+    found = [p_text(p) for p in (None, 0.0, 0.0009, 0.001, 0.05)]
+    assert found == ["—", "<0.001", "<0.001", "0.001", "0.050"]
+
+
+def test_one_value_has_no_spread() -> None:
+    assert plus_minus([90.04]) == "90.0"
+
+
+def test_marks_in_cells() -> None:
+    table = Table("t", "title", "", ("a", "b"), [("x|y", "<0.001"), ("{z}", "1")])
+    assert r"| x\|y | <0.001 |" in to_markdown(table)
+    assert r"x$|$y & $<$0.001 \\" in to_latex(table)
+    assert r"\{z\} & 1 \\" in to_latex(table)
+
+
+def test_two_columns_may_name_a_row() -> None:
+    table = Table("t", "title", "", ("a", "b", "c"), [("x", "y", "1")], labels=2)
+    assert '<th scope="row">x</th><th scope="row">y</th><td>1</td>' in to_html(table)
+    assert "| :--- | :--- | ---: |" in to_markdown(table)
+    assert r"\begin{tabular}{llr}" in to_latex(table)

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -68,9 +69,10 @@ def test_a_cell_without_runs_gives_nothing() -> None:
     assert blocked_contrast([("a", 0, 1.0)], {"a": 1, "b": -1}).n == 0
 
 
-def test_weights_must_compare() -> None:
+@pytest.mark.parametrize("weight", [1, -1])
+def test_weights_must_compare(weight: float) -> None:
     with pytest.raises(ValueError, match="do not add up to zero"):
-        blocked_contrast([("a", 0, 1.0)], {"a": 1})
+        blocked_contrast([("a", 0, 1.0)], {"a": weight})
 
 
 def test_its_coverage_is_right_and_its_false_alarms_few() -> None:
@@ -79,3 +81,10 @@ def test_its_coverage_is_right_and_its_false_alarms_few() -> None:
     covered = [low <= 0 <= high for _, low, high in (one.interval() for one in found)]
     assert 0.93 <= np.mean(covered) <= 0.97
     assert np.mean([one.p < 0.05 for one in found]) <= 0.065
+
+
+def test_of_several_cells_one_without_runs_gives_nothing() -> None:
+    found = [one for one in observations(np.random.default_rng(6)) if one[0] != "d"]
+    ours = blocked_contrast(found, WEIGHTS)
+    assert (ours.df, ours.n, ours.p) == (0, 0, 1.0)
+    assert math.isnan(ours.estimate)

@@ -97,3 +97,13 @@ def test_the_smallest_detectable_difference_is_found_as_often_as_said() -> None:
 
 def test_nothing_is_detectable_without_noise_estimate() -> None:
     assert smallest_detectable(math.nan, 0, alpha=0.05, power=0.8) == math.inf
+
+
+def test_equivalence_looks_at_the_other_side_too() -> None:
+    values = np.array(SECOND) - np.array(FIRST)
+    above = stats.ttest_1samp(values, -1.5, alternative="greater").pvalue
+    assert equivalence_p(paired_difference(SECOND, FIRST), 1.5) == pytest.approx(above)
+
+
+def test_rounding_beside_a_zero_is_no_noise() -> None:
+    assert paired_difference([0.1 + 0.2, 0.3, 0.3], [0.0] * 3).df == 0

@@ -55,3 +55,19 @@ def test_the_two_way_intervals_coverage_is_what_it_says(seed: float, image: floa
         _, low, high = two_way_interval(right[0] * 1.0 - right[1])
         covered.append(low <= 0 <= high)
     assert 0.93 <= np.mean(covered) <= 0.97
+
+
+def test_no_fewer_degrees_of_freedom_than_the_seeds_own() -> None:
+    """Mean squares 7/12, 2/3 and 7/12: Satterthwaite's would be 1.2, the seeds' are 2."""
+    differences = np.array([[1.0, 1.0, 1.0, 0.0], [1.0, -1.0, 0.0, 1.0], [1.0, 0.0, 0.0, -1.0]])
+    reach = stats.t.ppf(0.975, 2) * math.sqrt(2 / 3 / 12)
+    assert two_way_interval(differences).half_width == pytest.approx(reach)
+
+
+def test_it_is_never_narrower_than_over_seeds_alone() -> None:
+    differences = np.array([[0.0, 0.0, 0.0, 1.0], [-1.0, 0.0, -1.0, 0.0], [1.0, 0.0, 0.0, 1.0]])
+    assert two_way_interval(differences) == pytest.approx(mean_interval(differences.mean(axis=1)))
+
+
+def test_one_image_has_no_interval() -> None:
+    assert two_way_interval(np.zeros((3, 1))) == (0.0, -math.inf, math.inf)

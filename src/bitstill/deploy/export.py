@@ -62,6 +62,9 @@ def _refuse_to_replace(output: Path, usual: Path, paths: RunPaths) -> None:
     kept = {path.resolve() for path in (*paths.written, paths.lock, paths.gradients)}
     if output.resolve() in kept - {usual.resolve()}:
         raise UserError(f"--output = {output} is the run's own: give another name")
+    elsewhere = output.parent.resolve() != paths.directory.resolve()
+    if output.exists() and elsewhere and RunPaths(output.parent).record.exists():
+        raise UserError(f"--output = {output} is another run's: give another name")
     if output.exists() and output.suffix not in (".bitstill", ".onnx"):
         raise UserError(
             f"--output = {output} is there, and ends neither in .bitstill nor in .onnx: give "
