@@ -238,3 +238,17 @@ def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
         f"{tmp_path / 'last.ckpt'} belongs to another run (aaaaaaaaaa, and this is bbbbbbbbbb): "
         "move it away"
     )
+
+
+def test_a_checkpoint_is_read_onto_the_cpu(
+    paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, load = [], torch.load
+
+    def loading(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["map_location"])
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(torch, "load", loading)
+    loaded(paths.checkpoint)
+    assert asked == ["cpu"]

@@ -12,7 +12,7 @@ from hydra.version import getbase
 from omegaconf import DictConfig
 
 from bitstill.application import compose
-from bitstill.config import check, settings
+from bitstill.config import check, check_batches, settings
 from bitstill.errors import UserError
 from bitstill.schema import TARGETS, TrainConfig
 
@@ -335,3 +335,24 @@ def test_scripts_that_use_hydra_compose_too(tmp_path: Path, small: tuple[str, ..
         assert compose(*small, "loss=soft").loss_name == "soft"
         assert hydra.compose("theirs").a == 1, "what was in use is in use again"
         assert str(getbase()) == "1.2"
+
+
+def test_a_name_is_counted_in_bytes(changed: Changed) -> None:
+    assert check(changed({"name": "ü" * 100})).name
+    too_long = {"name": "ü" * 101}
+    assert refusal(changed(too_long)).endswith("of at most 200 bytes")
+
+
+def test_a_sweep_does_not_lie_among_the_teachers(changed: Changed, tmp_path: Path) -> None:
+    store = {"paths.output": str(tmp_path), "paths.teachers": str(tmp_path / "store")}
+    line = refusal(changed(store | {"name": "store"}))
+    assert line.startswith("name = 'store' is not allowed: the folder is that of")
+
+
+@pytest.mark.parametrize("name", ["schedule", "teacher.schedule"])
+def test_a_batch_may_hold_all_images(compose_run: Changed, name: str) -> None:
+    check_batches(check(compose_run("data=digits", "loss=soft", f"{name}.batch_size=1293")))
+
+
+def test_a_number_too_large_for_a_float_is_refused(changed: Changed) -> None:
+    assert "finite" in refusal(changed({"schedule.l2": 10**400}))

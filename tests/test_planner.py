@@ -1,5 +1,6 @@
 """What a sweep would do, and what it would cost."""
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable
@@ -298,3 +299,35 @@ def test_a_wrong_plan_is_one_line(
     assert (code, out) == (2, "")
     assert err.startswith("bitstill: seed = -1 is not allowed")
     assert len(err.splitlines()) == 1
+
+
+def test_a_teacher_killed_behind_its_last_epoch_is_missing(
+    asked: Callable[..., list[PlannedRun]], put_teacher: Put, planned: Plan
+) -> None:
+    found = asked("loss=soft")
+    put_teacher(found[0], status="running", epoch=10)
+    assert "missing teachers: 1" in planned(found)[-2]
+    assert planned(found)[-1].endswith("1, of which 0 are trained")
+
+
+def test_the_speed_of_teachers_in_a_store_elsewhere_counts(
+    asked: Callable[..., list[PlannedRun]],
+    put: Put,
+    made_up: Callable[..., RunRecord],
+    planned: Plan,
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "away" / "store"
+    student, other = asked(*(f"loss=soft seed={seed} paths.teachers={store}" for seed in (0, 1)))
+    put(other, images_per_second=1293.0)
+    paths = RunPaths(store / ("a" * 64))
+    paths.directory.mkdir(parents=True)
+    made_up(identity="a" * 64, model="teacher", images_per_second=129.3).write(paths)
+    assert "time: 1:50 of one process" in planned([student])[-2]
+
+
+def test_names_are_no_markup(asked: Callable[..., list[PlannedRun]], planned: Plan) -> None:
+    [one] = asked("loss=hard")
+    expected = dataclasses.replace(one.expected, name="hard, tags=[red]")
+    named = dataclasses.replace(one, expected=expected)
+    assert planned([named])[0] == "hard, tags=[red] | missing | run"

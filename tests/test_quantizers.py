@@ -582,3 +582,9 @@ def test_quantizer_refuses_other_numbers_of_bits(name: str, bits: int) -> None:
 def test_quantizer_refuses_a_scale_that_is_not_above_zero(scale: float) -> None:
     with pytest.raises(ValueError, match=f"activation_scale = {scale}"):
         Quantizer(activation_scale=scale)
+
+
+@pytest.mark.parametrize("bits", [(2, 1), (1, 1), (2, 2), (3, 1), (None, 1), (2, None)])
+def test_the_published_bits(bits: tuple[int | None, int | None]) -> None:
+    found = Quantizer(weight_bits=bits[0], activation_bits=bits[1])
+    assert found.has_published_bits == (bits == (2, 1))

@@ -65,6 +65,7 @@ DAMAGED = [
     (b"\xff", "codec can't decode"),
     (b'{"schema_version": 1', "Expecting ',' delimiter"),
     (b"[1]", "no schema version"),
+    (b"[" * 100_000, "recursion"),
     (b"{}", "no schema version"),
     (b'{"schema_version": 1}', "required positional arguments"),
     (b'{"schema_version": 1, "colour": "red"}', "unexpected keyword argument 'colour'"),
@@ -192,3 +193,13 @@ def test_a_sweep_is_read_in_the_order_of_names(tmp_path: Path) -> None:
 def test_a_cell_is_a_runs_entry_seeds_aside() -> None:
     assert record(temperature=1.5).cell == record(temperature=1.5, seed=4).cell == "soft T=1.5"
     assert record(model="teacher", loss="hard", temperature=None).cell == "teacher"
+
+
+def test_clearing_leaves_the_log_the_lock_and_the_gradients(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    kept = (tmp_path / "train.log", paths.lock, paths.gradients)
+    for path in (*paths.written, *kept):
+        path.touch()
+    assert {paths.teacher_logits, paths.logged} < set(paths.written)
+    paths.clear()
+    assert set(tmp_path.iterdir()) == set(kept)

@@ -501,3 +501,11 @@ def test_status_reads_a_folder_that_cannot_be_written(
         code, out, err = show(str(swept))
     assert (code, err) == (0, "")
     assert out.splitlines()[-1].startswith("1/5 done, 1 running, 1 failed, 1 interrupted")
+
+
+def test_a_finished_teacher_in_the_store_outdoes_a_failure(folder: Path, made_up: Record) -> None:
+    one = teacher(folder)
+    assert one.stored is not None
+    put(made_up(identity=TEACHER, status="failed", epoch=4), one.paths)
+    put(made_up(identity=TEACHER, epoch=4), one.stored)
+    assert look(one).status == "interrupted"

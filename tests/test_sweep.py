@@ -24,6 +24,7 @@ from bitstill.schema import TrainConfig
 from bitstill.status import look
 from bitstill.sweep import (
     PlannedRun,
+    check_choices,
     composed_once_for_all_seeds,
     expand,
     is_stopped,
@@ -425,3 +426,31 @@ def test_a_sweep_in_parallel(
     assert {record.status for record in records} == {"done"}
     assert "Table 4" in done.stdout
     assert "Table 2" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["schedule", "teacher.schedule"])
+def test_a_batch_of_more_than_all_images_is_refused_before_anything_runs(
+    planned: Callable[..., list[PlannedRun]], name: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^{name}\.batch_size = 1294 is more than the 1293"):
+        planned(f"loss=soft {name}.batch_size=1294")
+
+
+def test_a_choice_of_null_and_no_choice() -> None:
+    found = expand([{"quantizer.weight_bits": None}], {}, [], split)
+    assert found == [("quantizer.weight_bits=null",)]
+    with pytest.raises(UserError, match="the sweep has no runs"):
+        expand([], {}, ["seed=range(0)"], split)
+
+
+def test_other_choices_than_of_a_temperature_leave_a_grids_value_as_it_is() -> None:
+    assert expand([{"soft_weight.value": "1,4"}], {}, ["soft_weight=constant"], split) == [
+        ("soft_weight.value=1", "soft_weight=constant"),
+        ("soft_weight.value=4", "soft_weight=constant"),
+    ]
+
+
+@pytest.mark.parametrize("key", ["name", "paths.output", "+experiment"])
+def test_what_a_sweep_has_one_of_takes_one_value(key: str) -> None:
+    with pytest.raises(UserError, match="has several values, and a sweep has one"):
+        check_choices([key])

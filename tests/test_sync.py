@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import Logged
@@ -17,7 +18,7 @@ from bitstill import sync as syncing
 from bitstill.errors import SweepFailedError, UserError
 from bitstill.locks import exclusive
 from bitstill.loggers.wandb_files import mark_sent
-from bitstill.runs import RunPaths, load_sweep
+from bitstill.runs import RunPaths, RunRecord, load_sweep
 from bitstill.sync import _at_work as at_work
 from bitstill.sync import sync, unsent
 
@@ -246,3 +247,48 @@ def test_a_teacher_that_is_trained_for_students_alone_is_at_work(tmp_path: Path)
     with exclusive(stored):
         assert at_work(tmp_path / "mine") == {"a" * 32}
     assert at_work(tmp_path / "mine") == set()
+
+
+def test_what_is_at_work_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        sitting(tmp_path, f"offline-run-20260101_000000-{name}")
+    sent: list[str] = []
+    monkeypatch.setattr(syncing, "_at_work", lambda folder: {"a"})
+
+    def send(run: syncing.Unsent, *_: object) -> str:
+        sent.append(run.run_id)
+        return ""
+
+    monkeypatch.setattr(syncing, "_send", send)
+    assert sync(tmp_path) == "1 run sent; 1 at work are not: again when they have ended"
+    assert sent == ["b"]
+
+
+def test_only_a_run_of_the_sweep_that_is_held_is_at_work(
+    tmp_path: Path, made_up: Callable[..., RunRecord]
+) -> None:
+    for name in "ab":
+        paths = RunPaths(tmp_path / "mine" / name)
+        paths.directory.mkdir(parents=True)
+        made_up(identity=name * 64).write(paths)
+    with exclusive(RunPaths(tmp_path / "mine" / "a")):
+        assert at_work(tmp_path / "mine") == {"a" * 32}
+
+
+def test_wandb_is_asked_for_whole_runs_and_has_to_mark_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sitting(tmp_path, "offline-run-20260101_000000-a")
+    asked: list[tuple[list[str], dict[str, Any]]] = []
+
+    def run(command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
+        asked.append((command, options))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(SweepFailedError, match="a: no word from wandb sync"):
+        sync(tmp_path)
+    [(command, options)] = asked
+    assert command[3:] == ["sync", "--include-online", "--include-synced", str(file.parent)]
+    assert options["stdin"] == subprocess.DEVNULL
+    assert options["env"]["WANDB_DIR"] == str(tmp_path)

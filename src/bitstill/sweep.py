@@ -77,9 +77,7 @@ def expand(
                 f"hydra.sweeper has {key}, and a sweep has one: give it beside hydra, and not in "
                 "params or grids"
             )
-    chosen = (
-        {"temperature.value"} if any(one.startswith("temperature=") for one in arguments) else ()
-    )
+    has_temperature = any(one.startswith("temperature=") for one in arguments)
 
     def left_out(key: str) -> bool:
         return has_temperature and key == "temperature.value"

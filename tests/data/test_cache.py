@@ -158,3 +158,18 @@ def test_cache_that_is_no_folder_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"^paths.cache=\S+/file cannot be written .*set paths.cac"):
         cached(tmp_path / "file", "key", Maker())
+
+
+def test_files_are_flushed_before_their_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed, fsync = [], os.fsync
+
+    def flush(handle: int) -> None:
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        assert not (tmp_path / "key").exists()
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    cached(tmp_path, "key", Maker())
+    assert set(flushed) == {"a.npy", "b.npy", "meta.json"}

@@ -67,7 +67,7 @@ def test_16_bit_grey_keeps_its_upper_byte() -> None:
     assert np.array_equal(decoded[..., 0], values >> 8)
 
 
-@pytest.mark.parametrize("value", [-1, 200, 1 << 16])
+@pytest.mark.parametrize("value", [-1, 200, 255, 1 << 16])
 def test_32_bit_grey_is_refused(value: int) -> None:
     image = Image.fromarray(np.full((4, 4), value, np.int32))
     with pytest.raises(ValueError, match="does not say which value is white"):
@@ -158,3 +158,26 @@ def test_damage_raises_nothing_but_value_error(
     except ValueError:
         return
     assert decoded.shape == (32, 32, 3)
+
+
+def test_other_sizes_are_resized_bilinearly() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8))
+    expected = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR))
+    assert np.array_equal(decode_image(encoded(image)), expected)
+
+
+@pytest.mark.parametrize(
+    ("said", "undo"),
+    [
+        (2, Image.Transpose.FLIP_LEFT_RIGHT),
+        (4, Image.Transpose.FLIP_TOP_BOTTOM),
+        (5, Image.Transpose.TRANSPOSE),
+        (7, Image.Transpose.TRANSVERSE),
+    ],
+)
+def test_a_mirrored_photo_is_turned_upright(said: int, undo: Image.Transpose) -> None:
+    upright = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = said
+    file = encoded(upright.transpose(undo), exif=exif)
+    assert np.array_equal(decode_image(file), np.asarray(upright))

@@ -232,6 +232,8 @@ def test_missing_columns(
     [
         ([b"x", b"x"], [0, -1], r"row 1: label is -1; labels are 0 or more"),
         ([b"x", b"x"], [None, 1], r"row 0: label is empty"),
+        ([b"x"], [4096], r"row 0: label is 4096"),
+        ([b"x"], [4095], r"row 0: the image cannot be decoded"),
         ([b"no image"], [0], r"row 0: the image cannot be decoded \(cannot identify image file"),
         ([None], [0], r"row 0: the image cannot be decoded \(it has no bytes"),
         ([b""], [0], r"row 0: the image cannot be decoded \(it has no bytes"),
@@ -337,3 +339,16 @@ def test_real_images(source: Callable[..., Parquet], image_folder: Path) -> None
     assert counts == known.get(image_folder.name, (7, 1, 4, 3))
     assert 60 < data.test.images.float().mean() < 180
     assert data.test.labels.unique().tolist() == list(range(data.classes))
+
+
+def test_a_changed_byte_is_found_where_pages_have_checksums(
+    source: Callable[..., Parquet], parquet_folder: Path
+) -> None:
+    file = parquet_folder / "train-00000-of-00001.parquet"
+    plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    pq.write_table(pq.read_table(file), file, write_page_checksum=True, **plain)
+    content = bytearray(file.read_bytes())
+    content[content.index(b"IDAT") + 20] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"CRC checksum|could not verify|corrupt"):
+        source(parquet_folder).identity()

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from bitstill.data import Digits, ImageSource, Parquet, Svhn
-from bitstill.data.source import Decoded
+from bitstill.data.source import Decoded, _checksum
 from bitstill.errors import UserError
 
 
@@ -195,3 +195,35 @@ def test_interrupted_decoding_leaves_no_entry(
             parquet.identity()
     assert not list(Path(parquet.cache).glob("*/"))
     assert len(parquet.load().train) == 6
+
+
+def test_a_file_of_the_same_size_is_another(parquet: Parquet) -> None:
+    parquet.identity()
+    os.utime(next(Path(parquet.path).glob("train-*")), ns=(0, 0))
+    parquet.identity()
+    assert len(list(Path(parquet.cache).glob("parquet-*/meta.json"))) == 2
+
+
+def test_another_cache_format_is_decoded_anew(
+    parquet: Parquet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet.identity()
+    monkeypatch.setattr("bitstill.data.source.CACHE_FORMAT", 0)
+    parquet.identity()
+    assert len(list(Path(parquet.cache).glob("*/meta.json"))) == 2
+
+
+def test_a_checksum_may_be_in_capitals(parquet: Parquet) -> None:
+    found = parquet._content().facts["checksum"].upper()
+    dataclasses.replace(parquet, checksum=found).identity()
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.25, 0.5])
+def test_training_images_are_those_that_are_trained_on(parquet: Parquet, fraction: float) -> None:
+    source = dataclasses.replace(parquet, val_fraction=fraction)
+    assert source.training_images() == len(source.load().train)
+
+
+def test_shape_and_type_are_part_of_the_checksum() -> None:
+    a = np.arange(6, dtype=np.int64)
+    assert len({_checksum({"a": one}) for one in (a, a.reshape(2, 3), a.view(np.uint64))}) == 3

@@ -104,6 +104,9 @@ def test_download(svhn: Callable[..., Svhn], served: str, tmp_path: Path) -> Non
         TRAIN,
         TEST,
     }
+    usual = tmp_path / "usual"
+    usual.touch()
+    assert (folder / TRAIN).stat().st_mode == usual.stat().st_mode, "others may read it"
 
 
 @pytest.mark.parametrize("watched", [True, False])

@@ -1,5 +1,6 @@
 """Export, prediction and the command line around them."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+import torch
 from PIL import Image
 from tests.deploy.conftest import record
-from tests.students import random_images
+from tests.students import random_images, random_student
 
 import bitstill
 from bitstill.deploy.export import export
@@ -23,7 +26,8 @@ from bitstill.deploy.predict import as_json, as_table, predict
 from bitstill.errors import UserError
 from bitstill.integer import integer_network
 from bitstill.models import Student
-from bitstill.runs import RunPaths
+from bitstill.runs import RunPaths, read_record
+from bitstill.weights import save_weights
 
 
 def test_packed(student_run: Path) -> None:
@@ -292,3 +296,59 @@ def test_the_command_line(student_run: Path, folder: Path, tmp_path: Path) -> No
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("bitstill: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["onnx", "qonnx"])
+def test_every_form_carries_what_it_is(student_run: Path, form: str) -> None:
+    model = onnx.load(export(student_run, form, Choice("best_val")))
+    found = {one.key: one.value for one in model.metadata_props}
+    assert (found["identity"], found["test_accuracy"]) == ("a" * 64, "0.5")
+    assert found["selection"] == "best_val 2, precise"
+    assert found["classes"].splitlines() == list("0123456789")
+
+
+@pytest.mark.parametrize("name", ["lock", "gradients"])
+def test_lock_and_gradients_are_the_runs_own(student_run: Path, name: str) -> None:
+    own = getattr(RunPaths(student_run), name)
+    own.write_text("kept")
+    with pytest.raises(UserError, match="is the run's own: give another name"):
+        export(student_run, "packed", Choice(), own)
+
+
+def test_weights_that_are_not_finite(student_run: Path) -> None:
+    student = random_student(5)
+    with torch.no_grad():
+        student.classifier.weight[0, 0] = torch.nan
+    save_weights(student, RunPaths(student_run).weights, {})
+    with pytest.raises(UserError, match="holds numbers that are not finite: train the run again"):
+        load_run(student_run, Choice(statistics="running"))
+
+
+def test_batch_norm_is_the_records(student_run: Path) -> None:
+    paths = RunPaths(student_run)
+    found = read_record(paths)
+    assert found is not None
+    config = found.config | {"batch_norm": {"momentum": 0.25, "epsilon": 0.125}}
+    dataclasses.replace(found, config=config).write(paths)
+    norms = [block.norm for block in load_run(student_run).network.stages()]
+    assert {(one.momentum, one.eps) for one in norms} == {(0.25, 0.125)}
+
+
+def test_more_names_than_classes(student_run: Path) -> None:
+    names = [f"kind {number}" for number in range(11)]
+    record("student", classes=names).write(RunPaths(student_run))
+    assert load_run(student_run).classes == list("0123456789")
+
+
+def test_folders_of_damaged_files_alone_are_an_error(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for name in "ab":
+        (tmp_path / "d" / f"{name}.png").write_bytes(b"none")
+    with pytest.raises(UserError, match=r"a\.png is no image.*; nor can 1 other be read$"):
+        predict(model, [tmp_path / "d"])
+
+
+def test_an_ending_may_be_in_capitals(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "d" / "A.PNG")
+    assert len(predict(model, [tmp_path / "d"]).known) == 1

@@ -1,6 +1,7 @@
 """What a run leaves is true of it."""
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,8 @@ def accuracy(network: Network, config: TrainConfig) -> float:
 def test_a_record_says_what_the_run_was(distilled: Trained) -> None:
     record, config = distilled.record, distilled.config
     assert record.identity == identity_of(config, config.data.identity())
+    for path in (distilled.paths.weights, distilled.paths.best_val_weights):
+        assert record.checksums[path.name] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert record.data_identity == config.data.identity()
     assert (record.model, record.loss, record.temperature, record.seed) == (
         "student",

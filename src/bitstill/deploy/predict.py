@@ -13,7 +13,7 @@ import numpy as np
 from bitstill.bar import bar
 from bitstill.data.images import FORMATS, decode_image, quiet_pillow
 from bitstill.engine.engine import Engine, load
-from bitstill.errors import UserError, one_line, printable
+from bitstill.errors import UserError, counted, one_line, printable
 
 _BATCH = 256
 _LARGEST = 2**30  # bytes of a file: more is no picture of one thing
@@ -80,7 +80,9 @@ def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predict
                 paths, rows = zip(*sound, strict=True)
                 found.known.extend(_classified(engine, paths, np.stack(rows)))
     if not found.known:
-        raise UserError(found.unread[0])
+        first, *others = found.unread
+        rest = f"; nor can {counted(len(others), 'other')} be read" if others else ""
+        raise UserError(first + rest)
     return found
 
 

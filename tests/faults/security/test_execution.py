@@ -60,6 +60,7 @@ HYDRA = {
     "handler's class": "hydra.hydra_logging.handlers.console.class=os.system",
     "stream": "hydra.hydra_logging.handlers.console.stream=ext://os.environ",
     "stream of another module": "hydra.job_logging.handlers.console.stream=ext://antigravity",
+    "stream of the configuration": "hydra.job_logging.handlers.console.stream=cfg://handlers",
     "environment": "+hydra.job.env_set.PATH=/tmp",
     "launcher with a shell": (
         "hydra.launcher._target_="
