@@ -356,3 +356,10 @@ def test_a_batch_may_hold_all_images(compose_run: Changed, name: str) -> None:
 
 def test_a_number_too_large_for_a_float_is_refused(changed: Changed) -> None:
     assert "finite" in refusal(changed({"schedule.l2": 10**400}))
+
+
+def test_what_lightning_would_take_from_the_environment_is_refused(
+    changed: Changed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PL_TRAINER_MAX_STEPS", "3")
+    assert refusal(changed({})).startswith("PL_TRAINER_MAX_STEPS is set in the environment")

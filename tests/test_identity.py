@@ -196,3 +196,9 @@ def test_a_portable_configuration_holds_no_folder(configure: Configure, tmp_path
 def test_an_address_may_hold_a_key(configure: Configure, tmp_path: Path) -> None:
     config = configure(tmp_path, "data=svhn", "data.url=https://me:secret@mirror.example/")
     assert "secret" not in str(portable_config(config))
+
+
+def test_a_method_that_quantizes_no_weights_is_not_read(identified: Identified) -> None:
+    full = "quantizer.weight_bits=null"
+    assert identified(full, "quantizer=dorefa") == identified(full, "quantizer=mean_scaled")
+    assert identified("quantizer=dorefa") != identified("quantizer=mean_scaled")

@@ -235,7 +235,7 @@ def test_diverged_loss_is_refused(value: float) -> None:
         task.network.get_parameter("last.bias").fill_(1)
     text = (
         rf"^the training loss became {value} in epoch 1: "
-        r"lower schedule.learning_rates, or soft_weight$"
+        r"lower schedule.learning_rates or soft_weight, or raise a temperature below 1$"
     )
     with pytest.raises(DivergedError, match=text):
         task.training_step(some_batch(), 0)

@@ -6,6 +6,7 @@ in one line.
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
@@ -49,7 +50,17 @@ def check(composed: DictConfig) -> TrainConfig:
     config = _built(TrainConfig, _resolved(composed), "")
     assert isinstance(config, TrainConfig)  # noqa: S101  # what was asked for
     _check_together(config)
+    _check_environment()
     return config
+
+
+def _check_environment() -> None:
+    """Refuse what Lightning would take from the environment for what it is not told here."""
+    if foreign := sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
+        raise UserError(
+            f"{foreign[0]} is set in the environment, and Lightning would train otherwise than is "
+            "asked for: unset it"
+        )
 
 
 def _resolved(composed: DictConfig) -> dict[str, Any]:

@@ -37,6 +37,9 @@ def identity(config: TrainConfig, data_identity: str) -> str:
     Returns:
         SHA-256, 64 hexadecimal digits.
     """
+    quantizer = config.quantizer
+    if quantizer.weight_bits is None:  # no method is called: as if it were the published one
+        quantizer = dataclasses.replace(quantizer, method="mean_scaled")
     parts: dict[str, Any] = {
         "result_version": TEACHER_VERSION if config.is_teacher else STUDENT_VERSION,
         "data": data_identity,
@@ -50,7 +53,7 @@ def identity(config: TrainConfig, data_identity: str) -> str:
     }
     if not config.is_teacher:
         parts |= {
-            "quantizer": config.quantizer,
+            "quantizer": quantizer,
             "loss": config.loss,
             "temperature": config.temperature,
         }

@@ -167,7 +167,15 @@ class Recorder(pl.Callback):
             save_weights(network, self.paths.best_val_weights, self._exact)
 
     def finish(self, network: Network) -> RunRecord:
-        """Write what a finished run leaves, and the record last."""
+        """Write what a finished run leaves, and the record last.
+
+        Raises:
+            RuntimeError: epochs are missing; it is not finished then.
+        """
+        if len(self._rows) != self.record.epochs:
+            raise RuntimeError(
+                f"the training ended after {len(self._rows)} of {self.record.epochs} epochs"
+            )
         write_curves(self.paths, self._rows)  # killed after its last checkpoint, a run lacks a row
         save_weights(network, self.paths.weights, self._exact)
         write_correctness(self.paths, self._correct)

@@ -66,7 +66,7 @@ class Task(pl.LightningModule, ABC):
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the training loss became {loss} in epoch {self.current_epoch + 1}: "
-                "lower schedule.learning_rates, or soft_weight"
+                "lower schedule.learning_rates or soft_weight, or raise a temperature below 1"
             )
 
     def _add(self, loss: Tensor, right: Tensor, count: int) -> None:

@@ -352,3 +352,17 @@ def test_a_changed_byte_is_found_where_pages_have_checksums(
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"CRC checksum|could not verify|corrupt"):
         source(parquet_folder).identity()
+
+
+def test_names_are_part_of_the_identity_and_numbers_are_none(
+    source: Callable[..., Parquet], parquet_folder: Path
+) -> None:
+    """An export carries them: the same images under other names are another run."""
+    found = []
+    for names in (None, ["0", "1", "2"], ["cat", "dog", "owl"], ["dog", "cat", "owl"]):
+        for split in ("train", "test"):
+            file = parquet_folder / f"{split}-00000-of-00001.parquet"
+            pq.write_table(noted(names, [0, 2, 1, 2]), file)
+        found.append(source(parquet_folder, val_fraction=0.0).identity())
+    assert found[0] == found[1]
+    assert len(set(found)) == 3

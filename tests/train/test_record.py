@@ -205,3 +205,15 @@ def test_one_kind_of_statistics_may_be_left_out(
     assert last is not None
     name = "test/accuracy" if kind == "running" else "test/accuracy_precise"
     assert last["test/accuracy"] == read_curves(run.paths)[0][name]
+
+
+def test_a_training_that_ends_early_is_not_done(
+    configure: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure(tmp_path, "loss=hard")
+    monkeypatch.setenv("PL_TRAINER_MAX_STEPS", "1")  # behind the check's back
+    with pytest.raises(RuntimeError, match=f"ended after 1 of {config.schedule.epochs} epochs"):
+        trained(config, tmp_path)
+    record = runs.read_record(runs.RunPaths(tmp_path / "run"))
+    assert record is not None
+    assert record.status == "failed"

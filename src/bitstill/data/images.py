@@ -105,12 +105,12 @@ def _refuse_unknown_white(image: Image) -> None:
     tags = getattr(image, "tag_v2", None)  # of a TIFF: bits, and whether 0 is white
     if image.mode.startswith("I;16") and tags and (tags.get(258), tags.get(262)) != ((16,), 1):
         raise ValueError("a TIFF of 9 to 16 bits has to have 16, with 0 as black")
-    if image.mode == "I":
+    if image.mode.startswith("I"):
         low, high = np.asarray(image).min(), np.asarray(image).max()
         if low < 0 or high > 0xFFFF:
             raise ValueError("mode I beyond 16 bits does not say which value is white")
         if 0 < high <= 0xFF:  # its upper byte is black
-            raise ValueError("mode I within 8 bits does not say which value is white")
+            raise ValueError(f"mode {image.mode} within 8 bits does not say which value is white")
 
 
 def _rgb(image: Image) -> Image:

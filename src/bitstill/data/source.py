@@ -136,7 +136,11 @@ class ImageSource(ABC):
 
     def _identity(self, content: Entry) -> str:
         validation_count(len(content.arrays["train_labels"]), val_fraction=self.val_fraction)
-        return _digest([content.facts["checksum"], float(self.val_fraction), int(self.split_seed)])
+        names = content.facts["names"]
+        # Names are in what a run leaves; numbers for want of them say nothing.
+        named = [] if names == list(map(str, range(len(names)))) else [names]
+        split = [float(self.val_fraction), int(self.split_seed)]
+        return _digest([content.facts["checksum"], *split, *named])
 
     def _training_arrays(self, content: Entry, identity: str) -> Mapping[str, NDArray[Any]]:
         images, labels = content.arrays["train_images"], content.arrays["train_labels"]
