@@ -79,8 +79,9 @@ def _source(run: Run) -> Any:
     """Return the run's image source, which never downloads."""
     from bitstill.schema import TARGETS
 
-    settings = composed(run.paths, "data")
+    found = composed(run.paths, "data")
     try:
+        settings = dict(found or {})
         source = TARGETS["data"][settings.pop("_target_")]
         return source(**settings | ({"download": False} if "download" in settings else {}))
     except (KeyError, TypeError, ValueError):
