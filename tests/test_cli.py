@@ -419,13 +419,3 @@ def test_what_bash_asks_for(line: str, found: str) -> None:
     variables = {**os.environ, **asked, "_BITSTILL_COMPLETE": "complete_bash"}
     done = subprocess.run([script], env=variables, capture_output=True, text=True, check=False)  # noqa: S603
     assert (done.stdout.strip(), done.stderr) == (found, "")
-
-
-def test_what_a_run_does_not_read_is_said(
-    train: Train, few_images: tuple[str, ...], tmp_path: Path
-) -> None:
-    given = ("model=teacher", "teacher.seed=5", "schedule.epochs=1", f"paths.output={tmp_path}")
-    code, _, err = train(*few_images, *given)
-    assert code == 0
-    assert "teacher.seed=5 changes nothing: a teacher does not read it" in err
-    assert "schedule.epochs=1 changes" not in err

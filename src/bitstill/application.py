@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -70,27 +69,11 @@ def job(composed: DictConfig) -> None:
         if is_swept and "hydra.mode=RUN" not in sys.argv:
             log.warning("one run of a sweep that the configuration describes: -m runs all of them")
         try:
-            config = check(composed)
-            _warn_of_what_is_not_read(config, context.overrides.task)
-            _train(config, directory, progress=sys.stderr.isatty())
+            _train(check(composed), directory, progress=sys.stderr.isatty())
         except Exception as error:  # as it is, Hydra would print a line of its own before ours
             raise SystemExit from error
     else:
         _train_in_sweep(check(composed), directory)
-
-
-def _warn_of_what_is_not_read(config: "TrainConfig", overrides: Sequence[str]) -> None:
-    """Say which settings of the command line a run does not read; in a sweep, others may."""
-    unread = {
-        "teacher": not config.needs_teacher,
-        "soft_weight": not config.needs_soft_weight,
-        **dict.fromkeys(("loss", "temperature", "quantizer"), config.is_teacher),
-    }
-    for override in overrides:
-        key = override.lstrip("+").partition("=")[0]
-        if unread.get(key.partition(".")[0]):
-            what = "a teacher" if config.is_teacher else f"loss={config.loss_name}"
-            log.warning("%s changes nothing: %s does not read it", override, what)
 
 
 def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
