@@ -324,7 +324,6 @@ def called(node: ast.AST) -> str:
     return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
 
 
-# How many cores and processes there are.
 # What counts processors, and an error that numba raises.
 HARMLESS = (
     "from joblib import cpu_count",
