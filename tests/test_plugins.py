@@ -40,28 +40,27 @@ IN_ITS_FOLDER = "hydra.job.chdir=true"
 
 @pytest.fixture
 def without_bitstill(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave of a sweep what is Hydra's: compose every cell, launch all of them."""
+    """Leave of a sweep what is Hydra's: compose every run, launch all of them."""
 
     def plan(
         overrides: Sequence[tuple[str, ...]],
         compose: Callable[[tuple[str, ...]], DictConfig],
         folder: Path,
     ) -> list[PlannedRun]:
-        cells = []
+        runs = []
         for one in overrides:
             compose(one)
             unused: Any = None
-            cells.append(PlannedRun(one, unused, unused))
-        return cells
+            runs.append(PlannedRun(one, unused, unused))
+        return runs
 
     def conduct(
-        cells: Sequence[PlannedRun],
+        runs: Sequence[PlannedRun],
         folder: Path,
         launch: Callable[[list[list[str]]], Returns],
-        *,
-        launcher: str,
+        **_: bool,
     ) -> Returns:
-        return [launch([list(cell.overrides) for cell in cells])]
+        return [launch([list(run.overrides) for run in runs])]
 
     monkeypatch.setattr(bitstill.sweep, "plan", plan)
     monkeypatch.setattr(bitstill.conductor, "conduct", conduct)
