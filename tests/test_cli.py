@@ -419,3 +419,35 @@ def test_what_bash_asks_for(line: str, found: str) -> None:
     variables = {**os.environ, **asked, "_BITSTILL_COMPLETE": "complete_bash"}
     done = subprocess.run([script], env=variables, capture_output=True, text=True, check=False)  # noqa: S603
     assert (done.stdout.strip(), done.stderr) == (found, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("sweep.detach=true", "sweep.detach = true is not allowed for one run: give -m, too"),
+        ("hydra/launcher=slurm", "hydra/launcher=slurm launches sweeps: give -m, too"),
+        ("hydra/launcher=parallel", "hydra/launcher=parallel launches sweeps: give -m, too"),
+        (
+            "hydra/launcher=slurm hydra.launcher.foo=1",
+            "hydra.launcher.foo is no setting of hydra/launcher=slurm: see --cfg hydra -p "
+            "hydra.launcher",
+        ),
+    ],
+)
+def test_what_is_for_sweeps_is_not_for_one_run(
+    train: Train, few_images: tuple[str, ...], tmp_path: Path, given: str, line: str
+) -> None:
+    """As on a cluster's login node, where nobody wants a training."""
+    code, out, err = train(*few_images, f"paths.output={tmp_path}", *given.split())
+    assert (code, out, err) == (2, "", f"bitstill: {line}\n")
+
+
+def test_an_experiment_of_ones_own_without_its_package_is_said(
+    train: Train, tmp_path: Path
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = "defaults:\n  - override /schedule: quick\nname: mine\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    code, _, err = train("--config-dir", str(tmp_path), "experiment=mine")
+    assert code == 2
+    assert "give an experiment's file '# @package _global_' as first line" in err

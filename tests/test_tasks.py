@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
+import bitstill.train
 from bitstill.batches import Batch, Batches
+from bitstill.config import check
 from bitstill.data import Split
 from bitstill.losses import (
     constant_weight,
@@ -25,6 +28,7 @@ from bitstill.losses import (
 from bitstill.models import Network, Student, Teacher
 from bitstill.schema import ScheduleConfig
 from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask, adam
+from bitstill.train import build_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -372,3 +376,17 @@ def test_teacher_is_no_part_of_a_students_state() -> None:
     assert {id(p) for p in task.parameters()} == {id(p) for p in network.parameters()}
     assert torch.equal(batch.teacher_logits, kept)
     assert batch.teacher_logits.grad is None
+
+
+def test_a_loss_of_ones_own_need_not_know_a_temperature(
+    compose_run: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = check(compose_run("data=digits", "loss=soft"))
+
+    def squares(logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        return (logits - teacher_logits).square().mean()
+
+    monkeypatch.setattr(bitstill.train, "instantiate", lambda _: squares)
+    task = build_task(config, Student())
+    batch = Batch(torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.int64), torch.ones(2, 10))
+    assert task.loss(torch.zeros(2, 10), batch) == 1

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bitstill.choices import listed_at_once
 from bitstill.conf import conf_directory, our_hydra
+from bitstill.errors import UserError
 from bitstill.explanations import FULL_ERROR, print_error, say
 from bitstill.flags import flags_first
 from bitstill.guard import guarded
@@ -69,11 +71,22 @@ def job(composed: DictConfig) -> None:
         if is_swept and "hydra.mode=RUN" not in sys.argv:
             log.warning("one run of a sweep that the configuration describes: -m runs all of them")
         try:
-            _train(check(composed), directory, progress=sys.stderr.isatty())
+            config = check(composed)
+            _refuse_what_launches_sweeps(config, context.overrides.hydra)
+            _train(config, directory, progress=sys.stderr.isatty())
         except Exception as error:  # as it is, Hydra would print a line of its own before ours
             raise SystemExit from error
     else:
         _train_in_sweep(check(composed), directory)
+
+
+def _refuse_what_launches_sweeps(config: "TrainConfig", overrides: Iterable[str]) -> None:
+    """See that a run here was not meant to be elsewhere, as on a cluster."""
+    if config.sweep.detach:
+        raise UserError("sweep.detach = true is not allowed for one run: give -m, too")
+    for one in overrides:
+        if one.startswith("hydra/launcher=") and one != "hydra/launcher=basic":
+            raise UserError(f"{one} launches sweeps: give -m, too")
 
 
 def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:

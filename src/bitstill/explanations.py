@@ -83,7 +83,7 @@ def _explain_hydra(error: Exception, arguments: Sequence[str]) -> str:
     # What ends in a colon has its reason on the next line.
     first = with_next_step(" ".join(lines[: 1 + lines[0].endswith(":")]), error, arguments)
     if isinstance(error, ConfigCompositionException):
-        return _unknown_setting(first)
+        return _unknown_setting(first, arguments)
     if "submitit_slurm" in first:
         return "hydra/launcher=slurm needs submitit: pip install 'bitstill[slurm]'"
     return first
@@ -133,8 +133,10 @@ def _not_a_choice(arguments: Sequence[str]) -> str:
     return "a choice must be a word: see bitstill train --help"
 
 
-def _unknown_setting(first: str) -> str:
+def _unknown_setting(first: str, arguments: Sequence[str]) -> str:
     """Explain a key that Hydra does not find in the composed configuration."""
+    if "@experiment." in first:
+        return f"{first.rstrip('.')}: give an experiment's file '# @package _global_' as first line"
     if not first.startswith("Could not override '"):
         return first
     from bitstill.config import settings
@@ -143,11 +145,12 @@ def _unknown_setting(first: str) -> str:
     if key == "hydra.sweeper.plan_only":  # which plan has added
         return "hydra/sweeper is not allowed with plan: leave it out, the one that is there plans"
     if key.startswith("hydra.launcher."):
+        if any(one.startswith("hydra/launcher=") for one in arguments):
+            chosen = next(one for one in arguments if one.startswith("hydra/launcher="))
+            return f"{key} is no setting of {chosen}: see --cfg hydra -p hydra.launcher"
         return f"{key} is no setting of this launcher: give hydra/launcher=parallel or slurm, too"
     if key == "hydra.sweeper.params":
         return f"{key} is no setting yet: give +{key}=VALUE"
-    if "@experiment." in key:
-        return f"{first.rstrip('.')}: give an experiment's file '# @package _global_' as first line"
     if key in settings():
         group = key.partition(".")[0]
         return f"{key} is no setting of the {group} that is chosen: choose another, {group}=NAME"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import logging
 import traceback
 from collections.abc import Callable
@@ -183,13 +184,15 @@ def build_task(config: TrainConfig, network: Network) -> Task:
     if config.is_teacher:
         return TeacherTask(network, config.schedule)
     loss = instantiate(dataclasses.asdict(config.loss))
+    if "temperature" in inspect.signature(loss).parameters:
+        loss = functools.partial(loss, temperature=config.temperature.value)
     soft_weight = (
         instantiate(dataclasses.asdict(config.soft_weight)) if config.needs_soft_weight else None
     )
     return StudentTask(
         network,
         config.schedule,
-        loss=functools.partial(loss, temperature=config.temperature.value),
+        loss=loss,
         soft_weight=soft_weight,
     )
 

@@ -366,3 +366,13 @@ def test_names_are_part_of_the_identity_and_numbers_are_none(
         found.append(source(parquet_folder, val_fraction=0.0).identity())
     assert found[0] == found[1]
     assert len(set(found)) == 3
+
+
+def test_a_validation_split_is_said_to_be_passed_over(
+    source: Callable[..., Parquet], parquet_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    test = parquet_folder / "test-00000-of-00001.parquet"
+    shutil.copy(test, test.with_name("validation-00000-of-00001.parquet"))
+    source(parquet_folder).identity()
+    [line] = caplog.messages
+    assert line.startswith("validation-00000-of-00001.parquet is not read: data.val_fraction")

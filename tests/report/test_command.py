@@ -136,7 +136,9 @@ def test_records_alone_are_enough_and_what_is_not_drawn_is_said(
     assert result.exit_code == 0
     said = " ".join(result.output.split())
     assert "Not drawn, for want of data: soft targets (from the teacher's logits);" in said
-    assert "calibration (from weights and the images)." in said
+    assert (
+        "calibration (from weights of students at T = 15 or of a teacher, and the images)." in said
+    )
     assert "Not drawn, for want of data" in (output / "index.html").read_text()
     (found,) = json.loads((output / "report.json").read_text())["sets"]
     missing = ["soft targets", "gradients", "quantized weights", "size against accuracy"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from bitstill.topology import MAX_CLASSES, SIDE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 _BATCH_ROWS = 1024
 
@@ -54,6 +57,12 @@ class Parquet(ImageSource):
         )
 
     def _decode(self, files: Sequence[Path]) -> Decoded:
+        passed_over = sorted(one.name for one in files[0].parent.glob("val*.parquet"))
+        if passed_over:
+            log.warning(
+                "%s is not read: data.val_fraction of the training images is held out instead",
+                passed_over[0],
+            )
         train = _decode_split([file for file in files if file.name.startswith("train-")], "train")
         test = _decode_split([file for file in files if file.name.startswith("test-")], "test")
         classes = 1 + max(int(part.labels.max()) for part in (train, test))

@@ -39,14 +39,22 @@ from bitstill.runs import ENDED
 _DRAWN_FROM = (
     ("curves", "learning curves", "metrics.csv"),
     ("soft-targets", "soft targets", "the teacher's logits"),
-    ("gradients", "gradients", "students' weights, the teacher's logits and the images"),
+    (
+        "gradients",
+        "gradients",
+        "weights of students at T = 15, the teacher's logits and the images",
+    ),
     ("weight", "quantized weights", "a student's weights"),
     (
         "size",
         "size against accuracy",
         "sizes of a teacher and of hard or soft_hard at T = 15",
     ),
-    ("calibration", "calibration", "weights and the images"),
+    (
+        "calibration",
+        "calibration",
+        "weights of students at T = 15 or of a teacher, and the images",
+    ),
 )
 
 
