@@ -145,8 +145,8 @@ def _unknown_setting(first: str, arguments: Sequence[str]) -> str:
     if key == "hydra.sweeper.plan_only":  # which plan has added
         return "hydra/sweeper is not allowed with plan: leave it out, the one that is there plans"
     if key.startswith("hydra.launcher."):
-        if any(one.startswith("hydra/launcher=") for one in arguments):
-            chosen = next(one for one in arguments if one.startswith("hydra/launcher="))
+        chosen = next((one for one in arguments if one.startswith("hydra/launcher=")), None)
+        if chosen is not None:
             return f"{key} is no setting of {chosen}: see --cfg hydra -p hydra.launcher"
         return f"{key} is no setting of this launcher: give hydra/launcher=parallel or slurm, too"
     if key == "hydra.sweeper.params":

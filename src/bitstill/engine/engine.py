@@ -108,11 +108,10 @@ class Engine:
     """
 
     def __init__(self, model: PackedModel, *, threads: int = 1, backend: str | None = None) -> None:
-        self.model = model
-        self.backend = _backend(model, backend)
         if threads < 1:
             raise UserError(f"threads = {threads} is not allowed: give 1 or more")
-        self._threads = threads
+        self.model, self._threads = model, threads
+        self.backend = _backend(model, backend)
 
     @property
     def threads(self) -> int:
