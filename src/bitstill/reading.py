@@ -1,6 +1,7 @@
 """Reading files that may be damaged or another's: a right value, or one line."""
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,15 @@ def _reason(error: Exception) -> str:
     if "allow_pickle" in text:  # NumPy's advice, which nobody should follow
         return "it holds something else than plain arrays"
     return text[:200]
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds; nothing where it is not there or holds something else."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def compare(

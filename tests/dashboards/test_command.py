@@ -1,10 +1,10 @@
-"""What ``bitstill dashboard --save`` remembers."""
+"""``bitstill dashboard``: what it replaces, and what ``--save`` remembers."""
 
 from pathlib import Path
 
 import pytest
 
-from bitstill.dashboards.command import _before
+from bitstill.dashboards.command import _before, make_dashboard
 from bitstill.errors import UserError
 
 
@@ -15,3 +15,15 @@ def test_a_damaged_note_of_what_was_saved_is_one_line(tmp_path: Path, text: str)
     known.write_text(text)
     with pytest.raises(UserError, match=r"saved\.json cannot be read \(.*\): remove it"):
         _before(known)
+
+
+def test_a_file_of_others_is_not_replaced(tmp_path: Path) -> None:
+    def make() -> str:
+        return make_dashboard("team/digits", project=None, output=tmp_path, save=False)
+
+    assert make() == make()  # its own is
+    report = tmp_path / "report.json"
+    report.write_text('{"sets": []}')  # of `bitstill report`
+    with pytest.raises(UserError, match=r"report\.json is not of an earlier dashboard: remove it"):
+        make()
+    assert report.read_text() == '{"sets": []}'

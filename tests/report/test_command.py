@@ -15,6 +15,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from bitstill.cli import app, main
+from bitstill.errors import UserError
 from bitstill.report.command import run_report, show
 from bitstill.report.content import build
 from bitstill.report.sweeps import RunSet, read_sweep
@@ -220,6 +221,20 @@ def test_an_output_that_cannot_be_written_is_one_line(
         main()
     assert ended.value.code == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("index.html", "<h1>mine</h1>"), ("report.json", '{"displayName": "bitstill: mine"}')],
+)
+def test_files_of_others_are_not_replaced(
+    sweep: Path, tmp_path: Path, name: str, content: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=rf"{name} is not of an earlier report: .* another folder"):
+        run_report([sweep], tmp_path)
+    assert (tmp_path / name).read_text() == content
+    assert not (tmp_path / "tables").exists()
 
 
 @pytest.mark.slow

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bitstill.dashboards.source import Source, find_source
+from bitstill.dashboards.source import TITLED, Source, find_source
 from bitstill.errors import UserError, first_line
 from bitstill.files import write_atomically
-from bitstill.reading import reading
+from bitstill.reading import json_object, reading
 
 _SAVED = "saved.json"  # what was saved before, so that it is replaced and not added to
 _SECONDS = 30  # to wait for an answer
@@ -28,7 +28,8 @@ def make_dashboard(place: str, *, project: str | None, output: Path | None, save
         What was written and saved, a line each.
 
     Raises:
-        UserError: the place holds nothing, the output cannot be written, or the server refuses.
+        UserError: the place holds nothing, the output cannot be written or holds what is no
+            dashboard, or the server refuses.
     """
     os.environ.setdefault("WANDB_SILENT", "true")
     from bitstill.dashboards.specs import plain, report, workspace
@@ -36,6 +37,13 @@ def make_dashboard(place: str, *, project: str | None, output: Path | None, save
     source = find_source(place, project)
     folder = output or (Path(place) if Path(place).is_dir() else Path()) / "dashboard"
     files = [folder / "report.json", folder / "workspace.json"]
+    for file in files:
+        title = str(json_object(file).get("displayName"))
+        if file.exists() and not title.startswith(TITLED):
+            raise UserError(
+                f"--output: {file} is not of an earlier dashboard: remove it, or give another "
+                "folder"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, spec in zip(files, (report(source), workspace(source)), strict=True):

@@ -13,6 +13,7 @@ from bitstill.report.sweeps import LOSSES, PUBLISHED_VIEW, Run, RunSet, View, lo
 from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables
 
+TITLED = "bitstill: "  # how every title begins
 _PROJECT = "bitstill"  # what conf/logger/wandb.yaml has
 
 
@@ -41,7 +42,7 @@ class Source:
     @property
     def title(self) -> str:
         """What reports and workspaces are called."""
-        return f"bitstill: {self.group or self.project}"
+        return f"{TITLED}{self.group or self.project}"
 
 
 def find_source(place: str, project: str | None = None) -> Source:

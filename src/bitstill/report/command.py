@@ -11,11 +11,14 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
+from bitstill.reading import json_object
 from bitstill.report.content import Report, SetReport, build
 from bitstill.report.figures.figure import Figure, to_csv, to_png, to_svg
 from bitstill.report.fill import fill_page
 from bitstill.report.table import Table, in_encoding, output_console, to_latex, to_markdown, to_rich
 from bitstill.report.tables import CAPTION
+
+_NUMBERS, _PAGE = "report.json", "index.html"
 
 
 def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None = None) -> Path:
@@ -30,10 +33,11 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
         The page.
 
     Raises:
-        UserError: a folder holds no runs, the output cannot be written, or the page cannot be
-            filled.
+        UserError: a folder holds no runs, the output cannot be written or holds what no report
+            has written, or the page cannot be filled.
     """
     output = folders[0] / "report" if output is None else output
+    _see_that_it_may_be_replaced(output)
     with _sign_of_life():
         report = build(folders)
         if fill is not None:
@@ -52,6 +56,15 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
     show(report, console)
     console.print(f"\nPage: {page.resolve()}", soft_wrap=True, highlight=False, markup=False)
     return page
+
+
+def _see_that_it_may_be_replaced(output: Path) -> None:
+    """Refuse a folder with a page or numbers in it that no report has written."""
+    there = [path for path in (output / _NUMBERS, output / _PAGE) if path.exists()]
+    if there and "sets" not in json_object(output / _NUMBERS):
+        raise UserError(
+            f"--output: {there[0]} is not of an earlier report: remove it, or give another folder"
+        )
 
 
 def _sign_of_life() -> Progress:
@@ -98,8 +111,8 @@ def write(report: Report, output: Path) -> Path:
     from bitstill.report.page import render
 
     plain = json.dumps(to_plain(report), indent=1, allow_nan=False) + "\n"
-    files = {output / "report.json": plain.encode(), **dict(_parts(report, output))}
-    page = output / "index.html"
+    files = {output / _NUMBERS: plain.encode(), **dict(_parts(report, output))}
+    page = output / _PAGE
     files[page] = render(report).encode()
     for folder in ("tables", "figures"):
         (output / folder).mkdir(parents=True, exist_ok=True)
