@@ -54,7 +54,10 @@ WRONG = {
     ),
     "shell": (["-sc"], ["--shell-completion", "give bitstill --install-completion"]),
     "part of nothing": (["-pseed"], ["--package", "give --cfg job"]),
-    "one to show": (["-m", "--cfg", "job", "loss=hard,soft"], ["--cfg shows one run"]),
+    "one to show": (
+        ["-m", "--cfg", "job", "loss=hard,soft"],
+        ["one another: give one, to bitstill train; --cfg shows one run"],
+    ),
     "cell, list": (["-m", "loss=[soft,hard]"], ["loss=[soft,hard]", "give one"]),
     "seed word": (["seed=abc"], ["seed = 'abc'", "a whole number"]),
     "seed fraction": (["seed=1.5"], ["seed = 1.5", "a whole number"]),
@@ -101,6 +104,18 @@ WRONG = {
     "log's loggers": (["hydra.verbose=[x,3]"], ["hydra.verbose = ['x', 3]", "true or false"]),
     "name": (["name=a/b"], ["name = 'a/b'", "plain name of a folder"]),
     "batch norm": (["evaluation.batch_norm=exact"], ["= exact", "both, running, precise"]),
+    "unlisted": (["temperature=T20"], ["temperature=T20", ", or temperature.value=20"]),
+    "value of settings": (["paths=foo"], ["paths is no single value: give paths.KEY=VALUE"]),
+    "added twice": (["+name=foo"], ["name is there already: give name=VALUE, without +"]),
+    "forced group": (["++loss=hard"], ["loss is a group: give loss=CHOICE, without ++"]),
+    "Hydra's own": (["hydra/launcher=nope"], ["give one of basic, joblib, parallel, slurm"]),
+    "sweeper": (["hydra/sweeper=nope"], ["give one of grid"]),
+    "detached": (["-m", "sweep.detach=true"], ["sweep.detach = true", "hydra/launcher=slurm"]),
+    "swept launcher": (
+        ["-m", "hydra/launcher=slurm", "hydra.launcher.partition=a,b"],
+        ["hydra.launcher.partition has several values, and a sweep has one: give one"],
+    ),
+    "run and sweep": (["-r", "-m"], ["--run, -m, --cfg and --info exclude one another"]),
     "cell": (["-m", "seed=0,-1"], ["seed = -1", "at least 0"]),
     "cell, choice": (["-m", "loss=hard,sfot"], ["loss=sfot", "did you mean soft?"]),
     "cell, bare number": (["-m", "temperature=T15,20"], ["temperature=20", "T15"]),
@@ -148,6 +163,24 @@ def test_a_wrong_input_is_explained_in_one_line(
         assert record.error is not None
         assert record.error["type"] == "UserError"
         assert f"bitstill: {record.error['message']}" == lines[0]
+
+
+def test_a_part_that_is_not_there_is_named(train: Train) -> None:
+    said = "package 'nope' not found in config\n"  # Hydra's words
+    assert train("--cfg", "job", "-p", "nope") == (2, "", said)
+
+
+@pytest.mark.parametrize(
+    "setting", [("sweep.detach=true",), ("hydra/launcher=parallel", "hydra.launcher.n_jobs=0")]
+)
+def test_a_plan_is_refused_what_its_sweep_is(
+    train: Train, few_images: tuple[str, ...], tmp_path: Path, setting: tuple[str, ...]
+) -> None:
+    arguments = ("-m", *few_images, f"paths.output={tmp_path}", *setting)
+    code, out, err = train(*arguments, "hydra.sweeper.plan_only=true")
+    assert (code, out) == (2, "")
+    assert err == train(*arguments)[2]
+    assert f"{setting[-1].replace('=', ' = ')} is not allowed" in err
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,8 @@ def train(arguments: list[str]) -> int:
     except (SystemExit, Exception) as stop:
         error = stop.__cause__ if isinstance(stop, SystemExit) else stop  # see `job`
         if not isinstance(error, Exception):
+            if isinstance(stop, SystemExit) and stop.code == 1:  # of --package, which it has named
+                return 2
             raise
         if detailed:
             raise error from error.__cause__

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from bitstill.console import print_tables, progress
-from bitstill.errors import SweepFailedError, UserError, counted, first_line
+from bitstill.errors import SweepFailedError, counted, first_line
 from bitstill.launching import Launch, launch_all
 from bitstill.patience import patience
 from bitstill.report.sweeps import Run
@@ -27,7 +27,6 @@ def conduct(
     folder: Path,
     launch: Launch,
     *,
-    can_detach: bool = False,
     in_workers: bool = False,
 ) -> Sequence[Any]:
     """Run the runs that are left, with progress, and print what the sweep showed.
@@ -36,22 +35,17 @@ def conduct(
         runs: all of the sweep.
         folder: of the sweep.
         launch: hands overrides to Hydra's launcher, and returns its ``JobReturn`` objects.
-        can_detach: whether what is launched goes on without this process.
         in_workers: whether it runs in processes below this one.
 
     Raises:
-        UserError: ``sweep.detach`` asks for what this launcher cannot do.
         SweepFailedError: after everything else has run, if some runs failed.
     """
-    detach = runs[0].config.sweep.detach
-    if detach and not can_detach:
-        raise UserError("sweep.detach = true is not allowed here: it needs hydra/launcher=slurm")
     console = Console(stderr=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder, [run.expected for run in runs])
     stop_sign(folder).unlink(missing_ok=True)
     left = _left(runs, console)
-    if left and detach:
+    if left and left[0].config.sweep.detach:
         returns: Sequence[Any] = launch([list(run.overrides) for run in left])
         line = f"submitted; bitstill status {shlex.quote(str(folder))} --watch says how far it is"
         console.print(line, markup=False, soft_wrap=True)  # to be copied

@@ -73,7 +73,7 @@ def _explain(error: Exception, arguments: Sequence[str]) -> str | None:
 def _explain_hydra(error: Exception, arguments: Sequence[str]) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        hint = nearest(choice, error.options)
+        hint = _value_of(group, choice) or nearest(choice, error.options)
         return f"{group}={choice} is no choice: give one of {', '.join(error.options)}{hint}"
     if isinstance(error, OverrideParseException):
         reason = _unreadable(str(error.message))
@@ -128,9 +128,16 @@ def _not_a_choice(arguments: Sequence[str]) -> str:
         key, _, value = argument.lstrip("+~").partition("=")
         for choice in value.split(","):
             if key in groups and choice not in groups[key]:
-                other = f", or {key}.value={choice}" if key == "temperature" else ""
-                return f"{key}={choice} is no choice: give one of {', '.join(groups[key])}{other}"
+                known = ", ".join(groups[key])
+                return f"{key}={choice} is no choice: give one of {known}{_value_of(key, choice)}"
     return "a choice must be a word: see bitstill train --help"
+
+
+def _value_of(group: str, choice: str) -> str:
+    """Return how a temperature is given that is no choice, ``20`` or ``T20``."""
+    number = choice.lstrip("T")
+    is_one = group == "temperature" and number.replace(".", "", 1).isdecimal()
+    return f", or {group}.value={number}" if is_one else ""
 
 
 def _unknown_setting(first: str, arguments: Sequence[str]) -> str:

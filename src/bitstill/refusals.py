@@ -24,7 +24,8 @@ _HYDRA_ERRORS = {
         "--shell-completion is Hydra's own: give bitstill --install-completion"
     ),
     "Only one of --run": (
-        "--cfg shows one run: give it to bitstill train, without -m and --run, and single values"
+        "--run, -m, --cfg and --info exclude one another: give one, to bitstill train; --cfg shows "
+        "one run"
     ),
     "n_jobs == 0": "hydra.launcher.n_jobs = 0 is not allowed: give a number of processes, or -1",
     "integer string conversion": (
@@ -56,22 +57,38 @@ def explain_library(chain: Iterable[BaseException]) -> str | None:
 
 
 LOGGERS = "give brackets, 'logger=[csv,wandb]'"  # a run has several at once
-# Hydra's lines on choices of groups.
+# How Hydra's and OmegaConf's lines begin, and what is said instead.
+_NEXT_STEPS = {
+    r"In '((\w+)/[^']+)': Could not override '\2/(\w+)": (
+        r"\1: give '- override /\3: CHOICE', with a slash"
+    ),
+    r".*does not support sweep type": (
+        "interval() is no list of values: give A,B or range(START,STOP)"
+    ),
+    r"Could not delete '([\w/]+)'": (
+        r"~\1 is no setting to leave out: give another choice, \1=CHOICE"
+    ),
+    r"Could not append to config\. An item is already at '([^']+)'": (
+        r"\1 is there already: give \1=VALUE, without +"
+    ),
+    r"force-add of config groups is not supported: '\+\+([\w/]+)=": (
+        r"\1 is a group: give \1=CHOICE, without ++"
+    ),
+    r"Sweeping over Hydra's configuration is not supported : '([^=]+)=": (
+        r"\1 has several values, and a sweep has one: give one"
+    ),
+    r".*node `([\w.]+)` is not a container": r"\1 is no single value: give \1.KEY=VALUE",
+}
 _TWICE = re.compile(r"(?:Multiple values for )?([\w/]+)(?:\. To over| appears more than once)")
-_NO_SLASH = re.compile(r"In '((\w+)/[^']+)': Could not override '\2/(\w+)")
-_NOT_THERE = re.compile(r"Could not delete '([\w/]+)'")
 
 
 def with_next_step(line: str, error: BaseException, arguments: Iterable[str]) -> str:
     """Complete a line of Hydra's that says what is wrong and not what to do."""
     if twice := _TWICE.match(line):
         return _twice(twice[1], arguments)
-    if slash := _NO_SLASH.match(line):
-        return f"{slash[1]}: give '- override /{slash[3]}: CHOICE', with a slash"
-    if "does not support sweep type" in line:
-        return "interval() is no list of values: give A,B or range(START,STOP)"
-    if there := _NOT_THERE.match(line):
-        return f"~{there[1]} is no setting to leave out: give another choice, {there[1]}=CHOICE"
+    for pattern, said in _NEXT_STEPS.items():
+        if found := re.match(pattern, line):
+            return found.expand(said)
     if line.startswith("Ambiguous value"):
         name = line.partition("'")[2].partition("=")[0]
         if name == "logger":

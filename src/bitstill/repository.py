@@ -6,10 +6,16 @@ from typing import Any
 
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 
 from bitstill.errors import UserError
 
+# Sweepers and launchers that a sweep cannot have: :mod:`bitstill.guard`.
+_REFUSED = {
+    "hydra/launcher": ("submitit_local", "submitit_slurm"),
+    "hydra/sweeper": ("basic",),
+}
 _USERS = ("command-line", "hydra.searchpath")  # what a source of theirs is called
 _PACKAGES = re.compile(r"pkg://hydra(\.conf|_plugins\..+)")  # Hydra's own, and its plugins'
 
@@ -43,6 +49,13 @@ class RememberingRepository(ConfigRepository):
                 raise UserError(
                     f"hydra.searchpath = {source.path} is no folder: give one that is there"
                 )
+
+    def get_group_options(
+        self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG
+    ) -> list[str]:
+        """Return the choices of a group, but for those of Hydra's that are refused."""
+        found = super().get_group_options(group_name, results_filter)
+        return [one for one in found if one not in _REFUSED.get(group_name, ())]
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         """Return a file of its own for each composition, which may change it."""

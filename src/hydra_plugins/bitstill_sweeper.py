@@ -94,13 +94,24 @@ class GridSweeper(BasicSweeper):
         )
         folder = Path(config.hydra.sweep.dir)  # first, so that ${now:} is the same for all runs
         runs = plan(overrides, compose, folder)
+        self._see_that_it_can_detach()
+        in_workers = self._has_workers()  # which refuses n_jobs = 0
         if self.plan_only:
             return show_plan(runs)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
-        can_detach = type(self.launcher).__name__ == "SlurmLauncher"
-        in_workers = self._has_workers()
-        return conduct(runs, folder, self._launch, can_detach=can_detach, in_workers=in_workers)
+        return conduct(runs, folder, self._launch, in_workers=in_workers)
+
+    def _see_that_it_can_detach(self) -> None:
+        """Refuse ``sweep.detach`` where what is launched ends with this process."""
+        from bitstill.errors import UserError
+
+        assert self.config is not None  # noqa: S101  # Hydra has called setup
+        is_slurm = type(self.launcher).__name__ == "SlurmLauncher"
+        if OmegaConf.select(self.config, "sweep.detach", default=False) and not is_slurm:
+            raise UserError(
+                "sweep.detach = true is not allowed here: it needs hydra/launcher=slurm"
+            )
 
     def _has_workers(self) -> bool:
         """Whether runs are in processes below this one: joblib's single one is this."""

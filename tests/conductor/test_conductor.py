@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from bitstill import conductor, console, runs
-from bitstill.errors import SweepFailedError, UserError
+from bitstill.errors import SweepFailedError
 from bitstill.locks import exclusive
 from bitstill.status import sweep_states
 from bitstill.sweep import PlannedRun, plan
@@ -260,10 +260,7 @@ def test_a_detached_sweep_returns_at_once(
         launched.extend(jobs)
         return []
 
-    with pytest.raises(UserError, match=r"^sweep\.detach = true .* needs hydra/launcher=slurm$"):
-        conductor.conduct(planned, tmp_path / "default", launch)
-    assert not (tmp_path / "default").exists()
-    assert conductor.conduct(planned, tmp_path / "default", launch, can_detach=True) == []
+    assert conductor.conduct(planned, tmp_path / "default", launch) == []
     assert launched == [["seed=0"], ["seed=1"]]
     out, err = capfd.readouterr()
     assert out == "", "there are no tables yet"
