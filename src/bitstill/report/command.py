@@ -16,7 +16,7 @@ from bitstill.report.content import Report, SetReport, build
 from bitstill.report.figures.figure import Figure, to_csv, to_png, to_svg
 from bitstill.report.fill import fill_page
 from bitstill.report.table import Table, in_encoding, output_console, to_latex, to_markdown, to_rich
-from bitstill.report.tables import CAPTION
+from bitstill.report.tables import CAPTION, DETAILS
 
 _NUMBERS, _PAGE = "report.json", "index.html"
 
@@ -90,7 +90,7 @@ def show(report: Report, console: Console) -> None:
         if len(report.sets) > 1:
             console.rule(escape(one.runs.name), align="left")
         for table in one.tables:
-            if table.name not in ("seeds", "robustness", "tests", "cost"):
+            if table.name not in DETAILS:
                 console.print(to_rich(table, encoding=console.encoding))
         if one.far_out:
             console.print(one.far_out, highlight=False, markup=False)

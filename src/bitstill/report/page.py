@@ -12,7 +12,7 @@ from bitstill.report.content import Report, SetReport
 from bitstill.report.figures.figure import Figure, theme, with_data
 from bitstill.report.sweeps import Run
 from bitstill.report.table import Table
-from bitstill.report.tables import CAPTION
+from bitstill.report.tables import CAPTION, DETAILS
 from bitstill.statistics import Verdict
 
 _VERDICTS = (*get_args(Verdict), NO_VERDICT)
@@ -171,7 +171,7 @@ def _table(prefix: str, table: Table) -> dict[str, Any]:
     return {
         **{name: getattr(table, name) for name in ("title", "caption", "header", "rows", "labels")},
         "id": f"{prefix}-{table.name}-table",
-        "folded": table.name in ("tests", "robustness", "seeds"),
+        "folded": table.name in DETAILS,
     }
 
 

@@ -16,6 +16,9 @@ from bitstill.report.sweeps import (
 )
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, plus_minus
 
+DETAILS = ("tests", "robustness", "seeds", "cost")
+"""Tables that few look at: not in the terminal, and folded on the page."""
+
 CAPTION = (
     "Test accuracy in %: mean over seeds ± 95 % t interval. Published numbers are of the epoch "
     "that was best on the test set, of one run: compare them with best test, running. best val: "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstill.statistics.intervals import CONFIDENCE, Interval, around
+from bitstill.statistics.intervals import Interval, around
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Difference:
         """One-sided p of "the difference is at least ``bound``": small if it lies below."""
         return Difference(-self.estimate, self.error, self.df, self.n).p_above(-bound)
 
-    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+    def interval(self) -> Interval:
         """Return the t interval."""
-        return around(self.estimate, self.error, self.df, confidence)
+        return around(self.estimate, self.error, self.df)
 
 
 def sees_noise(error: float, values: NDArray[np.float64]) -> bool:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstill.statistics.intervals import CONFIDENCE, Interval, around
+from bitstill.statistics.intervals import Interval, around
 
 
 def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
@@ -23,7 +23,7 @@ def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     return min(1.0, 2 * tail)
 
 
-def two_way_interval(differences: NDArray[np.floating], confidence: float = CONFIDENCE) -> Interval:
+def two_way_interval(differences: NDArray[np.floating]) -> Interval:
     """Interval of a difference in accuracy over other seeds *and* other test images.
 
     The t interval over seeds holds the test images fixed. This one asks what another test set
@@ -39,7 +39,6 @@ def two_way_interval(differences: NDArray[np.floating], confidence: float = CONF
 
     Args:
         differences: (R seeds, C images): right (1) or wrong (0) in one cell, minus the other.
-        confidence: in (0, 1).
     """
     x = np.asarray(differences, dtype=np.float64)
     rows, columns = x.shape
@@ -51,10 +50,10 @@ def two_way_interval(differences: NDArray[np.floating], confidence: float = CONF
     sums = columns * (by_seed**2).sum(), rows * (by_image**2).sum(), (noise**2).sum()
     free = np.array([rows - 1, columns - 1, (rows - 1) * (columns - 1)])
     squares = np.array(sums) / free
-    over_seeds = around(mean, math.sqrt(squares[0] / x.size), rows - 1, confidence)
+    over_seeds = around(mean, math.sqrt(squares[0] / x.size), rows - 1)
     if squares[1] <= squares[2]:  # images show no variance of their own
         return over_seeds
     total = float(squares @ [1, 1, -1])
     df = max(rows - 1.0, total**2 / float((squares**2 / free).sum()))
-    over_both = around(mean, math.sqrt(total / x.size), df, confidence)
+    over_both = around(mean, math.sqrt(total / x.size), df)
     return max(over_seeds, over_both, key=lambda one: one.half_width)

@@ -10,17 +10,16 @@ MARGIN = 0.1
 Verdict = Literal["reproduced", "contradicted", "undecided"]
 
 
-def verdict(*, p_for: float, p_against: float, alpha: float = ALPHA) -> Verdict:
+def verdict(*, p_for: float, p_against: float) -> Verdict:
     """Return the verdict on a claim from two corrected p-values.
 
-    Each p is two-sided, so that each direction spends half of ``alpha``, and a claim without any
+    Each p is two-sided, so that each direction spends half of ``ALPHA``, and a claim without any
     effect gets a false verdict in at most that part of all studies.
 
     Args:
         p_for: of what the claim excludes; small if the data show the claim.
         p_against: of the claim; small if the data exclude it.
-        alpha: the level.
     """
-    if p_for < alpha:
+    if p_for < ALPHA:
         return "reproduced"
-    return "contradicted" if p_against < alpha else "undecided"
+    return "contradicted" if p_against < ALPHA else "undecided"
