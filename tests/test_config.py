@@ -1,6 +1,7 @@
 """The door: a configuration is typed, complete and in range, or refused in one line."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 from hydra.version import getbase
 from omegaconf import DictConfig
 
+from bitstill import losses
 from bitstill.application import compose
 from bitstill.config import check, check_batches, settings
 from bitstill.errors import UserError
-from bitstill.schema import TARGETS, TrainConfig
+from bitstill.schema import TARGETS, WITH_SOFT_WEIGHT, WITH_TEACHER, TrainConfig
 
 Changed = Callable[..., DictConfig]
 
@@ -320,6 +322,14 @@ def test_settings_are_the_full_names(compose_run: Changed) -> None:
     assert not [name for name in names if "_target_" in name]
 
 
+@pytest.mark.parametrize("target", TARGETS["loss"])
+def test_the_schema_knows_what_each_loss_reads(target: str) -> None:
+    name = target.rpartition(".")[2]
+    read = inspect.signature(getattr(losses, name)).parameters
+    assert ("teacher_logits" in read) == (name in WITH_TEACHER)
+    assert ("soft_weight" in read) == (name in WITH_SOFT_WEIGHT)
+
+
 def test_scripts_compose_as_the_command_line_does(
     configure: Callable[..., TrainConfig], small: tuple[str, ...]
 ) -> None:
@@ -327,6 +337,10 @@ def test_scripts_compose_as_the_command_line_does(
     assert compose(*small, *overrides) == configure(None, *overrides)
     with pytest.raises(UserError, match=r"^seed = -1 is not allowed"):
         compose("seed=-1")
+    with pytest.raises(UserError, match=r"^temperature=20 is no choice: .* temperature.value=20$"):
+        compose("temperature=20")
+    with pytest.raises(UserError, match=r"^schedul.epochs is no setting: .* mean schedule.epochs?"):
+        compose("schedul.epochs=3")
 
 
 def test_scripts_that_use_hydra_compose_too(tmp_path: Path, small: tuple[str, ...]) -> None:

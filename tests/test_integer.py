@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from tests.students import differing_levels, random_images, random_student, with_bits
 
 from bitstill import evaluation
+from bitstill.errors import UserError
 from bitstill.evaluation import disagreement
 from bitstill.integer import IntegerNetwork, codes_and_unit, integer_network
-from bitstill.quantizers import Quantizer
+from bitstill.quantizers import WEIGHT_STEPS, Quantizer, WeightSteps
 
 
 def plain(network: IntegerNetwork, images: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
@@ -74,6 +75,19 @@ def test_threads_change_no_unit(quantizer: Quantizer, one_thread: None) -> None:
         assert torch.get_num_threads() == 4
         assert torch.equal(codes, again)
         assert unit == the_same
+
+
+def test_levels_that_are_not_spread_evenly_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ternary weights, say, which kernels and integers would take for others."""
+
+    def ternary(weight: torch.Tensor, *, bits: int) -> WeightSteps:
+        m = float(weight.abs().mean())
+        quantized = m * (weight / m).round().clamp(-1, 1)
+        return WeightSteps(weight, weight, weight, quantized / (2 * m) + 0.5, quantized, m)
+
+    monkeypatch.setitem(WEIGHT_STEPS, "mean_scaled", ternary)
+    with pytest.raises(UserError, match=r"mean_scaled has other levels than 2\^bits, spread"):
+        codes_and_unit(torch.tensor([-9.0, -0.1, 0.1, 9.0]), Quantizer())
 
 
 def test_two_bits_are_minus_three_to_three() -> None:

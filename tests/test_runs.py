@@ -106,6 +106,18 @@ def test_records_of_no_folder_are_an_error(tmp_path: Path) -> None:
         runs.load_sweep(tmp_path / "nowhere")
 
 
+def test_records_of_what_is_no_sweep_are_an_error(tmp_path: Path) -> None:
+    run = tmp_path / "sweep" / "run"
+    run.mkdir(parents=True)
+    (run / "run.json").touch()
+    with pytest.raises(UserError, match=r"sweep/run is a run: give the folder of its sweep"):
+        runs.load_sweep(run)
+    with pytest.raises(UserError, match=r"holds no runs: give the folder of a sweep"):
+        runs.load_sweep(tmp_path)
+    (tmp_path / "sweep.json").touch()  # one that has only begun
+    assert runs.load_sweep(tmp_path) == []
+
+
 @pytest.mark.parametrize(("content", "words"), DAMAGED)
 def test_a_damaged_record_is_kept_when_its_run_begins_again(
     tmp_path: Path, content: bytes, words: str, caplog: pytest.LogCaptureFixture

@@ -69,6 +69,20 @@ def some_batch(count: int = 4) -> Batch:
     )
 
 
+def test_a_loss_is_given_what_it_names_in_any_order() -> None:
+    given: list[Tensor] = []
+
+    def own(student_logits: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
+        given.extend((labels, teacher_logits))
+        return student_logits.sum()
+
+    batch = some_batch()
+    task = StudentTask(linear(), schedule(), loss=own, soft_weight=None)
+    task.loss(torch.zeros(4, 3), batch)
+    assert given[0] is batch.labels
+    assert given[1] is batch.teacher_logits
+
+
 # Adam and the L2 term
 
 

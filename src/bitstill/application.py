@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from bitstill.choices import listed_at_once
 from bitstill.conf import conf_directory, our_hydra
 from bitstill.errors import UserError
-from bitstill.explanations import FULL_ERROR, print_error, say
+from bitstill.explanations import FULL_ERROR, explain, print_error, say
 from bitstill.flags import flags_first
 from bitstill.guard import guarded
 
@@ -139,14 +139,21 @@ def compose(*overrides: str) -> "TrainConfig":
         overrides: as on the command line, ``loss=soft_hard``.
 
     Raises:
-        UserError: a setting is not allowed.
-        HydraException: an override is no setting or no choice, or cannot be read.
+        UserError: an override cannot be read, is no setting or no choice, or is not allowed.
     """
     from bitstill.config import check
 
-    with guarded(), our_hydra():
-        composed = hydra.compose("train", list(overrides))
-    return check(composed)
+    try:
+        with guarded(), our_hydra():
+            composed = hydra.compose("train", list(overrides))
+        return check(composed)
+    except UserError:
+        raise
+    except Exception as error:
+        line = explain(error, overrides)
+        if line is None:
+            raise
+        raise UserError(line) from error
 
 
 def train(arguments: list[str]) -> int:

@@ -184,7 +184,7 @@ def _schema(name: str, value: Mapping[str, Any]) -> type:
     if target not in known:
         raise UserError(
             f"{name}._target_ = {target} is not allowed: choose one of {', '.join(known)}"
-            + nearest(target, list(known))
+            f"{nearest(target, list(known))} (one of your own: CONTRIBUTING.md, Adding a choice)"
         )
     return known[target]
 

@@ -33,7 +33,7 @@ def print_error(error: Exception, arguments: Sequence[str] = ()) -> int:
     """Print an error, in one line where the user can mend it; return the exit code."""
     if isinstance(error, BrokenPipeError) and _reader_has_left():
         return 1
-    line = _explain(error, arguments)
+    line = explain(error, arguments)
     if line is None:
         traceback.print_exception(error)
         return 1
@@ -51,7 +51,7 @@ def _reader_has_left() -> bool:
     return has_left
 
 
-def _explain(error: Exception, arguments: Sequence[str]) -> str | None:
+def explain(error: Exception, arguments: Sequence[str]) -> str | None:
     """Return one line for an error that the user can mend, or None for a defect of ours."""
     for link in _chain(error):
         if isinstance(link, UserError | SweepFailedError):

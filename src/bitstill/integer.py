@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bitstill.errors import UserError
 from bitstill.folding import DIVERGED, Channels, fold
 from bitstill.models import Network, Student, StudentBlock
-from bitstill.quantizers import WEIGHT_STEPS, Quantizer
+from bitstill.quantizers import WEIGHT_STEPS, Quantizer, WeightSteps
 from bitstill.topology import TOPOLOGY, Layer
 
 IMAGE_LEVELS = 255
@@ -51,7 +52,18 @@ def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fracti
         if not bool(torch.isfinite(steps.stretched).all()):
             raise ValueError(DIVERGED)
         codes = 2 * (steps.rounded.double() * levels).round() - levels
+        _see_that_codes_are_levels(codes * (steps.outermost / levels), steps, quantizer)
     return codes.to(torch.int16).to(device), Fraction(steps.outermost) / levels
+
+
+def _see_that_codes_are_levels(values: Tensor, steps: WeightSteps, quantizer: Quantizer) -> None:
+    """Refuse levels that are not spread evenly: integers would classify otherwise, and say so."""
+    rounding = 1e-5 * steps.outermost + torch.finfo(torch.float32).smallest_normal
+    if bool((values - steps.stretched).abs().max() > rounding):
+        raise UserError(
+            f"quantizer.method = {quantizer.method} has other levels than 2^bits, spread evenly "
+            "from -m to m: kernels and integers compute those alone"
+        )
 
 
 @contextmanager

@@ -25,6 +25,7 @@ SCHEMA_VERSION = 1
 
 Status = Literal["running", "done", "failed", "interrupted"]
 ENDED = ("done", "failed")
+MANIFEST = "sweep.json"  # what a sweep's folder says of its runs
 STORE = "teachers"  # the folder of the teacher store, beside the sweeps if none is configured
 Row = dict[str, float]  # the numbers of an epoch, by their names in the curves
 
@@ -344,9 +345,9 @@ def load_sweep(folder: str | Path) -> list[RunRecord]:
     """Read all records in the folders of a sweep, as :func:`known_runs`.
 
     Raises:
-        UserError: it is no folder, or as :func:`read_record`, for what is not damage.
+        UserError: it is no sweep's folder, or as :func:`read_record`, for what is not damage.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not runs_in(folder) and not (folder / MANIFEST).exists():
         raise no_sweep(folder)
     return [record for _, record in known_runs(folder)]

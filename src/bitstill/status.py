@@ -13,7 +13,16 @@ from filelock import FileLock
 from bitstill.files import remove_halves, write_atomically
 from bitstill.locks import is_worked_on
 from bitstill.reading import fits, reading
-from bitstill.runs import ENDED, RunPaths, RunRecord, Status, known_record, known_runs, no_sweep
+from bitstill.runs import (
+    ENDED,
+    MANIFEST,
+    RunPaths,
+    RunRecord,
+    Status,
+    known_record,
+    known_runs,
+    no_sweep,
+)
 
 _ENTRY = {
     "name": str,
@@ -107,7 +116,7 @@ class RunState:
 
 def manifest(folder: Path) -> Path:
     """Return the file that says which runs a sweep asks for."""
-    return folder / "sweep.json"
+    return folder / MANIFEST
 
 
 def stop_sign(folder: Path) -> Path:

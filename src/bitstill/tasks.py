@@ -149,10 +149,10 @@ class StudentTask(Task):
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the configured loss with this epoch's factor c."""
-        inputs = [getattr(batch, name) for name in self._reads]
+        inputs = {name: getattr(batch, name) for name in self._reads}
         if self._soft_weight is None:
-            return self._loss(logits, *inputs)
-        return self._loss(logits, *inputs, soft_weight=self._factor(self._soft_weight))
+            return self._loss(logits, **inputs)
+        return self._loss(logits, **inputs, soft_weight=self._factor(self._soft_weight))
 
     def _factor(self, soft_weight: Callable[[float], float]) -> float:
         return soft_weight(self.current_epoch / self.schedule.epochs)

@@ -203,7 +203,7 @@ def test_a_shard_that_is_there_twice(source: Callable[..., Parquet], parquet_fol
     ("table", "expected"),
     [
         ({"label": [0]}, r"no image column .*its columns are label \(int64\): rename"),
-        ({"image": [b"plain"], "label": [0]}, r"no image column .* are image \(binary\), label"),
+        ({"image": ["text"], "label": [0]}, r"no image column .* are image \(string\), label"),
         ({"image": [{"path": "x"}], "label": [0]}, "no image column"),
         ({"image": [{"bytes": "text"}], "label": [0]}, "no image column"),
         ({"image": [{"bytes": b""}], "name": ["a"]}, r"no label column \(integers, `label`\)"),
@@ -376,3 +376,29 @@ def test_a_validation_split_is_said_to_be_passed_over(
     source(parquet_folder).identity()
     [line] = caplog.messages
     assert line.startswith("validation-00000-of-00001.parquet is not read: data.val_fraction")
+
+
+def test_a_column_of_bytes_is_read_as_one_of_structs(
+    parquet_folder: Path, options: dict[str, Any]
+) -> None:
+    expected = Parquet(path=str(parquet_folder), **options).identity()
+    for file in parquet_folder.glob("*.parquet"):
+        table = pq.read_table(file)
+        plain = table["image"].combine_chunks().field("bytes")
+        pq.write_table(table.set_column(0, "image", plain), file)
+    assert Parquet(path=str(parquet_folder), **options).identity() == expected
+
+
+def test_classes_that_are_not_numbered_from_0_are_a_warning(
+    tmp_path: Path,
+    options: dict[str, Any],
+    write_parquet: Callable[..., Path],
+    pictures: NDArray[np.uint8],
+    encode: Callable[..., bytes],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    images = [encode(picture) for picture in pictures]
+    for split in ("train", "test"):
+        write_parquet(tmp_path / f"{split}-0.parquet", images, [1 + row % 3 for row in range(12)])
+    Parquet(path=str(tmp_path), **options).identity()
+    assert caplog.messages == ["no training image has label 0 of 4: number the classes from 0"]

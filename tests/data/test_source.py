@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from bitstill.data import Digits, ImageSource, Parquet, Svhn
-from bitstill.data.source import Decoded, _checksum
+from bitstill.data.source import Decoded, Part, _checksum
 from bitstill.errors import UserError
 
 
@@ -227,3 +227,58 @@ def test_training_images_are_those_that_are_trained_on(parquet: Parquet, fractio
 def test_shape_and_type_are_part_of_the_checksum() -> None:
     a = np.arange(6, dtype=np.int64)
     assert len({_checksum({"a": one}) for one in (a, a.reshape(2, 3), a.view(np.uint64))}) == 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Own(ImageSource):
+    """A source as a user would add it."""
+
+    path: str
+    invert: bool = False
+    train: ClassVar[Part | None] = None  # in place of what it decodes otherwise
+
+    def _locate(self) -> Sequence[Path]:
+        return [Path(self.path)]
+
+    def _decode(self, files: Sequence[Path]) -> Decoded:
+        images = np.full((4, 32, 32, 3), 255 if self.invert else 0, np.uint8)
+        part = Part(images, np.array([0, 1, 0, 1]))
+        return Decoded(self.train or part, part, 2)
+
+
+def test_an_option_of_a_source_of_ones_own_is_not_passed_over(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    plain = Own(path=str(tmp_path), **options)
+    inverted = dataclasses.replace(plain, invert=True)
+    assert plain.load().train.images.max() == 0
+    assert inverted.load().train.images.min() == 255
+    assert plain.identity() != inverted.identity()
+
+
+FINE, LABELS = np.zeros((4, 32, 32, 3), np.uint8), np.array([0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "line"),
+    [
+        (FINE[:, :28, :28], LABELS, r"own has train images of uint8, \(4, 28, 28, 3\): give uint8"),
+        (FINE / 255, LABELS, r"own has train images of float64, \(4, 32, 32, 3\): give uint8"),
+        (FINE[:0], LABELS[:0], r"\(0, 32, 32, 3\): give uint8, \(N, 32, 32, 3\), N > 0"),
+        (FINE, LABELS.astype(np.int32), r"with labels of int32, \(4,\): give int64, \(N,\)"),
+        (FINE, LABELS[:3], r"with labels of int64, \(3,\): give int64, \(N,\)"),
+        (FINE, LABELS + 1, r"with labels 1 to 2, and 2 classes: number the classes from 0"),
+        (FINE, LABELS - 1, r"with labels -1 to 0, and 2 classes: number the classes from 0"),
+    ],
+)
+def test_what_a_source_of_ones_own_decodes_is_checked(
+    tmp_path: Path,
+    options: dict[str, Any],
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Own, "train", Part(images, labels))
+    with pytest.raises(UserError, match=line):
+        Own(path=str(tmp_path), **options).identity()

@@ -171,7 +171,9 @@ def _batches(file: Path) -> Iterator[tuple[list[bytes | None], NDArray[np.int64]
             start = 0
             for batch in table.iter_batches(_BATCH_ROWS, columns=[image, label]):
                 labels = _checked_labels(batch.column(label), file=file, label=label, start=start)
-                yield batch.column(image).field("bytes").to_pylist(), labels
+                column = batch.column(image)
+                encoded = column.field("bytes") if pa.types.is_struct(column.type) else column
+                yield encoded.to_pylist(), labels
                 start += len(batch)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise _unreadable(file, error) from error
@@ -181,12 +183,13 @@ def _columns(file: Path, schema: Any) -> tuple[str, str]:
     """The names of the image column and of the label column."""
     import pyarrow as pa
 
-    images = [
-        field.name for field in schema if pa.types.is_struct(field.type) and _has_bytes(field.type)
-    ]
+    images = [field.name for field in schema if _has_bytes(field.type)]
     integers = [field.name for field in schema if pa.types.is_integer(field.type)]
     chosen = _choose(images, ("image", "img")), _choose(integers, ("label", "fine_label"))
-    wanted = ("image column (a struct with a field `bytes`)", "label column (integers, `label`)")
+    wanted = (
+        "image column (bytes, or a struct with a field `bytes`)",
+        "label column (integers, `label`)",
+    )
     for name, what in zip(chosen, wanted, strict=True):
         if name is None or schema.names.count(name) > 1:
             columns = _listed([f"{field.name} ({field.type})" for field in schema])
@@ -197,11 +200,13 @@ def _columns(file: Path, schema: Any) -> tuple[str, str]:
     return str(chosen[0]), str(chosen[1])
 
 
-def _has_bytes(struct: Any) -> bool:
+def _has_bytes(kind: Any) -> bool:
     import pyarrow as pa
 
-    index = struct.get_field_index("bytes")  # -1 also when there are two of that name
-    return index >= 0 and struct.field(index).type in (pa.binary(), pa.large_binary())
+    if pa.types.is_struct(kind):
+        index = kind.get_field_index("bytes")  # -1 also when there are two of that name
+        return index >= 0 and _has_bytes(kind.field(index).type)
+    return kind in (pa.binary(), pa.large_binary())
 
 
 def _choose(names: Sequence[str], preferred: Sequence[str]) -> str | None:

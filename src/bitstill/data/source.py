@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,11 @@ from bitstill.data.splits import (
     validation_count,
 )
 from bitstill.errors import UserError
+from bitstill.topology import SIDE
 
+log = logging.getLogger(__name__)
+
+_WHERE = {"path", "url", "download"}  # files lie, or come from: they are known by themselves
 CACHE_FORMAT = 3
 """Raised whenever a decoder or the split makes something else of the same files."""
 
@@ -119,12 +125,12 @@ class ImageSource(ABC):
         files = self._locate()
         name = type(self).__name__.lower()
         # Resolved names, so that a link and its target share an entry; size and time of change,
-        # so that a replaced file does not. Options that matter show in the list of files.
+        # so that a replaced file does not.
         stamps = [
             (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files
         ]
-        key = f"{name}-{_digest([CACHE_FORMAT, name, stamps])[:16]}"
-        entry = cached(self.cache, key, lambda: _as_entry(self._decode(files)))
+        key = f"{name}-{_digest([CACHE_FORMAT, name, stamps, self._own_options()])[:16]}"
+        entry = cached(self.cache, key, lambda: _as_entry(self._decode(files), name))
         found = entry.facts["checksum"]
         if self.checksum is not None and self.checksum.lower() != found:
             raise UserError(
@@ -133,6 +139,12 @@ class ImageSource(ABC):
                 f"data.checksum={found} (null accepts any)"
             )
         return entry
+
+    def _own_options(self) -> dict[str, Any]:
+        """Return the options that a source has for itself: they may decide what it decodes."""
+        shared = {one.name for one in dataclasses.fields(ImageSource)} | _WHERE
+        own = [one.name for one in dataclasses.fields(self) if one.name not in shared]
+        return {name: getattr(self, name) for name in own}
 
     def _identity(self, content: Entry) -> str:
         validation_count(len(content.arrays["train_labels"]), val_fraction=self.val_fraction)
@@ -164,7 +176,13 @@ class ImageSource(ABC):
         return cached(self.cache, f"split-{_digest([CACHE_FORMAT, identity])[:16]}", make).arrays
 
 
-def _as_entry(decoded: Decoded) -> Entry:
+def _as_entry(decoded: Decoded, source: str) -> Entry:
+    for split in ("train", "test"):
+        _check_part(getattr(decoded, split), f"{source} has {split} images", decoded.classes)
+    absent = set(range(decoded.classes)) - set(decoded.train.labels.tolist())
+    if absent and decoded.names is None:
+        first = f"no training image has label {min(absent)}"
+        log.warning("%s of %d: number the classes from 0", first, decoded.classes)
     arrays: dict[str, NDArray[Any]] = {
         "train_images": decoded.train.images,
         "train_labels": decoded.train.labels,
@@ -176,6 +194,26 @@ def _as_entry(decoded: Decoded) -> Entry:
         "names": list(decoded.names or map(str, range(decoded.classes))),
     }
     return Entry(arrays, facts)
+
+
+def _check_part(part: Part, what: str, classes: int) -> None:
+    """See that a source keeps to what is trained and evaluated on.
+
+    Raises:
+        UserError: it has decoded something else.
+    """
+    images, labels = part
+    if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE, 3) or not len(images):
+        raise UserError(
+            f"{what} of {images.dtype}, {images.shape}: give uint8, (N, {SIDE}, {SIDE}, 3), N > 0"
+        )
+    if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        raise UserError(f"{what} with labels of {labels.dtype}, {labels.shape}: give int64, (N,)")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise UserError(
+            f"{what} with labels {labels.min()} to {labels.max()}, and {classes} classes: number "
+            "the classes from 0"
+        )
 
 
 def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
