@@ -192,7 +192,7 @@ class Stopped(BaseException):
     pass
 
 
-@pytest.mark.parametrize("function", ["fsync", "fdopen", "umask"])
+@pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_a_write_that_is_stopped_leaves_what_was_there(
     paths: RunPaths, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:

@@ -249,6 +249,14 @@ def test_a_teacher_that_is_trained_for_students_alone_is_at_work(tmp_path: Path)
     assert at_work(tmp_path / "mine") == set()
 
 
+def test_so_is_one_in_a_store_that_is_configured_elsewhere(tmp_path: Path) -> None:
+    waiting = RunPaths(tmp_path / "mine" / "student")
+    waiting.composed.parent.mkdir(parents=True)
+    waiting.composed.write_text(f"paths: {{teachers: {tmp_path / 'elsewhere'}}}")
+    with exclusive(RunPaths(tmp_path / "elsewhere" / ("a" * 64))):
+        assert at_work(tmp_path / "mine") == {"a" * 32}
+
+
 def test_what_is_at_work_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "ab":
         sitting(tmp_path, f"offline-run-20260101_000000-{name}")

@@ -15,7 +15,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bitstill.choices import listed_at_once
 from bitstill.conf import conf_directory, our_hydra
 from bitstill.errors import UserError
 from bitstill.explanations import FULL_ERROR, explain, print_error, say
@@ -167,7 +166,7 @@ def train(arguments: list[str]) -> int:
     _interrupted.clear()
     try:
         sys.argv = ["bitstill train", *flags_first(arguments)]
-        with guarded(), listed_at_once():
+        with guarded():
             application()
     except KeyboardInterrupt:
         say("interrupted; the same command goes on from there")

@@ -1,9 +1,10 @@
 """What Hydra has kept of a run's configuration: its record leaves out folders and addresses."""
 
+from pathlib import Path
 from typing import Any
 
 from bitstill.reading import reading
-from bitstill.runs import RunPaths
+from bitstill.runs import STORE, RunPaths
 
 
 def composed(paths: RunPaths, key: str) -> Any:
@@ -31,3 +32,10 @@ def composed(paths: RunPaths, key: str) -> Any:
         return OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
     except (ValueError, OmegaConfBaseException):
         return None
+
+
+def teacher_stores(paths: RunPaths) -> list[Path]:
+    """Return where a run's teacher may lie: beside the sweeps, or as configured."""
+    configured = composed(paths, "paths.teachers")
+    beside = paths.directory.parent.parent / STORE
+    return [beside] if configured is None else [beside, Path(configured)]

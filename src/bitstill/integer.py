@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -186,7 +187,7 @@ class IntegerNetwork:
         return self.classify(self.levels(images)[-1])
 
 
-def has_integer_form(network: Network) -> bool:
+def has_integer_form(network: Network) -> TypeGuard[Student]:
     """Whether a network is a student with quantized weights and features."""
     if not isinstance(network, Student):
         return False

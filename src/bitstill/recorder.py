@@ -196,9 +196,8 @@ class Recorder(pl.Callback):
         self._write("done", sizes=sizes, checksums=checksums)
         return self.record
 
-    def _write_packed(self, network: Network) -> int:
+    def _write_packed(self, network: Student) -> int:
         """Write the student as it is deployed, and return the file's size in bytes."""
-        assert isinstance(network, Student)  # noqa: S101  # only those have an integer form
         kind = self._evaluation.deciding
         test = self._data.test.images
         network.to(test.device)  # at the end of training, Lightning has moved it to the CPU

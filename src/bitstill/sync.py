@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitstill.bar import bar
-from bitstill.composed import composed
+from bitstill.composed import composed, teacher_stores
 from bitstill.errors import SweepFailedError, UserError, counted
 from bitstill.locks import is_worked_on
 from bitstill.loggers.names import wandb_id
 from bitstill.loggers.wandb_files import id_of, is_sent, written
-from bitstill.runs import STORE, RunPaths, runs_in
+from bitstill.runs import RunPaths, runs_in
 from bitstill.status import sweep_states
 
 _ERROR = re.compile(r"[\w.]+(Error|Exception)\b: ")
@@ -54,10 +54,12 @@ def unsent(folder: Path) -> list[Unsent]:
 
 def _at_work(folder: Path) -> set[str]:
     """Return the ids of runs that still write: sent now, they would count as crashed."""
-    # A teacher that is trained for students alone is none of the sweep's runs.
+    # A teacher that is trained for students alone is none of the sweep's runs. All have one store.
+    runs = (run for run in map(RunPaths, folder.glob("*/")) if run.composed.exists())
     found = {
         wandb_id(stored.name)
-        for stored in (folder.parent / STORE).glob("*/")
+        for store in teacher_stores(next(runs, RunPaths(folder / "none")))
+        for stored in store.glob("*/")
         if is_worked_on(RunPaths(stored))
     }
     with contextlib.suppress(UserError):  # logs alone will do

@@ -6,8 +6,10 @@ import pytest
 
 from bitstill.curves import write_curves
 from bitstill.report.noise import epoch_noise, noise_table
-from bitstill.report.sweeps import Run, RunSet, read_sweep
+from bitstill.report.sweeps import Run, RunSet, View, read_sweep
 from bitstill.runs import RunPaths
+
+RUNNING, EXACT = View("running", "best_val"), View("precise", "best_val")
 
 
 def with_curve(run: Run, percents: Sequence[float]) -> Run:
@@ -37,18 +39,18 @@ def test_two_epochs_are_too_few(write_run: Callable[..., RunPaths], tmp_path: Pa
 
 def test_a_cell_without_finished_runs_says_so(make_set: Callable[..., RunSet]) -> None:
     failed = make_set(lambda *_: 90.0, cells=[("hard", 15.0)], status="failed")
-    [row] = noise_table(failed).rows
+    [row] = noise_table(failed, RUNNING).rows
     assert row == ["hard T=15", *["failed"] * 4, "—"]
 
 
 def test_what_was_measured_is_shown(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(lambda *_: 90.0, cells=[("hard", 15.0)])
-    assert "In points, running statistics" in noise_table(runs).caption
+    assert "In points, running statistics" in noise_table(runs, RUNNING).caption
     exact = [
         dataclasses.replace(run.record, selections={"precise": run.record.selections["precise"]})
         for run in runs.runs
     ]
     made = [Run(run.paths, record) for run, record in zip(runs.runs, exact, strict=True)]
-    table = noise_table(dataclasses.replace(runs, runs=made))
+    table = noise_table(dataclasses.replace(runs, runs=made), EXACT)
     assert "In points, exact statistics" in table.caption
     assert [list(row) for row in table.rows] == [["hard T=15", "2", "0.28", "0.40", "0.20", "—"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ import numpy as np
 
 from bitstill.data.source import Decoded, ImageSource, Part
 from bitstill.errors import UserError, one_line
-from bitstill.files import make_public
 
 TRAIN, TEST, EXTRA = "train_32x32.mat", "test_32x32.mat", "extra_32x32.mat"
 MD5 = {
@@ -89,12 +89,19 @@ def _download(file: Path, *, url: str) -> None:
                 path=file.parent,
                 downloader=downloader,
             )
-            make_public(file)  # in a folder that others read, too
+            _make_public(file)  # in a folder that others read, too
     except (OSError, ValueError) as error:  # no network, an HTTP status, no right to write; MD5
         raise UserError(
             f"data.download=true: {url} could not be downloaded ({one_line(error)}): try again "
             f"later, or put the file at {file} by other means (MD5 {MD5[file.name]})"
         ) from error
+
+
+def _make_public(file: Path) -> None:
+    """Give a file the rights of any new one: pooch's are private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    file.chmod(0o666 & ~mask)
 
 
 def _read(file: Path, *, url: str) -> Part:

@@ -120,7 +120,7 @@ class SetReport:
             temperature_table(self.runs, self.view),
             *accuracy_tables(self.runs),
             sizes_table(self.sizes),
-            noise_table(self.runs),
+            noise_table(self.runs, self.view),
             seed_noise_table(self.runs, self.view),
             *([robustness_table(self.by_view)] if len(self.runs.seeds) > 1 else []),
             seeds_table(self.runs),

@@ -5,12 +5,11 @@ import math
 from typing import Any
 
 from bitstill import __version__
-from bitstill.report.claims import primary_view
 from bitstill.report.content import Report, SetReport
 from bitstill.report.far_out import far_out
 from bitstill.report.findings import Finding
 from bitstill.report.noise import epoch_noise
-from bitstill.report.sweeps import VIEWS, RunSet
+from bitstill.report.sweeps import VIEWS, RunSet, View
 from bitstill.statistics import mean_interval
 
 FORMAT = 1
@@ -19,13 +18,16 @@ FORMAT = 1
 
 def to_plain(report: Report) -> dict[str, Any]:
     """Return everything as plain values; accuracies in percent, what has no value None."""
-    return {
-        "format": FORMAT,
-        "bitstill": __version__,
-        "command": report.command,
-        "sets": [_set(one) for one in report.sets],
-        "comparisons": [dataclasses.asdict(table) for table in report.comparisons],
-    }
+    plain: dict[str, Any] = _finite(
+        {
+            "format": FORMAT,
+            "bitstill": __version__,
+            "command": report.command,
+            "sets": [_set(one) for one in report.sets],
+            "comparisons": [dataclasses.asdict(table) for table in report.comparisons],
+        }
+    )
+    return plain
 
 
 def _finite(value: Any) -> Any:
@@ -46,14 +48,14 @@ def _set(one: SetReport) -> dict[str, Any]:
         "seeds": runs.seeds,
         "asked": one.asked,
         "verdicts_rest_on": str(one.view),
-        "cells": {cell: _cell(runs, cell) for cell in runs.cells},
+        "cells": {cell: _cell(runs, cell, one.view) for cell in runs.cells},
         "claims": {
             str(view): [_finding(found) for found in answers]
             for view, answers in one.by_view.items()
         },
         "sizes_bytes": {name: dataclasses.asdict(sizes) for name, sizes in one.sizes.items()},
         "gradient_ratios": [
-            {**_finite(dataclasses.asdict(ratio)), "slope": ratio.slope} for ratio in one.ratios
+            {**dataclasses.asdict(ratio), "slope": ratio.slope} for ratio in one.ratios
         ],
         "far_out": [str(run.paths.directory) for run in far_out(runs, one.view)],
         "left_out": one.left_out,
@@ -71,53 +73,47 @@ def _set(one: SetReport) -> dict[str, Any]:
     }
 
 
-def _cell(runs: RunSet, cell: str) -> dict[str, Any]:
+def _cell(runs: RunSet, cell: str, view: View) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for view in VIEWS:
-        values = runs.percents(cell, view)
+    for one in VIEWS:
+        values = runs.percents(cell, one)
         if values:
             mean, low, high = mean_interval(list(values.values()))
-            found[str(view)] = {"mean": mean, "low": low, "high": high, "by_seed": values}
-    noise = epoch_noise(runs.done(cell), primary_view(runs).statistics)
-    return _finite(  # type: ignore[no-any-return]
-        {
-            "accuracies": found,
-            "epoch_noise": None if noise is None else dataclasses.asdict(noise),
-            "unfinished": {
-                run.record.seed: run.record.status for run in runs.of(cell) if not run.done
-            },
-        }
-    )
+            found[str(one)] = {"mean": mean, "low": low, "high": high, "by_seed": values}
+    noise = epoch_noise(runs.done(cell), view.statistics)
+    return {
+        "accuracies": found,
+        "epoch_noise": None if noise is None else dataclasses.asdict(noise),
+        "unfinished": {run.record.seed: run.record.status for run in runs.of(cell) if not run.done},
+    }
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
     question = finding.question
-    return _finite(  # type: ignore[no-any-return]
-        {
-            "claim": question.claim,
-            "name": question.name,
-            "test": question.test,
-            "unit": question.unit,
-            "published": question.published,
-            "effect": None if finding.effect is None else finding.effect._asdict(),
-            "over_images": None if question.images is None else question.images._asdict(),
-            "seeds": finding.n,
-            "p": finding.p,
-            "equivalence_p": finding.equivalence_p,
-            "p_by_seed": question.check_p,
-            "detectable": finding.detectable,
-            "verdict": finding.verdict,
-            "reason": finding.reason,
-            "awaited": finding.awaited,
-            "comparisons": [
-                {
-                    "name": one.name,
-                    **dataclasses.asdict(one.difference),
-                    # Whoever waits for runs should not look at it either.
-                    "p": None if finding.awaited or not one.difference.df else one.difference.p,
-                    "mcnemar_p": {} if finding.awaited else one.mcnemar,
-                }
-                for one in question.comparisons
-            ],
-        }
-    )
+    return {
+        "claim": question.claim,
+        "name": question.name,
+        "test": question.test,
+        "unit": question.unit,
+        "published": question.published,
+        "effect": None if finding.effect is None else finding.effect._asdict(),
+        "over_images": None if question.images is None else question.images._asdict(),
+        "seeds": finding.n,
+        "p": finding.p,
+        "equivalence_p": finding.equivalence_p,
+        "p_by_seed": question.check_p,
+        "detectable": finding.detectable,
+        "verdict": finding.verdict,
+        "reason": finding.reason,
+        "awaited": finding.awaited,
+        "comparisons": [
+            {
+                "name": one.name,
+                **dataclasses.asdict(one.difference),
+                # Whoever waits for runs should not look at it either.
+                "p": None if finding.awaited or not one.difference.df else one.difference.p,
+                "mcnemar_p": {} if finding.awaited else one.mcnemar,
+            }
+            for one in question.comparisons
+        ],
+    }

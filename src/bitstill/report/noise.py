@@ -7,8 +7,7 @@ from statistics import fmean, stdev
 
 from bitstill.curves import under
 from bitstill.report import published
-from bitstill.report.claims import primary_view
-from bitstill.report.sweeps import STATISTICS, Run, RunSet
+from bitstill.report.sweeps import STATISTICS, Run, RunSet, View
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash
 from bitstill.report.tables import unfinished
 from bitstill.runs import RunRecord
@@ -57,9 +56,9 @@ def epoch_noise(runs: Iterable[Run], statistics: str) -> EpochNoise | None:
     )
 
 
-def noise_table(runs: RunSet) -> Table:
+def noise_table(runs: RunSet, view: View) -> Table:
     """Return how test accuracy swings over the late epochs, and what the best epoch gains."""
-    rows, statistics = [], primary_view(runs).statistics
+    rows, statistics = [], view.statistics
     for cell in runs.cells:
         noise = epoch_noise(runs.done(cell), statistics)
         if noise is None:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitstill import load
-from bitstill.composed import composed
+from bitstill.composed import composed, teacher_stores
 from bitstill.data.splits import evenly
 from bitstill.errors import UserError
 from bitstill.reading import reading
 from bitstill.report.sweeps import Run
-from bitstill.runs import STORE, RunPaths
+from bitstill.runs import RunPaths
 
 if TYPE_CHECKING:
     from bitstill.data import ImageData
@@ -105,8 +104,7 @@ def stored_teacher(run: Run) -> RunPaths | None:
     identity = record.identity if record.is_teacher else record.teacher_identity
     if identity is None:
         return None
-    beside = run.paths.directory.parent.parent / STORE  # unless configured elsewhere
-    for store in (beside, Path(composed(run.paths, "paths.teachers") or "")):
+    for store in teacher_stores(run.paths):
         if (stored := RunPaths(store / identity)).teacher_logits.exists():
             return stored
     return None
