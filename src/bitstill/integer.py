@@ -10,7 +10,7 @@ where a value is within its rounding error of a half; this network does not roun
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeGuard
 
@@ -98,7 +98,7 @@ class IntegerLayer:
     @property
     def bounds(self) -> Tensor:
         """The largest |sum| of each channel, int64, (channels_out,)."""
-        return self.codes.long().abs().flatten(start_dim=1).sum(dim=1) * self.input_levels
+        return _bounds(self.codes, self.input_levels)
 
     @property
     def fits_float32(self) -> bool:
@@ -242,9 +242,13 @@ def _integer_layer(layer: Layer, block: object, input_levels: int) -> IntegerLay
         offset=_float64(block.offset),
         scale=block.quantizer.activation_scale,
     )
-    unfolded = IntegerLayer(layer, codes, torch.empty(0), input_levels)
-    thresholds = fold(channels, unfolded.bounds.cpu().numpy(), bits=bits)
-    return replace(unfolded, thresholds=torch.from_numpy(thresholds).to(codes.device))
+    thresholds = fold(channels, _bounds(codes, input_levels).cpu().numpy(), bits=bits)
+    return IntegerLayer(layer, codes, torch.from_numpy(thresholds).to(codes.device), input_levels)
+
+
+def _bounds(codes: Tensor, input_levels: int) -> Tensor:
+    """Return the largest |sum| of each channel, int64, (channels_out,)."""
+    return codes.long().abs().flatten(start_dim=1).sum(dim=1) * input_levels
 
 
 def _float64(tensor: Tensor) -> NDArray[np.float64]:

@@ -35,11 +35,11 @@ def to_input(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float() / 255
 
 
-def initialize(weight: Tensor, generator: torch.Generator | None = None) -> None:
+def initialize(weight: Tensor) -> None:
     """Fill with a normal truncated at two standard deviations, rescaled to variance 1/fan_in."""
     fan_in = weight[0].numel()
     std = fan_in**-0.5 / _TRUNCATED_STD
-    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
 class Block(nn.Module, ABC):

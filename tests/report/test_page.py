@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bitstill.report.content import build
-from bitstill.report.page import render
+from bitstill.report.content import _DRAWN_FROM, build
+from bitstill.report.page import _SECTIONS, render
 
 DRAWN = "['light', 'dark'].includes(document.documentElement.dataset.drawn)"
 LIMIT_BYTES = 1_500_000
@@ -130,3 +130,15 @@ def test_legend_and_list_filter(browser: Any, page: Path) -> None:
     tab.wait_for_function(f"document.querySelectorAll({dots!r}).length == {everything}")
     tab.locator("#set1-accuracy select").nth(1).select_option("soft")
     tab.wait_for_function(f"document.querySelectorAll({dots!r}).length == {alone}")
+
+
+def test_every_table_and_figure_has_its_section(
+    write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Sections choose by how a name begins: none may be passed over."""
+    [one] = build([write_sweep(tmp_path / "study", percent, seeds=range(2))]).sets
+    tables = tuple(name for section in _SECTIONS for name in section[2])
+    figures = tuple(name for section in _SECTIONS for name in section[3])
+    assert [table.name for table in one.tables if not table.name.startswith(tables)] == []
+    assert [figure.name for figure in one.figures if not figure.name.startswith(figures)] == []
+    assert all(begin.startswith(figures) for begin, *_ in _DRAWN_FROM)

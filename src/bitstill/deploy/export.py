@@ -33,10 +33,8 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
     """
     if form not in SUFFIXES:
         raise UserError(f"--format = {form} is not allowed: give one of {', '.join(SUFFIXES)}")
-    end = output.suffix if output is not None else ""
-    if end in (".bitstill", ".onnx") and not SUFFIXES[form].endswith(end):
-        fitting = " or ".join(one for one, suffix in SUFFIXES.items() if suffix.endswith(end))
-        raise UserError(f"--output = {output} is no name for {form}: give --format {fitting}")
+    if output is not None:
+        _check_name(output, form)
     run = load_run(directory, choice)
     try:
         content = _content(run, form, choice)
@@ -55,21 +53,27 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
     return output
 
 
+def _check_name(output: Path, form: str) -> None:
+    """See that a file's name says what it is; so it is nothing that training has written."""
+    fitting = [one for one, suffix in SUFFIXES.items() if suffix.endswith(output.suffix or "?")]
+    if not fitting:
+        raise UserError(
+            f"--output = {output} ends neither in .bitstill nor in .onnx: give another name"
+        )
+    if form not in fitting:
+        given = " or ".join(fitting)
+        raise UserError(f"--output = {output} is no name for {form}: give --format {given}")
+
+
 def _refuse_to_replace(output: Path, usual: Path, paths: RunPaths) -> None:
-    """Refuse what is no export: no file, such as /dev/null, or what training has written."""
+    """Refuse what is no file, and an export that a record goes with."""
     if output.exists() and not output.is_file():
         raise UserError(f"--output = {output} is no file: give another name")
-    kept = {path.resolve() for path in (*paths.written, paths.lock, paths.gradients)}
-    if output.resolve() in kept - {usual.resolve()}:
+    if output.resolve() == paths.packed.resolve() != usual.resolve():
         raise UserError(f"--output = {output} is the run's own: give another name")
     elsewhere = output.parent.resolve() != paths.directory.resolve()
     if output.exists() and elsewhere and RunPaths(output.parent).record.exists():
         raise UserError(f"--output = {output} is another run's: give another name")
-    if output.exists() and output.suffix not in (".bitstill", ".onnx"):
-        raise UserError(
-            f"--output = {output} is there, and ends neither in .bitstill nor in .onnx: give "
-            "another name, or remove it"
-        )
 
 
 def _name(run: FinishedRun, form: str, choice: Choice) -> str:

@@ -103,7 +103,7 @@ class Engine:
 
     Args:
         model: what was read.
-        threads: see :attr:`threads`.
+        threads: that share a batch; a small one is left to the caller's own.
         backend: ``c`` or ``numba``; None is the fastest that is there.
     """
 
@@ -112,11 +112,6 @@ class Engine:
             raise UserError(f"threads = {threads} is not allowed: give 1 or more")
         self.model, self._threads = model, threads
         self.backend = _backend(model, backend)
-
-    @property
-    def threads(self) -> int:
-        """How many threads share a batch; a small one is left to the caller's own."""
-        return self._threads
 
     def logits(self, images: Any) -> NDArray[np.float32]:
         """Return logits, float32, (N, classes).

@@ -72,4 +72,4 @@ def _kinds(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 def _hours(runs: Sequence[Run]) -> tuple[str, str]:
     hours = sum(run.record.seconds for run in runs) / 3600
-    return f"{hours:.1f}", f"{hours / len(runs):.2f}" if runs else NOT_APPLICABLE
+    return f"{hours:.1f}", f"{hours / len(runs):.2f}"

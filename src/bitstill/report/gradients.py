@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -176,5 +176,4 @@ def slopes(ratios: Sequence[Ratio]) -> dict[str, list[float]]:
 
 def mean_over_seeds(ratios: Sequence[Ratio], kind: str, temperature: float) -> float:
     """Return the geometric mean of ``measured`` or ``limit`` at a T."""
-    values = [math.log(getattr(ratio, kind)[temperature]) for ratio in ratios]
-    return math.exp(fmean(values))
+    return geometric_mean(getattr(ratio, kind)[temperature] for ratio in ratios)
