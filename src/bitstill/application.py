@@ -112,7 +112,7 @@ def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
 
 def _train(config: "TrainConfig", directory: Path, *, progress: bool) -> None:
     record = _record(config, directory, progress=progress)
-    last = record.selections[record.deciding]["last"]
+    last = record.chosen("last")
     assert last is not None  # noqa: S101  # only best_val may be
     log.info(
         "%s: test accuracy %.2f %%, in %s", record.cell, 100 * last["test/accuracy"], directory

@@ -23,10 +23,11 @@ from bitstill.errors import UserError
 from bitstill.repository import RememberingRepository
 
 _SLURM = "hydra_plugins.bitstill_slurm.SlurmLauncher"
+_SWEEPER = "hydra_plugins.bitstill_sweeper.GridSweeper"
 # By the key that names code, or a file. Of ``ext://`` in logging only the two streams.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "_target_": (
-        "hydra_plugins.bitstill_sweeper.GridSweeper",
+        _SWEEPER,
         _SLURM,
         "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
@@ -114,7 +115,7 @@ def _check_folders(hydra: DictConfig) -> None:
 
 def _check_sweeper(hydra: DictConfig) -> None:
     """Refuse Hydra's own sweeper, which knows no grids and goes on with nothing."""
-    if hydra.sweeper is not None and hydra.sweeper._target_ != ALLOWED["_target_"][0]:
+    if hydra.sweeper is not None and hydra.sweeper._target_ != _SWEEPER:
         given = hydra.sweeper._target_
         raise UserError(
             f"hydra.sweeper._target_ = {given} is not allowed: leave hydra/sweeper out, the one "

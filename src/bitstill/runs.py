@@ -208,6 +208,10 @@ class RunRecord:
         """The kind of batch norm statistics that ``best_val`` was chosen under."""
         return next(reversed(self.selections), "running")
 
+    def chosen(self, selection: str, statistics: str | None = None) -> Row | None:
+        """Return a selected epoch with its accuracies, under the deciding statistics by default."""
+        return self.selections.get(statistics or self.deciding, {}).get(selection)
+
     @property
     def error_line(self) -> str:
         """The first line of what a failed run says; empty without one."""

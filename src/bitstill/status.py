@@ -86,9 +86,7 @@ class RunState:
     @property
     def accuracy(self) -> float | None:
         """Latest test accuracy, with exact statistics where they are measured; a fraction."""
-        if self.record is None or not self.record.selections:
-            return None
-        last = self.record.selections[self.record.deciding]["last"]
+        last = None if self.record is None else self.record.chosen("last")
         return None if last is None else last["test/accuracy"]
 
     @property

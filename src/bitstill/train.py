@@ -1,4 +1,4 @@
-"""From a configuration to a finished run; the only module that instantiates."""
+"""From a configuration to a finished run; the only module that calls Hydra's ``instantiate``."""
 
 import dataclasses
 import functools

@@ -310,7 +310,7 @@ def test_every_form_carries_what_it_is(student_run: Path, form: str) -> None:
 def test_lock_and_gradients_are_the_runs_own(student_run: Path, name: str) -> None:
     own = getattr(RunPaths(student_run), name)
     own.write_text("kept")
-    with pytest.raises(UserError, match="ends neither in .bitstill nor in .onnx"):
+    with pytest.raises(UserError, match="ends neither in"):
         export(student_run, "packed", Choice(), own)
 
 

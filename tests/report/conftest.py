@@ -115,7 +115,7 @@ def make_set(tmp_path: Path) -> Callable[..., RunSet]:
 
     def make(percent: Percent, **changes: Any) -> RunSet:
         folder = _write_sweep(tmp_path / f"sweep{next(numbers)}", percent, **changes)
-        (found,) = run_sets(read_sweep(folder), folder=folder)
+        (found,) = run_sets(read_sweep(folder))
         return found
 
     return make

@@ -77,7 +77,7 @@ def _split(place: str) -> tuple[str, str]:
 
 def _of_sweep(folder: Path, project: str | None) -> Source:
     runs = read_sweep(folder)
-    sets = run_sets(runs, folder=folder)
+    sets = run_sets(runs)
     entity, name = _split(project) if project else _logged_to(runs)
     tables = [table for one in sets for table in _tables(one, named=len(sets) > 1)]
     return Source(

@@ -127,10 +127,10 @@ def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
             f"{directory} is a sweep of {len(done)} finished runs: give one of its folders, or "
             "--select best_val for the student with the best validation accuracy"
         )
-    rated = [pair for pair in done if _validation(pair[1]) is not None]
+    rated = [(value, pair) for pair in done if (value := _validation(pair[1])) is not None]
     if not rated:
         raise UserError(f"{directory} has no student with validation images: give a run's folder")
-    paths, best = max(rated, key=lambda pair: _validation(pair[1]) or 0.0)
+    _, (paths, best) = max(rated, key=lambda one: one[0])
     return paths.directory, best
 
 
@@ -138,7 +138,7 @@ def _validation(record: RunRecord) -> float | None:
     """Return the best validation accuracy of a student, which its weights were kept for."""
     if record.model != "student":
         return None
-    row = record.selections.get(record.deciding, {}).get("best_val")
+    row = record.chosen("best_val")
     return None if row is None else row.get("val/accuracy")
 
 
@@ -146,9 +146,7 @@ def _row(record: RunRecord, select: str, statistics: str) -> dict[str, float] | 
     """Return the recorded epoch and accuracies of these weights, if there are any."""
     # best_val's weights are those chosen under one kind; under another it is another epoch.
     other = select == "best_val" and statistics != record.deciding
-    if statistics not in record.selections or other:
-        return None
-    return record.selections[statistics][select]
+    return None if other else record.chosen(select, statistics)
 
 
 def _verify(file: Path, record: RunRecord) -> None:

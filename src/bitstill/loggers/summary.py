@@ -46,7 +46,7 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
         config={"sweep": name, "runs": len(runs)},
     )
     try:
-        sets = run_sets(runs, folder=folder)
+        sets = run_sets(runs)
         for number, one in enumerate(sets, start=1):
             prefix = "" if len(sets) == 1 else f"set{number}/"
             pictures = {

@@ -191,7 +191,7 @@ def build(folders: Sequence[Path]) -> Report:
     Raises:
         UserError: a folder holds no runs.
     """
-    sweeps = [run_sets(read_sweep(folder), folder=folder) for folder in folders]
+    sweeps = [run_sets(read_sweep(folder)) for folder in folders]
     names = [runs.name for sets in sweeps for runs in sets]
     if len(set(names)) < len(names):  # two sweeps of one name: told apart by their folders
         sweeps = [[_named_by_folder(runs) for runs in sets] for sets in sweeps]

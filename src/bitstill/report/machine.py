@@ -45,6 +45,7 @@ def _set(one: SetReport) -> dict[str, Any]:
     return {
         "name": runs.name,
         "folder": str(runs.folder),
+        "settings": dict(runs.settings),
         "seeds": runs.seeds,
         "asked": one.asked,
         "verdicts_rest_on": str(one.view),

@@ -1,7 +1,8 @@
 """What trained networks say of real images: logits, computed from a run's files.
 
-Records alone do not hold them. Where a run's images or weights are not at hand, there is no answer
-and a reason. Nothing is ever downloaded. torch is imported inside, for reports of records alone.
+Records alone do not hold them. Where a run's images or weights are not at hand, the answer is None,
+and the report says what is not drawn for want of it. Nothing is ever downloaded. torch is imported
+inside, for reports of records alone.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from bitstill.errors import UserError
 from bitstill.report.settings import arithmetic, rules, settings, teacher_settings
@@ -13,7 +12,7 @@ from bitstill.runs import RunRecord
 _Group = tuple[dict[str, str], list[Run]]  # what runs share, and the runs
 
 
-def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]:
+def run_sets(runs: Iterable[Run]) -> list[RunSet]:
     """Group runs into sets that may stand in the same tables.
 
     The students of a set share data, schedule, quantizer, their teachers' schedule, the rules for
@@ -39,8 +38,7 @@ def run_sets(runs: Iterable[Run], *, folder: Path | None = None) -> list[RunSet]
         _refuse_twins(members)
     names = _names(runs[0].record.config["name"] if runs else "", [shared for shared, _ in groups])
     return [
-        RunSet(name, members, folder or Path(), shared)
-        for name, (shared, members) in zip(names, groups, strict=True)
+        RunSet(name, members, shared) for name, (shared, members) in zip(names, groups, strict=True)
     ]
 
 

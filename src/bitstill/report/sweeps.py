@@ -70,7 +70,7 @@ class Run:
 
     def percent(self, view: View) -> float | None:
         """Return a test accuracy in percent; None where it was not measured."""
-        row = self.record.selections.get(view.statistics, {}).get(view.selection)
+        row = self.record.chosen(view.selection, view.statistics)
         return None if row is None else 100 * row["test/accuracy"]
 
     @functools.cached_property
@@ -112,16 +112,19 @@ class RunSet:
 
     Attributes:
         name: of the sweep, and what tells its sets apart.
-        runs: finished ones and others.
-        folder: of the sweep.
+        runs: finished ones and others; one at least.
         settings: what its runs share, by name: their :func:`settings`, and the
             :func:`teacher_settings` and :func:`rules` of those that know them.
     """
 
     name: str
     runs: Sequence[Run]
-    folder: Path = field(default_factory=Path)
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Of the sweep."""
+        return self.runs[0].paths.directory.parent
 
     @functools.cached_property
     def _by_cell(self) -> dict[str, list[Run]]:

@@ -25,9 +25,9 @@ class Table:
         name: a file's name without its ending.
         title: a line.
         caption: what a reader must know.
-        header: the columns; the first ``labels`` of them name a row.
+        header: the columns; the first names a row.
         rows: of as many cells.
-        labels: how many columns are not numbers.
+        labels: how many columns are words, on the left; the others are numbers, on the right.
     """
 
     name: str
