@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
+from bitstill.manifest import manifest, read_manifest
 from bitstill.report.content import build
 from bitstill.report.figures.figure import to_svg
 from bitstill.report.fill import NAMES, filled
 from bitstill.report.sweeps import Run, read_sweep
-from bitstill.status import manifest, read_manifest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "reproduction.md").read_text()

@@ -18,8 +18,9 @@ import pytest
 from bitstill import status
 from bitstill.errors import UserError
 from bitstill.locks import exclusive
+from bitstill.manifest import Expected, read_manifest, write_manifest
 from bitstill.runs import Row, RunPaths, RunRecord
-from bitstill.status import Expected, RunState, look, read_manifest, seconds_left, write_manifest
+from bitstill.status import RunState, look, seconds_left
 
 Record = Callable[..., RunRecord]
 Show = Callable[..., tuple[int, str, str]]
@@ -474,7 +475,7 @@ def test_status_is_watched_until_the_sweep_stands_still(
             put(made_up(identity=ONE, epoch=4, status="done"), one.paths)
 
     monkeypatch.setattr("bitstill.console.time.sleep", wait)
-    monkeypatch.setattr(status, "is_worked_on", lambda paths: True)
+    monkeypatch.setattr("bitstill.manifest.is_worked_on", lambda paths: True)
     code, out, err = show(str(folder), "--watch")
     assert (code, err) == (0, "")
     assert waited == [2.0] * 3

@@ -13,10 +13,11 @@ from rich.console import Console
 from bitstill.console import print_tables, progress
 from bitstill.errors import SweepFailedError, counted, first_line
 from bitstill.launching import Launch, launch_all
+from bitstill.manifest import write_manifest
 from bitstill.patience import patience
 from bitstill.report.sweeps import Run
 from bitstill.schema import TrainConfig
-from bitstill.status import RunState, look, stop_sign, write_manifest
+from bitstill.status import RunState, look, stop_sign
 from bitstill.sweep import PlannedRun
 
 log = logging.getLogger(__name__)

@@ -18,12 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from bitstill.errors import UserError
+from bitstill.manifest import Expected
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run
 from bitstill.report.table import in_encoding, output_console, to_rich
 from bitstill.report.tables import CAPTION, accuracy_tables
 from bitstill.runs import ENDED
-from bitstill.status import Expected, RunState, look, seconds_left, stop_sign, sweep_states
+from bitstill.status import RunState, look, seconds_left, stop_sign, sweep_states
 
 _UNFINISHED = ("running", "failed", "interrupted", "missing")
 _LATEST = 5  # finished runs that stay in sight

@@ -1,67 +1,15 @@
 """How far a sweep is, from what its runs have written: in this process, in others, anywhere."""
 
 import dataclasses
-import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
-from bitstill.files import remove_halves, write_atomically
-from bitstill.locks import is_worked_on
-from bitstill.reading import fits, reading
-from bitstill.runs import (
-    ENDED,
-    MANIFEST,
-    RunPaths,
-    RunRecord,
-    Status,
-    known_record,
-    known_runs,
-    no_sweep,
-)
-
-_ENTRY = {
-    "name": str,
-    "identity": str,
-    "epochs": int,
-    "directory": str,
-    "stored": str | None,
-}
+from bitstill.manifest import Expected, read_manifest, run_name
+from bitstill.runs import ENDED, RunPaths, RunRecord, Status, known_record, known_runs, no_sweep
 
 State = Literal[Status, "missing"]
-
-
-@dataclass(frozen=True)
-class Expected:
-    """A run that a sweep asks for.
-
-    Attributes:
-        name: for a person.
-        identity: of the run.
-        epochs: planned.
-        paths: its files.
-        stored: a teacher's files in the teacher store, where it is trained; else None.
-    """
-
-    name: str
-    identity: str
-    epochs: int
-    paths: RunPaths
-    stored: RunPaths | None = None
-
-    @property
-    def places(self) -> list[RunPaths]:
-        """Where it may be worked on, its own folder first."""
-        return [self.paths, self.stored] if self.stored is not None else [self.paths]
-
-    @property
-    def is_at_work(self) -> bool:
-        """Whether a process holds it, wherever."""
-        return any(is_worked_on(paths) for paths in self.places)
 
 
 @dataclass(frozen=True)
@@ -112,11 +60,6 @@ class RunState:
         }
 
 
-def manifest(folder: Path) -> Path:
-    """Return the file that says which runs a sweep asks for."""
-    return folder / MANIFEST
-
-
 def stop_sign(folder: Path) -> Path:
     """Return the file that tells jobs of a sweep not to start; see ``sweep.on_failure=stop``."""
     return folder / ".stop"
@@ -158,61 +101,6 @@ def seconds_left(states: Sequence[RunState]) -> float | None:
     return left * an_epoch / at_a_time
 
 
-def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
-    """Say in a sweep's folder which runs it asks for, beside those it has asked for before."""
-    path = manifest(folder)
-    with FileLock(folder / "sweep.lock"):  # two sweeps may begin in one folder at once
-        known = {one.identity: one for one in read_manifest(folder)}
-        known |= {one.identity: one for one in expected}
-        remove_halves(path)
-        write_atomically(path, manifest_text(folder, known.values()).encode())
-
-
-def manifest_text(folder: Path, expected: Iterable[Expected]) -> str:
-    """Return the manifest of a folder; its runs' places are relative to it."""
-    entries = [
-        {
-            "name": one.name,
-            "identity": one.identity,
-            "epochs": one.epochs,
-            "directory": os.path.relpath(one.paths.directory, folder),
-            "stored": _relative(one.stored.directory, folder) if one.stored else None,
-        }
-        for one in expected
-    ]
-    return json.dumps({"cells": entries}, indent=1)
-
-
-def _relative(directory: Path, folder: Path) -> str:
-    """Return a way from a folder that the system follows, whichever of the two is a link."""
-    return os.path.relpath(os.path.realpath(directory), os.path.realpath(folder))
-
-
-def read_manifest(folder: Path) -> list[Expected]:
-    """Return the runs that a sweep in this folder has asked for, none if there was no sweep.
-
-    Raises:
-        UserError: the manifest cannot be read.
-    """
-    path = manifest(folder)
-    if not path.exists():
-        return []
-    with reading(path, "remove it, the sweep writes it again"):
-        entries = json.loads(path.read_bytes())["cells"]
-        if not all(fits(entry[key], kind) for entry in entries for key, kind in _ENTRY.items()):
-            raise ValueError("a run in it has wrong values")
-        return [
-            Expected(
-                name=entry["name"],
-                identity=entry["identity"],
-                epochs=entry["epochs"],
-                paths=RunPaths(folder / entry["directory"]),
-                stored=RunPaths(folder / entry["stored"]) if entry["stored"] else None,
-            )
-            for entry in entries
-        ]
-
-
 def sweep_states(folder: Path) -> list[RunState]:
     """Return the state of every run in a sweep's folder, asked for by its manifest or found there.
 
@@ -223,7 +111,7 @@ def sweep_states(folder: Path) -> list[RunState]:
     expected = {state.expected.paths.directory.name for state in states}
     for paths, record in known_runs(folder):
         if paths.directory.name not in expected:
-            name = f"{record.cell} seed {record.seed}"
+            name = run_name(record.cell, record.seed)
             states.append(look(Expected(name, record.identity, record.epochs, paths)))
     if not states:
         raise no_sweep(folder)

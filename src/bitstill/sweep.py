@@ -16,10 +16,11 @@ from bitstill.config import check, check_batches
 from bitstill.errors import UserError
 from bitstill.identity import cell_of, directory_name, identity
 from bitstill.loggers.logged import not_logged
+from bitstill.manifest import Expected, run_name
 from bitstill.refusals import LOGGERS
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
-from bitstill.status import Expected, RunState, stop_sign
+from bitstill.status import RunState, stop_sign
 
 # What a sweep does for a run: nothing, or to give it to loggers that have not had it, or all of it.
 Work = Literal["skip", "log", "train"]
@@ -233,7 +234,7 @@ def _expected(config: TrainConfig, run_identity: str) -> Expected:
     folder = Path(config.paths.output) / config.name
     stored = RunPaths(Path(config.paths.teachers) / run_identity)
     return Expected(
-        name=f"{cell_of(config)} seed {config.seed}",
+        name=run_name(cell_of(config), config.seed),
         identity=run_identity,
         epochs=config.schedule.epochs,
         paths=RunPaths(folder / directory_name(config, run_identity)),

@@ -39,7 +39,7 @@ def write(made_up: Callable[..., RunRecord]) -> Write:
             "config": portable_config(run.config),
             "seconds": 75.0,
             "selections": {"running": chosen, "precise": chosen},
-            "sizes": {"weights_float32": 1_173_672},
+            "sizes": {"float32": 1_173_672},
         }
         made_up(**known | changes).write(paths)
 

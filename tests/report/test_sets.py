@@ -9,6 +9,7 @@ import pytest
 
 from bitstill.errors import UserError
 from bitstill.report import settings
+from bitstill.report.content import _named_by_folder
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.runs import Row, RunPaths, RunRecord
@@ -63,7 +64,7 @@ def record(
         data_identity="d",
         teacher_identity="t" if loss in ("soft", "soft_hard") and not teacher else None,
         selections=selections,
-        sizes={"checkpoint": 3_526_410, "weights_float32": 1_173_672},
+        sizes={"checkpoint": 3_526_410, "float32": 1_173_672},
     )
 
 
@@ -365,3 +366,11 @@ def test_without_a_majority_all_is_told() -> None:
         for epochs in (60, 10)
         for bits in (2, 1)
     ]
+
+
+def test_sets_of_one_name_are_called_by_their_folders() -> None:
+    """Whatever a sweep's name looks like."""
+    records = [record("hard", name="my (x) sweep", schedule={"epochs": n}) for n in (8, 9)]
+    runs = [Run(RunPaths(Path("here/mine/run")), one) for one in records]
+    names = [_named_by_folder(found).name for found in run_sets(runs)]
+    assert names == ["here/mine (schedule.epochs=8)", "here/mine (schedule.epochs=9)"]

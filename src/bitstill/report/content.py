@@ -214,8 +214,8 @@ def build(folders: Sequence[Path]) -> Report:
 
 
 def _named_by_folder(runs: RunSet) -> RunSet:
-    _, bracket, number = runs.name.partition(" (")
-    return dataclasses.replace(runs, name=f"{runs.folder}{bracket}{number}")
+    told = runs.name.removeprefix(str(runs.runs[0].record.config["name"]))
+    return dataclasses.replace(runs, name=f"{runs.folder}{told}")
 
 
 def _shared_view(first: RunSet, second: RunSet) -> View:

@@ -3,10 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
+from bitstill.manifest import read_manifest
 from bitstill.report.sweeps import RunSet
 from bitstill.report.table import Table
 from bitstill.runs import ENDED, known_record
-from bitstill.status import Expected, RunState, look, read_manifest, sweep_states
+from bitstill.status import look, sweep_states
 
 
 def awaited(runs: RunSet) -> dict[str, int]:
@@ -20,28 +21,19 @@ def awaited(runs: RunSet) -> dict[str, int]:
     known = {run.record.identity for run in runs.runs}
     elsewhere = {one.identity for one in asked if known_record(one.paths)} - known
     ours, theirs = (
-        {_difference(one) for one in asked if one.identity in those} for those in (known, elsewhere)
+        {one.difference for one in asked if one.identity in those} for those in (known, elsewhere)
     )
     own = [one for one in asked if one.identity not in elsewhere]
-    states = [look(one) for one in own if _difference(one) not in theirs - ours]
-    return Counter(_cell(one) for one in states if one.status not in ENDED)
+    states = [look(one) for one in own if one.difference not in theirs - ours]
+    return Counter(one.expected.cell for one in states if one.status not in ENDED)
 
 
 def progress_table(folder: Path) -> Table:
     """Return how many of the runs that a sweep asks for are finished, cell by cell."""
     states = sweep_states(folder)
-    asked = Counter(_cell(one) for one in states)
-    done = Counter(_cell(one) for one in states if one.status == "done")
+    asked = Counter(one.expected.cell for one in states)
+    done = Counter(one.expected.cell for one in states if one.status == "done")
     rows = [[cell, str(done[cell]), str(count)] for cell, count in asked.items()]
     rows.append(["all", str(done.total()), str(asked.total())])
     title = f"{done.total()} of {asked.total()} runs are finished"
     return Table("progress", title, "", ("cell", "finished", "of"), rows)
-
-
-def _cell(state: RunState) -> str:
-    return state.expected.name.partition(" seed ")[0]
-
-
-def _difference(expected: Expected) -> str:
-    """Return what its name has behind the seed, if several runs of the sweep share the rest."""
-    return expected.name.partition(" seed ")[2].partition(", ")[2]

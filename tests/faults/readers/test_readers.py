@@ -20,12 +20,12 @@ from bitstill.deploy.finished import Choice, load_run
 from bitstill.engine.packed import from_bytes, read_packed, to_bytes
 from bitstill.errors import UserError
 from bitstill.integer import integer_network
+from bitstill.manifest import read_manifest
 from bitstill.packing import pack
 from bitstill.report.outputs import teacher_logits
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run, read_sweep
 from bitstill.runs import RunPaths, RunRecord, read_record
-from bitstill.status import read_manifest
 
 thorough = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -23,8 +23,8 @@ from bitstill.conf import conf_directory
 from bitstill.config import settings
 from bitstill.guard import ALLOWED
 from bitstill.identity import portable_config
+from bitstill.manifest import write_manifest
 from bitstill.schema import TARGETS
-from bitstill.status import write_manifest
 
 SOURCE = Path(bitstill.__file__).parent
 Train = Callable[..., tuple[int, str, str]]
