@@ -7,11 +7,11 @@ in one line.
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -133,10 +133,16 @@ def _value(name: str, value: Any, annotation: Any) -> Any:
     """Return a value of the annotated type; a whole number will do for a float."""
     if get_origin(annotation) is Annotated:
         return _allowed(name, value, *get_args(annotation))
+    if get_origin(annotation) is Literal:
+        return _word(name, _value(name, value, str), get_args(annotation))
     if isinstance(annotation, UnionType):  # of a type and None
         return None if value is None else _value(name, value, get_args(annotation)[0])
     if is_dataclass(annotation):
         return _node(name, value, annotation)
+    return _plain(name, value, annotation)
+
+
+def _plain(name: str, value: Any, annotation: Any) -> Any:
     kind = get_origin(annotation) or annotation
     if kind is float and type(value) is int:
         return float(value) if abs(value) < _TOO_LARGE else math.inf
@@ -170,11 +176,17 @@ def _no_settings(name: str, value: object) -> UserError:
     return UserError(line)
 
 
+def _word(name: str, value: str, words: Sequence[str]) -> str:
+    if value not in words:
+        hint = nearest(value, words)
+        raise UserError(f"{name} = {value} is not allowed: give one of {', '.join(words)}{hint}")
+    return value
+
+
 def _allowed(name: str, value: Any, annotation: Any, allowed: Range) -> Any:
     converted = _value(name, value, annotation)
     if not allowed.allows(converted):
-        hint = nearest(str(value), list(allowed.words))
-        raise UserError(f"{name} = {value} is not allowed: give {allowed}{hint}")
+        raise UserError(f"{name} = {value} is not allowed: give {allowed}")
     return converted
 
 

@@ -19,13 +19,12 @@ def target_name(node: Any) -> str:
 
 @dataclass(frozen=True)
 class Range:
-    """The allowed values of a number, or the allowed words of a text."""
+    """The allowed values of a number."""
 
     above: float = -math.inf
     at_least: float = -math.inf
     at_most: float = math.inf
     below: float = math.inf
-    words: tuple[str, ...] = ()
 
     def allows(self, value: object) -> bool:
         """Say whether a value, or every value of a list, is allowed; None always is."""
@@ -33,8 +32,6 @@ class Range:
             return True
         if isinstance(value, list):
             return all(self.allows(item) for item in value)
-        if self.words:
-            return value in self.words
         if not isinstance(value, int | float):
             return True
         return (
@@ -44,8 +41,6 @@ class Range:
         )
 
     def __str__(self) -> str:
-        if self.words:
-            return "one of " + ", ".join(self.words)
         parts = [
             f"{text} {bound if isinstance(bound, int) else format(bound, 'g')}"
             for text, bound in (
@@ -84,7 +79,7 @@ class QuantizerConfig:
     """What the student quantizes with."""
 
     _target_: str
-    method: Annotated[str, Range(words=("mean_scaled", "dorefa"))]
+    method: Literal["mean_scaled", "dorefa"]
     weight_bits: Annotated[int | None, BITS]
     activation_bits: Annotated[int | None, BITS]
     activation_scale: Annotated[float, Range(above=0)]
@@ -169,7 +164,7 @@ class TeacherConfig:
 class EvaluationConfig:
     """What is measured after every epoch."""
 
-    batch_norm: Annotated[str, Range(words=("both", "running", "precise"))]
+    batch_norm: Literal["both", "running", "precise"]
     calibration_images: Annotated[int, Range(at_least=2, at_most=2**31 - 1)]
     batch_size: Annotated[int, COUNTS]
 
@@ -188,8 +183,8 @@ class EvaluationConfig:
 class TrainerConfig:
     """Where and in which arithmetic is trained."""
 
-    accelerator: Annotated[str, Range(words=("cpu", "gpu"))]
-    precision: Annotated[str, Range(words=("float32", "bf16"))]
+    accelerator: Literal["cpu", "gpu"]
+    precision: Literal["float32", "bf16"]
     threads: Annotated[int | None, Range(at_least=1, at_most=1024)]  # OpenMP ends the process
 
 
@@ -202,7 +197,7 @@ class TensorboardConfig:
 class WandbConfig:
     """Where wandb's runs go."""
 
-    mode: Annotated[str, Range(words=("offline", "online", "disabled"))]
+    mode: Literal["offline", "online", "disabled"]
     project: str
     entity: str | None
     tags: list[str]
@@ -221,8 +216,8 @@ class LoggerConfig:
 class SweepConfig:
     """What happens to runs that are done or have failed; it decides nothing about results."""
 
-    rerun: Annotated[str, Range(words=("none", "failed", "all"))]
-    on_failure: Annotated[str, Range(words=("continue", "stop"))]
+    rerun: Literal["none", "failed", "all"]
+    on_failure: Literal["continue", "stop"]
     detach: bool
 
     @property

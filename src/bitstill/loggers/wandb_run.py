@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bitstill.errors import first_line
 from bitstill.loggers.wandb_files import mark_sent
@@ -44,9 +44,9 @@ def begin(
         os.environ.setdefault(name, value)
     import wandb
 
-    def init(mode: str) -> wandb.Run:
+    def init(mode: Literal["offline", "online", "disabled"]) -> wandb.Run:
         return wandb.init(
-            mode=mode,  # type: ignore[arg-type]  # one of its words, as the schema has checked
+            mode=mode,
             project=settings.project,
             entity=settings.entity,
             tags=settings.tags,
