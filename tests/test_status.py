@@ -1,14 +1,11 @@
 """How far a sweep is: from its folder alone, whoever runs it, and wherever the folder lies."""
 
-import dataclasses
 import functools
 import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -218,54 +215,6 @@ def test_time_left_by_hand(folder: Path, made_up: Record) -> None:
     assert seconds_left([state("done", 10, 30.0)]) == 0
 
 
-def asked_for(folder: Path) -> list[Expected]:
-    """Read a manifest, with plain folders."""
-
-    def plain(paths: RunPaths) -> RunPaths:
-        return RunPaths(Path(os.path.normpath(paths.directory)))
-
-    return [
-        dataclasses.replace(
-            one, paths=plain(one.paths), stored=plain(one.stored) if one.stored else None
-        )
-        for one in read_manifest(folder)
-    ]
-
-
-def test_a_manifest_is_the_union_of_what_was_asked_for(folder: Path) -> None:
-    one, two, three = expected(folder, "a", ONE), expected(folder, "b", TWO), teacher(folder)
-    assert read_manifest(folder) == []
-    write_manifest(folder, [one, three])
-    assert asked_for(folder) == [one, three]
-    again = expected(folder, "b", ONE, epochs=7)  # the newer word counts
-    write_manifest(folder, [two, again])
-    assert asked_for(folder) == [again, three, two]
-
-
-def test_a_sweep_s_folder_may_be_a_link(folder: Path) -> None:
-    """To a disk with more room, say; the teachers lie beside the link."""
-    linked = folder.parent / "elsewhere" / "deep" / "mine"
-    linked.mkdir(parents=True)
-    link = folder.parent / "link"
-    link.symlink_to(linked)
-    stored = folder.parent / "teachers" / "a"
-    stored.mkdir(parents=True)
-    one = dataclasses.replace(teacher(link), stored=RunPaths(stored))
-    write_manifest(link, [one])
-    [found] = read_manifest(link)
-    assert found.stored is not None
-    assert found.stored.directory.samefile(stored)
-
-
-def test_sweeps_that_begin_at_once_in_one_folder_are_all_in_its_manifest(folder: Path) -> None:
-    wanted = [expected(folder, str(number), f"{number:064}") for number in range(16)]
-    (folder / ".sweep.json.abcd1234").touch()  # of a process that was killed
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda one: write_manifest(folder, [one]), wanted))
-    assert {one.identity for one in read_manifest(folder)} == {one.identity for one in wanted}
-    assert {path.name for path in folder.iterdir()} == {"sweep.json", "sweep.lock"}
-
-
 def test_a_folder_reads_the_same_where_it_has_moved_to(
     folder: Path, made_up: Record, tmp_path: Path
 ) -> None:
@@ -290,21 +239,6 @@ def test_a_relative_folder_will_do(
     write_manifest(Path("mine"), [one])
     assert read_manifest(Path("mine")) == [one]
     assert [state.epoch for state in status.sweep_states(folder)] == [2]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b'{"cells": [', b"[]", b"{}", b'{"cells": 3}', b'{"cells": [{"name": "a"}]}', b"\xff"],
-)
-def test_a_damaged_manifest_is_refused_in_one_line(folder: Path, content: bytes) -> None:
-    path = folder / "sweep.json"
-    path.write_bytes(content)
-    with pytest.raises(UserError) as caught:
-        status.sweep_states(folder)
-    line = str(caught.value)
-    assert line.startswith(f"{path} cannot be read (")
-    assert line.endswith("): remove it, the sweep writes it again")
-    assert "\n" not in line
 
 
 def test_runs_that_no_manifest_names_are_found(folder: Path, made_up: Record) -> None:
