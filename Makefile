@@ -31,9 +31,8 @@ lint: $(INSTALLED)  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# One process more than there are cores: many a test waits for processes that it has started.
 test: lint  ## lint, then all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $$(($$(nproc 2>/dev/null || echo 4) + 1)) --dist loadfile --no-loadscope-reorder --durations 15
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15
 
 faults: $(INSTALLED)  ## try to break it: bad input, random bytes, foreign code, kills, full disks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -p tests.faults.summary tests/faults
