@@ -1,9 +1,11 @@
 """docs/reproduction.md says what the committed records say."""
 
 import json
+import math
 import re
 import shlex
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from bitstill.manifest import manifest, read_manifest
 from bitstill.report.content import build
 from bitstill.report.figures.figure import to_svg
 from bitstill.report.fill import NAMES, filled
+from bitstill.report.published import ACCURACIES, HARD_ACCURACY
 from bitstill.report.sweeps import Run, read_sweep
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +59,28 @@ def told(svg: str) -> list[str]:
 def test_the_page_has_all_tables_but_every_seed() -> None:
     asked = re.findall(r"<!-- report: (\S+) -->", PAGE)
     assert sorted(asked) == sorted(set(NAMES) - {"seeds"})
+
+
+def test_the_chance_by_which_gains_differ(runs: list[Run]) -> None:
+    """What README and the page compare the published gaps with."""
+    gains: dict[str, list[float]] = {}
+    for run in runs:
+        if not run.record.is_teacher and run.record.cell != "hard T=1":
+            curve = [100 * row["test/accuracy"] for row in run.curves]
+            gains.setdefault(run.record.cell, []).append(max(curve) - fmean(curve[-15:]))
+    chance = math.sqrt(2 * np.mean([np.var(one, ddof=1) for one in gains.values()]))
+    assert len(gains) == 13
+    assert f"standard deviation of {chance:.2f} points" in PAGE
+    gaps = [
+        at[15.0] - other
+        for loss, at in ACCURACIES.items()
+        if loss != "hard"
+        for other in (*(value for t, value in at.items() if t != 15), HARD_ACCURACY)
+    ]
+    below = sum(gap < chance for gap in gaps)
+    assert f"{below} of the {len(gaps)} published gaps in this table are smaller" in PAGE
+    said = f"the {len(gaps)} gaps behind that, {below} are below {chance:.2f} points"
+    assert said in (ROOT / "README.md").read_text()
 
 
 def test_the_sweep_asks_for_the_study(runs: list[Run]) -> None:
