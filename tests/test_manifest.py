@@ -6,29 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.asked import ONE, TWO, expected, sweeps_folder, teacher
 
 from bitstill.errors import UserError
 from bitstill.manifest import Expected, read_manifest, run_name, write_manifest
 from bitstill.runs import RunPaths
 
-ONE, TWO, TEACHER = "1" * 64, "2" * 64, "3" * 64
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of a sweep, beside a teacher store."""
-    found = tmp_path / "output" / "mine"
-    found.mkdir(parents=True)
-    return found
-
-
-def expected(folder: Path, name: str, identity: str, *, epochs: int = 4) -> Expected:
-    return Expected(f"student {name}", identity, epochs, RunPaths(folder / name))
-
-
-def teacher(folder: Path) -> Expected:
-    stored = RunPaths(folder.parent / "teachers" / TEACHER)
-    return Expected("teacher", TEACHER, 4, RunPaths(folder / "teacher"), stored)
+    return sweeps_folder(tmp_path)
 
 
 def asked_for(folder: Path) -> list[Expected]:

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.asked import ONE, TEACHER, TWO, expected, sweeps_folder, teacher
 
 from bitstill import status
 from bitstill.errors import UserError
 from bitstill.locks import exclusive
-from bitstill.manifest import Expected, read_manifest, write_manifest
+from bitstill.manifest import read_manifest, write_manifest
 from bitstill.runs import Row, RunPaths, RunRecord
 from bitstill.status import RunState, look, seconds_left
 
 Record = Callable[..., RunRecord]
 Show = Callable[..., tuple[int, str, str]]
 
-ONE, TWO, TEACHER = "1" * 64, "2" * 64, "3" * 64
 LAST: Row = {"epoch": 2, "test/accuracy": 0.625}
 SELECTIONS: dict[str, dict[str, Row | None]] = {
     "running": {"last": {"epoch": 2, "test/accuracy": 0.5}, "best_val": None, "best_test": LAST},
@@ -32,19 +32,7 @@ SELECTIONS: dict[str, dict[str, Row | None]] = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of a sweep, beside a teacher store."""
-    found = tmp_path / "output" / "mine"
-    found.mkdir(parents=True)
-    return found
-
-
-def expected(folder: Path, name: str, identity: str, *, epochs: int = 4) -> Expected:
-    return Expected(f"student {name}", identity, epochs, RunPaths(folder / name))
-
-
-def teacher(folder: Path) -> Expected:
-    stored = RunPaths(folder.parent / "teachers" / TEACHER)
-    return Expected("teacher", TEACHER, 4, RunPaths(folder / "teacher"), stored)
+    return sweeps_folder(tmp_path)
 
 
 def put(record: RunRecord, paths: RunPaths) -> None:

@@ -20,8 +20,6 @@ _ENTRY = {
     "directory": str,
     "stored": str | None,
 }
-
-
 _SEED = " seed "
 
 

@@ -1,0 +1,26 @@
+"""Runs that a made-up sweep asks for, and their identities."""
+
+from pathlib import Path
+
+from bitstill.manifest import Expected
+from bitstill.runs import RunPaths
+
+ONE, TWO, TEACHER = "1" * 64, "2" * 64, "3" * 64
+
+
+def sweeps_folder(parent: Path) -> Path:
+    """Make the folder of a sweep, beside a teacher store."""
+    found = parent / "output" / "mine"
+    found.mkdir(parents=True)
+    return found
+
+
+def expected(folder: Path, name: str, identity: str, *, epochs: int = 4) -> Expected:
+    """Return a student of a sweep."""
+    return Expected(f"student {name}", identity, epochs, RunPaths(folder / name))
+
+
+def teacher(folder: Path) -> Expected:
+    """Return a teacher of a sweep, which is trained in the store."""
+    stored = RunPaths(folder.parent / "teachers" / TEACHER)
+    return Expected("teacher", TEACHER, 4, RunPaths(folder / "teacher"), stored)
