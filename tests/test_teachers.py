@@ -12,16 +12,19 @@ from safetensors.torch import load_file
 
 from bitstill.errors import UserError
 from bitstill.runs import RunPaths, RunRecord
-from bitstill.teachers import TeacherStore
+from bitstill.teachers import stored_logits, verify
 
 IDENTITY = "0123456789abcdef"
+# sha256sum's of "abcdef".
+ABCDEF = "bef57ec7f53a6d40beb640a780a639c83bc29ac8a9816f1fc6c5c6dcd93c4721"
 
 # What one of several processes does: they begin together, and each computation leaves a line.
 PROCESS = """
 import sys, time
 from pathlib import Path
 import torch
-from bitstill.teachers import TeacherStore
+from bitstill.runs import RunPaths
+from bitstill.teachers import stored_logits
 
 folder, name = Path(sys.argv[1]), sys.argv[2]
 
@@ -34,7 +37,7 @@ def compute():
 (folder / f"ready-{name}").touch()
 while len(list(folder.glob("ready-*"))) < 2:
     time.sleep(0.01)
-assert TeacherStore(folder / "teachers").logits("0123456789abcdef", compute).sum() == 6
+assert stored_logits(RunPaths(folder / "teacher"), compute).sum() == 6
 """
 
 
@@ -43,66 +46,50 @@ def refuse(*arguments: object) -> NoReturn:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> TeacherStore:
-    return TeacherStore(tmp_path / "teachers")
+def stored(tmp_path: Path) -> RunPaths:
+    return RunPaths(tmp_path / "teachers" / IDENTITY)
 
 
-def finished(store: TeacherStore, made_up: Callable[..., RunRecord], checksum: str) -> RunPaths:
+@pytest.fixture
+def finished(stored: RunPaths, made_up: Callable[..., RunRecord]) -> RunPaths:
     """Write a teacher of six bytes of weights."""
-    paths = store.paths(IDENTITY)
-    paths.directory.mkdir(parents=True)
-    paths.weights.write_bytes(b"abcdef")
-    made_up(identity=IDENTITY, checksums={"weights.safetensors": checksum}).write(paths)
-    return paths
+    stored.directory.mkdir(parents=True)
+    stored.weights.write_bytes(b"abcdef")
+    made_up(identity=IDENTITY, checksums={"weights.safetensors": ABCDEF}).write(stored)
+    return stored
 
 
-# sha256sum's of "abcdef".
-ABCDEF = "bef57ec7f53a6d40beb640a780a639c83bc29ac8a9816f1fc6c5c6dcd93c4721"
+def test_weights_are_what_training_wrote(finished: RunPaths) -> None:
+    verify(finished)
 
 
-def test_a_teacher_lies_under_its_identity(store: TeacherStore) -> None:
-    assert store.paths(IDENTITY) == RunPaths(store.root / IDENTITY)
-
-
-def test_weights_are_what_training_wrote(
-    store: TeacherStore, made_up: Callable[..., RunRecord]
-) -> None:
-    finished(store, made_up, ABCDEF)
-    store.verify(IDENTITY)
-
-
-def test_altered_weights_are_refused(
-    store: TeacherStore, made_up: Callable[..., RunRecord]
-) -> None:
-    paths = finished(store, made_up, ABCDEF)
-    paths.weights.write_bytes(b"abcdeg")
+def test_altered_weights_are_refused(finished: RunPaths) -> None:
+    finished.weights.write_bytes(b"abcdeg")
     with pytest.raises(UserError) as caught:
-        store.verify(IDENTITY)
+        verify(finished)
     line = str(caught.value)
-    assert line.startswith(f"{paths.weights} has changed since its teacher was trained (SHA-256 ")
+    assert line.startswith(
+        f"{finished.weights} has changed since its teacher was trained (SHA-256 "
+    )
     assert "expected bef57ec7f53a)" in line
     assert line.endswith("remove its folder, and the teacher is trained again")
     assert "\n" not in line
 
 
 def test_weights_without_a_checksum_are_refused(
-    store: TeacherStore, made_up: Callable[..., RunRecord]
+    finished: RunPaths, made_up: Callable[..., RunRecord]
 ) -> None:
-    paths = finished(store, made_up, ABCDEF)
-    made_up(identity=IDENTITY).write(paths)
+    made_up(identity=IDENTITY).write(finished)
     with pytest.raises(UserError, match="expected None"):
-        store.verify(IDENTITY)
+        verify(finished)
 
 
-def test_weights_that_are_gone_are_named(
-    store: TeacherStore, made_up: Callable[..., RunRecord]
-) -> None:
-    paths = finished(store, made_up, ABCDEF)
-    paths.weights.unlink()
+def test_weights_that_are_gone_are_named(finished: RunPaths) -> None:
+    finished.weights.unlink()
     with pytest.raises(UserError) as caught:
-        store.verify(IDENTITY)
+        verify(finished)
     assert str(caught.value) == (
-        f"{paths.weights} is missing: remove its folder, and the teacher is trained again"
+        f"{finished.weights} is missing: remove its folder, and the teacher is trained again"
     )
 
 
@@ -120,50 +107,50 @@ def test_of_two_processes_one_computes_the_logits(tmp_path: Path) -> None:
     assert len((tmp_path / "computed").read_text().split()) == 1
 
 
-def test_logits_are_computed_once(store: TeacherStore) -> None:
+def test_logits_are_computed_once(stored: RunPaths) -> None:
     logits = torch.arange(6.0).reshape(2, 3)
-    assert torch.equal(store.logits(IDENTITY, lambda: logits), logits)
-    found = store.logits(IDENTITY, refuse)
+    assert torch.equal(stored_logits(stored, lambda: logits), logits)
+    found = stored_logits(stored, refuse)
     assert torch.equal(found, logits)
     assert found.dtype == torch.float32
-    assert torch.equal(load_file(store.paths(IDENTITY).teacher_logits)["logits"], logits)
+    assert torch.equal(load_file(stored.teacher_logits)["logits"], logits)
 
 
-def test_logits_are_stored_in_the_order_of_the_images(store: TeacherStore) -> None:
+def test_logits_are_stored_in_the_order_of_the_images(stored: RunPaths) -> None:
     """Whatever their strides: the file and its checksum are of rows."""
     logits = torch.arange(6.0).reshape(3, 2).T
-    assert torch.equal(store.logits(IDENTITY, lambda: logits), logits)
-    assert torch.equal(store.logits(IDENTITY, refuse), logits)
+    assert torch.equal(stored_logits(stored, lambda: logits), logits)
+    assert torch.equal(stored_logits(stored, refuse), logits)
 
 
-def test_logits_of_another_teacher_are_others(store: TeacherStore) -> None:
-    store.logits(IDENTITY, lambda: torch.ones(1, 2))
+def test_logits_of_another_teacher_are_others(stored: RunPaths) -> None:
+    stored_logits(stored, lambda: torch.ones(1, 2))
     with pytest.raises(AssertionError, match="called"):
-        store.logits("f" * 16, refuse)
+        stored_logits(RunPaths(stored.directory.parent / ("f" * 16)), refuse)
 
 
-def test_failed_logits_are_computed_again(store: TeacherStore) -> None:
+def test_failed_logits_are_computed_again(stored: RunPaths) -> None:
     with pytest.raises(AssertionError, match="called"):
-        store.logits(IDENTITY, refuse)
-    assert store.logits(IDENTITY, lambda: torch.ones(1, 2)).shape == (1, 2)
+        stored_logits(stored, refuse)
+    assert stored_logits(stored, lambda: torch.ones(1, 2)).shape == (1, 2)
 
 
-def test_no_write_reaches_the_stored_logits(store: TeacherStore) -> None:
-    store.logits(IDENTITY, lambda: torch.zeros(2, 3)).fill_(7)
-    store.logits(IDENTITY, refuse).fill_(7)
-    assert not store.logits(IDENTITY, refuse).any()
+def test_no_write_reaches_the_stored_logits(stored: RunPaths) -> None:
+    stored_logits(stored, lambda: torch.zeros(2, 3)).fill_(7)
+    stored_logits(stored, refuse).fill_(7)
+    assert not stored_logits(stored, refuse).any()
 
 
 @pytest.mark.parametrize("position", [0, 5, 20, -24, -1])
-def test_altered_logits_are_refused(store: TeacherStore, position: int) -> None:
+def test_altered_logits_are_refused(stored: RunPaths, position: int) -> None:
     """One bit: of the header's length, of the header, of the first number, of the last."""
-    store.logits(IDENTITY, lambda: torch.arange(6.0).reshape(2, 3))
-    path = store.paths(IDENTITY).teacher_logits
+    stored_logits(stored, lambda: torch.arange(6.0).reshape(2, 3))
+    path = stored.teacher_logits
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        store.logits(IDENTITY, refuse)
+        stored_logits(stored, refuse)
     line = str(caught.value)
     assert str(path) in line
     assert "remove its folder" in line
@@ -171,9 +158,9 @@ def test_altered_logits_are_refused(store: TeacherStore, position: int) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 7, 100, -1])
-def test_logits_that_were_cut_off_are_refused(store: TeacherStore, length: int) -> None:
-    store.logits(IDENTITY, lambda: torch.arange(6.0).reshape(2, 3))
-    path = store.paths(IDENTITY).teacher_logits
+def test_logits_that_were_cut_off_are_refused(stored: RunPaths, length: int) -> None:
+    stored_logits(stored, lambda: torch.arange(6.0).reshape(2, 3))
+    path = stored.teacher_logits
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(UserError, match="remove its folder"):
-        store.logits(IDENTITY, refuse)
+        stored_logits(stored, refuse)

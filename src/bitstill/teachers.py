@@ -1,10 +1,12 @@
-"""The teacher store: train once, pin by hash, hand out cached logits."""
+"""The teacher store: train once, pin by hash, hand out cached logits.
+
+Under the folder ``paths.teachers`` a teacher lies as a run whose folder is named by its identity.
+Processes that need the same one wait for one training of it (:func:`locks.exclusive`).
+"""
 
 import functools
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -23,66 +25,52 @@ _compare = functools.partial(
 )
 
 
-@dataclass(frozen=True)
-class TeacherStore:
-    """A folder of teacher runs, one for each identity.
+def verify(paths: RunPaths) -> None:
+    """Compare a finished teacher's weights with the checksum in its record.
 
-    Processes that need the same teacher wait for one training of it (:func:`locks.exclusive`).
+    In a repository a teacher may be kept for its logits alone (:mod:`bitstill.report.keep`).
+
+    Raises:
+        UserError: the file is missing, or is not what training wrote.
     """
+    if not paths.weights.exists():
+        if paths.teacher_logits.exists():
+            return
+        raise UserError(
+            f"{paths.weights} is missing: remove its folder, and the teacher is trained again"
+        )
+    record = read_record(paths)
+    expected = record.checksums.get(paths.weights.name) if record else None
+    _compare(paths.weights, paths.weights.read_bytes(), expected)
 
-    root: Path
 
-    def paths(self, identity: str) -> RunPaths:
-        """Return where a teacher's files lie, or will lie."""
-        return RunPaths(self.root / identity)
+def stored_logits(paths: RunPaths, compute: Callable[[], Tensor]) -> Tensor:
+    """Return a teacher's logits over its training images, computed once.
 
-    def verify(self, identity: str) -> None:
-        """Compare a finished teacher's weights with the checksum in its record.
+    There is no augmentation, so that these are what a forward pass in each step would give.
 
-        In a repository a teacher may be kept for its logits alone (:mod:`bitstill.report.keep`).
+    Args:
+        paths: of a finished teacher.
+        compute: returns float32 logits (N, classes), in the order of the training images.
 
-        Raises:
-            UserError: the file is missing, or is not what training wrote.
-        """
-        paths = self.paths(identity)
-        if not paths.weights.exists():
-            if paths.teacher_logits.exists():
-                return
-            raise UserError(
-                f"{paths.weights} is missing: remove its folder, and the teacher is trained again"
-            )
-        record = read_record(paths)
-        expected = record.checksums.get(paths.weights.name) if record else None
-        _compare(paths.weights, paths.weights.read_bytes(), expected)
+    Returns:
+        The logits, mapped into memory that all processes share.
 
-    def logits(self, identity: str, compute: Callable[[], Tensor]) -> Tensor:
-        """Return a teacher's logits over its training images, computed once.
-
-        There is no augmentation, so that these are what a forward pass in each step would give.
-
-        Args:
-            identity: of a finished teacher.
-            compute: returns float32 logits (N, classes), in the order of the training images.
-
-        Returns:
-            The logits, mapped into memory that all processes share.
-
-        Raises:
-            UserError: the file is not what was written.
-        """
-        paths = self.paths(identity)
-        path = paths.teacher_logits
-        if not path.exists():
-            with exclusive(paths):
-                if not path.exists():  # another process may have been first
-                    logits = compute().contiguous()
-                    checksum = hashlib.sha256(logits.numpy().data).hexdigest()
-                    write_atomically(path, save({"logits": logits}, metadata={"sha256": checksum}))
-        try:
-            with safe_open(path, framework="pt") as file:
-                stored: Tensor = file.get_tensor("logits")
-                expected = file.metadata().get("sha256")
-        except SafetensorError as error:
-            raise UserError(f"{path} cannot be read ({error}): remove its folder") from error
-        _compare(path, stored.numpy().data, expected)
-        return stored
+    Raises:
+        UserError: the file is not what was written.
+    """
+    path = paths.teacher_logits
+    if not path.exists():
+        with exclusive(paths):
+            if not path.exists():  # another process may have been first
+                logits = compute().contiguous()
+                checksum = hashlib.sha256(logits.numpy().data).hexdigest()
+                write_atomically(path, save({"logits": logits}, metadata={"sha256": checksum}))
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored: Tensor = file.get_tensor("logits")
+            expected = file.metadata().get("sha256")
+    except SafetensorError as error:
+        raise UserError(f"{path} cannot be read ({error}): remove its folder") from error
+    _compare(path, stored.numpy().data, expected)
+    return stored

@@ -43,7 +43,7 @@ from bitstill.runs import (
 )
 from bitstill.schema import TrainConfig
 from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask
-from bitstill.teachers import TeacherStore
+from bitstill.teachers import stored_logits, verify
 from bitstill.weights import load_weights
 
 log = logging.getLogger(__name__)
@@ -94,8 +94,7 @@ def _log_to_the_rest(config: TrainConfig, paths: RunPaths) -> None:
         with exclusive(paths):
             log_finished(config, paths, data)
             if config.is_teacher:
-                store = TeacherStore(Path(config.paths.teachers))
-                hand_on(paths, store.paths(identity(config, data.identity)))
+                hand_on(paths, _stored(config, data))
 
 
 # No closure: the frames of an error keep one, and with it what it refers to.
@@ -198,17 +197,20 @@ def build_task(config: TrainConfig, network: Network) -> Task:
 
 
 def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPaths:
-    """Return the files of the stored teacher that a teacher's configuration describes."""
-    store = TeacherStore(Path(config.paths.teachers))
-    teacher_identity = identity(config, data.identity)
-    paths = store.paths(teacher_identity)
+    """Return the files of the stored teacher of a configuration, trained if it is not yet."""
+    paths = _stored(config, data)
     # What students may be reading is not trained again under them.
     config = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, rerun="failed"))
     if finished_record(config, paths) is None:
         fit = functools.partial(_fit, config, data, None, progress=progress)
         _settle(config, data, paths, fit)
-    store.verify(teacher_identity)
+    verify(paths)
     return paths
+
+
+def _stored(teacher: TrainConfig, data: ImageData) -> RunPaths:
+    """Return where a teacher's files lie, or will lie, in the store."""
+    return RunPaths(Path(teacher.paths.teachers) / identity(teacher, data.identity))
 
 
 def _publish(stored: RunPaths, paths: RunPaths) -> None:
@@ -234,8 +236,7 @@ def _teacher_logits(config: TrainConfig, data: ImageData, *, progress: bool) -> 
         parts = data.train.images.split(config.evaluation.batch_size)
         return torch.cat([teacher(to_input(part)) for part in parts]).cpu()
 
-    store = TeacherStore(Path(config.paths.teachers))
-    return store.logits(identity(config, data.identity), compute)
+    return stored_logits(stored, compute)
 
 
 @quiet_lightning()

@@ -18,7 +18,7 @@ from bitstill.report.gradients import GRID, Ratio, gradient_ratios
 from bitstill.report.keep import keep
 from bitstill.report.sweeps import read_sweep
 from bitstill.runs import RunPaths, known_record
-from bitstill.teachers import TeacherStore
+from bitstill.teachers import stored_logits, verify
 
 CELLS = [("teacher", None), ("hard", 15.0), ("soft_hard", 15.0)]
 ARGUMENTS = """\
@@ -87,8 +87,7 @@ def test_teachers_are_kept_for_their_logits(sweep: Path, tmp_path: Path) -> None
     """A student finds them there, and asks for no weights."""
     [run] = [run for run in read_sweep(sweep) if run.record.cell == "teacher"][:1]
     identity = run.record.identity
-    store = TeacherStore(tmp_path / "teachers")
-    stored = store.paths(identity)
+    stored = RunPaths(tmp_path / "teachers" / identity)
     cell = Expected("teacher", identity, 8, run.paths, stored)
     write_manifest(sweep, [cell])
     stored.directory.mkdir(parents=True)
@@ -96,13 +95,14 @@ def test_teachers_are_kept_for_their_logits(sweep: Path, tmp_path: Path) -> None
     assert not (tmp_path / "early" / "teachers").exists()  # its logits have not been asked for
     run.record.write(stored)
     stored.weights.write_bytes(b"heavy")
-    logits = store.logits(identity, lambda: torch.arange(20.0).reshape(2, 10))
+    logits = stored_logits(stored, lambda: torch.arange(20.0).reshape(2, 10))
     keep(sweep, tmp_path / "kept" / "sweep")
-    kept = TeacherStore(tmp_path / "kept" / "teachers")
-    assert files(kept.root) == {f"{identity}/run.json", f"{identity}/train_logits.safetensors"}
-    kept.verify(identity)
-    assert torch.equal(kept.logits(identity, lambda: pytest.fail("computed again")), logits)
-    assert known_record(kept.paths(identity)) == run.record
+    store = tmp_path / "kept" / "teachers"
+    assert files(store) == {f"{identity}/run.json", f"{identity}/train_logits.safetensors"}
+    kept = RunPaths(store / identity)
+    verify(kept)
+    assert torch.equal(stored_logits(kept, lambda: pytest.fail("computed again")), logits)
+    assert known_record(kept) == run.record
 
 
 def test_folders_in_arguments_are_left_open(sweep: Path, tmp_path: Path) -> None:
@@ -154,14 +154,13 @@ def test_a_report_on_what_is_kept_says_the_same(sweep: Path, tmp_path: Path, fai
 
 def test_teachers_from_anywhere_are_kept_beside_the_folder(sweep: Path, tmp_path: Path) -> None:
     [run] = [run for run in read_sweep(sweep) if run.record.cell == "teacher"][:1]
-    store = TeacherStore(tmp_path / "far" / "away" / "store")
-    stored = store.paths(run.record.identity)
+    stored = RunPaths(tmp_path / "far" / "away" / "store" / run.record.identity)
     write_manifest(sweep, [Expected("teacher", run.record.identity, 8, run.paths, stored)])
     stored.directory.mkdir(parents=True)
     run.record.write(stored)
-    store.logits(run.record.identity, lambda: torch.arange(20.0).reshape(2, 10))
+    stored_logits(stored, lambda: torch.arange(20.0).reshape(2, 10))
     keep(sweep, tmp_path / "kept" / "sweep")
-    kept = TeacherStore(tmp_path / "kept" / "teachers").paths(run.record.identity)
+    kept = RunPaths(tmp_path / "kept" / "teachers" / run.record.identity)
     assert kept.teacher_logits.exists()
     [expected] = [one for one in read_manifest(tmp_path / "kept" / "sweep") if one.stored]
     assert expected.stored is not None
@@ -176,14 +175,14 @@ def test_a_teacher_that_students_alone_have_read_is_kept(
     [teacher] = read_sweep(write_run(tmp_path / "away", "teacher", None, 0, 95.0).directory.parent)
     write_run(folder, "soft", 15.0, 0, 88.0)
     [student] = read_sweep(folder)
-    store = TeacherStore(tmp_path / "teachers")
     identity = str(student.record.teacher_identity)
-    store.paths(identity).directory.mkdir(parents=True)
-    teacher.record.write(store.paths(identity))
-    store.logits(identity, lambda: torch.arange(20.0).reshape(2, 10))
+    stored = RunPaths(tmp_path / "teachers" / identity)
+    stored.directory.mkdir(parents=True)
+    teacher.record.write(stored)
+    stored_logits(stored, lambda: torch.arange(20.0).reshape(2, 10))
     keep(folder, tmp_path / "kept" / "sweep")
-    kept = TeacherStore(tmp_path / "kept" / "teachers").paths(identity)
-    assert kept.teacher_logits.read_bytes() == store.paths(identity).teacher_logits.read_bytes()
+    kept = RunPaths(tmp_path / "kept" / "teachers" / identity)
+    assert kept.teacher_logits.read_bytes() == stored.teacher_logits.read_bytes()
     assert kept.record.exists()
 
 
