@@ -5,22 +5,16 @@ import os
 import select
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hydra.errors import (
-    ConfigCompositionException,
-    HydraException,
-    MissingConfigException,
-    OverrideParseException,
-)
-from omegaconf.errors import OmegaConfBaseException
+import yaml
 
-from bitstill.conf import choices
-from bitstill.errors import SweepFailedError, UserError, nearest, printable
-from bitstill.refusals import explain_library, with_next_step
+from bitstill.errors import SweepFailedError, UserError, one_line, printable
+from bitstill.refusals import explain_hydra
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # 1 shows tracebacks
+_NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words, of a CPU and of a GPU
 
 
 def say(line: str) -> None:
@@ -53,7 +47,8 @@ def _reader_has_left() -> bool:
 
 def explain(error: Exception, arguments: Sequence[str]) -> str | None:
     """Return one line for an error that the user can mend, or None for a defect of ours."""
-    for link in _chain(error):
+    chain = _chain(error)
+    for link in chain:
         if isinstance(link, UserError | SweepFailedError):
             return str(link)
         # os.getcwd names no file.
@@ -63,43 +58,25 @@ def explain(error: Exception, arguments: Sequence[str]) -> str | None:
             return f"{link.filename} is a link to what is not there: mend that, or give another"
         if _is_unwritable(link):
             return f"{link}: mend that, and run the same command again"
-    if isinstance(error, ValueError) and "Config group override must be" in str(error):
-        return _not_a_choice(arguments)
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return _explain_hydra(error, arguments)
-    return explain_library(_chain(error))
+    return explain_hydra(chain, arguments) or _explain_library(chain)
 
 
-def _explain_hydra(error: Exception, arguments: Sequence[str]) -> str:
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        hint = _value_of(group, choice) or nearest(choice, error.options)
-        return f"{group}={choice} is no choice: give one of {', '.join(error.options)}{hint}"
-    if isinstance(error, OverrideParseException):
-        reason = _unreadable(str(error.message))
-        quoted = "'KEY=\"VALUE\"' where a value has ~ or the like"
-        return f"{error.override!r} cannot be read ({reason}): give KEY=VALUE, or {quoted}"
-    lines = str(error).splitlines()
-    # What ends in a colon has its reason on the next line.
-    first = with_next_step(" ".join(lines[: 1 + lines[0].endswith(":")]), error, arguments)
-    if isinstance(error, ConfigCompositionException):
-        return _unknown_setting(first, arguments)
-    if "submitit_slurm" in first:
-        return "hydra/launcher=slurm needs submitit: pip install 'bitstill[slurm]'"
-    return first
-
-
-_SEE = ("See http", "(See http")
-
-
-def _unreadable(message: str) -> str:
-    """Return the reason of Hydra's parser: which character, where it shows that with a caret."""
-    first, *others = [one for one in message.splitlines() if not one.lstrip().startswith(_SEE)]
-    second = others[0] if others else first
-    column = second.find("^")
-    if not second.strip(" ^") and column < len(first):
-        return f"at {first[column]}"
-    return second  # the first says again what was given
+def _explain_library(chain: Iterable[BaseException]) -> str | None:
+    for link in chain:
+        if isinstance(link, yaml.YAMLError):
+            return f"a configuration file cannot be read ({one_line(link)}): mend it there"
+        if isinstance(link, UnicodeDecodeError):
+            return f"a configuration file is not UTF-8 ({one_line(link)}): save it as UTF-8"
+        if isinstance(link, RecursionError):
+            return "a configuration refers to itself: look for it in its defaults and in ${...}"
+        if type(link).__name__ == "FailedJobError":  # submitit's, an extra
+            return f"Slurm has not taken the jobs ({one_line(link)}): see that sbatch works here"
+        if isinstance(link, MemoryError) or any(one in str(link) for one in _NO_MEMORY):
+            return (
+                f"out of memory ({one_line(link)}): end other programs, or give a smaller "
+                "schedule.batch_size or hydra.launcher.n_jobs"
+            )
+    return None
 
 
 def _is_unwritable(error: BaseException) -> bool:
@@ -119,47 +96,3 @@ def _chain(error: BaseException | None) -> list[BaseException]:
         links.append(error)
         error = error.__cause__ or error.__context__
     return links
-
-
-def _not_a_choice(arguments: Sequence[str]) -> str:
-    """Explain ``temperature=20``, which Hydra reads as a number and not as a choice."""
-    groups = choices()
-    for argument in arguments:
-        key, _, value = argument.lstrip("+~").partition("=")
-        for choice in value.split(","):
-            if key in groups and choice not in groups[key]:
-                known = ", ".join(groups[key])
-                return f"{key}={choice} is no choice: give one of {known}{_value_of(key, choice)}"
-    return "a choice must be a word: see bitstill train --help"
-
-
-def _value_of(group: str, choice: str) -> str:
-    """Return how a temperature is given that is no choice, ``20`` or ``T20``."""
-    number = choice.lstrip("T")
-    is_one = group == "temperature" and number.replace(".", "", 1).isdecimal()
-    return f", or {group}.value={number}" if is_one else ""
-
-
-def _unknown_setting(first: str, arguments: Sequence[str]) -> str:
-    """Explain a key that Hydra does not find in the composed configuration."""
-    if "@experiment." in first:
-        return f"{first.rstrip('.')}: give an experiment's file '# @package _global_' as first line"
-    if not first.startswith("Could not override '"):
-        return first
-    from bitstill.config import settings
-
-    key = first.split("'")[1]
-    if key == "hydra.sweeper.plan_only":  # which plan has added
-        return "hydra/sweeper is not allowed with plan: leave it out, the one that is there plans"
-    if key.startswith("hydra.launcher."):
-        chosen = next((one for one in arguments if one.startswith("hydra/launcher=")), None)
-        if chosen is not None:
-            return f"{key} is no setting of {chosen}: see --cfg hydra -p hydra.launcher"
-        return f"{key} is no setting of this launcher: give hydra/launcher=parallel or slurm, too"
-    if key == "hydra.sweeper.params":
-        return f"{key} is no setting yet: give +{key}=VALUE"
-    if key in settings():
-        group = key.partition(".")[0]
-        return f"{key} is no setting of the {group} that is chosen: choose another, {group}=NAME"
-    shown = "hydra" if key.startswith("hydra.") else "job"
-    return f"{key} is no setting: see bitstill train --cfg {shown}" + nearest(key, settings())

@@ -1,19 +1,25 @@
-"""One line for what libraries raise at input that they cannot read."""
+"""One line for what Hydra and OmegaConf refuse."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-import yaml
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf.errors import OmegaConfBaseException
 
-from bitstill.errors import first_line, one_line
+from bitstill.conf import choices
+from bitstill.errors import first_line, nearest
 
-_NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words, of a CPU and of a GPU
 _LOGGING = (
     "hydra.job_logging or hydra.hydra_logging cannot be used: leave it out, or give another of "
     "Hydra's choices, hydra/job_logging=NAME"
 )
-_HYDRA_ERRORS = {
+# What Hydra says in errors that are none of its own kind, and what is said instead.
+_PLAIN_ERRORS = {
     "The --resolve flag": "--resolve shows a configuration: give --cfg job, too",
     "Unable to configure": _LOGGING,
     "Unsupported version": _LOGGING,
@@ -32,30 +38,6 @@ _HYDRA_ERRORS = {
         "a number has thousands of digits: give KEY=VALUE with a smaller one"
     ),
 }
-
-
-def explain_library(chain: Iterable[BaseException]) -> str | None:
-    """Return a line for an error, the first of a chain, that a user can mend; None for others."""
-    for link in chain:
-        known = [line for text, line in _HYDRA_ERRORS.items() if text in str(link)]
-        if known and isinstance(link, ValueError | RuntimeError):
-            return known[0]
-        if isinstance(link, yaml.YAMLError):
-            return f"a configuration file cannot be read ({one_line(link)}): mend it there"
-        if isinstance(link, UnicodeDecodeError):
-            return f"a configuration file is not UTF-8 ({one_line(link)}): save it as UTF-8"
-        if isinstance(link, RecursionError):
-            return "a configuration refers to itself: look for it in its defaults and in ${...}"
-        if type(link).__name__ == "FailedJobError":  # submitit's, an extra
-            return f"Slurm has not taken the jobs ({one_line(link)}): see that sbatch works here"
-        if isinstance(link, MemoryError) or any(one in str(link) for one in _NO_MEMORY):
-            return (
-                f"out of memory ({one_line(link)}): end other programs, or give a smaller "
-                "schedule.batch_size or hydra.launcher.n_jobs"
-            )
-    return None
-
-
 LOGGERS = "give brackets, 'logger=[csv,wandb]'"  # a run has several at once
 # How Hydra's and OmegaConf's lines begin, and what is said instead.
 _NEXT_STEPS = {
@@ -82,7 +64,53 @@ _NEXT_STEPS = {
 _TWICE = re.compile(r"(?:Multiple values for )?([\w/]+)(?:\. To over| appears more than once)")
 
 
-def with_next_step(line: str, error: BaseException, arguments: Iterable[str]) -> str:
+def explain_hydra(chain: Sequence[BaseException], arguments: Sequence[str]) -> str | None:
+    """Return one line for an error and what it came from; None where neither library refuses."""
+    error = chain[0]
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_its_own(error, arguments)
+    if isinstance(error, ValueError) and "Config group override must be" in str(error):
+        return _not_a_choice(arguments)
+    for link in chain:
+        known = [line for text, line in _PLAIN_ERRORS.items() if text in str(link)]
+        if known and isinstance(link, ValueError | RuntimeError):
+            return known[0]
+    return None
+
+
+def _explain_its_own(error: Exception, arguments: Sequence[str]) -> str:
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        hint = _value_of(group, choice) or nearest(choice, error.options)
+        return f"{group}={choice} is no choice: give one of {', '.join(error.options)}{hint}"
+    if isinstance(error, OverrideParseException):
+        reason = _unreadable(str(error.message))
+        quoted = "'KEY=\"VALUE\"' where a value has ~ or the like"
+        return f"{error.override!r} cannot be read ({reason}): give KEY=VALUE, or {quoted}"
+    lines = str(error).splitlines()
+    # What ends in a colon has its reason on the next line.
+    first = _with_next_step(" ".join(lines[: 1 + lines[0].endswith(":")]), error, arguments)
+    if isinstance(error, ConfigCompositionException):
+        return _unknown_setting(first, arguments)
+    if "submitit_slurm" in first:
+        return "hydra/launcher=slurm needs submitit: pip install 'bitstill[slurm]'"
+    return first
+
+
+_SEE = ("See http", "(See http")
+
+
+def _unreadable(message: str) -> str:
+    """Return the reason of Hydra's parser: which character, where it shows that with a caret."""
+    first, *others = [one for one in message.splitlines() if not one.lstrip().startswith(_SEE)]
+    second = others[0] if others else first
+    column = second.find("^")
+    if not second.strip(" ^") and column < len(first):
+        return f"at {first[column]}"
+    return second  # the first says again what was given
+
+
+def _with_next_step(line: str, error: BaseException, arguments: Iterable[str]) -> str:
     """Complete a line of Hydra's that says what is wrong and not what to do."""
     if twice := _TWICE.match(line):
         return _twice(twice[1], arguments)
@@ -105,3 +133,47 @@ def _twice(name: str, arguments: Iterable[str]) -> str:
     added = any(one.startswith((f"+{name}=", f"++{name}=")) for one in arguments)
     how = f"{name}=CHOICE, without +" if added else f"'- override /{name}: CHOICE' in the file"
     return f"{name} has its choice already: give {how}"
+
+
+def _not_a_choice(arguments: Sequence[str]) -> str:
+    """Explain ``temperature=20``, which Hydra reads as a number and not as a choice."""
+    groups = choices()
+    for argument in arguments:
+        key, _, value = argument.lstrip("+~").partition("=")
+        for choice in value.split(","):
+            if key in groups and choice not in groups[key]:
+                known = ", ".join(groups[key])
+                return f"{key}={choice} is no choice: give one of {known}{_value_of(key, choice)}"
+    return "a choice must be a word: see bitstill train --help"
+
+
+def _value_of(group: str, choice: str) -> str:
+    """Return how a temperature is given that is no choice, ``20`` or ``T20``."""
+    number = choice.lstrip("T")
+    is_one = group == "temperature" and number.replace(".", "", 1).isdecimal()
+    return f", or {group}.value={number}" if is_one else ""
+
+
+def _unknown_setting(first: str, arguments: Sequence[str]) -> str:
+    """Explain a key that Hydra does not find in the composed configuration."""
+    if "@experiment." in first:
+        return f"{first.rstrip('.')}: give an experiment's file '# @package _global_' as first line"
+    if not first.startswith("Could not override '"):
+        return first
+    from bitstill.config import settings
+
+    key = first.split("'")[1]
+    if key == "hydra.sweeper.plan_only":  # which plan has added
+        return "hydra/sweeper is not allowed with plan: leave it out, the one that is there plans"
+    if key.startswith("hydra.launcher."):
+        chosen = next((one for one in arguments if one.startswith("hydra/launcher=")), None)
+        if chosen is not None:
+            return f"{key} is no setting of {chosen}: see --cfg hydra -p hydra.launcher"
+        return f"{key} is no setting of this launcher: give hydra/launcher=parallel or slurm, too"
+    if key == "hydra.sweeper.params":
+        return f"{key} is no setting yet: give +{key}=VALUE"
+    if key in settings():
+        group = key.partition(".")[0]
+        return f"{key} is no setting of the {group} that is chosen: choose another, {group}=NAME"
+    shown = "hydra" if key.startswith("hydra.") else "job"
+    return f"{key} is no setting: see bitstill train --cfg {shown}" + nearest(key, settings())
