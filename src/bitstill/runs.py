@@ -127,8 +127,13 @@ class RunPaths:
 
     @property
     def overrides(self) -> Path:
-        """The command-line arguments that made it, a YAML list."""
+        """The settings on the command line that made it, a YAML list."""
         return self.directory / ".hydra" / "overrides.yaml"
+
+    @property
+    def hydra(self) -> Path:
+        """Hydra's copy of its own configuration, with folders, YAML."""
+        return self.directory / ".hydra" / "hydra.yaml"
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ def _record(loss: str, temperature: float | None, seed: int, **changes: Any) -> 
             "name": changes.pop("name", "made"),
             "seed": seed,
             "data": {"source": "digits"},
+            "loss": {"_target_": f"bitstill.losses.{loss}"},
             "quantizer": {"method": "mean_scaled", "weight_bits": 2},
             "batch_norm": {"momentum": 0.01, "epsilon": 0.001},
             "soft_weight": {"_target_": "bitstill.losses.constant_weight", "value": square},

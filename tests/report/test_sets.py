@@ -196,6 +196,22 @@ def test_a_loss_of_ones_own_with_a_factor_has_such_rules(monkeypatch: pytest.Mon
     assert found == ["constant, value T^2", "constant, value 1"]
 
 
+def test_settings_of_a_loss_of_ones_own_are_kept_apart() -> None:
+    """Of one seed; what the other losses say belongs to each."""
+
+    def ours(alpha: float) -> RunRecord:
+        one = record("mine")
+        return dataclasses.replace(one, config=one.config | {"loss": {"alpha": alpha}})
+
+    found = run_sets_of([ours(0.1), ours(0.5), record("hard")])
+    assert [one.settings["loss.alpha"] for one in found] == ["0.1", "0.5"]
+    assert [one.name for one in found] == [
+        "made-up (loss.alpha=0.1)",
+        "made-up (loss.alpha=0.5)",
+    ]
+    assert [one.cells for one in found] == [["hard T=15", "mine T=15"]] * 2
+
+
 def test_t_squared_is_one_rule_at_t_1_too() -> None:
     groups = sets([record("soft_hard", t) for t in (1.0, 2.0, 15.0)])
     assert [len(group) for group in groups] == [3]

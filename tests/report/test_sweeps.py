@@ -8,6 +8,7 @@ import pytest
 
 from bitstill import status
 from bitstill.errors import UserError
+from bitstill.report.keep import keep
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep
 from bitstill.runs import RunPaths
@@ -112,8 +113,6 @@ def test_a_damaged_record_costs_a_run_and_a_warning(
     [
         (["loss=soft", "seed=1", "logger=[csv,wandb]"], "loss=soft seed=1 'logger=[csv,wandb]'"),
         (["experiment=study", "seed=1"], "experiment=study seed=1 hydra.mode=RUN"),
-        (["experiment=mine"], "--config-dir FOLDER experiment=mine hydra.mode=RUN"),
-        (["+loss=mine"], "--config-dir FOLDER +loss=mine"),
     ],
 )
 def test_the_command_of_a_run(
@@ -124,6 +123,27 @@ def test_the_command_of_a_run(
     paths.overrides.write_text(json.dumps(overrides))
     [run] = read_sweep(tmp_path)
     assert run.command == f"bitstill train {command}"
+
+
+def test_a_configuration_of_ones_own_is_named_in_the_command(
+    train: Callable[..., tuple[int, str, str]], few_images: tuple[str, ...], tmp_path: Path
+) -> None:
+    """As Hydra itself notes it; what is kept of the run says so, too."""
+    own = tmp_path / "own"
+    (own / "machine").mkdir(parents=True)
+    (own / "machine" / "laptop.yaml").write_text("# @package _global_\ntrainer: {threads: 1}\n")
+    (own / "mine.yaml").write_text("defaults: [train, _self_]\nschedule: {epochs: 1}\n")
+    given = ["+machine=laptop", "loss=hard", "name=mine", *few_images]
+    code, _, err = train(
+        "--config-dir", str(own), "-cn", "mine", *given, f"paths.output={tmp_path}"
+    )
+    assert code == 0, err
+    keep(tmp_path / "mine", tmp_path / "kept")
+    keep(tmp_path / "kept", tmp_path / "kept-again")
+    for folder in ("mine", "kept", "kept-again"):
+        [run] = read_sweep(tmp_path / folder)
+        flags = "--config-dir FOLDER --config-name mine"
+        assert run.command.startswith(f"bitstill train {flags} +machine=laptop loss=hard ")
 
 
 def test_arguments_that_were_not_kept_are_no_command(

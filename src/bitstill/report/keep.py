@@ -143,18 +143,19 @@ def _copy(source: Path, target: Path) -> None:
 def _texts(run: Run, target: Path) -> Iterator[tuple[Path, str]]:
     """Return the texts of a run that are kept, with the folders in its arguments left open."""
     place = _place(run, target)
-    for name in ("overrides", "metrics", "record"):
+    if run.arguments is not None:
+        yield place.overrides, _without_folders(run.arguments)
+    for name in ("metrics", "record"):
         source: Path = getattr(run.paths, name)
         if source.exists():
             with reading(source, "move it away"):
                 text = source.read_text("utf-8")
-                text = _without_folders(text) if name == "overrides" else text
             yield getattr(place, name), text
 
 
-def _without_folders(arguments: str) -> str:
-    """Replace the folders in a YAML list of command-line arguments by FOLDER."""
-    pairs = [str(one).partition("=") for one in yaml.safe_load(arguments)]
+def _without_folders(arguments: Sequence[str]) -> str:
+    """Return command-line arguments as a YAML list, with FOLDER for every folder."""
+    pairs = [one.partition("=") for one in arguments]
     opened = [
         f"{key}=FOLDER" if _FOLDER.fullmatch(key) else f"{key}{equals}{value}"
         for key, equals, value in pairs

@@ -16,7 +16,8 @@ def run_sets(runs: Iterable[Run]) -> list[RunSet]:
     """Group runs into sets that may stand in the same tables.
 
     The students of a set share data, schedule, quantizer, their teachers' schedule, the rules for
-    the factor c and for their teachers' seeds, and everything else but loss, temperature and seeds.
+    the factor c and for their teachers' seeds, a loss's own settings, and everything else but loss,
+    temperature and seeds.
     A teacher belongs to every set of students that could have read it, and a loss without c or
     without a teacher to every set with its students. Teachers without students are sets, too.
 
@@ -27,11 +28,8 @@ def run_sets(runs: Iterable[Run]) -> list[RunSet]:
     groups: list[_Group] = []
     for shared, alike in _alike(run for run in runs if not run.record.is_teacher):
         for schedule, like in _by_teachers_schedule(alike):
-            for seed, pupils in _by_rule(like, "teacher.seed"):
-                for weight, members in _by_rule(pupils, "soft_weight"):
-                    groups.append(
-                        (shared | schedule | seed | weight, _with_teachers(members, runs))
-                    )
+            for followed, members in _by_rules(like):
+                groups.append((shared | schedule | followed, _with_teachers(members, runs)))
     placed = {id(run) for _, members in groups for run in members}
     groups += _alike(run for run in runs if id(run) not in placed)
     for _, members in groups:
@@ -74,6 +72,19 @@ def _by_teachers_schedule(runs: list[Run]) -> list[_Group]:
         (one, [run for run, own in zip(runs, known, strict=True) if own in ({}, one)])
         for one in found.values()
     ] or [({}, runs)]
+
+
+def _by_rules(runs: list[Run]) -> list[_Group]:
+    """Group runs by all rules that some of them know."""
+    groups: list[_Group] = [({}, runs)]
+    names = {name for run in runs for name in rules(run.record)}
+    for name in sorted(names, reverse=True):  # in a set's name: teacher.seed, soft_weight, loss.*
+        groups = [
+            (followed | one, members)
+            for followed, alike in groups
+            for one, members in _by_rule(alike, name)
+        ]
+    return groups
 
 
 def _by_rule(runs: list[Run], name: str) -> list[_Group]:

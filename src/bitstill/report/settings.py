@@ -53,9 +53,13 @@ def rules(record: RunRecord) -> dict[str, list[str]]:
     """Return what a run's c and its teacher's seed may follow, the likeliest first.
 
     One run does not say: c = 225 at T = 15 is T^2, or 225 at every T; teacher 0 of seed 0 is each
-    seed's own, or one for all seeds. A loss without c, or without a teacher, knows no such rule.
+    seed's own, or one for all seeds. A loss without c, or without a teacher, knows no such rule;
+    what a loss of one's own has as settings is a rule that the others do not know.
     """
-    found: dict[str, list[str]] = {}
+    if record.is_teacher:
+        return {}
+    own = {key: value for key, value in record.config["loss"].items() if key[0] != "_"}
+    found = {key: [value] for key, value in _leaves({"loss": own})}
     if record.teacher_identity is not None:
         theirs: int = record.config["teacher"]["seed"]
         offset = theirs - record.seed

@@ -1,6 +1,7 @@
 """Runs as a report sees them: one, a set that may be compared, and how they are read from disk."""
 
 import functools
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,6 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from bitstill.conf import choices
 from bitstill.correctness import read_correctness
 from bitstill.curves import read_curves
 from bitstill.identity import TEACHER, cell_name
@@ -86,24 +86,35 @@ class Run:
     @functools.cached_property
     def command(self) -> str:
         """The command that does it again, from the arguments that made it."""
-        if not self.paths.overrides.exists():
+        arguments = self.arguments
+        if arguments is None:
             return "its arguments were not kept"
+        # An experiment is a sweep; one of its runs is asked for.
+        alone = ["hydra.mode=RUN"] if any("experiment=" in one for one in arguments) else []
+        return shlex.join(["bitstill", "train", *arguments, *alone])
+
+    @functools.cached_property
+    def arguments(self) -> list[str] | None:
+        """The arguments that made it, the user's own configuration among them; None if not kept."""
+        if not self.paths.overrides.exists():
+            return None
         # OmegaConf would take a second for a hundred runs.
         with reading(self.paths.overrides, "move it away"):
-            text = self.paths.overrides.read_text("utf-8")
-            overrides = [str(one) for one in yaml.safe_load(text)]
-        # An experiment is a sweep; one of its runs is asked for.
-        alone = ["hydra.mode=RUN"] if any("experiment=" in one for one in overrides) else []
-        searched = ["--config-dir", "FOLDER"] if any(map(_is_of_ones_own, overrides)) else []
-        return shlex.join(["bitstill", "train", *searched, *overrides, *alone])
+            settings = yaml.safe_load(self.paths.overrides.read_text("utf-8"))
+            return [*_flags(self.paths), *(str(one) for one in settings)]
 
 
-def _is_of_ones_own(override: str) -> bool:
-    """Whether an override is a choice that lies in a folder of the user's, which is not noted."""
-    group, _, choice = override.lstrip("+").partition("=")
-    known = choices()
-    named = choice != "null" and not choice.startswith("[")
-    return group in known and named and choice not in known[group]
+# As Hydra notes them: where else it has looked for choices, and which configuration was composed.
+_SEARCHED = re.compile(r"^ +provider: (command-line|hydra\.searchpath)", re.MULTILINE)
+_CONFIG_NAME = re.compile(r"^ +config_name: (?!train$)(\S+)$", re.MULTILINE)
+
+
+def _flags(paths: RunPaths) -> list[str]:
+    """Return the flags that a configuration of the user's own needs; the folder is left open."""
+    noted = paths.hydra.read_text("utf-8") if paths.hydra.exists() else ""
+    searched = ["--config-dir", "FOLDER"] if _SEARCHED.search(noted) else []
+    named = _CONFIG_NAME.search(noted)
+    return [*searched, *(["--config-name", named[1]] if named else [])]
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,11 @@ def _change(ours: RunRecord, theirs: RunRecord) -> str:
     now, before = (settings(one) | teacher_settings(one) for one in (ours, theirs))
     changed = {key: value for key, value in now.items() if before.get(key) != value}
     rules_before = rules(theirs)
-    changed |= {key: one for key, (one, *_) in rules(ours).items() if rules_before[key][0] != one}
+    changed |= {
+        key: one
+        for key, (one, *_) in rules(ours).items()
+        if rules_before.get(key, [None])[0] != one
+    }
     weight = changed.pop("soft_weight", None)
     parts += [f"{key} = {value}" for key, value in changed.items()]
     return ", ".join([*parts, *([f"c {weight}"] if weight else [])]) or NOT_APPLICABLE
