@@ -177,6 +177,41 @@ def test_two_sweeps_are_compared_pair_by_pair(
     assert f"+1.10 [{low:+.2f}, {high:+.2f}] | {p:.3f}" in table
     assert "| teacher |" not in table
     assert "differ in" not in table
+    [found] = json.loads((output / "report.json").read_text())["comparisons"]
+    soft = next(one for one in found["cells"] if one["cell"] == "soft T=15")
+    assert list(soft["second"].values()) == pytest.approx([better("soft", 15, n) for n in range(3)])
+    assert soft["difference"] == pytest.approx({"estimate": 1.1, "low": low, "high": high})
+    assert soft["p"] == pytest.approx(p)
+
+
+def test_runs_are_rows_for_programs(sweep: Path, tmp_path: Path) -> None:
+    RUN.invoke(app, ["report", str(sweep), "--output", str(tmp_path / "out")])
+    rows = list(csv.DictReader((tmp_path / "out/runs.csv").read_text("utf-8").splitlines()))
+    runs = read_sweep(sweep)
+    assert len(rows) == len(runs)
+    [row] = [row for row in rows if row["folder"] == "soft-15.0-2"]
+    assert [row[name] for name in ("loss", "temperature", "seed")] == ["soft", "15", "2"]
+    assert float(row["test accuracy, last, running"]) == pytest.approx(percent("soft", 15.0, 2))
+    [found] = json.loads((tmp_path / "out/report.json").read_text())["sets"]
+    [run] = [run for run in found["runs"] if (run["cell"], run["seed"]) == ("soft T=15", 2)]
+    assert run["accuracies"]["running/last"] == pytest.approx(percent("soft", 15.0, 2))
+
+
+def test_sets_of_several_sweeps_are_told_apart(
+    sweep: Path, write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    """In each table's title and LaTeX label; one that shares no cell is named."""
+    other = write_sweep(tmp_path / "two", percent, seeds=range(2), cells=[("soft", 3.0)])
+    output = tmp_path / "out"
+    result = RUN.invoke(app, ["report", str(sweep), str(other), "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    latex = (output / "tables/set1-table2.tex").read_text()
+    assert rf"\caption{{{sweep}: Table 2".replace("_", r"\_") in latex
+    assert r"\label{tab:set1-table2}" in latex
+    said = f"Not compared, for want of a cell in another sweep: {sweep}, {other}."
+    assert said in " ".join(result.output.split())
+    assert said in (output / "index.html").read_text()
+    assert not list(output.glob("tables/comparison*"))
 
 
 def test_what_two_sweeps_differ_in_is_said(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bitstill.report.comparison import comparison_table
+from bitstill.report.comparison import compare_sets, pairs
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run, RunSet, View
 
@@ -48,7 +48,7 @@ def test_it_says_all_that_tells_two_sets_apart(
     make_set: Callable[..., RunSet], change: dict[str, Any], differing: str
 ) -> None:
     runs = make_set(percent, seeds=range(2), cells=CELLS)
-    caption = comparison_table(runs, changed(runs, **change), LAST, "c").caption
+    caption = compare_sets(runs, changed(runs, **change), LAST).table("c").caption
     said = differing.replace("both", "trainer.accelerator, trainer.precision")
     start = f"The sets differ in {said}. Test" if said else "Test"
     assert caption.startswith(f"{start} accuracy in %")
@@ -58,13 +58,13 @@ def test_it_says_all_that_tells_two_sets_apart(
 def test_another_rule_for_c_is_said(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(percent, seeds=range(2), cells=[("soft_hard", 10.0), ("soft_hard", 15.0)])
     other = changed(runs, soft_weight={"_target_": "losses.constant_weight", "value": 1.0})
-    caption = comparison_table(runs, other, LAST, "c").caption
+    caption = compare_sets(runs, other, LAST).table("c").caption
     assert caption.startswith("The sets differ in soft_weight. ")
 
 
 def test_only_seeds_in_both_are_compared(make_set: Callable[..., RunSet]) -> None:
     few, many = (make_set(percent, seeds=range(n), cells=CELLS) for n in (3, 5))
-    for row in comparison_table(few, many, LAST, "c").rows:
+    for row in compare_sets(few, many, LAST).table("c").rows:
         assert row[1] == row[2], "the same runs"
         assert row[3:] == ["+0.00", "—", "—", "3"], "which show no noise"
 
@@ -74,9 +74,9 @@ def test_no_p_is_said_while_runs_are_awaited(make_set: Callable[..., RunSet]) ->
         return percent(loss, temperature, seed) + seed / 10
 
     first, second = (make_set(one, seeds=range(5), cells=CELLS) for one in (percent, other))
-    unaffected = comparison_table(first, second, LAST, "c", awaited=["soft T=50"])
-    assert unaffected == comparison_table(first, second, LAST, "c")
-    waiting = comparison_table(first, second, LAST, "c", awaited=["soft T=15"])
+    unaffected = compare_sets(first, second, LAST, awaited=["soft T=50"]).table("c")
+    assert unaffected == compare_sets(first, second, LAST).table("c")
+    waiting = compare_sets(first, second, LAST, awaited=["soft T=15"]).table("c")
     assert [row[:4] for row in waiting.rows] == [row[:4] for row in unaffected.rows]
     assert {tuple(row[4:6]) for row in waiting.rows} == {("—", "—")}
     assert "Both wait for the runs that are still to come." in waiting.caption
@@ -87,5 +87,20 @@ def test_a_tiny_p_is_not_nought(make_set: Callable[..., RunSet]) -> None:
         return percent(loss, temperature, seed) + 1 + seed / 1000
 
     first, second = (make_set(one, seeds=range(5), cells=CELLS) for one in (percent, better))
-    rows = comparison_table(first, second, LAST, "c").rows
+    rows = compare_sets(first, second, LAST).table("c").rows
     assert [row[4:] for row in rows] == [["<0.001", "1.000", "5"]] * 2
+
+
+def test_sets_that_differ_least_are_compared(make_set: Callable[..., RunSet]) -> None:
+    """Whichever sweep comes first; a set without a cell of the other has no partner."""
+
+    def of(data: str, method: str, cells: list[tuple[str, float]] = CELLS) -> RunSet:
+        runs = make_set(percent, seeds=range(2), cells=cells)
+        return changed(runs, data=data, quantizer={"method": method, "weight_bits": 2})
+
+    here, there, alone = of("e" * 64, "plain"), of("f" * 64, "plain"), of("e", "x", [("soft", 2.0)])
+    others = [of(one * 64, "dorefa") for one in "fe"]
+    assert pairs([here, there, alone], others) == [(there, others[0]), (here, others[1])]
+    assert pairs(others, [here, there, alone]) == [(others[1], here), (others[0], there)]
+    assert pairs([here], others) == [(here, one) for one in others]
+    assert pairs(others, [here]) == [(one, here) for one in others]

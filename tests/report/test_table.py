@@ -20,10 +20,15 @@ def test_a_sweep_s_name_is_no_markup() -> None:
 
 
 def test_latex() -> None:
-    text = to_latex(TABLE)
+    text = to_latex(TABLE, label="set2-t")
     assert r"\caption{A\_title. 100 \% \& more}" in text
     assert r"10 & 90.1 $\pm$ 0.2 \\" in text
     assert r"\begin{tabular}{lr}" in text
+    assert r"\label{tab:set2-t}" in text
+
+
+def test_a_question_has_one_mark() -> None:
+    assert replace(TABLE, title="Does it?").said == "Does it? 100 % & more"
 
 
 def test_a_terminal_without_unicode_gets_ascii() -> None:
@@ -74,12 +79,12 @@ def test_one_value_has_no_spread() -> None:
 def test_marks_in_cells() -> None:
     table = Table("t", "title", "", ("a", "b"), [("x|y", "<0.001"), ("{z}", "1")])
     assert r"| x\|y | <0.001 |" in to_markdown(table)
-    assert r"x$|$y & $<$0.001 \\" in to_latex(table)
-    assert r"\{z\} & 1 \\" in to_latex(table)
+    assert r"x$|$y & $<$0.001 \\" in to_latex(table, label="t")
+    assert r"\{z\} & 1 \\" in to_latex(table, label="t")
 
 
 def test_two_columns_may_name_a_row() -> None:
     table = Table("t", "title", "", ("a", "b", "c"), [("x", "y", "1")], labels=2)
     assert '<th scope="row">x</th><th scope="row">y</th><td>1</td>' in to_html(table)
     assert "| :--- | :--- | ---: |" in to_markdown(table)
-    assert r"\begin{tabular}{llr}" in to_latex(table)
+    assert r"\begin{tabular}{llr}" in to_latex(table, label="t")

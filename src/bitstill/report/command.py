@@ -92,26 +92,31 @@ def show(report: Report, console: Console) -> None:
         for table in one.tables:
             if table.name not in DETAILS:
                 console.print(to_rich(table, encoding=console.encoding))
-        if one.far_out:
-            console.print(one.far_out, highlight=False, markup=False)
-        if one.left_out:
-            console.print(one.left_out_text, style="dim", highlight=False, markup=False)
-    for table in report.comparisons:
+        _say(console, one.far_out)
+        _say(console, one.left_out_text, style="dim")
+    for table in report.comparison_tables:
         console.print(to_rich(table, encoding=console.encoding))
+    _say(console, report.not_compared)
     console.print(in_encoding(CAPTION, console.encoding), style="dim")
     console.print(f"\n{summary(report)}", highlight=False, markup=False)
 
 
+def _say(console: Console, sentence: str, style: str | None = None) -> None:
+    if sentence:
+        console.print(sentence, style=style, highlight=False, markup=False)
+
+
 def write(report: Report, output: Path) -> Path:
-    """Write the page, ``report.json``, tables and figures; return the page's path.
+    """Write the page, ``report.json``, ``runs.csv``, tables and figures; return the page's path.
 
     Those tables and figures of an earlier report are removed that it had under another prefix.
     """
-    from bitstill.report.machine import to_plain
+    from bitstill.report.machine import run_rows, to_plain
     from bitstill.report.page import render
 
     plain = json.dumps(to_plain(report), indent=1, allow_nan=False) + "\n"
     files = {output / _NUMBERS: plain.encode(), **dict(_parts(report, output))}
+    files[output / "runs.csv"] = to_csv(run_rows(report)).encode()
     page = output / _PAGE
     files[page] = render(report).encode()
     for folder in ("tables", "figures"):
@@ -129,10 +134,11 @@ def _parts(report: Report, output: Path) -> Iterator[tuple[Path, bytes]]:
     for one in report.sets:
         prefix = _prefix(report, one)
         for table in one.tables:
-            yield from _forms_of_table(tables / f"{prefix}{table.name}", table)
+            named = table.of(one.runs.name) if prefix else table
+            yield from _forms_of_table(tables / f"{prefix}{table.name}", named)
         for figure in one.figures:
             yield from _forms_of_figure(figures / f"{prefix}{figure.name}", figure)
-    for table in report.comparisons:
+    for table in report.comparison_tables:
         yield from _forms_of_table(tables / table.name, table)
 
 
@@ -160,7 +166,7 @@ def _of_earlier_reports(files: Collection[Path]) -> Iterator[Path]:
 
 def _forms_of_table(path: Path, table: Table) -> Iterator[tuple[Path, bytes]]:
     yield path.with_name(f"{path.name}.md"), to_markdown(table).encode()
-    yield path.with_name(f"{path.name}.tex"), to_latex(table).encode()
+    yield path.with_name(f"{path.name}.tex"), to_latex(table, label=path.name).encode()
 
 
 def _forms_of_figure(path: Path, figure: Figure) -> Iterator[tuple[Path, bytes]]:

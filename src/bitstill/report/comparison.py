@@ -1,76 +1,154 @@
-"""Two sweeps side by side: the same cells, and their paired differences."""
+"""Two sweeps side by side: their sets, the cells in both, and the paired differences."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
-from bitstill.report.sweeps import RunSet, View
+from bitstill.report.claims import primary_view
+from bitstill.report.sweeps import STATISTICS, RunSet, View
 from bitstill.report.table import NOT_APPLICABLE, Table, p_text, plus_minus
 from bitstill.statistics import MARGIN, Difference, equivalence_p, holm, paired_difference
 
 
-def comparison_table(
-    first: RunSet, second: RunSet, view: View, name: str, *, awaited: Collection[str] = ()
-) -> Table:
-    """Return the cells that both sets have, compared seed by seed.
+@dataclass(frozen=True)
+class CellComparison:
+    """A cell that two sets have.
+
+    Attributes:
+        cell: its name.
+        first: accuracies in percent of the first set's runs, by seed, of the seeds that both have.
+        second: those of the second set's.
+        difference: second minus first, in points; None without a seed in both.
+        p: of no difference, after correction; None where nothing is tested.
+        equivalence_p: of a difference of at least the margin; None likewise.
+    """
+
+    cell: str
+    first: dict[int, float]
+    second: dict[int, float]
+    difference: Difference | None
+    p: float | None
+    equivalence_p: float | None
+
+
+@dataclass(frozen=True)
+class SetComparison:
+    """Two sets, cell by cell.
+
+    Attributes:
+        first: a set.
+        second: another.
+        view: the accuracy that is compared.
+        cells: those that both have.
+        waits: whether runs of these are still to come. There is no p then: it would depend on when
+            one looks.
+    """
+
+    first: RunSet
+    second: RunSet
+    view: View
+    cells: Sequence[CellComparison]
+    waits: bool
+
+    def table(self, name: str) -> Table:
+        """Return it as a table of this name."""
+        caption = (
+            f"Test accuracy in % ({self.view.label} batch norm) over the seeds in both. "
+            "difference: second minus first, with 95 % t interval, in points. p: paired t test, "
+            f"Holm over the cells. p equal: of a difference of at least {MARGIN:g} points (two "
+            "one-sided tests); small means that they are practically equal."
+        ) + self.waits * " Both wait for the runs that are still to come."
+        differing = _differing(self.first, self.second)
+        if "data_identity" in differing:
+            caption += " Both hold the images of each set as they are: others would differ further."
+        if differing:
+            caption = f"The sets differ in {', '.join(differing)}. " + caption
+        header = ("cell", "first", "second", "difference", "p", "p equal", "pairs")
+        title = f"{self.first.name} and {self.second.name}, cell by cell"
+        return Table(name, title, caption, header, [_row(one) for one in self.cells])
+
+
+def pairs(first: Sequence[RunSet], later: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
+    """Return which sets of a sweep are compared with which of later ones.
+
+    For each set those of the other side that differ from it in the fewest settings, of those that
+    have a cell with it in common.
+    """
+    distances = {
+        (ours, theirs): len(_differing(one, other))
+        for theirs, other in enumerate(later)
+        for ours, one in enumerate(first)
+        if not set(one.cells).isdisjoint(other.cells)
+    }
+    least: dict[tuple[str, int], int] = {}
+    for (ours, theirs), distance in distances.items():
+        for side in (("first", ours), ("later", theirs)):
+            least[side] = min(distance, least.get(side, distance))
+    return [
+        (first[ours], later[theirs])
+        for (ours, theirs), distance in distances.items()
+        if distance in (least["first", ours], least["later", theirs])
+    ]
+
+
+def shared_view(first: RunSet, second: RunSet) -> View:
+    """Return the view that both rest on, or else the last epoch in statistics that both have."""
+    views = {primary_view(first), primary_view(second)}
+    if len(views) == 1:
+        return views.pop()
+    last = [View(statistics, "last") for statistics in STATISTICS]
+    return next((view for view in last if first.measured(view) and second.measured(view)), last[0])
+
+
+def compare_sets(
+    first: RunSet, second: RunSet, view: View, *, awaited: Collection[str] = ()
+) -> SetComparison:
+    """Compare the cells that both sets have, seed by seed.
 
     Args:
         first: a set.
         second: another.
         view: the accuracy.
-        name: of the table.
-        awaited: cells with runs that are still to come; with one of them among those that are
-            compared there is no p, which would depend on when one looks.
+        awaited: cells with runs that are still to come.
     """
     cells = [cell for cell in first.cells if cell in second.cells]
-    pairs = [_common(first.percents(cell, view), second.percents(cell, view)) for cell in cells]
-    differences = [_difference(*pair) for pair in pairs]
+    sides = [_common(first.percents(cell, view), second.percents(cell, view)) for cell in cells]
+    differences = [_difference(*both) for both in sides]
     waits = not set(awaited).isdisjoint(cells)
     tested = [one for one in differences if one is not None and one.df and not waits]
     corrected = dict(zip(map(id, tested), holm([one.p for one in tested]), strict=True))
-    rows = [
-        [
-            cell,
-            *(plus_minus(values) if values else NOT_APPLICABLE for values in pair),
-            *_texts(difference, corrected.get(id(difference))),
-        ]
-        for cell, pair, difference in zip(cells, pairs, differences, strict=True)
+    compared = [
+        CellComparison(
+            *(cell, *both, one),
+            p=corrected.get(id(one)),
+            equivalence_p=equivalence_p(one, MARGIN) if id(one) in corrected and one else None,
+        )
+        for cell, both, one in zip(cells, sides, differences, strict=True)
     ]
-    caption = (
-        f"Test accuracy in % ({view.label} batch norm) over the seeds in both. difference: second "
-        "minus first, with 95 % t interval, in points. p: paired t test, Holm over the cells. "
-        f"p equal: of a difference of at least {MARGIN:g} points (two one-sided tests); small "
-        "means that they are practically equal."
-    ) + waits * " Both wait for the runs that are still to come."
-    differing = _differing(first, second)
-    if "data_identity" in differing:
-        caption += " Both hold the images of each set as they are: others would differ further."
-    if differing:
-        caption = f"The sets differ in {', '.join(differing)}. " + caption
-    header = ("cell", "first", "second", "difference", "p", "p equal", "pairs")
-    title = f"{first.name} and {second.name}, cell by cell"
-    return Table(name, title, caption, header, rows)
+    return SetComparison(first, second, view, compared, waits)
 
 
 def _common(
     first: dict[int, float], second: dict[int, float]
-) -> tuple[Sequence[float], Sequence[float]]:
+) -> tuple[dict[int, float], dict[int, float]]:
     """Return the numbers of the seeds that both have, in one order."""
     seeds = sorted(first.keys() & second.keys())
-    return [first[seed] for seed in seeds], [second[seed] for seed in seeds]
+    return {seed: first[seed] for seed in seeds}, {seed: second[seed] for seed in seeds}
 
 
-def _difference(first: Sequence[float], second: Sequence[float]) -> Difference | None:
+def _difference(first: dict[int, float], second: dict[int, float]) -> Difference | None:
     """Return second minus first; None without a pair."""
-    return paired_difference(second, first) if first else None
+    return paired_difference([*second.values()], [*first.values()]) if first else None
 
 
-def _texts(difference: Difference | None, p: float | None) -> Sequence[str]:
-    """Return a difference with its interval, both p and the number of pairs."""
-    if difference is None:
-        return "no seed in both", NOT_APPLICABLE, NOT_APPLICABLE, "0"
-    estimate, low, high = difference.interval()
-    limits = f" [{low:+.2f}, {high:+.2f}]" if difference.df else ""
-    equal = None if p is None else equivalence_p(difference, MARGIN)
-    return f"{estimate:+.2f}{limits}", p_text(p), p_text(equal), str(difference.n)
+def _row(one: CellComparison) -> list[str]:
+    sides = [list(side.values()) for side in (one.first, one.second)]
+    accuracies = [plus_minus(values) if values else NOT_APPLICABLE for values in sides]
+    said = "no seed in both"
+    if one.difference is not None:
+        estimate, low, high = one.difference.interval()
+        said = f"{estimate:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if one.difference.df else "")
+    seeds = str(len(one.first))
+    return [one.cell, *accuracies, said, p_text(one.p), p_text(one.equivalence_p), seeds]
 
 
 def _differing(first: RunSet, second: RunSet) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bitstill.report.claim_tables import claims_table, robustness_table, tests_table
 from bitstill.report.claims import findings, primary_view
-from bitstill.report.comparison import comparison_table
+from bitstill.report.comparison import SetComparison, compare_sets, pairs, shared_view
 from bitstill.report.cost import cost_table
 from bitstill.report.far_out import far_out_text
 from bitstill.report.figures.accuracy import accuracy_figures
@@ -30,7 +30,7 @@ from bitstill.report.progress import awaited
 from bitstill.report.seed_noise import seed_noise_table
 from bitstill.report.sets import run_sets
 from bitstill.report.sizes import Sizes, model_sizes, sizes_table
-from bitstill.report.sweeps import STATISTICS, VIEWS, RunSet, View, read_sweep
+from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep
 from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables, seeds_table, temperature_table
 from bitstill.runs import ENDED
@@ -172,12 +172,29 @@ class Report:
     Attributes:
         folders: of the sweeps.
         sets: of all sweeps, in order.
-        comparisons: of the first set with each set of a later sweep.
+        comparisons: of the first sweep's sets with those of later sweeps.
     """
 
     folders: Sequence[Path]
     sets: Sequence[SetReport]
-    comparisons: Sequence[Table]
+    comparisons: Sequence[SetComparison]
+
+    @functools.cached_property
+    def comparison_tables(self) -> list[Table]:
+        """The comparisons as tables."""
+        return [
+            one.table(f"comparison-{number}")
+            for number, one in enumerate(self.comparisons, start=1)
+        ]
+
+    @property
+    def not_compared(self) -> str:
+        """A sentence that names the sets of several sweeps that no other can stand beside."""
+        compared = {runs.name for one in self.comparisons for runs in (one.first, one.second)}
+        alone = [one.runs.name for one in self.sets if one.runs.name not in compared]
+        if len(self.folders) == 1 or not alone:
+            return ""
+        return f"Not compared, for want of a cell in another sweep: {', '.join(alone)}."
 
     @property
     def command(self) -> str:
@@ -195,33 +212,16 @@ def build(folders: Sequence[Path]) -> Report:
     names = [runs.name for sets in sweeps for runs in sets]
     if len(set(names)) < len(names):  # two sweeps of one name: told apart by their folders
         sweeps = [[_named_by_folder(runs) for runs in sets] for sets in sweeps]
-    first = sweeps[0][0]
     later = [runs for sets in sweeps[1:] for runs in sets]
-    return Report(
-        folders,
-        [SetReport(runs) for sets in sweeps for runs in sets],
-        [
-            comparison_table(
-                first,
-                runs,
-                _shared_view(first, runs),
-                f"comparison-{number}",
-                awaited={**awaited(first), **awaited(runs)},
-            )
-            for number, runs in enumerate(later, start=1)
-        ],
-    )
+    comparisons = [
+        compare_sets(
+            *both, shared_view(*both), awaited={cell for one in both for cell in awaited(one)}
+        )
+        for both in pairs(sweeps[0], later)
+    ]
+    return Report(folders, [SetReport(runs) for sets in sweeps for runs in sets], comparisons)
 
 
 def _named_by_folder(runs: RunSet) -> RunSet:
     told = runs.name.removeprefix(str(runs.runs[0].record.config["name"]))
     return dataclasses.replace(runs, name=f"{runs.folder}{told}")
-
-
-def _shared_view(first: RunSet, second: RunSet) -> View:
-    """Return the view that both rest on, or else the last epoch in statistics that both have."""
-    views = {primary_view(first), primary_view(second)}
-    if len(views) == 1:
-        return views.pop()
-    last = [View(statistics, "last") for statistics in STATISTICS]
-    return next((view for view in last if first.measured(view) and second.measured(view)), last[0])

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from bitstill import __version__
+from bitstill.report.comparison import SetComparison
 from bitstill.report.content import Report, SetReport
 from bitstill.report.far_out import far_out
 from bitstill.report.findings import Finding
@@ -24,7 +25,10 @@ def to_plain(report: Report) -> dict[str, Any]:
             "bitstill": __version__,
             "command": report.command,
             "sets": [_set(one) for one in report.sets],
-            "comparisons": [dataclasses.asdict(table) for table in report.comparisons],
+            "comparisons": [
+                {**dataclasses.asdict(table), "view": str(one.view), "cells": _cells(one)}
+                for table, one in zip(report.comparison_tables, report.comparisons, strict=True)
+            ],
         }
     )
     return plain
@@ -65,13 +69,50 @@ def _set(one: SetReport) -> dict[str, Any]:
             {
                 "directory": str(run.paths.directory),
                 "identity": run.record.identity,
+                "cell": run.record.cell,
+                "seed": run.record.seed,
                 "status": run.record.status,
                 "seconds": run.record.seconds,
+                "accuracies": {str(view): run.percent(view) for view in VIEWS},
                 "command": run.command,
             }
             for run in runs.runs
         ],
     }
+
+
+def run_rows(report: Report) -> list[dict[str, Any]]:
+    """Return a row for each run of each set: what it is, how it ended, accuracies in percent."""
+    return [
+        {
+            "set": one.runs.name,
+            "folder": run.paths.directory.name,
+            "model": run.record.model,
+            "loss": "" if run.record.is_teacher else run.record.loss,
+            "temperature": run.record.temperature,
+            "seed": run.record.seed,
+            "status": run.record.status,
+            "epochs": run.record.epoch,
+            "seconds": run.record.seconds,
+            **{f"test accuracy, {view.label}": run.percent(view) for view in VIEWS},
+        }
+        for one in report.sets
+        for run in one.runs.runs
+    ]
+
+
+def _cells(comparison: SetComparison) -> list[dict[str, Any]]:
+    return [
+        {
+            "cell": one.cell,
+            "first": one.first,
+            "second": one.second,
+            "difference": None if one.difference is None else one.difference.interval()._asdict(),
+            "p": one.p,
+            "equivalence_p": one.equivalence_p,
+        }
+        for one in comparison.cells
+    ]
 
 
 def _cell(runs: RunSet, cell: str, view: View) -> dict[str, Any]:

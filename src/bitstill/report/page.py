@@ -53,7 +53,8 @@ def render(report: Report) -> str:
     return environment.get_template("page.html.j2").render(
         css=_template("page.css"),
         sets=[_set(prefix, one) for prefix, one in zip(prefixes, report.sets, strict=True)],
-        comparisons=[_table("comparison", one) for one in report.comparisons],
+        comparisons=[_table("comparison", one) for one in report.comparison_tables],
+        not_compared=report.not_compared,
         summary=summary(report),
         verdicts=_VERDICTS,
         absent=_ABSENT,

@@ -41,6 +41,12 @@ class Table:
         """Return the table with what it is of in front of its title."""
         return dataclasses.replace(self, title=f"{name}: {self.title}")
 
+    @property
+    def said(self) -> str:
+        """Title and caption in one text."""
+        stop = "" if self.title.endswith("?") else "."
+        return f"{self.title}{stop} {self.caption}".strip()
+
 
 def plus_minus(values: Sequence[float]) -> str:
     """Return mean ± half of the 95 % t interval; the value alone if it is one."""
@@ -115,9 +121,8 @@ def to_html(table: Table) -> str:
         "<tr>" + "".join(cell(number, text) for number, text in enumerate(row)) + "</tr>"
         for row in table.rows
     )
-    caption = html.escape(f"{table.title}. {table.caption}".strip())
     return (
-        f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
+        f"<table><caption>{html.escape(table.said)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{rows}</tbody></table>"
     )
 
@@ -159,8 +164,8 @@ _LATEX = str.maketrans(
 )
 
 
-def to_latex(table: Table) -> str:
-    """Return the table for LaTeX with the booktabs package."""
+def to_latex(table: Table, *, label: str) -> str:
+    """Return the table for LaTeX with the booktabs package, with a label to refer to."""
 
     def line(cells: Sequence[str]) -> str:
         return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
@@ -168,8 +173,8 @@ def to_latex(table: Table) -> str:
     columns = "l" * table.labels + "r" * (len(table.header) - table.labels)
     lines = [
         r"\begin{table}",
-        rf"\caption{{{table.title.translate(_LATEX)}. {table.caption.translate(_LATEX)}}}",
-        rf"\label{{tab:{table.name}}}",
+        rf"\caption{{{table.said.translate(_LATEX)}}}",
+        rf"\label{{tab:{label}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         line(table.header),
