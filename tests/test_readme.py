@@ -108,11 +108,12 @@ def test_the_python_of_its_page_runs(
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     exec(compile("".join(blocks), "docs/python.md", "exec"), {})  # noqa: S102  # our own words
     out = capsys.readouterr().out
     assert "done " in out
     assert "soft_hard T=15 0 2 " in out
+    assert "{'train/loss': tensor(" in out
     assert out.endswith("('cat', 'dog') 18 2 20\n")
 
 

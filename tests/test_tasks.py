@@ -2,6 +2,7 @@
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -10,7 +11,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import bitstill.train
 from bitstill.batches import Batch, Batches
@@ -25,7 +28,7 @@ from bitstill.losses import (
     soft,
     soft_hard,
 )
-from bitstill.models import Network, Student, Teacher
+from bitstill.models import Network, Student, Teacher, to_input
 from bitstill.schema import ScheduleConfig
 from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask, adam
 from bitstill.train import build_task
@@ -184,18 +187,22 @@ class Watch(pl.Callback):
         self.logged.append({**module.training_metrics(), **module.epoch_settings()})
 
 
-def fit(task: Task, epochs: int, logits: Tensor | None = None) -> Watch:
-    watch, batch = Watch(), some_batch(4)
-    batches = Batches(Split(batch.images, batch.labels), logits, batch_size=2, seed=0)
-    pl.Trainer(
+def trainer(epochs: int, callback: pl.Callback) -> pl.Trainer:
+    return pl.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
-        callbacks=[watch],
+        callbacks=[callback],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
-    ).fit(task, batches)
+    )
+
+
+def fit(task: Task, epochs: int, logits: Tensor | None = None) -> Watch:
+    watch, batch = Watch(), some_batch(4)
+    batches = Batches(Split(batch.images, batch.labels), logits, batch_size=2, seed=0)
+    trainer(epochs, watch).fit(task, batches)
     return watch
 
 
@@ -237,6 +244,26 @@ def test_reported_loss_is_the_mean_over_the_epoch() -> None:
 
     watch = fit(StudentTask(linear(), schedule(epochs=2), loss=loss, soft_weight=None), 2)
     assert [one["train/loss"] for one in watch.logged] == [2, 15]
+
+
+def test_a_trainer_of_ones_own() -> None:
+    """With a DataLoader's batches, and Lightning's own callbacks, which read the metrics."""
+    values = iter([3.0, 1.0, *[5.0] * 8])
+
+    def loss(student_logits: Tensor, labels: Tensor) -> Tensor:
+        return student_logits.sum() * 0 + next(values)
+
+    task, batch = StudentTask(linear(), schedule(), loss=loss, soft_weight=None), some_batch(4)
+    loader = DataLoader(TensorDataset(batch.images, batch.labels), batch_size=2)
+    stop = EarlyStopping("train/loss", patience=2)
+    own = trainer(9, stop)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning advises more workers
+        own.fit(task, loader)
+    assert stop.stopped_epoch == 2, "2, 5 and 5: no better for two epochs"
+    assert stop.best_score == 2
+    assert own.callback_metrics["train/loss"] == 5
+    assert torch.equal(task(batch.images), task.network(to_input(batch.images)))
 
 
 # Divergence

@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
     images: Tensor
     labels: Tensor
-    teacher_logits: Tensor | None
+    teacher_logits: Tensor | None = None
 
 
 class EpochOrder:

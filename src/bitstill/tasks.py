@@ -3,7 +3,7 @@
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -48,13 +48,19 @@ class Task(pl.LightningModule, ABC):
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the loss of a batch, a scalar."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch.
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the network's logits, (N, classes), of images uint8, (N, 32, 32, 3)."""
+        logits: Tensor = self.network(to_input(images))
+        return logits
+
+    def training_step(self, batch: Sequence[Any], batch_idx: int) -> Tensor:
+        """Return the loss of a batch, a :class:`Batch` or what a DataLoader makes of one.
 
         Raises:
             DivergedError: it is NaN or infinite; on a CPU.
         """
-        logits = self.network(to_input(batch.images)).float()  # they may come in bf16
+        batch = Batch(*batch)
+        logits = self(batch.images).float()  # they may come in bf16
         loss = self.loss(logits, batch)
         if loss.device.type == "cpu":  # for a GPU one would wait: there the epoch's sum is checked
             self._check_finite(loss.item())
@@ -83,6 +89,10 @@ class Task(pl.LightningModule, ABC):
         loss, right = (self._sums[:2] / self._sums[2]).tolist()
         self._check_finite(loss)
         return {"train/loss": loss, "train/accuracy": right}
+
+    def on_train_epoch_end(self) -> None:
+        """Tell Lightning's own callbacks, such as EarlyStopping, the epoch's metrics."""
+        self.log_dict(self.training_metrics())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the sums of an epoch that is not over."""

@@ -1,6 +1,8 @@
 """Every engine against the integer network: every level of every layer, and every logit's bits."""
 
+import copy
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -109,6 +111,14 @@ def test_a_fork_predicts_too(packed: PackedModel, count: int) -> None:
         signal.alarm(20)
         os._exit(0 if np.array_equal(engine.logits(images), expected) else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_an_engine_goes_to_another_process(packed: PackedModel) -> None:
+    engine, images = Engine(packed, threads=2), random_images(37).numpy()
+    pickled = pickle.loads(pickle.dumps(engine))  # noqa: S301  # our own
+    for other in (pickled, copy.deepcopy(engine)):
+        assert np.array_equal(other.logits(images), engine.logits(images))
+        assert (other.backend.name, other._threads) == (engine.backend.name, 2)
 
 
 def test_numba_may_have_no_place_for_its_cache(

@@ -1,6 +1,7 @@
 """A deployed model that predicts: :func:`load` and :class:`Engine`."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
@@ -99,7 +100,7 @@ def _in_numba(name: str, make: Callable[[Any], Backend]) -> Backend:
 
 
 class Engine:
-    """Predicts with a packed model.
+    """Predicts with a packed model; other processes, too: a copy makes its backend anew.
 
     Args:
         model: what was read.
@@ -110,8 +111,12 @@ class Engine:
     def __init__(self, model: PackedModel, *, threads: int = 1, backend: str | None = None) -> None:
         if threads < 1:
             raise UserError(f"threads = {threads} is not allowed: give 1 or more")
-        self.model, self._threads = model, threads
+        self.model, self._threads, self._wanted = model, threads, backend
         self.backend = _backend(model, backend)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the backend out of a pickle: it has addresses of this process."""
+        return partial(Engine, threads=self._threads, backend=self._wanted), (self.model,)
 
     def logits(self, images: Any) -> NDArray[np.float32]:
         """Return logits, float32, (N, classes).
