@@ -95,6 +95,13 @@ WRONG = {
     "name of teachers": (["name=teachers"], ["name = 'teachers'", "paths.teachers, give another"]),
     "choice twice": (["+schedule=quick"], ["schedule has its choice", "=CHOICE, without +"]),
     "another launcher's": (["hydra.launcher.n_jobs=2"], ["give hydra/launcher=parallel or slurm"]),
+    "deleted nothing": (["~trainer.thread"], ["~trainer.thread is no", "trainer.thread=null"]),
+    "experiments": (["experiment=quick,study"], ["experiment has several values", "give one"]),
+    "listed logger": (
+        ["logger=[tensorboard,wandv]"],
+        ["logger=wandv is no choice", "csv, tensorboard, wandb; did you mean wandb?"],
+    ),
+    "resolved part": (["--cfg=hydra", "--resolve"], ["paths.output", "give --cfg all"]),
     "interval": (["-m", "seed=interval(1,5)"], ["interval() is no list", "range(START,STOP)"]),
     "config path": (["--config-path", "own"], ["--config-path", "give --config-dir FOLDER"]),
     "entity": (["logger=wandb", "logger.wandb.entity=a/b"], ["entity = 'a/b'", "a user or a team"]),

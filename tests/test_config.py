@@ -9,6 +9,7 @@ from typing import Any
 
 import hydra
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from hydra.version import getbase
 from omegaconf import DictConfig
 
@@ -377,3 +378,22 @@ def test_what_lightning_would_take_from_the_environment_is_refused(
 ) -> None:
     monkeypatch.setenv("PL_TRAINER_MAX_STEPS", "3")
     assert refusal(changed({})).startswith("PL_TRAINER_MAX_STEPS is set in the environment")
+
+
+def test_what_a_run_alone_knows_is_no_name_of_a_sweep(
+    changed: Changed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # as before any run
+    line = refusal(changed({"name": "e-${hydra:runtime.choices.loss}"}))
+    assert line == "name: ${hydra:...} is known to a run alone: give name=VALUE"
+
+
+def test_an_agent_of_wandb_is_refused(
+    changed: Changed, compose_run: Changed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would give all runs one id. Without wandb's logger it does nothing."""
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
+    check(changed({}))
+    line = refusal(compose_run("logger=wandb"))
+    assert line.startswith("WANDB_SWEEP_ID is set in the environment, as by wandb agent")
+    assert line.endswith("unset it, and sweep with bitstill train -m")

@@ -13,6 +13,7 @@ from rich.console import Console
 from bitstill.console import print_tables, progress
 from bitstill.errors import SweepFailedError, counted, first_line
 from bitstill.launching import Launch, launch_all
+from bitstill.loggers.wandb_files import id_of, is_sent, written
 from bitstill.manifest import write_manifest
 from bitstill.patience import patience
 from bitstill.report.sweeps import Run
@@ -58,6 +59,7 @@ def conduct(
     if left and any(run.done for run in begun):
         _summarize(left[0].config, folder)
     _say_what_is_not_logged(left, console)
+    _say_what_is_not_sent(runs[0].config, folder, console)
     _raise_failures(states, _raised(came_back), stopped=stop_sign(folder).exists())
     return [returned for _, returned in came_back]
 
@@ -98,6 +100,16 @@ def _say_what_is_not_logged(left: Sequence[PlannedRun], console: Console) -> Non
     if count:
         runs = f"{count} finished run{'s are' if count > 1 else ' is'} not wholly logged"
         console.print(f"{runs} (train.log says why): the same command goes on", soft_wrap=True)
+
+
+def _say_what_is_not_sent(config: TrainConfig, folder: Path, console: Console) -> None:
+    """Count what was logged offline, however long ago, where wandb is asked for."""
+    files = written(folder) if config.logger.wandb is not None else []
+    if count := len({id_of(file) for file in files if not is_sent(file)}):
+        said = (
+            f"{counted(count, 'run')} of wandb not sent: bitstill sync {shlex.quote(str(folder))}"
+        )
+        console.print(f"{said} sends {'them' if count > 1 else 'it'}", markup=False, soft_wrap=True)
 
 
 def _summarize(config: TrainConfig, folder: Path) -> None:

@@ -50,12 +50,17 @@ def check(composed: DictConfig) -> TrainConfig:
     config = _built(TrainConfig, _resolved(composed), "")
     assert isinstance(config, TrainConfig)  # noqa: S101  # what was asked for
     _check_together(config)
-    _check_environment()
+    _check_environment(config)
     return config
 
 
-def _check_environment() -> None:
-    """Refuse what Lightning would take from the environment for what it is not told here."""
+def _check_environment(config: TrainConfig) -> None:
+    """Refuse what libraries would take from the environment for what they are told here."""
+    if config.logger.wandb is not None and "WANDB_SWEEP_ID" in os.environ:
+        raise UserError(
+            "WANDB_SWEEP_ID is set in the environment, as by wandb agent, and wandb would take all "
+            "runs for one: unset it, and sweep with bitstill train -m"
+        )
     if foreign := sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
         raise UserError(
             f"{foreign[0]} is set in the environment, and Lightning would train otherwise than is "
@@ -79,7 +84,8 @@ def _resolved(composed: DictConfig) -> dict[str, Any]:
             group = first.split("`")[1]
             raise _no_settings(group, composed.get(group)) from error
         circular = "ecursi" in first or "refers to itself" in first
-        reason = "it refers to itself" if circular else first
+        unset = "${hydra:...} is known to a run alone" if "HydraConfig was not" in first else first
+        reason = "it refers to itself" if circular else unset
         raise UserError(f"{error.full_key}: {reason}: give {error.full_key}=VALUE") from error
     assert isinstance(plain, dict)  # noqa: S101  # a DictConfig's container
     return {str(key): value for key, value in plain.items()}

@@ -38,7 +38,8 @@ _PLAIN_ERRORS = {
         "a number has thousands of digits: give KEY=VALUE with a smaller one"
     ),
 }
-LOGGERS = "give brackets, 'logger=[csv,wandb]'"  # a run has several at once
+# What tells no two runs apart. Hydra refuses several values of its own settings.
+_OF_THE_SWEEP = ("experiment", "name", "paths", "sweep", "logger")
 # How Hydra's and OmegaConf's lines begin, and what is said instead.
 _NEXT_STEPS = {
     r"In '((\w+)/[^']+)': Could not override '\2/(\w+)": (
@@ -49,6 +50,16 @@ _NEXT_STEPS = {
     ),
     r"Could not delete '([\w/]+)'": (
         r"~\1 is no setting to leave out: give another choice, \1=CHOICE"
+    ),
+    r"Could not delete from config\. '([\w.]+)' does not exist": (
+        r"~\1 is no setting to leave out: give \1=VALUE, or \1=null where it may have none"
+    ),
+    r"In '([^']+)': .*Key '(\w+)' not in 'BasicLauncherConf'": (
+        r"\1: \2 is no setting of this launcher: put '- override /hydra/launcher: parallel' into "
+        "its defaults"
+    ),
+    r"Error merging override \+*hydra\.sweeper\.params\.([\w.]+)=": (
+        r"hydra.sweeper.params has whole settings: give \1=A,B itself"
     ),
     r"Could not append to config\. An item is already at '([^']+)'": (
         r"\1 is there already: give \1=VALUE, without +"
@@ -62,6 +73,21 @@ _NEXT_STEPS = {
     r".*node `([\w.]+)` is not a container": r"\1 is no single value: give \1.KEY=VALUE",
 }
 _TWICE = re.compile(r"(?:Multiple values for )?([\w/]+)(?:\. To over| appears more than once)")
+
+
+def is_of_the_sweep(key: str) -> bool:
+    """Whether a setting or group is one that a sweep has one value of."""
+    return key.lstrip("+").partition(".")[0] in _OF_THE_SWEEP
+
+
+def several_values(key: str) -> str:
+    """Refuse several values of such a setting; of loggers a run has several at once."""
+    how = (
+        "give brackets, 'logger=[csv,wandb]'"
+        if key == "logger"
+        else "give one here, and run the command again for each other"
+    )
+    return f"{key} has several values, and a sweep has one: {how}"
 
 
 def explain_hydra(chain: Sequence[BaseException], arguments: Sequence[str]) -> str | None:
@@ -79,10 +105,11 @@ def explain_hydra(chain: Sequence[BaseException], arguments: Sequence[str]) -> s
 
 
 def _explain_its_own(error: Exception, arguments: Sequence[str]) -> str:
-    if isinstance(error, MissingConfigException) and error.options:
+    if isinstance(error, MissingConfigException):
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        hint = _value_of(group, choice) or nearest(choice, error.options)
-        return f"{group}={choice} is no choice: give one of {', '.join(error.options)}{hint}"
+        if known := error.options or choices().get(group):
+            hint = _value_of(group, choice) or nearest(choice, known)
+            return f"{group}={choice} is no choice: give one of {', '.join(known)}{hint}"
     if isinstance(error, OverrideParseException):
         reason = _unreadable(str(error.message))
         quoted = "'KEY=\"VALUE\"' where a value has ~ or the like"
@@ -117,10 +144,12 @@ def _with_next_step(line: str, error: BaseException, arguments: Iterable[str]) -
     for pattern, said in _NEXT_STEPS.items():
         if found := re.match(pattern, line):
             return found.expand(said)
+    if line.startswith("Interpolation key") and "--resolve" in arguments:
+        return f"{line} in Hydra's settings alone: give --cfg all"
     if line.startswith("Ambiguous value"):
         name = line.partition("'")[2].partition("=")[0]
-        if name == "logger":
-            return f"{line}: {LOGGERS}"
+        if is_of_the_sweep(name):
+            return several_values(name)
         listed = ", or brackets for a list" if "." in name else ""
         return f"{line}: give -m to run each{listed}"
     cause = error.__cause__

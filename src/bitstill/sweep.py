@@ -17,7 +17,7 @@ from bitstill.errors import UserError
 from bitstill.identity import cell_of, directory_name, identity
 from bitstill.loggers.logged import not_logged
 from bitstill.manifest import Expected, run_name
-from bitstill.refusals import LOGGERS
+from bitstill.refusals import is_of_the_sweep, several_values
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
 from bitstill.status import RunState, stop_sign
@@ -73,7 +73,7 @@ def expand(
         UserError: there is no run, or a grid has what a sweep has one of.
     """
     for key in itertools.chain(params, *grids):
-        if key.lstrip("+").partition(".")[0] in _OF_THE_SWEEP:
+        if is_of_the_sweep(key):
             raise UserError(
                 f"hydra.sweeper has {key}, and a sweep has one: give it beside hydra, and not in "
                 "params or grids"
@@ -96,17 +96,15 @@ def expand(
 
 
 def _override(key: str, value: object) -> str:
-    if isinstance(value, Sequence | Mapping) and not isinstance(value, str):
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{key}.{name}: {one!r}" for name, one in value.items())
+        raise UserError(f"hydra.sweeper: {key} = {value} is not allowed: write {inner}")
+    if isinstance(value, Sequence) and not isinstance(value, str):
         raise UserError(
             f"hydra.sweeper: {key} = {value} is not allowed: give choices as one text, 'A,B', and "
             "a list as '[A,B]'"
         )
     return f"{key}={'null' if value is None else value}"
-
-
-# What tells no two runs apart. Hydra refuses several of its own.
-_OF_THE_SWEEP = ("experiment", "name", "paths", "sweep", "logger")
-_IN_TURN = "give one here, and run the command again for each other"
 
 
 def check_choices(keys: Iterable[str]) -> None:
@@ -116,11 +114,8 @@ def check_choices(keys: Iterable[str]) -> None:
         keys: of the overrides that are given several.
     """
     for key in keys:
-        if key.lstrip("+").partition(".")[0] in _OF_THE_SWEEP:
-            raise UserError(
-                f"{key} has several values, and a sweep has one: "
-                + (LOGGERS if key == "logger" else _IN_TURN)
-            )
+        if is_of_the_sweep(key):
+            raise UserError(several_values(key))
 
 
 def is_stopped(config: TrainConfig, folder: Path) -> bool:

@@ -4,7 +4,7 @@ Hydra finds plugins by importing every module in ``hydra_plugins``, in whatever 
 starting: so this module imports Hydra alone, and bitstill when it is used.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 
 @dataclass
@@ -92,7 +93,7 @@ class GridSweeper(BasicSweeper):
             lambda one: loader.load_sweep_config(config, list(one)),
             lambda one: parser.parse_override(one).value(),
         )
-        folder = Path(config.hydra.sweep.dir)  # first, so that ${now:} is the same for all runs
+        folder = self._folder(lambda: compose(overrides[0]))  # first: ${now:} is one moment for all
         runs = plan(overrides, compose, folder)
         self._see_that_it_can_detach()
         in_workers = self._has_workers()  # which refuses n_jobs = 0
@@ -101,6 +102,17 @@ class GridSweeper(BasicSweeper):
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
         return conduct(runs, folder, self._launch, in_workers=in_workers)
+
+    def _folder(self, first_run: Callable[[], DictConfig]) -> Path:
+        """Return the sweep's folder."""
+        from bitstill.config import check
+
+        assert self.config is not None  # noqa: S101  # Hydra has called setup
+        try:
+            return Path(self.config.hydra.sweep.dir)
+        except InterpolationResolutionError:
+            check(first_run())  # which says in which setting
+            raise
 
     def _see_that_it_can_detach(self) -> None:
         """Refuse ``sweep.detach`` where what is launched ends with this process."""

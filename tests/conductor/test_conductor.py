@@ -15,6 +15,8 @@ from rich.console import Console
 from bitstill import conductor, console, runs
 from bitstill.errors import SweepFailedError
 from bitstill.locks import exclusive
+from bitstill.loggers.logged import mark_logged
+from bitstill.loggers.wandb_files import mark_sent
 from bitstill.status import sweep_states
 from bitstill.sweep import PlannedRun, plan
 
@@ -101,6 +103,25 @@ def test_a_sweep_that_is_done_shows_its_tables_alone(
     out, err = capfd.readouterr()
     assert err == "2 runs: 2 skipped, 0 to do\n"
     assert "62.5" in out
+
+
+def test_what_wandb_has_not_sent_is_said(
+    compose_run: Callable[..., DictConfig], tmp_path: Path, write: Write, capfd: Captured
+) -> None:
+    """However it was logged: mode=online sends nothing that was logged offline."""
+    settings = ("logger=wandb", "logger.wandb.mode=online", f"paths.output={tmp_path}")
+    planned = plan([("loss=hard",)], lambda one: compose_run(*settings, *one))
+    folder = planned[0].folder
+    write(planned[0])
+    mark_logged(planned[0].expected.paths, ["wandb bitstill"])
+    for name in ("offline-run-1-a", "run-2-b", "offline-run-3-c"):
+        file = folder / "wandb" / name / f"run-{name[-1]}.wandb"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"more than a header")
+    mark_sent(file)
+    conductor.conduct(planned, folder, lambda jobs: pytest.fail("launched"))
+    line = f"2 runs of wandb not sent: bitstill sync {folder} sends them\n"
+    assert capfd.readouterr().err.endswith(line)
 
 
 @pytest.mark.parametrize(

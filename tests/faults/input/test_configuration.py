@@ -146,6 +146,20 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
     "sweeper unknown": (("hydra/sweeper=optuna",), "hydra/sweeper=optuna", "grid"),
     "sweeper's batches": (("hydra.sweeper.max_batch_size=-2",), "max_batch_size = -2", "or null"),
     "name in params": (("+hydra.sweeper.params={name:a}",), "has name", "give it beside hydra"),
+    "variable that is not set": (
+        ("paths.output=${oc.env:BITSTILL_NOPE}",),
+        "paths.output: ",
+        "BITSTILL_NOPE",
+        "give paths.output=VALUE",
+    ),
+    "grid nested": (
+        ("hydra.sweeper.grids=[{schedule:{epochs:'1,2'}}]",),
+        "write schedule.epochs: '1,2'",
+    ),
+    "params nested": (
+        ('+hydra.sweeper.params.schedule.epochs="1,2"',),
+        "hydra.sweeper.params has whole settings: give schedule.epochs=A,B itself",
+    ),
     "no launcher": (("hydra.launcher=null",), "hydra.launcher = null", "basic, parallel or slurm"),
 }
 
@@ -173,6 +187,10 @@ FILES = {
     "a choice twice": (
         "# @package _global_\ndefaults: [/schedule: quick]\n",
         "schedule has its choice already: give '- override /schedule: CHOICE' in the file",
+    ),
+    "another launcher's": (
+        "# @package _global_\nhydra: {launcher: {n_jobs: 2}}\n",
+        "experiment/bad: n_jobs is no setting of this launcher: put '- override /hydra/launcher",
     ),
     "no slash": (
         "# @package _global_\ndefaults: [override schedule: quick]\n",
