@@ -113,7 +113,7 @@ def keep(
     sweep: Annotated[Path, typer.Argument(help="Folder of a sweep, finished or not.")],
     target: Annotated[Path, typer.Argument(help="Folder to copy to; again to go on.")],
 ) -> None:
-    """Copy what a repository should hold of a sweep: finished runs' records, without weights."""
+    """Copy what a repository should hold of a sweep: its records, and one packed student."""
     from bitstill.errors import counted
     from bitstill.report.keep import keep as copy
 
