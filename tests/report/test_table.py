@@ -16,7 +16,9 @@ def test_markdown() -> None:
 
 
 def test_a_sweep_s_name_is_no_markup() -> None:
-    assert to_markdown(TABLE.of("a <i>*b*")).startswith("**a &lt;i>\\*b\\*: A_title**\n")
+    assert to_markdown(replace(TABLE, title="a <i>*b*: A_title")).startswith(
+        "**a &lt;i>\\*b\\*: A_title**\n"
+    )
 
 
 def test_latex() -> None:

@@ -1,5 +1,6 @@
 """What a dashboard is of: a sweep in a folder, or a project of wandb."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,8 @@ from bitstill.errors import UserError
 from bitstill.report.claims import primary_view
 from bitstill.report.content import SetReport
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import LOSSES, PUBLISHED_VIEW, Run, RunSet, View, losses_of, read_sweep
-from bitstill.report.table import Table
+from bitstill.report.sweeps import LOSSES, PUBLISHED_VIEW, Run, View, losses_of, read_sweep
+from bitstill.report.table import Table, told_apart
 from bitstill.report.tables import accuracy_tables
 
 TITLED = "bitstill: "  # how every title begins
@@ -79,7 +80,8 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
     runs = read_sweep(folder)
     sets = run_sets(runs)
     entity, name = _split(project) if project else _logged_to(runs)
-    tables = [table for one in sets for table in _tables(one, named=len(sets) > 1)]
+    # The claims and the accuracies of each.
+    tables = [(one.name, [SetReport(one).claims, *accuracy_tables(one)]) for one in sets]
     return Source(
         entity=entity,
         project=name,
@@ -87,14 +89,8 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
         losses=losses_of(runs),
         has_teacher=any(run.record.is_teacher for run in runs),
         view=primary_view(sets[0]),
-        tables=tables,
+        tables=[*itertools.chain.from_iterable(told_apart(tables))],
     )
-
-
-def _tables(runs: RunSet, *, named: bool) -> list[Table]:
-    """Return the claims and the accuracies of a set, under its name where there are several."""
-    tables = [SetReport(runs).claims, *accuracy_tables(runs)]
-    return [one.of(runs.name) for one in tables] if named else tables
 
 
 def _logged_to(runs: Sequence[Run]) -> tuple[str, str]:

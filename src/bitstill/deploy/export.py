@@ -37,12 +37,12 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
         _check_name(output, form)
     run = load_run(directory, choice)
     try:
-        content = _content(run, form, choice)
+        content = _content(run, form)
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'bitstill[onnx]'") from error
     except ValueError as error:
         raise UserError(f"{run.directory}: {error}") from error
-    usual = run.directory / _name(run, form, choice)
+    usual = run.directory / _name(run, form)
     output = output or usual
     _refuse_to_replace(output, usual, RunPaths(run.directory))
     try:
@@ -76,44 +76,44 @@ def _refuse_to_replace(output: Path, usual: Path, paths: RunPaths) -> None:
         raise UserError(f"--output = {output} is another run's: give another name")
 
 
-def _name(run: FinishedRun, form: str, choice: Choice) -> str:
+def _name(run: FinishedRun, form: str) -> str:
     parts: list[str] = [run.record.model]
-    if choice.select != "last":
-        parts.append(choice.select)
+    if run.select != "last":
+        parts.append(run.select)
     if run.statistics != run.record.deciding:
         parts.append(run.statistics)
     return "-".join(parts) + SUFFIXES[form]
 
 
-def _content(run: FinishedRun, form: str, choice: Choice) -> bytes:
+def _content(run: FinishedRun, form: str) -> bytes:
     if not isinstance(run.network, Student):
         if form != "onnx":
             raise ValueError(f"a teacher has no {form} form: give --format onnx, or a student")
         from bitstill.deploy.onnx_models import float_model
 
-        return float_model(run.network, _metadata(run, choice))
+        return float_model(run.network, _metadata(run))
     network = integer_network(run.network)
     if form == "packed":
-        content = to_bytes(pack(network, **_known(run, choice)))
+        content = to_bytes(pack(network, **_known(run)))
         from_bytes(content)  # what cannot be read again, by a class's name, say, is not written
         return content
     if form == "onnx":
         from bitstill.deploy.onnx_models import integer_model
 
-        return integer_model(network, _metadata(run, choice))
+        return integer_model(network, _metadata(run))
     from bitstill.deploy.qonnx_model import quant_model
 
-    return quant_model(network, _metadata(run, choice))
+    return quant_model(network, _metadata(run))
 
 
-def _metadata(run: FinishedRun, choice: Choice) -> dict[str, str]:
-    return describe(**_known(run, choice))
+def _metadata(run: FinishedRun) -> dict[str, str]:
+    return describe(**_known(run))
 
 
-def _known(run: FinishedRun, choice: Choice) -> dict[str, Any]:
+def _known(run: FinishedRun) -> dict[str, Any]:
     return {
         "classes": run.classes,
         "identity": run.record.identity,
         "test_accuracy": run.test_accuracy,
-        "selection": describe_selection(choice.select, run.epoch, run.statistics),
+        "selection": describe_selection(run.select, run.epoch, run.statistics),
     }

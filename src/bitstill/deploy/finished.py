@@ -51,6 +51,7 @@ class FinishedRun:
         record: of the run.
         directory: of the run.
         network: with the chosen weights and statistics.
+        select: ``last`` or ``best_val``.
         statistics: ``precise`` or ``running``.
         epoch: that the weights are from, or None if it is not recorded.
         test_accuracy: that was recorded for exactly these, or None.
@@ -59,6 +60,7 @@ class FinishedRun:
     record: RunRecord
     directory: Path
     network: Network
+    select: str
     statistics: str
     epoch: int | None
     test_accuracy: float | None
@@ -110,7 +112,9 @@ def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
     row = _row(record, choice.select, statistics)
     accuracy = None if row is None else row.get("test/accuracy")
     epoch = None if row is None else int(row["epoch"])
-    return FinishedRun(record, directory, network.eval(), statistics, epoch, accuracy)
+    return FinishedRun(
+        record, directory, network.eval(), choice.select, statistics, epoch, accuracy
+    )
 
 
 def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:

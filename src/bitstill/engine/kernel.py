@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.engine.compiler import LIBRARY, source_version
-from bitstill.engine.layout import SCRATCH_WORDS, Layout, feature_bits
+from bitstill.engine.layout import Layout, feature_bits
 from bitstill.engine.planes import Bytes
 from bitstill.topology import TOPOLOGY
 
@@ -116,9 +116,7 @@ class Kernel:
 
     def levels(self, image: Bytes) -> list[Bytes]:
         """Return every layer's bits, (side, side, channels), for an image (3072,)."""
-        scratch = np.zeros(SCRATCH_WORDS, np.uint32)
-        self.run(image[None], np.empty((1, self._classes), np.float32), scratch)
-        return feature_bits(scratch)
+        return feature_bits(self.run, image, self._classes)
 
 
 def address(array: NDArray[Any]) -> int:

@@ -6,6 +6,7 @@ neighbours share a word. Weights are laid out as the inner loop reads them: for 
 for each word of the patch, plane 1 of the 32 channels, then plane 0.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,8 +90,20 @@ def _words(planes: Bytes, channels_out: int, channels_in: int) -> NDArray[np.uin
     return np.ascontiguousarray(words[::-1].transpose(1, 3, 0, 2).astype(np.uint32)).ravel()
 
 
-def feature_bits(scratch: NDArray[np.uint32]) -> list[Bytes]:
-    """Return every layer's bits of one image, uint8, (side, side, channels), from the scratch."""
+def feature_bits(
+    run: Callable[[Bytes, NDArray[np.float32], NDArray[np.uint32]], None],
+    image: Bytes,
+    classes: int,
+) -> list[Bytes]:
+    """Return every layer's bits of an image (3072,), uint8, (side, side, channels).
+
+    Args:
+        run: fills logits and scratch for images.
+        image: one.
+        classes: how many logits there are.
+    """
+    scratch = np.zeros(SCRATCH_WORDS, np.uint32)
+    run(image[None], np.empty((1, classes), np.float32), scratch)
     found = []
     for layer, side, words, start in zip(TOPOLOGY, SIDES, PIXEL_WORDS, OFFSETS, strict=True):
         count = (side + 2) * (side + 2) * words

@@ -251,6 +251,4 @@ class Popcount:
 
     def levels(self, image: Bytes) -> list[Bytes]:
         """Return every layer's bits, (side, side, channels), for an image (3072,)."""
-        scratch = np.zeros(SCRATCH_WORDS, np.uint32)
-        self.run(image[None], np.empty((1, len(self._layout.bias)), np.float32), scratch)
-        return feature_bits(scratch)
+        return feature_bits(self.run, image, len(self._layout.bias))

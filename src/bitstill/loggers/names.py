@@ -70,9 +70,8 @@ def results(record: RunRecord) -> dict[str, float]:
     for statistics, selections in record.selections.items():
         for selection, row in selections.items():
             if row is not None:
-                name = summary_name(selection, statistics)
-                found[name] = row["test/accuracy"]
-                found[name.replace("test_accuracy", EPOCH)] = row["epoch"]
+                found[summary_name(selection, statistics)] = row["test/accuracy"]
+                found[under(f"{selection}/{EPOCH}", statistics)] = row["epoch"]
     return found | {
         "time/total_seconds": record.seconds,
         "time/images_per_second": record.images_per_second,

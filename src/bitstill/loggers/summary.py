@@ -13,7 +13,7 @@ from bitstill.report.figures.accuracy import accuracy_figures
 from bitstill.report.figures.figure import to_png, to_svg
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import RunSet, read_sweep
-from bitstill.report.table import Table, to_html
+from bitstill.report.table import Table, to_html, told_apart
 from bitstill.report.tables import accuracy_tables, temperature_table
 from bitstill.schema import WandbConfig
 
@@ -47,17 +47,15 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
     )
     try:
         sets = run_sets(runs)
-        for number, one in enumerate(sets, start=1):
+        tables = told_apart([(one.name, _tables(one)) for one in sets])
+        for number, (one, own) in enumerate(zip(sets, tables, strict=True), start=1):
             prefix = "" if len(sets) == 1 else f"set{number}/"
             pictures = {
                 f"{prefix}{figure.name}": Image.open(io.BytesIO(to_png(to_svg(figure))))
                 for figure in accuracy_figures(one)
             }
             run.log(
-                {
-                    f"{prefix}{table.name}": wandb.Html(to_html(table))
-                    for table in _tables(one, named=len(sets) > 1)
-                }
+                {f"{prefix}{table.name}": wandb.Html(to_html(table)) for table in own}
                 | {name: wandb.Image(picture) for name, picture in pictures.items()}
             )
             run.summary.update(_means(one, prefix))
@@ -65,9 +63,8 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
         end(run, folder, DONE)
 
 
-def _tables(runs: RunSet, *, named: bool) -> list[Table]:
-    tables = [temperature_table(runs, primary_view(runs)), *accuracy_tables(runs)]
-    return [one.of(runs.name) for one in tables] if named else tables
+def _tables(runs: RunSet) -> list[Table]:
+    return [temperature_table(runs, primary_view(runs)), *accuracy_tables(runs)]
 
 
 def _means(runs: RunSet, prefix: str) -> dict[str, float]:

@@ -12,10 +12,18 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.reading import json_object
-from bitstill.report.content import Report, SetReport, build
+from bitstill.report.content import Report, build
 from bitstill.report.figures.figure import Figure, to_csv, to_png, to_svg
 from bitstill.report.fill import fill_page
-from bitstill.report.table import Table, in_encoding, output_console, to_latex, to_markdown, to_rich
+from bitstill.report.table import (
+    Table,
+    in_encoding,
+    output_console,
+    to_latex,
+    to_markdown,
+    to_rich,
+    told_apart,
+)
 from bitstill.report.tables import CAPTION, DETAILS
 
 _NUMBERS, _PAGE = "report.json", "index.html"
@@ -131,23 +139,15 @@ def write(report: Report, output: Path) -> Path:
 def _parts(report: Report, output: Path) -> Iterator[tuple[Path, bytes]]:
     """Return the files of tables and figures, with their content."""
     tables, figures = output / "tables", output / "figures"
-    for one in report.sets:
-        prefix = _prefix(report, one)
-        for table in one.tables:
-            named = table.of(one.runs.name) if prefix else table
-            yield from _forms_of_table(tables / f"{prefix}{table.name}", named)
+    named = told_apart([(one.runs.name, one.tables) for one in report.sets])
+    for number, (one, own) in enumerate(zip(report.sets, named, strict=True), start=1):
+        prefix = f"set{number}-" if len(report.sets) > 1 else ""
+        for table in own:
+            yield from _forms_of_table(tables / f"{prefix}{table.name}", table)
         for figure in one.figures:
             yield from _forms_of_figure(figures / f"{prefix}{figure.name}", figure)
     for table in report.comparison_tables:
         yield from _forms_of_table(tables / table.name, table)
-
-
-def _prefix(report: Report, one: SetReport) -> str:
-    """Return what tells the files of several sets apart."""
-    if len(report.sets) == 1:
-        return ""
-    number = list(report.sets).index(one) + 1
-    return f"set{number}-"
 
 
 def _of_earlier_reports(files: Collection[Path]) -> Iterator[Path]:

@@ -37,15 +37,24 @@ class Table:
     rows: Sequence[Sequence[str]]
     labels: int = 1
 
-    def of(self, name: str) -> "Table":
-        """Return the table with what it is of in front of its title."""
-        return dataclasses.replace(self, title=f"{name}: {self.title}")
-
     @property
     def said(self) -> str:
         """Title and caption in one text."""
         stop = "" if self.title.endswith("?") else "."
         return f"{self.title}{stop} {self.caption}".strip()
+
+
+def told_apart(tables: Sequence[tuple[str, Sequence[Table]]]) -> list[list[Table]]:
+    """Return the tables of each set, with its name in their titles where there are several sets.
+
+    Args:
+        tables: of each set, behind its name.
+    """
+    several = len(tables) > 1
+    return [
+        [dataclasses.replace(one, title=f"{name}: {one.title}") if several else one for one in own]
+        for name, own in tables
+    ]
 
 
 def plus_minus(values: Sequence[float]) -> str:
