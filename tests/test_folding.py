@@ -62,6 +62,13 @@ def test_a_third_is_a_third() -> None:
     assert fold(one, np.array([100]), bits=1).tolist() == [[3]]
 
 
+def test_next_to_an_integer_fractions_decide() -> None:
+    # 0.025 / 0.001, for which float64 has a little more than 25.
+    one = channels(step=0.001, mean=-0.375, offset=0.1, variance=1.0)
+    assert reached(one, 25, Fraction(1, 2))
+    assert fold(one, np.array([5000]), bits=1).tolist() == [[25]]
+
+
 def test_what_is_never_or_always_reached() -> None:
     assert fold(channels(offset=1e9), np.array([7]), bits=1).tolist() == [[-7]]
     assert fold(channels(offset=-1e9), np.array([7]), bits=1).tolist() == [[8]]
@@ -108,6 +115,8 @@ def test_thresholds_are_exact(bits: int, **numbers: float) -> None:
         {"mean": np.nan},
         {"variance": -1.0},
         {"gain": np.inf},
+        {"bias": np.inf},
+        {"offset": -np.inf},
         {"epsilon": -1.0},
         {"epsilon": np.inf},
     ],

@@ -47,6 +47,8 @@ DECIDES = [
     "evaluation.batch_size=64",
     "teacher.seed=1",
     "teacher.schedule.epochs=2",
+    "trainer.accelerator=gpu",
+    "trainer.precision=bf16",
 ]
 DECIDES_NOTHING = [
     "paths.output=/elsewhere",

@@ -1,9 +1,12 @@
 """A run has one process that works on it."""
 
+import fcntl
 from collections.abc import Callable
 from pathlib import Path
 
-from bitstill.locks import exclusive
+import pytest
+
+from bitstill.locks import exclusive, is_worked_on
 from bitstill.runs import RunPaths, RunRecord, read_record
 
 
@@ -22,3 +25,25 @@ def test_what_a_killed_process_was_writing_is_removed_by_the_next(
         found = set(tmp_path.iterdir())
     assert found == {paths.record, paths.metrics, paths.lock, *others}
     assert read_record(paths) == made_up()
+
+
+def test_halves_are_removed_by_who_holds_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then they may be what another process is writing."""
+    paths = RunPaths(tmp_path)
+    held: list[bool] = []
+    monkeypatch.setattr(
+        "bitstill.locks.remove_halves", lambda path: held.append(is_worked_on(paths))
+    )
+    with exclusive(paths):
+        assert set(held) == {True}
+
+
+def test_who_looks_on_does_not_work_on_a_run(tmp_path: Path) -> None:
+    """Two may look at once."""
+    paths = RunPaths(tmp_path)
+    paths.lock.touch()
+    with paths.lock.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert not is_worked_on(paths)

@@ -1,9 +1,11 @@
 """Which runs a sweep has asked for: from its folder, wherever that lies."""
 
 import dataclasses
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.asked import ONE, TWO, expected, sweeps_folder, teacher
@@ -79,6 +81,19 @@ def test_a_damaged_manifest_is_refused_in_one_line(folder: Path, content: bytes)
     assert line.startswith(f"{path} cannot be read (")
     assert line.endswith("): remove it, the sweep writes it again")
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("name", 3), ("identity", None), ("epochs", "4"), ("directory", ["a"]), ("stored", 3)],
+)
+def test_a_run_with_a_value_of_another_type_is_refused(folder: Path, key: str, value: Any) -> None:
+    write_manifest(folder, [expected(folder, "a", ONE)])
+    path = folder / "sweep.json"
+    [cell] = json.loads(path.read_bytes())["cells"]
+    path.write_text(json.dumps({"cells": [cell | {key: value}]}))
+    with pytest.raises(UserError, match="a run in it has wrong values"):
+        read_manifest(folder)
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,15 @@ def test_a_run_that_waits_or_loads_is_running(folder: Path, made_up: Record, ear
     assert look(one).status == (earlier or "missing")
 
 
+def test_a_failed_run_that_is_begun_again_shows_no_error(folder: Path, made_up: Record) -> None:
+    one = expected(folder, "a", ONE)
+    error = {"type": "ValueError", "message": "bad luck", "traceback": "..."}
+    put(made_up(identity=ONE, status="failed", error=error), one.paths)
+    assert look(one).error == "ValueError: bad luck"
+    with exclusive(one.paths):
+        assert look(one).error == ""
+
+
 def test_accuracy_is_the_latest_with_exact_statistics(folder: Path, made_up: Record) -> None:
     one = expected(folder, "a", ONE)
 
@@ -201,6 +210,15 @@ def test_time_left_by_hand(folder: Path, made_up: Record) -> None:
     # An interrupted run goes on; a failed one does not, but says how fast it was.
     assert seconds_left([state("interrupted", 4, 8.0), state("failed", 6, 2.0)]) == 6.0
     assert seconds_left([state("done", 10, 30.0)]) == 0
+
+
+def test_a_run_without_a_finished_epoch_does_not_say_how_fast_it_is(
+    folder: Path, made_up: Record
+) -> None:
+    one = expected(folder, "a", ONE, epochs=10)
+    done = RunState(one, "done", made_up(epoch=10, seconds=30.0))
+    begun = RunState(one, "running", made_up(status="running", epoch=0, seconds=5.0))
+    assert seconds_left([done, begun]) == 30.0
 
 
 def test_a_folder_reads_the_same_where_it_has_moved_to(

@@ -2,7 +2,9 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ from scipy import stats
 
 from bitstill.report.claims import findings, primary_view
 from bitstill.report.findings import Comparison, Finding, Question, answer
+from bitstill.report.sets import run_sets
 from bitstill.report.sizes import Sizes
-from bitstill.report.sweeps import Run, RunSet, View
+from bitstill.report.sweeps import Run, RunSet, View, read_sweep
 from bitstill.statistics import Difference, paired_difference, smallest_detectable
 
 LAST = View("running", "last")
@@ -126,9 +129,9 @@ def test_the_opposite_is_contradicted(make_set: Callable[..., RunSet]) -> None:
 def test_shown_to_be_nothing_is_contradicted(make_set: Callable[..., RunSet]) -> None:
     rng = np.random.default_rng(1)
     found = findings(make_set(lambda *_: 90 + rng.normal(0, 0.01)), LAST)
-    (c,) = by_letter(found, "c")
-    assert c.verdict == "contradicted"
-    assert c.reason == "shown to be within 0.1 points of zero"
+    answers = {(f.question.claim, f.verdict, f.reason) for f in found if f.question.equivalence}
+    reason = "shown to be within 0.1 points of zero"
+    assert answers == {(letter, "contradicted", reason) for letter in "cdef"}
 
 
 def test_one_seed_gives_effects_and_no_verdict(make_set: Callable[..., RunSet]) -> None:
@@ -185,6 +188,39 @@ def test_what_is_missing_is_said(make_set: Callable[..., RunSet]) -> None:
     assert by_letter(found, "a")[0].reason == "no finished run of soft T=50, soft T=100"
     assert reasons["g"].startswith("sizes need")
     assert reasons["h"].startswith("not measured")
+
+
+def test_a_claim_of_missing_runs_shows_the_smallest_published_effect(
+    make_set: Callable[..., RunSet],
+) -> None:
+    found = by_letter(findings(make_set(published, seeds=[0], cells=[("hard", 15.0)]), LAST), "a")
+    assert [one.question.published for one in found] == pytest.approx([0.4, 0.7, 0.8])
+
+
+@pytest.mark.parametrize(
+    ("letter", "better", "worse"), [("c", "soft_hard", "soft"), ("d", "gt_soft_hard", "soft_hard")]
+)
+def test_losses_are_compared_over_the_temperatures_that_both_have(
+    make_set: Callable[..., RunSet], letter: str, better: str, worse: str
+) -> None:
+    cells = [(loss, t) for loss in (better, worse) for t in (10.0, 15.0)]
+    runs = make_set(published, cells=[*cells, (better, 50.0), (worse, 100.0)])
+    (ours,) = by_letter(findings(runs, LAST), letter)
+    both = [
+        np.subtract(values(runs, f"{better} T={t}"), values(runs, f"{worse} T={t}")).mean()
+        for t in (10, 15)
+    ]
+    assert ours.effect is not None
+    assert ours.effect.estimate == pytest.approx(np.mean(both))
+    assert ours.question.published == pytest.approx(0.3)
+
+
+def test_losses_wait_for_temperatures_that_have_no_run_yet(
+    make_set: Callable[..., RunSet],
+) -> None:
+    runs = make_set(published, cells=[(loss, 15.0) for loss in ("soft", "soft_hard")])
+    (c,) = by_letter(findings(runs, LAST, awaited={"soft T=100": 1}), "c")
+    assert (c.verdict, c.awaited) == (None, 1)
 
 
 def test_without_validation_images_the_last_epoch_counts(make_set: Callable[..., RunSet]) -> None:
@@ -318,6 +354,12 @@ def test_to_be_nothing_is_corrected_too_at_half_the_level(
     assert {one.verdict for one in found} == {expected}
 
 
+def test_to_be_nothing_is_corrected_for_what_waits() -> None:
+    asked = [about(near_zero(0.02), equivalence=True), about(near_zero(0.4), cells=["later"])]
+    found, _ = answer(asked, {"later": 1})
+    assert found.verdict == "undecided"
+
+
 def test_what_is_nothing_refutes_only_claims_of_equivalence() -> None:
     (found,) = answer([about(near_zero(0.001))], {})
     assert (found.verdict, found.reason) == ("undecided", "shown to be within 0.1 points of zero")
@@ -354,6 +396,28 @@ def test_each_comparison_that_waits_counts() -> None:
     assert early.p == pytest.approx(4 * 0.01)
 
 
+def test_what_waits_for_its_first_run_counts_as_the_largest_of_its_letter() -> None:
+    refuted = Difference(-float(stats.t.isf(0.005, 4)), 1.0, 4, 5)
+    three = about(*[Difference(0.3, 0.1, 4, 5)] * 3)
+    early, *_ = answer(
+        [about(refuted), three, about(cells=["later"], missing="no run")], {"later": 1}
+    )
+    assert early.p == pytest.approx(7 * 0.01)
+
+
+def test_without_noise_in_every_comparison_nothing_is_said() -> None:
+    refuted, noiseless = Difference(-1.0, 0.01, 4, 5), Difference(0.1, math.nan, 0, 5)
+    (found,) = answer([about(refuted, noiseless)], {})
+    assert (found.verdict, found.p) == (None, None)
+
+
+def test_a_claim_rests_on_the_seeds_that_all_its_comparisons_have() -> None:
+    binding, clear = Difference(0.1, 0.1, 4, 5), Difference(9.0, 0.1, 2, 3)
+    (found,) = answer([about(binding, clear)], {})
+    assert found.effect == binding.interval()
+    assert found.n == 3
+
+
 def test_one_run_without_validation_images_makes_the_last_epoch_count(
     make_set: Callable[..., RunSet],
 ) -> None:
@@ -369,6 +433,24 @@ def test_one_run_without_validation_images_makes_the_last_epoch_count(
     assert primary_view(one_lacks_it).selection == "last"
 
 
+def test_an_unfinished_run_does_not_change_the_view(make_set: Callable[..., RunSet]) -> None:
+    runs = make_set(published, seeds=[0], cells=[("hard", 15.0), ("soft", 15.0)])
+    done, other = runs.runs
+    begun = dataclasses.replace(other.record, status="interrupted", selections={})
+    with_it = dataclasses.replace(runs, runs=[done, Run(other.paths, begun)])
+    assert primary_view(with_it) == View("running", "best_val")
+
+
+def test_running_statistics_count_as_soon_as_a_run_has_them(
+    make_set: Callable[..., RunSet],
+) -> None:
+    runs = make_set(published, seeds=[0], cells=[("hard", 15.0), ("soft", 15.0)])
+    one, other = runs.runs
+    exact = {"precise": other.record.selections["precise"]}
+    lacking = Run(other.paths, dataclasses.replace(other.record, selections=exact))
+    assert primary_view(dataclasses.replace(runs, runs=[one, lacking])).statistics == "running"
+
+
 @pytest.mark.parametrize("name", ["weight", "activation"])
 def test_students_of_one_kind_of_bits_are_quantized(
     make_set: Callable[..., RunSet], name: str
@@ -378,6 +460,23 @@ def test_students_of_one_kind_of_bits_are_quantized(
     found = findings(dataclasses.replace(make_set(published), settings=bits), LAST, sizes=SIZES)
     verdicts = {one.verdict for letter in "fg" for one in by_letter(found, letter)}
     assert verdicts == {"reproduced"}
+
+
+def test_two_teachers_and_one_student_are_no_two_seeds(
+    write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_sweep(tmp_path, published, seeds=range(2), cells=[("teacher", None)])
+    write_sweep(tmp_path, published, seeds=[0], cells=[("hard", 15.0)])
+    (runs,) = run_sets(read_sweep(tmp_path))
+    (g,) = by_letter(findings(runs, LAST, sizes=SIZES), "g")
+    assert g.effect is not None
+    assert g.verdict is None
+
+
+def test_size_waits_for_a_teacher(make_set: Callable[..., RunSet]) -> None:
+    runs = make_set(published, cells=[("teacher", None), ("hard", 15.0)])
+    (g,) = by_letter(findings(runs, LAST, sizes=SIZES, awaited={"teacher": 1}), "g")
+    assert (g.verdict, g.awaited) == (None, 1)
 
 
 def test_size_and_gradients_wait_too(make_set: Callable[..., RunSet]) -> None:

@@ -58,9 +58,10 @@ def test_the_mean_is_of_finished_runs(paths: RunPaths, write_run: Callable[..., 
         assert only_done not in thin["transform"]
 
 
-def test_an_epoch_alone_is_a_point(paths: RunPaths) -> None:
-    write_curves(paths, read_curves(paths)[:1])
-    for runs, has_points in ((read(paths), True), (without(paths, "train/accuracy"), True)):
+@pytest.mark.parametrize(("epochs", "has_points"), [(1, True), (2, False)])
+def test_an_epoch_alone_is_a_point(paths: RunPaths, epochs: int, has_points: bool) -> None:
+    write_curves(paths, read_curves(paths)[:epochs])
+    for runs in (read(paths), without(paths, "train/accuracy")):
         (figure,) = curve_figures(runs)
         assert figure.spec is not None
         layers = [layer for panel in figure.spec["concat"] for layer in panel["layer"]]

@@ -190,10 +190,11 @@ def test_measured_gradients_are_kept(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ratios = {seed: {t: (1 + seed) / t**2 for t in GRID} for seed in range(2)}
+    limits = {seed: {t: (3 + seed) / t for t in GRID} for seed in range(2)}
 
     def measured(run: object, sample: object) -> Ratio:
         seed = run.record.seed  # type: ignore[attr-defined]
-        return Ratio("soft_hard", seed, ratios[seed], ratios[seed])
+        return Ratio("soft_hard", seed, ratios[seed], limits[seed])
 
     with monkeypatch.context() as patch:
         patch.setattr("bitstill.report.gradients._measured", measured)
@@ -201,6 +202,7 @@ def test_measured_gradients_are_kept(
     [kept] = build([tmp_path / "kept"]).sets
     found = gradient_ratios(kept.runs, None)
     assert [one.measured for one in found] == list(ratios.values())
+    assert [one.limit for one in found] == list(limits.values())
     [claim] = [
         one for one in kept.main_findings if one.question.name.startswith("soft_hard: ratio")
     ]

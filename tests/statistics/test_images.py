@@ -14,6 +14,12 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar_p(first, second) == pytest.approx(2 * 8 / 128)
 
 
+def test_mcnemar_is_the_same_either_way_round() -> None:
+    better = np.array([1, 1, 1, 1, 0, 0], dtype=bool)
+    worse = np.array([0, 0, 0, 0, 1, 0], dtype=bool)
+    assert mcnemar_p(worse, better) == mcnemar_p(better, worse) < 1
+
+
 def test_mcnemar_of_the_same_answers() -> None:
     same = np.array([True, False])
     assert mcnemar_p(same, same) == 1.0

@@ -10,9 +10,10 @@ from tests.trained import trained
 from torch import Tensor
 
 from bitstill.config import check
-from bitstill.models import Teacher
+from bitstill.models import Network, Student, Teacher
 from bitstill.schema import TrainConfig
 from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask
+from bitstill.weights import are_finite
 
 Configure = Callable[..., TrainConfig]
 
@@ -66,3 +67,14 @@ def test_a_gpu_is_asked_at_the_epochs_end(default_run: DictConfig) -> None:
     task._add(torch.tensor(2.0), torch.tensor(0.5), 4)
     with pytest.raises(DivergedError, match="the training loss became inf in epoch 1: lower"):
         task.training_metrics()
+
+
+@pytest.mark.parametrize("model", [Teacher, Student])
+@pytest.mark.parametrize("statistic", [0, 1])
+def test_statistics_that_are_no_numbers_are_not_finite(
+    model: type[Network], statistic: int
+) -> None:
+    network = model()
+    assert are_finite(network)
+    network.stages()[3].statistics[statistic][5] = torch.nan
+    assert not are_finite(network)
