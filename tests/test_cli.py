@@ -95,7 +95,14 @@ WRONG = {
     "name of teachers": (["name=teachers"], ["name = 'teachers'", "paths.teachers, give another"]),
     "choice twice": (["+schedule=quick"], ["schedule has its choice", "=CHOICE, without +"]),
     "another launcher's": (["hydra.launcher.n_jobs=2"], ["give hydra/launcher=parallel or slurm"]),
-    "deleted nothing": (["~trainer.thread"], ["~trainer.thread is no", "trainer.thread=null"]),
+    "deleted nothing": (["~trainer.thread"], ["no setting", "did you mean trainer.threads?"]),
+    "several tags": (
+        ["logger=wandb", "logger.wandb.tags=a,b"],
+        ["'logger.wandb.tags=[A,B]'"],
+    ),
+    "added experiments": (["+experiment=quick,study"], ["experiment has several values"]),
+    "variable": (["name=${oc.env:BITSTILL_NOPE}"], ["BITSTILL_NOPE is not set in the environ"]),
+    "refers nowhere": (["--cfg=job", "--resolve", "name=${nope}"], ["a setting refers to nope"]),
     "experiments": (["experiment=quick,study"], ["experiment has several values", "give one"]),
     "listed logger": (
         ["logger=[tensorboard,wandv]"],

@@ -155,6 +155,7 @@ def test_a_failed_run_that_is_begun_again_shows_no_error(folder: Path, made_up: 
     assert look(one).error == "ValueError: bad luck"
     with exclusive(one.paths):
         assert look(one).error == ""
+        assert look(one).plain()["error"] is None
 
 
 def test_accuracy_is_the_latest_with_exact_statistics(folder: Path, made_up: Record) -> None:

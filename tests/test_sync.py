@@ -17,10 +17,10 @@ from tests.wandb_server import WandbServer
 from bitstill import sync as syncing
 from bitstill.errors import SweepFailedError, UserError
 from bitstill.locks import exclusive
-from bitstill.loggers.wandb_files import mark_sent
+from bitstill.loggers.wandb_files import id_of, mark_sent, unsent
 from bitstill.runs import RunPaths, RunRecord, load_sweep
 from bitstill.sync import _at_work as at_work
-from bitstill.sync import sync, unsent
+from bitstill.sync import sync
 
 SITTING = b"this is no run"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -98,9 +98,9 @@ def test_a_run_at_work_is_sent_when_it_has_ended(
     # What was sent by hand meanwhile, and has gone on since.
     [file] = files(folder)[name]
     os.utime(file)
-    assert [one.run_id for one in unsent(folder)] == [name]
+    assert list(unsent(folder)) == [name]
     assert bitstill("sync", str(folder), env=reaching(server)).stdout == "1 run sent\n"
-    assert unsent(folder) == []
+    assert unsent(folder) == {}
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_wandb_sync_does_too(folder: Path, server: WandbServer) -> None:
     assert done.returncode == 0
     assert len(server.runs) == 5
     assert all(one["committed"] for one in server.artifacts.values())
-    assert unsent(folder) == []
+    assert unsent(folder) == {}
 
 
 def test_a_folder_without_runs_of_wandb(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_sittings_are_sent_in_the_order_of_time(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / "wandb" / name).mkdir(parents=True)
         (tmp_path / "wandb" / name / f"run-{name[-1]}.wandb").write_bytes(SITTING)
-    found = {one.run_id: [file.parent.name for file in one.files] for one in unsent(tmp_path)}
+    found = {name: [file.parent.name for file in of] for name, of in unsent(tmp_path).items()}
     assert found == {"b": [names[1], names[0]], "a": [names[2]]}
 
 
@@ -229,16 +229,14 @@ def test_behind_an_unsent_sitting_all_are_sent_again(tmp_path: Path) -> None:
     files = [sitting(tmp_path, f"run-2026010{day}_000000-a") for day in (1, 2, 3)]
     for sent in (files[0], files[2]):
         mark_sent(sent)
-    [found] = unsent(tmp_path)
-    assert list(found.files) == files[1:]
+    assert unsent(tmp_path) == {"a": files[1:]}
 
 
 def test_a_sitting_that_was_killed_at_its_beginning_is_left_out(tmp_path: Path) -> None:
     whole = sitting(tmp_path, "run-20260101_000000-a")
     sitting(tmp_path, "run-20260102_000000-a", b"")
     sitting(tmp_path, "run-20260103_000000-a", b":W&B123")
-    [found] = unsent(tmp_path)
-    assert list(found.files) == [whole]
+    assert unsent(tmp_path) == {"a": [whole]}
 
 
 def test_a_teacher_that_is_trained_for_students_alone_is_at_work(tmp_path: Path) -> None:
@@ -263,8 +261,8 @@ def test_what_is_at_work_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
     sent: list[str] = []
     monkeypatch.setattr(syncing, "_at_work", lambda folder: {"a"})
 
-    def send(run: syncing.Unsent, *_: object) -> str:
-        sent.append(run.run_id)
+    def send(files: list[Path], *_: object) -> str:
+        sent.extend(id_of(file) for file in files)
         return ""
 
     monkeypatch.setattr(syncing, "_send", send)

@@ -13,11 +13,11 @@ from rich.console import Console
 from bitstill.console import print_tables, progress
 from bitstill.errors import SweepFailedError, counted, first_line
 from bitstill.launching import Launch, launch_all
-from bitstill.loggers.wandb_files import id_of, is_sent, written
+from bitstill.loggers.wandb_files import unsent
 from bitstill.manifest import write_manifest
 from bitstill.patience import patience
 from bitstill.report.sweeps import Run
-from bitstill.schema import TrainConfig, WandbConfig
+from bitstill.schema import TrainConfig
 from bitstill.status import RunState, look, stop_sign
 from bitstill.sweep import PlannedRun
 
@@ -104,23 +104,17 @@ def _say_what_is_not_logged(left: Sequence[PlannedRun], console: Console) -> Non
 
 def _say_what_is_not_sent(config: TrainConfig, folder: Path, console: Console) -> None:
     """Count what was logged offline, however long ago, where wandb is asked for."""
-    files = written(folder) if _wandb(config) is not None else []
-    if count := len({id_of(file) for file in files if not is_sent(file)}):
+    count = len(unsent(folder)) if config.logger.to_wandb is not None else 0
+    if count:
         said = (
             f"{counted(count, 'run')} of wandb not sent: bitstill sync {shlex.quote(str(folder))}"
         )
         console.print(f"{said} sends {'them' if count > 1 else 'it'}", markup=False, soft_wrap=True)
 
 
-def _wandb(config: TrainConfig) -> WandbConfig | None:
-    """Return the settings of wandb's logger, where it is asked for."""
-    settings = config.logger.wandb
-    return None if settings is None or settings.mode == "disabled" else settings
-
-
 def _summarize(config: TrainConfig, folder: Path) -> None:
     """Log the sweep as a whole, where its runs are logged to wandb."""
-    settings = _wandb(config)
+    settings = config.logger.to_wandb
     if settings is None:
         return
     from bitstill.loggers.summary import log_summary

@@ -56,7 +56,7 @@ def check(composed: DictConfig) -> TrainConfig:
 
 def _check_environment(config: TrainConfig) -> None:
     """Refuse what libraries would take from the environment for what they are told here."""
-    if config.logger.wandb is not None and "WANDB_SWEEP_ID" in os.environ:
+    if config.logger.to_wandb is not None and "WANDB_SWEEP_ID" in os.environ:
         raise UserError(
             "WANDB_SWEEP_ID is set in the environment, as by wandb agent, and wandb would take all "
             "runs for one: unset it, and sweep with bitstill train -m"

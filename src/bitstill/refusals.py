@@ -40,6 +40,7 @@ _PLAIN_ERRORS = {
 }
 # What tells no two runs apart. Hydra refuses several values of its own settings.
 _OF_THE_SWEEP = ("experiment", "name", "paths", "sweep", "logger")
+_LISTS = {"logger": "csv,wandb", "logger.wandb.tags": "A,B"}
 # How Hydra's and OmegaConf's lines begin, and what is said instead.
 _NEXT_STEPS = {
     r"In '((\w+)/[^']+)': Could not override '\2/(\w+)": (
@@ -51,8 +52,11 @@ _NEXT_STEPS = {
     r"Could not delete '([\w/]+)'": (
         r"~\1 is no setting to leave out: give another choice, \1=CHOICE"
     ),
-    r"Could not delete from config\. '([\w.]+)' does not exist": (
-        r"~\1 is no setting to leave out: give \1=VALUE, or \1=null where it may have none"
+    r"KeyError .* \"Environment variable '(\w+)' not found": (
+        r"\1 is not set in the environment: set it, or give the setting that names it a value"
+    ),
+    r"Interpolation key '([\w.]+)' not found": (
+        r"a setting refers to \1, which is not in what is shown: give --cfg all, or another value"
     ),
     r"In '([^']+)': .*Key '(\w+)' not in 'BasicLauncherConf'": (
         r"\1: \2 is no setting of this launcher: put '- override /hydra/launcher: parallel' into "
@@ -72,6 +76,7 @@ _NEXT_STEPS = {
     ),
     r".*node `([\w.]+)` is not a container": r"\1 is no single value: give \1.KEY=VALUE",
 }
+_ABSENT = re.compile(r"Could not delete from config\. '([\w.]+)' does not exist")
 _TWICE = re.compile(r"(?:Multiple values for )?([\w/]+)(?:\. To over| appears more than once)")
 
 
@@ -81,13 +86,14 @@ def is_of_the_sweep(key: str) -> bool:
 
 
 def several_values(key: str) -> str:
-    """Refuse several values of such a setting; of loggers a run has several at once."""
+    """Refuse several values of such a setting, but say how one that is a list is given."""
+    name = key.lstrip("+")
     how = (
-        "give brackets, 'logger=[csv,wandb]'"
-        if key == "logger"
+        f"give brackets, '{name}=[{_LISTS[name]}]'"
+        if name in _LISTS
         else "give one here, and run the command again for each other"
     )
-    return f"{key} has several values, and a sweep has one: {how}"
+    return f"{name} has several values, and a sweep has one: {how}"
 
 
 def explain_hydra(chain: Sequence[BaseException], arguments: Sequence[str]) -> str | None:
@@ -141,11 +147,11 @@ def _with_next_step(line: str, error: BaseException, arguments: Iterable[str]) -
     """Complete a line of Hydra's that says what is wrong and not what to do."""
     if twice := _TWICE.match(line):
         return _twice(twice[1], arguments)
+    if absent := _ABSENT.match(line):
+        return _left_out(absent[1])
     for pattern, said in _NEXT_STEPS.items():
         if found := re.match(pattern, line):
             return found.expand(said)
-    if line.startswith("Interpolation key") and "--resolve" in arguments:
-        return f"{line} in Hydra's settings alone: give --cfg all"
     if line.startswith("Ambiguous value"):
         name = line.partition("'")[2].partition("=")[0]
         if is_of_the_sweep(name):
@@ -156,6 +162,15 @@ def _with_next_step(line: str, error: BaseException, arguments: Iterable[str]) -
     if line.startswith("Error merging override") and isinstance(cause, OmegaConfBaseException):
         return f"{line} ({first_line(cause)}): give another value"
     return line
+
+
+def _left_out(key: str) -> str:
+    """Explain ``~trainer.threads``, which Hydra does not find where it is null."""
+    from bitstill.config import settings
+
+    if key not in settings():
+        return _no_setting(key)
+    return f"~{key} is no setting to leave out: give {key}=VALUE, or null where it may have none"
 
 
 def _twice(name: str, arguments: Iterable[str]) -> str:
@@ -204,5 +219,11 @@ def _unknown_setting(first: str, arguments: Sequence[str]) -> str:
     if key in settings():
         group = key.partition(".")[0]
         return f"{key} is no setting of the {group} that is chosen: choose another, {group}=NAME"
+    return _no_setting(key)
+
+
+def _no_setting(key: str) -> str:
+    from bitstill.config import settings
+
     shown = "hydra" if key.startswith("hydra.") else "job"
     return f"{key} is no setting: see bitstill train --cfg {shown}" + nearest(key, settings())

@@ -127,7 +127,7 @@ class RunPaths:
 
     @property
     def overrides(self) -> Path:
-        """The settings on the command line that made it, a YAML list."""
+        """The settings on the command line that made it, a YAML list; kept, with its flags."""
         return self.directory / ".hydra" / "overrides.yaml"
 
     @property

@@ -211,6 +211,11 @@ class LoggerConfig:
     tensorboard: TensorboardConfig | None = None
     wandb: WandbConfig | None = None
 
+    @property
+    def to_wandb(self) -> WandbConfig | None:
+        """The settings of wandb's, where runs are given to it at all."""
+        return None if self.wandb is None or self.wandb.mode == "disabled" else self.wandb
+
 
 @dataclass(frozen=True)
 class SweepConfig:

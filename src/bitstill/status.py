@@ -38,11 +38,16 @@ class RunState:
         return None if last is None else last["test/accuracy"]
 
     @property
+    def _error(self) -> dict[str, str] | None:
+        """What the record of a run that has failed, and is not begun again, says of it."""
+        return self.record.error if self.record and self.status == "failed" else None
+
+    @property
     def error(self) -> str:
-        """What a failed run's record says: type and first line; else an empty text."""
-        if self.status != "failed" or self.record is None or self.record.error is None:
+        """The same in a line: type and first line; empty without an error."""
+        if self.record is None or self._error is None:
             return ""
-        return f"{self.record.error['type']}: {self.record.error_line or 'no message'}"
+        return f"{self._error['type']}: {self.record.error_line or 'no message'}"
 
     def plain(self) -> dict[str, Any]:
         """Return the state as plain values, for JSON."""
@@ -56,7 +61,7 @@ class RunState:
             "epochs": self.expected.epochs,
             "seconds": record.seconds if record is not None else 0.0,
             "test/accuracy": self.accuracy,
-            "error": record.error["message"] if record is not None and record.error else None,
+            "error": self._error and self._error["message"],
         }
 
 

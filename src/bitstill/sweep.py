@@ -97,8 +97,14 @@ def expand(
 
 def _override(key: str, value: object) -> str:
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{key}.{name}: {one!r}" for name, one in value.items())
-        raise UserError(f"hydra.sweeper: {key} = {value} is not allowed: write {inner}")
+        name: object = key
+        inner: object = value
+        while isinstance(inner, Mapping) and inner:
+            part, inner = next(iter(inner.items()))
+            name = f"{name}.{part}"
+        raise UserError(
+            f"hydra.sweeper: {key} = {value} is not allowed: write whole names, {name}: 'A,B'"
+        )
     if isinstance(value, Sequence) and not isinstance(value, str):
         raise UserError(
             f"hydra.sweeper: {key} = {value} is not allowed: give choices as one text, 'A,B', and "

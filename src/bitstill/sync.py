@@ -5,8 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bitstill.bar import bar
@@ -14,42 +13,12 @@ from bitstill.composed import composed, teacher_stores
 from bitstill.errors import SweepFailedError, UserError, counted
 from bitstill.locks import is_worked_on
 from bitstill.loggers.names import wandb_id
-from bitstill.loggers.wandb_files import id_of, is_sent, written
+from bitstill.loggers.wandb_files import is_sent, unsent, written
 from bitstill.runs import RunPaths, runs_in
 from bitstill.status import sweep_states
 
 _ERROR = re.compile(r"[\w.]+(Error|Exception)\b: ")
 _SECONDS = 600  # for one run, pictures and artifacts included
-
-
-@dataclass(frozen=True)
-class Unsent:
-    """A run's files, one a sitting, the oldest first, from one that the server has not taken.
-
-    Those behind it were taken, perhaps; without them the server would go back to what it was then.
-    """
-
-    run_id: str
-    files: Sequence[Path]
-
-
-def unsent(folder: Path) -> list[Unsent]:
-    """Return the runs of a sweep that the server has not, or not wholly, taken.
-
-    Raises:
-        UserError: no run of wandb lies in the folder.
-    """
-    files = written(folder)
-    if not files:
-        raise UserError(
-            f"{folder} holds no runs of wandb: give a sweep's folder, such as multirun/quick, "
-            "whose runs were trained with logger=wandb"
-        )
-    by_run: dict[str, list[Path]] = {}
-    for file in files:
-        if id_of(file) in by_run or not is_sent(file):
-            by_run.setdefault(id_of(file), []).append(file)
-    return [Unsent(run_id, left) for run_id, left in by_run.items()]
 
 
 def _at_work(folder: Path) -> set[str]:
@@ -88,9 +57,14 @@ def sync(folder: Path) -> str:
         SweepFailedError: some runs were not taken; it names them.
     """
     folder = folder.resolve()
+    if not written(folder):
+        raise UserError(
+            f"{folder} holds no runs of wandb: give a sweep's folder, such as multirun/quick, "
+            "whose runs were trained with logger=wandb"
+        )
     found, at_work = unsent(folder), _at_work(folder)
-    left = [one for one in found if one.run_id not in at_work]
-    failures = [line for line in _send_all(left, folder) if line]
+    left = {run_id: files for run_id, files in found.items() if run_id not in at_work}
+    failures = list(_send_all(left, folder))
     if failures:
         lines = "\n".join(failures)
         raise SweepFailedError(
@@ -115,23 +89,25 @@ def _base(folder: Path) -> Path:
     return Path.cwd()
 
 
-def _send_all(left: Sequence[Unsent], folder: Path) -> Iterator[str]:
+def _send_all(left: Mapping[str, Sequence[Path]], folder: Path) -> Iterator[str]:
+    """Send runs one after the other; say which were not taken, and why."""
     base = _base(folder)
     with bar(len(left), "sending", "runs") as shown:
-        for number, one in enumerate(left, start=1):
+        for number, (run_id, files) in enumerate(left.items(), start=1):
             try:
-                yield _send(one, folder, base)
+                if reason := _send(files, folder, base):
+                    yield f"  {run_id}: {reason}"
             except subprocess.TimeoutExpired:  # as the others would
-                yield f"  {one.run_id}: the server has not taken it within {_SECONDS} s"
-                yield from (f"  {other.run_id}: not tried" for other in left[number:])
+                yield f"  {run_id}: the server has not taken it within {_SECONDS} s"
+                yield from (f"  {other}: not tried" for other in list(left)[number:])
                 return
             shown.update()
 
 
-def _send(run: Unsent, folder: Path, base: Path) -> str:
-    """Send one run; return an empty text, or why not."""
+def _send(files: Sequence[Path], folder: Path, base: Path) -> str:
+    """Send the files of a run; return an empty text, or why not."""
     options = ("--include-online", "--include-synced")
-    folders = (str(file.parent) for file in run.files)
+    folders = (str(file.parent) for file in files)
     command = [sys.executable, "-m", "wandb", "sync", *options, *folders]
     done = subprocess.run(  # noqa: S603
         command,
@@ -146,9 +122,9 @@ def _send(run: Unsent, folder: Path, base: Path) -> str:
     said = done.stdout + done.stderr
     if "No API key" in said or "Not authenticated" in said:
         raise UserError("there is no key for wandb's server: wandb login, or set WANDB_API_KEY")
-    if done.returncode == 0 and all(map(is_sent, run.files)):
+    if done.returncode == 0 and all(map(is_sent, files)):
         return ""
-    return f"  {run.run_id}: {_reason(said) or 'no word from wandb sync'}"
+    return _reason(said) or "no word from wandb sync"
 
 
 def _reason(said: str) -> str:

@@ -197,19 +197,19 @@ def test_a_loss_of_ones_own_with_a_factor_has_such_rules(monkeypatch: pytest.Mon
 
 
 def test_settings_of_a_loss_of_ones_own_are_kept_apart() -> None:
-    """Of one seed; what the other losses say belongs to each."""
+    """Of one seed; what other losses say belongs to each, their own settings, too."""
 
-    def ours(alpha: float) -> RunRecord:
-        one = record("mine")
+    def ours(loss: str, alpha: float) -> RunRecord:
+        one = record(loss)
         return dataclasses.replace(one, config=one.config | {"loss": {"alpha": alpha}})
 
-    found = run_sets_of([ours(0.1), ours(0.5), record("hard")])
-    assert [one.settings["loss.alpha"] for one in found] == ["0.1", "0.5"]
+    found = run_sets_of([ours("mine", 0.1), ours("mine", 0.5), ours("other", 2), record("hard")])
+    assert [one.settings["mine.alpha"] for one in found] == ["0.1", "0.5"]
     assert [one.name for one in found] == [
-        "made-up (loss.alpha=0.1)",
-        "made-up (loss.alpha=0.5)",
+        "made-up (mine.alpha=0.1)",
+        "made-up (mine.alpha=0.5)",
     ]
-    assert [one.cells for one in found] == [["hard T=15", "mine T=15"]] * 2
+    assert [one.cells for one in found] == [["hard T=15", "mine T=15", "other T=15"]] * 2
 
 
 def test_t_squared_is_one_rule_at_t_1_too() -> None:

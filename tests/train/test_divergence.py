@@ -10,7 +10,7 @@ from tests.trained import trained
 from torch import Tensor
 
 from bitstill.config import check
-from bitstill.models import Network, Student, Teacher
+from bitstill.models import Student, Teacher
 from bitstill.schema import TrainConfig
 from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask
 from bitstill.weights import are_finite
@@ -72,7 +72,7 @@ def test_a_gpu_is_asked_at_the_epochs_end(default_run: DictConfig) -> None:
 @pytest.mark.parametrize("model", [Teacher, Student])
 @pytest.mark.parametrize("statistic", [0, 1])
 def test_statistics_that_are_no_numbers_are_not_finite(
-    model: type[Network], statistic: int
+    model: type[Teacher | Student], statistic: int
 ) -> None:
     network = model()
     assert are_finite(network)

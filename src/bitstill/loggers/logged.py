@@ -17,7 +17,7 @@ def destinations(settings: LoggerConfig) -> dict[str, Destination]:
     found: dict[str, Destination] = {}
     if settings.tensorboard is not None:
         found["tensorboard"] = settings.tensorboard
-    if (wandb := settings.wandb) is not None and wandb.mode != "disabled":
+    if (wandb := settings.to_wandb) is not None:
         project = "/".join(filter(None, (wandb.entity, wandb.project)))
         found[f"wandb {project}"] = wandb
     return found

@@ -27,6 +27,19 @@ def is_sent(file: Path) -> bool:
     return mark.exists() and mark.stat().st_mtime_ns >= file.stat().st_mtime_ns
 
 
+def unsent(folder: Path) -> dict[str, list[Path]]:
+    """Return the files of a sweep's runs that a server has not, or not wholly, taken, by run.
+
+    They begin with one that is not sent. Those behind it were, perhaps; without them the server
+    would go back to what it was then.
+    """
+    found: dict[str, list[Path]] = {}
+    for file in written(folder):
+        if id_of(file) in found or not is_sent(file):
+            found.setdefault(id_of(file), []).append(file)
+    return found
+
+
 def mark_sent(file: Path) -> None:
     """Mark a file as ``wandb sync`` does."""
     _mark(file).touch()

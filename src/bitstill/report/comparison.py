@@ -120,7 +120,7 @@ def compare_sets(
         CellComparison(
             *(cell, *both, one),
             p=corrected.get(id(one)),
-            equivalence_p=equivalence_p(one, MARGIN) if id(one) in corrected and one else None,
+            equivalence_p=equivalence_p(one, MARGIN) if one is not None and one in tested else None,
         )
         for cell, both, one in zip(cells, sides, differences, strict=True)
     ]

@@ -87,6 +87,7 @@ def run_rows(report: Report) -> list[dict[str, Any]]:
         {
             "set": one.runs.name,
             "folder": run.paths.directory.name,
+            "identity": run.record.identity,
             "model": run.record.model,
             "loss": "" if run.record.is_teacher else run.record.loss,
             "temperature": run.record.temperature,

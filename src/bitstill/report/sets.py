@@ -78,7 +78,7 @@ def _by_rules(runs: list[Run]) -> list[_Group]:
     """Group runs by all rules that some of them know."""
     groups: list[_Group] = [({}, runs)]
     names = {name for run in runs for name in rules(run.record)}
-    for name in sorted(names, reverse=True):  # in a set's name: teacher.seed, soft_weight, loss.*
+    for name in sorted(names, reverse=True):  # in a set's name: teacher.seed, soft_weight, mine.*
         groups = [
             (followed | one, members)
             for followed, alike in groups

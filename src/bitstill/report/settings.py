@@ -59,7 +59,7 @@ def rules(record: RunRecord) -> dict[str, list[str]]:
     if record.is_teacher:
         return {}
     own = {key: value for key, value in record.config["loss"].items() if key[0] != "_"}
-    found = {key: [value] for key, value in _leaves({"loss": own})}
+    found = {key: [value] for key, value in _leaves({record.loss: own})}
     if record.teacher_identity is not None:
         theirs: int = record.config["teacher"]["seed"]
         offset = theirs - record.seed

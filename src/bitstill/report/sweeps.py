@@ -100,21 +100,25 @@ class Run:
             return None
         # OmegaConf would take a second for a hundred runs.
         with reading(self.paths.overrides, "move it away"):
-            settings = yaml.safe_load(self.paths.overrides.read_text("utf-8"))
-            return [*_flags(self.paths), *(str(one) for one in settings)]
+            text = self.paths.overrides.read_text("utf-8")
+            settings = [str(one) for one in yaml.safe_load(text)]
+        return [*_flags(self.paths), *settings]
 
 
 # As Hydra notes them: where else it has looked for choices, and which configuration was composed.
 _SEARCHED = re.compile(r"^ +provider: (command-line|hydra\.searchpath)", re.MULTILINE)
-_CONFIG_NAME = re.compile(r"^ +config_name: (?!train$)(\S+)$", re.MULTILINE)
+_CONFIG_NAME = re.compile(r"^ +config_name: (?!train(\.yaml)?$)(.+)$", re.MULTILINE)
 
 
 def _flags(paths: RunPaths) -> list[str]:
     """Return the flags that a configuration of the user's own needs; the folder is left open."""
-    noted = paths.hydra.read_text("utf-8") if paths.hydra.exists() else ""
+    if not paths.hydra.exists():
+        return []
+    with reading(paths.hydra, "move it away"):
+        noted = paths.hydra.read_text("utf-8")
     searched = ["--config-dir", "FOLDER"] if _SEARCHED.search(noted) else []
     named = _CONFIG_NAME.search(noted)
-    return [*searched, *(["--config-name", named[1]] if named else [])]
+    return [*searched, *(["--config-name", named[2].strip("'")] if named else [])]
 
 
 @dataclass(frozen=True)

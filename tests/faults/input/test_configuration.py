@@ -154,7 +154,7 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
     ),
     "grid nested": (
         ("hydra.sweeper.grids=[{schedule:{epochs:'1,2'}}]",),
-        "write schedule.epochs: '1,2'",
+        "write whole names, schedule.epochs: 'A,B'",
     ),
     "params nested": (
         ('+hydra.sweeper.params.schedule.epochs="1,2"',),
