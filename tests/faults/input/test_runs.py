@@ -87,6 +87,7 @@ def run(place: Path, made_up: Callable[..., RunRecord]) -> RunPaths:
     config = {
         "name": "sweep",
         "data": {"source": "digits"},
+        "loss": {"_target_": "bitstill.losses.hard"},
         "quantizer": quantizer,
         "batch_norm": {"momentum": 0.01, "epsilon": 1e-3},
         "soft_weight": {"_target_": "bitstill.losses.constant_weight", "value": 225.0},
