@@ -86,7 +86,7 @@ def is_of_the_sweep(key: str) -> bool:
 
 
 def several_values(key: str) -> str:
-    """Refuse several values of such a setting, but say how one that is a list is given."""
+    """Return the line on several values of such a setting: those of a list go into brackets."""
     name = key.lstrip("+")
     how = (
         f"give brackets, '{name}=[{_LISTS[name]}]'"
