@@ -60,10 +60,14 @@ def with_bits(weight_bits: int, activation_bits: int, method: str = "mean_scaled
 
 @torch.no_grad()
 def differing_levels(network: IntegerNetwork, student: Student, images: Tensor) -> float:
-    """The share of levels that the float path rounds otherwise, each layer fed by its own path."""
+    """The share of levels that the float path rounds otherwise, each layer fed with the same ones.
+
+    Fed by its own path, a single one would grow from layer to layer.
+    """
+    largest = 2**network.activation_bits - 1
     features, wrong, total = to_input(images), 0, 0
     for block, levels in zip(student.eval().stages(), network.levels(images), strict=True):
-        features = block(features)
-        steps = (features * (2**network.activation_bits - 1)).round()
+        steps = (block(features) * largest).round()
         wrong, total = wrong + int((steps != levels).sum()), total + levels.numel()
+        features = levels / largest
     return wrong / total
