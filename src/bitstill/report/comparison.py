@@ -117,12 +117,8 @@ def compare_sets(
     tested = [one for one in differences if one is not None and one.df and not waits]
     corrected = dict(zip(map(id, tested), holm([one.p for one in tested]), strict=True))
     compared = [
-        CellComparison(
-            *(cell, *both, one),
-            p=corrected.get(id(one)),
-            equivalence_p=equivalence_p(one, MARGIN) if one is not None and one in tested else None,
-        )
-        for cell, both, one in zip(cells, sides, differences, strict=True)
+        CellComparison(cell, ours, theirs, one, *_chances(one, corrected.get(id(one))))
+        for cell, (ours, theirs), one in zip(cells, sides, differences, strict=True)
     ]
     return SetComparison(first, second, view, compared, waits)
 
@@ -138,6 +134,11 @@ def _common(
 def _difference(first: dict[int, float], second: dict[int, float]) -> Difference | None:
     """Return second minus first; None without a pair."""
     return paired_difference([*second.values()], [*first.values()]) if first else None
+
+
+def _chances(one: Difference | None, p: float | None) -> tuple[float | None, float | None]:
+    """Return both p of a difference; none of one that is not tested."""
+    return p, None if one is None or p is None else equivalence_p(one, MARGIN)
 
 
 def _row(one: CellComparison) -> list[str]:
