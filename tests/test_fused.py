@@ -27,6 +27,7 @@ pytestmark = [
 ]
 
 MOMENTUM, EPSILON = 0.25, 1e-3
+NUMBERS = {"multiplier": 0.1, "momentum": MOMENTUM, "epsilon": EPSILON}
 SIDES = (32, 16, 16, 8, 8, 4, 4)
 LAYERS = [pytest.param(*pair, id=pair[0].name) for pair in zip(TOPOLOGY, SIDES, strict=True)]
 
@@ -35,8 +36,9 @@ class Inputs(NamedTuple):
     x: Tensor
     weight: Tensor
     bias: Tensor
-    scale: Tensor
-    shift: Tensor
+    gain: Tensor
+    offset: Tensor
+    multiplier: Tensor
     mean: Tensor
     variance: Tensor
     gradient: Tensor
@@ -64,8 +66,9 @@ def inputs(
         x.contiguous(memory_format=last),
         quantize_weight_mean_scaled(raw.contiguous(memory_format=last), bits=2),
         torch.randn(channels, generator=draw),
-        spread * (torch.rand(channels, generator=draw) + 0.5),
-        0.5 * torch.randn(channels, generator=draw) + 0.3,
+        torch.rand(channels, generator=draw) - 0.5,
+        (0.5 * torch.randn(channels, generator=draw) + 0.3) / spread,
+        torch.tensor(spread),
         torch.randn(channels, generator=draw),
         torch.rand(channels, generator=draw),
         torch.randn(batch, channels, side, side, generator=draw).contiguous(memory_format=last),
@@ -79,7 +82,7 @@ class Outputs(NamedTuple):
     variance: Tensor
 
 
-LEARNED = ("weight", "bias", "scale", "shift")
+LEARNED = ("weight", "bias", "gain", "offset")
 
 
 def plain(given: Inputs, *, pool: bool) -> Outputs:
@@ -92,8 +95,8 @@ def plain(given: Inputs, *, pool: bool) -> Outputs:
         convolved,
         one.mean,
         one.variance,
-        weight=one.scale,
-        bias=one.shift,
+        weight=one.multiplier * (one.gain.abs() + 1),
+        bias=one.multiplier * one.offset,
         training=True,
         momentum=MOMENTUM,
         eps=EPSILON,
@@ -119,8 +122,9 @@ def call(one: Inputs, *, pool: bool) -> Tensor | None:
         one.x,
         one.weight,
         bias=one.bias,
-        scale=one.scale,
-        shift=one.shift,
+        gain=one.gain,
+        offset=one.offset,
+        multiplier=one.multiplier.item(),
         statistics=(one.mean, one.variance),
         momentum=MOMENTUM,
         epsilon=EPSILON,
@@ -144,7 +148,7 @@ def test_features_are_exact_and_gradients_float32(layer: Layer, side: int) -> No
     expected, found = plain(given, pool=layer.pool), fused(given, pool=layer.pool)
     assert torch.equal(found.features.double(), expected.features)
     assert 0.1 < float(found.features.mean()) < 0.95  # neither all 0 nor all 1
-    for name in ("weight", "scale", "shift", *(["x"] if side < 32 else [])):
+    for name in ("weight", "gain", "offset", *(["x"] if side < 32 else [])):
         assert error(found.gradients[name], expected.gradients[name]) < 2e-5, name
     assert not found.gradients["bias"].any()
     assert expected.gradients["bias"].abs().max() < 1e-10  # zero, but for rounding
@@ -172,7 +176,7 @@ def test_threads_do_not_change_a_bit(layer: Layer, side: int) -> None:
     together = fused(given, pool=layer.pool)
     assert torch.equal(alone.features, together.features)
     # torch sums the image's weights, in an order that depends on the threads.
-    for name in ("scale", "shift", *(["x", "weight"] if side < 32 else [])):
+    for name in ("gain", "offset", *(["x", "weight"] if side < 32 else [])):
         assert torch.equal(alone.gradients[name], together.gradients[name]), name
 
 
@@ -222,10 +226,20 @@ def test_the_pool_passes_its_gradient_as_torch_does() -> None:
     layer, side = TOPOLOGY[2], 16
     given = inputs(layer, side)
     for shift in (-0.3, 0.5, 1.3):  # windows of 0s, of both, of 1s
-        one = given._replace(shift=torch.full_like(given.shift, shift))
+        one = given._replace(offset=torch.full_like(given.offset, shift) / given.multiplier)
         expected, found = plain(one, pool=True), fused(one, pool=True)
         assert torch.equal(found.features.double(), expected.features)
         assert error(found.gradients["x"], expected.gradients["x"]) < 2e-5
+
+
+def test_only_the_size_of_a_gain_counts() -> None:
+    given = inputs(TOPOLOGY[1], 16)
+    size = given.gain.abs()
+    size[::3] = 0
+    found = {sign: fused(changed(given, gain=sign * size), pool=False) for sign in (1, -1)}
+    assert torch.equal(found[1].features, found[-1].features)
+    assert torch.equal(found[1].gradients["gain"], -found[-1].gradients["gain"])
+    assert torch.equal(found[1].gradients["gain"] == 0, size == 0), "as torch.abs has it"
 
 
 def test_a_student_in_training_takes_it() -> None:
@@ -277,8 +291,8 @@ def test_what_it_cannot_compute_is_left_to_the_plain_path() -> None:
     cases = {
         "features that are no bits": changed(given, x=half),
         "weights that are not finite": changed(given, weight=endless),
-        "an infinite scale": changed(given, scale=given.scale / 0),
-        "a NaN shift": changed(given, shift=given.shift * torch.nan),
+        "an infinite gain": changed(given, gain=given.gain / 0),
+        "a NaN offset": changed(given, offset=given.offset * torch.nan),
         "float64": given.copies(torch.float64),
         "channels first": changed(given, x=given.x.contiguous()),
         "a picture that is not square": changed(
@@ -333,7 +347,7 @@ def test_shapes_that_do_not_fit_are_left_to_the_plain_path() -> None:
     last = torch.channels_last
     thin = given.weight[:, :8].contiguous(memory_format=last)
     assert call(changed(given, weight=thin), pool=True) is None
-    assert call(changed(given, scale=given.scale[:1]), pool=True) is None
+    assert call(changed(given, gain=given.gain[:1]), pool=True) is None
 
 
 def test_a_student_that_is_computed_anew_has_the_same_gradients() -> None:
@@ -383,7 +397,7 @@ def test_an_exception_waits_for_the_threads_that_still_write(
         ended.append(1)
         return 0
 
-    block = TrainingBlock(Shape(4, 16, 16, 32, pool=False), momentum=0.1, epsilon=1e-3, threads=2)
+    block = TrainingBlock(Shape(4, 16, 16, 32, pool=False), **NUMBERS, threads=2)
 
     with monkeypatch.context() as patch:  # between the two that are handed over
         patch.setattr(training, "pool", Interrupted)
@@ -411,7 +425,7 @@ def test_zero_weights_have_a_variance_of_zero() -> None:
     zero = changed(given, weight=torch.zeros_like(given.weight))
     expected, found = plain(zero, pool=False), fused(zero, pool=False)
     assert torch.equal(found.features.double(), expected.features)
-    assert torch.equal(found.gradients["scale"], torch.zeros_like(given.scale))
+    assert torch.equal(found.gradients["gain"], torch.zeros_like(given.gain))
 
 
 def test_the_kernel_writes_float32_whatever_torch_takes_by_default() -> None:

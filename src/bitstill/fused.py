@@ -32,32 +32,32 @@ class _Gradient(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
-        scale: Tensor,
-        shift: Tensor,
+        gain: Tensor,
+        offset: Tensor,
         features: Tensor,
         block: TrainingBlock,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, bias, scale)
+        ctx.save_for_backward(x, weight, bias, gain)
         ctx.block = block
         return features.view_as(features)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, scale = ctx.saved_tensors
+        x, weight, bias, gain = ctx.saved_tensors
         # Not those of the forward pass where hooks have them made anew, as checkpointing has.
         x, weight = (one.contiguous(memory_format=_LAST) for one in (x, weight))
         gradient = gradient.contiguous(memory_format=_LAST)
-        of_scale, of_shift = torch.empty_like(scale), torch.empty_like(scale)
+        of_gain, of_offset = torch.empty_like(gain), torch.empty_like(gain)
         convolved = _room((len(x), len(bias), *x.shape[2:]))
         ctx.block.backward(
             x=x.data_ptr(),
             weight=weight.data_ptr(),
-            scale=scale.data_ptr(),
+            gain=gain.data_ptr(),
             y_gradient=gradient.data_ptr(),
             gradient=convolved.data_ptr(),
-            scale_gradient=of_scale.data_ptr(),
-            shift_gradient=of_shift.data_ptr(),
+            gain_gradient=of_gain.data_ptr(),
+            offset_gradient=of_offset.data_ptr(),
         )
         of_x: Tensor | None = None
         if x.shape[1] == COLOURS:
@@ -68,7 +68,7 @@ class _Gradient(torch.autograd.Function):
             ctx.block.input_backward(of_x.data_ptr())
         # Batch norm takes the bias out again: its gradient is zero, and not the noise of rounding.
         of_bias = torch.zeros_like(bias)
-        return of_x, of_weight, of_bias, of_scale, of_shift, None, None
+        return of_x, of_weight, of_bias, of_gain, of_offset, None, None
 
 
 def may_be_fused(x: Tensor) -> bool:
@@ -81,8 +81,9 @@ def fused_block(
     weight: Tensor,
     *,
     bias: Tensor,
-    scale: Tensor,
-    shift: Tensor,
+    gain: Tensor,
+    offset: Tensor,
+    multiplier: float,
     statistics: tuple[Tensor, Tensor],
     momentum: float,
     epsilon: float,
@@ -90,32 +91,39 @@ def fused_block(
 ) -> Tensor | None:
     """Return a block's features in training, or None where only the plain path can.
 
-    ``max_pool(quantize(batch_norm(conv2d(x, weight, bias), scale, shift)))``, in float32 under
-    autocast too: none of its long passes is torch's.
+    ``max_pool(quantize(multiplier * ((|gain| + 1) * n + offset)))`` with ``n =
+    batch_norm(conv2d(x, weight, bias))``, in float32 under autocast too: none of its long passes
+    is torch's.
 
     Args:
         x: bits as numbers, (N, channels_in, H, W), channels-last; or the image, levels / 255.
         weight: quantized to 2 bits, (channels_out, channels_in, 3, 3), channels-last.
         bias: of the convolution, (channels_out,).
-        scale: batch norm's, (channels_out,), above 0.
-        shift: likewise, of any sign.
+        gain: of the affine, (channels_out,), of any sign.
+        offset: likewise.
+        multiplier: in front of the clip, above 0.
         statistics: running mean and variance, (channels_out,) each; they are moved.
         momentum: weight of this batch in the running statistics.
         epsilon: added to the variance.
         pool: whether a max pool of 2x2 ends the block.
     """
     shape = Shape(len(x), x.shape[2], x.shape[1], len(bias), pool)
-    if not (_is_plain(x, weight, bias, scale, shift, *statistics) and fits(shape)):
+    if not (_is_plain(x, weight, bias, gain, offset, *statistics) and fits(shape)):
         return None
     side = x.shape[2] // 2 if pool else x.shape[2]
     features = _room((len(x), len(bias), side, side))
-    threads = torch.get_num_threads()
-    block = TrainingBlock(shape, momentum=momentum, epsilon=epsilon, threads=threads)
-    tensors = {"x": x, "weight": weight, "bias": bias, "scale": scale, "shift": shift}
+    block = TrainingBlock(
+        shape,
+        multiplier=multiplier,
+        momentum=momentum,
+        epsilon=epsilon,
+        threads=torch.get_num_threads(),
+    )
+    tensors = {"x": x, "weight": weight, "bias": bias, "gain": gain, "offset": offset}
     tensors |= {"running_mean": statistics[0], "running_variance": statistics[1], "y": features}
     if not block.forward(**{name: one.data_ptr() for name, one in tensors.items()}):
         return None
-    result: Tensor = _Gradient.apply(x, weight, bias, scale, shift, features, block)  # type: ignore[no-untyped-call]
+    result: Tensor = _Gradient.apply(x, weight, bias, gain, offset, features, block)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -133,22 +133,18 @@ class StudentBlock(Block):
         if not (self.quantizer.has_published_bits and may_be_fused(x)):
             return None
         assert self.conv.bias is not None  # noqa: S101  # built with one
-        scale, shift = self._scale_and_shift()
         return fused_block(
             x,
             self.quantizer.quantize_weight(self.conv.weight),
             bias=self.conv.bias,
-            scale=scale,
-            shift=shift,
+            gain=self.gain,
+            offset=self.offset,
+            multiplier=self.quantizer.activation_scale,
             statistics=self.statistics,
             momentum=momentum,
             epsilon=self.norm.eps,
             pool=self.pool,
         )
-
-    def _scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        scale = self.quantizer.activation_scale
-        return scale * (self.gain.abs() + 1), scale * self.offset
 
     def convolve(self, x: Tensor) -> Tensor:
         """Return the convolution with quantized weights."""
@@ -157,13 +153,13 @@ class StudentBlock(Block):
 
     def activate(self, convolved: Tensor) -> Tensor:
         """Normalize, scale and shift, quantize and pool."""
-        scale, shift = self._scale_and_shift()
+        multiplier = self.quantizer.activation_scale
         normalized = F.batch_norm(
             convolved,
             self.norm.running_mean,
             self.norm.running_var,
-            weight=scale,
-            bias=shift,
+            weight=multiplier * (self.gain.abs() + 1),
+            bias=multiplier * self.offset,
             training=self.norm.training,
             momentum=self.norm.momentum,  # type: ignore[arg-type]  # given as a float
             eps=self.norm.eps,

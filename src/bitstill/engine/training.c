@@ -1,10 +1,11 @@
 /* A student's block in training: exact sums, batch norm, one bit, pool; and their gradients.
 
    Weights have 2 bits and features one, so a convolution is an integer sum S worth `unit` each.
-   Batch norm, scale and shift are v = slope S + intercept, the feature is v >= 1/2, and its
-   gradient passes where 0 <= v <= 1. Whole images are independent but for the sums over all of
-   them, so every long pass takes a range of images, and may run in several threads. Channels lie
-   innermost everywhere: they are the lanes, and no order of additions depends on the processor. */
+   Batch norm, the affine (|gain| + 1) n + offset and the multiplier in front of the clip are
+   v = slope S + intercept, the feature is v >= 1/2, and its gradient passes where 0 <= v <= 1. Whole
+   images are independent but for the sums over all of them, so every long pass takes a range of
+   images, and may run in several threads. Channels lie innermost everywhere: they are the lanes, and
+   no order of additions depends on the processor. */
 
 #include <math.h>
 
@@ -78,7 +79,7 @@ int bitstill_block_prepare(Training *b) {
     bitstill_weight_words(b->weight + c * each, each, unit,
                           (uint32_t *)b->words + c / LANES * length * 2 * LANES + c % LANES);
 #ifdef X86
-  if (b->path == AVX2) lookup_offsets(b->words, b->channels_in, b->channels_out, b->offsets);
+  if (b->path == AVX2) lookup_offsets(b->words, b->channels_in, b->channels_out, b->lookups);
 #endif
   return 0;
 }
@@ -202,7 +203,7 @@ TARGET_AVX2 static void look_up_sums(const Training *b, int images, uint32_t (*w
     take_patches(&input, first, &patches);
     for (int c = 0; c < channels; c += 4) {
       Sums found[4];
-      look_up(&patches, b->offsets + c * patches.count, found);
+      look_up(&patches, b->lookups + c * patches.count, found);
       int16_t *to = sums + first * channels + c;
       if (first + PIXELS <= pixels) {
         store_sums(found, channels, to);
@@ -278,6 +279,10 @@ int bitstill_block_sums(const Training *b, int64_t from, int64_t to) {
 
 static double pixels_of(const Training *b) { return (double)b->images * b->side * b->side; }
 
+/* The affine and the multiplier, as batch norm's own scale and shift. */
+static float scale_of(const Training *b, int c) { return b->multiplier * (fabsf(b->gain[c]) + 1); }
+static float shift_of(const Training *b, int c) { return b->multiplier * b->offset[c]; }
+
 /* Statistics, slope and intercept from the moments; 1, and nothing changed, if not finite. */
 int bitstill_block_normalize(Training *b) {
   int channels = b->channels_out;
@@ -293,11 +298,11 @@ int bitstill_block_normalize(Training *b) {
     double spread = (double)squares / count - mean[c] * mean[c];
     variance[c] = unit * unit * (spread > 0 ? spread : 0);
     inverse[c] = 1 / sqrt(variance[c] + b->epsilon);
-    double slope = b->scale[c] * inverse[c] * unit;
+    double direct = scale_of(b, c) * inverse[c], slope = direct * unit;
     row_of(b, SLOPE)[c] = (float)slope;
-    row_of(b, INTERCEPT)[c] = (float)(b->shift[c] - slope * mean[c]);
+    row_of(b, INTERCEPT)[c] = (float)(shift_of(b, c) - slope * mean[c]);
     row_of(b, CENTRE)[c] = (float)rint(mean[c]);
-    row_of(b, DIRECT)[c] = (float)(b->scale[c] * inverse[c]);
+    row_of(b, DIRECT)[c] = (float)direct;
     if (!isfinite(row_of(b, SLOPE)[c]) || !isfinite(row_of(b, INTERCEPT)[c]) ||
         !isfinite(b->bias[c]))
       return 1;
@@ -380,21 +385,22 @@ CLONES void bitstill_block_collect(const Training *b, int64_t from, int64_t to) 
   EITHER_WINDOW(collect)
 }
 
-/* The gradients of scale and shift, and what batch norm's needs. */
-void bitstill_block_reduce(const Training *b, float *scale, float *shift) {
+/* The gradients of gain and offset, and what batch norm's needs. */
+void bitstill_block_reduce(const Training *b, float *of_gain, float *of_offset) {
   int channels = b->channels_out;
   double count = pixels_of(b);
   for (int c = 0; c < channels; c++) {
     double total = 0, weighted = 0, mean = b->state[c], inverse = b->state[channels + c];
-    double offset = mean - row_of(b, CENTRE)[c], direct = b->scale[c] * inverse;
+    double offset = mean - row_of(b, CENTRE)[c], direct = scale_of(b, c) * inverse;
     for (int64_t n = 0; n < b->images; n++) {
       total += b->partial[2 * n * channels + c];
       weighted += b->partial[(2 * n + 1) * channels + c];
     }
     double normal = b->unit * inverse * (weighted - offset * total);
     double linear = -direct * b->unit * inverse * normal / count;
-    shift[c] = (float)total;
-    scale[c] = (float)normal;
+    int sign = (b->gain[c] > 0) - (b->gain[c] < 0);
+    of_gain[c] = b->multiplier * (float)normal * (float)sign;
+    of_offset[c] = b->multiplier * (float)total;
     row_of(b, LINEAR)[c] = (float)linear;
     row_of(b, CONSTANT)[c] = (float)(-direct * total / count - linear * offset);
   }

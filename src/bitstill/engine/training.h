@@ -17,13 +17,14 @@
 typedef struct {
   int64_t images;
   int32_t path, side, channels_in, channels_out, pool;
+  float multiplier; /* in front of the clip, 0.1 as published */
   double momentum, epsilon;
   const uint32_t *x;                 /* (images, side, side, channels_in), as the bits of floats */
   const float *weight;               /* (channels_out, 3, 3, channels_in), quantized */
-  const float *bias, *scale, *shift; /* (channels_out,) each */
+  const float *bias, *gain, *offset; /* (channels_out,) each */
   float *running_mean, *running_variance;
   void *words;      /* weights as the convolution reads them */
-  uint16_t *offsets; /* likewise, for AVX2: (channels_out / 4, 9 channels_in / 4, 4) */
+  uint16_t *lookups; /* likewise, for AVX2: (channels_out / 4, 9 channels_in / 4, 4) */
   int16_t *sums;    /* (images, side, side, channels_out) */
   int64_t *moments; /* (images, 2, channels_out): sums of S and of its square */
   double *state;    /* (2, channels_out): mean of S, 1 / standard deviation */

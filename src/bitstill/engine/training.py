@@ -54,10 +54,11 @@ class _Training(ctypes.Structure):
         ("images", ctypes.c_int64),
         ("path", ctypes.c_int32),
         *((name, ctypes.c_int32) for name in Shape._fields[1:]),
+        ("multiplier", ctypes.c_float),
         *((name, ctypes.c_double) for name in ("momentum", "epsilon")),
-        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "scale", "shift")),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "gain", "offset")),
         *((name, ctypes.c_void_p) for name in ("running_mean", "running_variance")),
-        *((name, ctypes.c_void_p) for name in ("words", "offsets", "sums", "moments")),
+        *((name, ctypes.c_void_p) for name in ("words", "lookups", "sums", "moments")),
         *((name, ctypes.c_void_p) for name in ("state", "table")),
         *((name, ctypes.c_void_p) for name in ("y", "y_gradient", "partial", "gradient")),
         *((name, ctypes.c_void_p) for name in ("products", "weight_gradient")),
@@ -103,12 +104,15 @@ class TrainingBlock:
 
     Args:
         shape: of the block and its batch.
+        multiplier: in front of the clip, above 0.
         momentum: of batch norm, the weight of this batch.
         epsilon: of batch norm.
         threads: to compute in; the bits do not depend on it.
     """
 
-    def __init__(self, shape: Shape, *, momentum: float, epsilon: float, threads: int) -> None:
+    def __init__(
+        self, shape: Shape, *, multiplier: float, momentum: float, epsilon: float, threads: int
+    ) -> None:
         found = _library()
         assert found is not None  # noqa: S101  # the caller has asked whether it fits
         self._call, path = found
@@ -119,23 +123,22 @@ class TrainingBlock:
             words = _TAPS * channels_out // 2
         self._arrays: dict[str, NDArray[Any]] = {
             "words": np.empty(words, np.uint32),
-            "offsets": np.empty(9 * channels_in * channels_out // 4, np.uint16),
+            "lookups": np.empty(9 * channels_in * channels_out // 4, np.uint16),
             "sums": np.empty((images, side, side, channels_out), np.int16),
             "moments": np.empty((images, 2, channels_out), np.int64),
             "state": np.empty((2, channels_out), np.float64),
             "table": np.empty((6, channels_out), np.float32),
         }
         addresses = {name: address(array) for name, array in self._arrays.items()}
-        self._block = _Training(
-            images, path, *shape[1:], momentum=momentum, epsilon=epsilon, **addresses
-        )
+        numbers = {"multiplier": multiplier, "momentum": momentum, "epsilon": epsilon}
+        self._block = _Training(images, path, *shape[1:], **numbers, **addresses)
 
     def forward(self, **addresses: int) -> bool:
         """Fill y, and move the running statistics.
 
         Args:
             **addresses: of x (the image as float32, or bits as numbers), the quantized weight,
-                bias, scale, shift, running_mean, running_variance and y.
+                bias, gain, offset, running_mean, running_variance and y.
 
         Returns:
             Whether it could: False, with nothing changed, where x is not made of bits (of
@@ -149,19 +152,19 @@ class TrainingBlock:
         self._share(call.activate, images)
         return True
 
-    def backward(self, *, scale_gradient: int, shift_gradient: int, **addresses: int) -> None:
-        """Fill the gradients of scale, of shift, and of the convolution's result.
+    def backward(self, *, gain_gradient: int, offset_gradient: int, **addresses: int) -> None:
+        """Fill the gradients of gain, of offset, and of the convolution's result.
 
         Args:
-            scale_gradient: address, float32, (channels_out,).
-            shift_gradient: likewise.
-            **addresses: of y_gradient and gradient; of x, weight and scale, where they have moved.
+            gain_gradient: address, float32, (channels_out,).
+            offset_gradient: likewise.
+            **addresses: of y_gradient and gradient; of x, weight and gain, where they have moved.
         """
         images = self._shape.images
         partial = np.empty((images, 2, self._shape.channels_out), np.float32)
         self._point({**addresses, "partial": address(partial)})
         self._share(self._call.collect, images)
-        self._call.reduce(self._block, scale_gradient, shift_gradient)
+        self._call.reduce(self._block, gain_gradient, offset_gradient)
         self._share(self._call.gradient, images)
 
     def weights_backward(self, weight_gradient: int) -> None:
