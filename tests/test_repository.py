@@ -1,4 +1,4 @@
-"""Configuration files are read once by a process, and as they are by each."""
+"""Configuration files are read once for all compositions of a command."""
 
 import copy
 from pathlib import Path
@@ -83,13 +83,13 @@ def test_what_is_missing_is_none(folder: Path) -> None:
     assert [repository.load_config("two") for _ in range(2)] == [None, None]
 
 
-def test_another_process_reads_for_itself(folder: Path) -> None:
+def test_another_process_composes_what_was_planned(folder: Path) -> None:
     repository = RememberingRepository(search_path(folder))
     assert value(repository) == 1
     (folder / "one.yaml").write_text("value: 4\n")
     assert value(repository) == 1
     # What launchers send with: it takes classes too that Hydra has since loaded anew in place.
-    assert value(cloudpickle.loads(cloudpickle.dumps(repository))) == 4
+    assert value(cloudpickle.loads(cloudpickle.dumps(repository))) == 1
 
 
 @pytest.mark.parametrize("provider", ["command-line", "hydra.searchpath in main"])

@@ -168,8 +168,8 @@ def _resolved(parent: Any, key: Any) -> Any:
 class GuardedLoader(ConfigLoaderImpl):
     """Composes nothing that :func:`check_hydra` refuses.
 
-    Hydra hands its loader to the processes of a sweep, which compose their runs themselves, perhaps
-    hours later, from files that may have changed: the check goes with it.
+    Hydra hands its loader to the processes of a sweep, which compose their runs themselves: the
+    check goes with it, since an environment variable may be another there.
     """
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:

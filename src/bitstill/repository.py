@@ -1,4 +1,4 @@
-"""Configuration files: where they may lie, and each read once by a process that composes often."""
+"""Configuration files: where they may lie, and each read once for all compositions of a command."""
 
 import copy
 import re
@@ -23,8 +23,10 @@ _PACKAGES = re.compile(r"pkg://hydra(\.conf|_plugins\..+)")  # Hydra's own, and 
 class RememberingRepository(ConfigRepository):
     """Hydra's repository, but for reading a file again for every run of a sweep.
 
-    That is two fifths of a composition. A process of its own reads files for itself. Folders may
-    hold configurations, packages may not: to look into one is to import it.
+    That is two fifths of a composition. What was read goes with the loader that a launcher hands
+    to the processes of a sweep: they compose what was planned, perhaps hours later, whatever has
+    become of the files. Folders may hold configurations, packages may not: to look into one is to
+    import it.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -81,6 +83,3 @@ class RememberingRepository(ConfigRepository):
         copied = copy.copy(self)
         copied._read = self._read
         return copied
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_read": {}}
