@@ -39,7 +39,7 @@ static float *image(int64_t count) {
 /* Run all passes, in two parts where a pass takes a range; return what they leave, as one sum. */
 static uint64_t passes(Training *b, int64_t inner, int64_t outer) {
   int64_t half = b->images / 2, size = sizeof(float);
-  float *of_scale = malloc((size_t)b->channels_out * 4), *of_shift = malloc((size_t)b->channels_out * 4);
+  float *of_gain = malloc((size_t)b->channels_out * 4), *of_offset = malloc((size_t)b->channels_out * 4);
   int failed = bitstill_block_prepare(b);
   failed |= bitstill_block_sums(b, 0, half) | bitstill_block_sums(b, half, b->images);
   failed |= bitstill_block_normalize(b);
@@ -47,7 +47,7 @@ static uint64_t passes(Training *b, int64_t inner, int64_t outer) {
   bitstill_block_activate(b, half, b->images);
   bitstill_block_collect(b, half, b->images);
   bitstill_block_collect(b, 0, half);
-  bitstill_block_reduce(b, of_scale, of_shift);
+  bitstill_block_reduce(b, of_gain, of_offset);
   bitstill_block_gradient(b, 0, half);
   bitstill_block_gradient(b, half, b->images);
   int groups = b->channels_out / GROUP;
@@ -64,15 +64,15 @@ static uint64_t passes(Training *b, int64_t inner, int64_t outer) {
   for (int64_t i = 0; i < inner * size; i++) total = total * 31 + ((uint8_t *)b->gradient)[i];
   for (int64_t i = 0; i < outer * size; i++) total = total * 31 + ((uint8_t *)b->y)[i];
   for (int i = 0; i < b->channels_out * 4; i++)
-    total = total * 31 + ((uint8_t *)of_scale)[i] + ((uint8_t *)of_shift)[i];
+    total = total * 31 + ((uint8_t *)of_gain)[i] + ((uint8_t *)of_offset)[i];
   if (b->channels_in != COLOURS) {
     int64_t read = inner / b->channels_out * b->channels_in * size;
     for (int64_t i = 0; i < read; i++) total = total * 31 + ((uint8_t *)b->x_gradient)[i];
     for (int64_t i = 0; i < 36 * b->channels_in * b->channels_out; i++)
       total = total * 31 + ((uint8_t *)b->weight_gradient)[i];
   }
-  free(of_scale);
-  free(of_shift);
+  free(of_gain);
+  free(of_offset);
   return failed ? 0 : total;
 }
 
@@ -82,16 +82,16 @@ static int check(int side, int channels_in, int channels_out, int pool) {
   int64_t words = channels_in == COLOURS ? TAPS * channels_out / 2
                                          : (taps + LANES - 1) / LANES * 2 * channels_out;
   size_t size = sizeof(float);
-  Training block = {images, PORTABLE, side, channels_in, channels_out, pool, 0.01, 1e-3};
+  Training block = {images, PORTABLE, side, channels_in, channels_out, pool, 0.1f, 0.01, 1e-3};
   block.x = channels_in == COLOURS ? (uint32_t *)image(pixels * COLOURS) : features(pixels * channels_in);
   block.weight = numbers(channels_out * taps, -1, 1);
   block.bias = numbers(channels_out, -1, 1);
-  block.scale = numbers(channels_out, 0.1f, 0.5f);
-  block.shift = numbers(channels_out, -0.2f, 0.8f);
+  block.gain = numbers(channels_out, -2, 2);
+  block.offset = numbers(channels_out, -2, 8);
   block.running_mean = numbers(channels_out, -1, 1);
   block.running_variance = numbers(channels_out, 0, 1);
   block.words = malloc((size_t)words * 4);
-  block.offsets = malloc((size_t)(taps * channels_out / 4) * sizeof *block.offsets);
+  block.lookups = malloc((size_t)(taps * channels_out / 4) * sizeof *block.lookups);
   block.sums = malloc((size_t)inner * sizeof *block.sums);
   block.moments = malloc((size_t)(images * 2 * channels_out) * sizeof *block.moments);
   block.state = malloc((size_t)(2 * channels_out) * sizeof *block.state);
@@ -111,9 +111,9 @@ static int check(int side, int channels_in, int channels_out, int pool) {
       block.path = path;
       sound &= passes(&block, inner, outer) == expected;
     }
-  void *made[] = {(void *)block.x, (void *)block.weight, (void *)block.bias, (void *)block.scale,
-                  (void *)block.shift, block.running_mean, block.running_variance, block.words,
-                  block.offsets, block.sums, block.moments, block.state, block.table, block.y,
+  void *made[] = {(void *)block.x, (void *)block.weight, (void *)block.bias, (void *)block.gain,
+                  (void *)block.offset, block.running_mean, block.running_variance, block.words,
+                  block.lookups, block.sums, block.moments, block.state, block.table, block.y,
                   (void *)block.y_gradient, block.partial, block.gradient,
                   block.products, block.weight_gradient, block.points, block.x_gradient};
   for (size_t i = 0; i < sizeof made / sizeof *made; i++) free(made[i]);
