@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from bitstill.report.claims import primary_view
 from bitstill.report.figures.accuracy import accuracy_figures
 from bitstill.report.figures.figure import Figure, to_svg
-from bitstill.report.sweeps import Run, RunSet
+from bitstill.report.sweeps import PUBLISHED_VIEW, Run, RunSet
 
 CELLS = [("teacher", None), ("soft", 10.0), ("soft", 15.0)]
 
@@ -30,7 +31,7 @@ def axis(figure: Figure) -> list[int]:
 
 def test_every_run_is_on_the_axis(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(percent, cells=CELLS)
-    [figure] = accuracy_figures(runs)
+    [figure] = accuracy_figures(runs, PUBLISHED_VIEW)
     assert axis(figure) == [87, 96], "the least seed, and the teacher's best test epoch"
     assert "triangle" not in to_svg(figure)
 
@@ -45,7 +46,7 @@ def test_runs_that_did_not_learn_are_numbers_below(
         fails = temperature == 15.0 and seed > 2
         return accuracy + seed if fails else percent(loss, temperature, seed)
 
-    [figure] = accuracy_figures(make_set(two_fail, cells=CELLS))
+    [figure] = accuracy_figures(make_set(two_fail, cells=CELLS), PUBLISHED_VIEW)
     assert axis(figure)[0] == (low if low == 87 else 71)
     texts = re.findall(
         r"<text [^>]*translate\(([\d.]+),([\d.]+)\)[^>]*>([\d.]+)</text>", to_svg(figure)
@@ -61,7 +62,7 @@ def test_runs_that_did_not_learn_are_numbers_below(
         assert not {first, second, mean} & places.keys()
 
 
-def test_what_was_measured_is_drawn_first(make_set: Callable[..., RunSet]) -> None:
+def test_what_verdicts_rest_on_is_drawn_first(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(percent, cells=CELLS)
     exact = [
         dataclasses.replace(run.record, selections={"precise": run.record.selections["precise"]})
@@ -69,13 +70,15 @@ def test_what_was_measured_is_drawn_first(make_set: Callable[..., RunSet]) -> No
     ]
     made = [Run(run.paths, record) for run, record in zip(runs.runs, exact, strict=True)]
     for shown, first, count in (
-        (runs, "running/best_test", 6),
-        (dataclasses.replace(runs, runs=made), "precise/best_test", 3),
+        (runs, "running/best_val", 6),
+        (dataclasses.replace(runs, runs=made), "precise/best_val", 3),
     ):
-        [figure] = accuracy_figures(shown)
+        [figure] = accuracy_figures(shown, primary_view(shown))
         assert figure.spec is not None
         [views, _] = figure.spec["params"]
         assert views["value"] == first
         assert len(views["bind"]["options"]) == count
         assert any(row["kind"] == "seed" and row["view"] == first for row in figure.rows)
-        assert ("as published;" in figure.caption) == (first == "running/best_test")
+        kind = "running" if shown is runs else "exact"
+        said = f"in a picture: best val, {kind} batch norm statistics, on which verdicts rest."
+        assert said in figure.caption

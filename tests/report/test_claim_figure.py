@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 from bitstill.report.figures.claims import claim_figures
 from bitstill.report.figures.figure import to_svg
 from bitstill.report.findings import Finding, Question
@@ -24,5 +22,14 @@ def test_zero_is_a_dashed_line_over_all_claims() -> None:
 def test_a_wide_interval_runs_out_of_the_picture() -> None:
     [figure] = claim_figures([*[finding(-1, 1.5)] * 4, finding(-450, 390)])
     assert figure.spec is not None
-    [low, high] = figure.spec["layer"][2]["encoding"]["x"]["scale"]["domain"]
-    assert -low == high == pytest.approx(1.05 * 30), "its effect, -30, is still there"
+    [low, high] = figure.spec["layer"][-1]["encoding"]["x"]["scale"]["domain"]
+    assert -low == high == 35, "its effect, -30, is still there"
+    svg = to_svg(figure)
+    assert re.findall(r">\D?(\d+)</text>", svg) == ["30", "20", "10", "0", "10", "20", "30"]
+    places = re.findall(r'role="graphics-symbol".*?translate\(([\d.]+),', svg)
+    assert {"0", "400"} <= {*places}, "a triangle at each end"
+
+
+def test_effects_of_none_have_an_axis() -> None:
+    [figure] = claim_figures([Finding(Question("a", "", "t"), Interval(0.0, 0.0, 0.0))])
+    assert "NaN" not in to_svg(figure)

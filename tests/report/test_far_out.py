@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from bitstill.report.content import SetReport
 from bitstill.report.far_out import far_out, far_out_text, fence
 from bitstill.report.sweeps import RunSet, View
 
@@ -38,6 +39,28 @@ def test_they_are_named_and_counted(make_set: Callable[..., RunSet]) -> None:
         "last, running batch norm statistics."
     )
     assert len(runs.percents("soft T=15", VIEW)) == 5
+
+
+def test_verdicts_without_them_stand_beside_the_others(make_set: Callable[..., RunSet]) -> None:
+    def percent(loss: str, temperature: float | None, seed: int) -> float:
+        base = {"teacher": 95.0, "hard": 88.0, "soft": 89.0}[loss] + seed / 20
+        return 24.0 if (loss, seed) == ("soft", 3) else base + (seed % 2) / 50 * (loss == "soft")
+
+    [table] = [
+        one for one in SetReport(make_set(percent, cells=CELLS)).tables if one.name == "robustness"
+    ]
+    assert table.header[-1] == "learned"
+    [row] = [row for row in table.rows if row[0] == "(e) soft at T = 15 above hard"]
+    assert set(row[1:-1]) == {"undecided"}
+    assert row[-1] == "reproduced"
+    assert "Far below all other students, and counted in every number: soft T=15" in table.caption
+
+
+def test_where_all_have_learned_nothing_is_left_out(make_set: Callable[..., RunSet]) -> None:
+    runs = make_set(lambda loss, _, seed: {"teacher": 95.0}.get(loss, 88.0) + seed, cells=CELLS)
+    [table] = [one for one in SetReport(runs).tables if one.name == "robustness"]
+    assert "learned" not in table.header
+    assert "did not learn" not in table.caption
 
 
 def test_students_are_not_compared_with_their_teachers(make_set: Callable[..., RunSet]) -> None:

@@ -40,7 +40,7 @@ def test_two_epochs_are_too_few(write_run: Callable[..., RunPaths], tmp_path: Pa
 def test_a_cell_without_finished_runs_says_so(make_set: Callable[..., RunSet]) -> None:
     failed = make_set(lambda *_: 90.0, cells=[("hard", 15.0)], status="failed")
     [row] = noise_table(failed, RUNNING).rows
-    assert row == ["hard T=15", *["failed"] * 4, "—"]
+    assert row == ["hard T=15", *["failed"] * 4, "—", "—"]
 
 
 def test_what_was_measured_is_shown(make_set: Callable[..., RunSet]) -> None:
@@ -53,4 +53,5 @@ def test_what_was_measured_is_shown(make_set: Callable[..., RunSet]) -> None:
     made = [Run(run.paths, record) for run, record in zip(runs.runs, exact, strict=True)]
     table = noise_table(dataclasses.replace(runs, runs=made), EXACT)
     assert "In points, exact statistics" in table.caption
-    assert [list(row) for row in table.rows] == [["hard T=15", "2", "0.28", "0.40", "0.20", "—"]]
+    expected = ["hard T=15", "2", "0.28", "0.40", "0.20", "0.00", "—"]
+    assert [list(row) for row in table.rows] == [expected]

@@ -63,7 +63,7 @@ def test_a_loss_of_ones_own_stands_behind_the_published_ones(
         "curves-gt_soft_hard",
         "curves-a_new_loss",
     ]
-    [figure] = accuracy_figures(runs)
+    [figure] = accuracy_figures(runs, VIEWS[1])
     colors = figure.spec["layer"][1]["encoding"]["color"]["scale"]["domain"]  # type: ignore[index]
     assert colors == ["hard", "soft", "soft_hard", "gt_soft_hard", "a_new_loss"]
     assert [row[0] for row in seed_noise_table(runs, VIEWS[1]).rows][-2:] == ["a_new_loss"] * 2

@@ -52,7 +52,7 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
             prefix = "" if len(sets) == 1 else f"set{number}/"
             pictures = {
                 f"{prefix}{figure.name}": Image.open(io.BytesIO(to_png(to_svg(figure))))
-                for figure in accuracy_figures(one)
+                for figure in accuracy_figures(one, primary_view(one))
             }
             run.log(
                 {f"{prefix}{table.name}": wandb.Html(to_html(table)) for table in own}

@@ -28,9 +28,10 @@ def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
     ]
     caption = (
         f"Accuracies: {view.label} batch norm statistics. effect: the comparison that decides, "
-        "with 95 % interval, in points where no other unit is said. p: two-sided, Holm within a "
-        "letter. detectable: the smallest difference, in each of its comparisons, that this many "
-        "seeds find with 80 % probability in all of them."
+        "with its own 95 % interval, in points where no other unit is said. p: two-sided, and "
+        "corrected for the letter's statements (Holm), which the interval is not. detectable: the "
+        "smallest difference, in each of its comparisons, that this many seeds find with 80 % "
+        "probability in all of them."
     )
     header = ("claim", "verdict", "published", "effect", "p", "detectable", "seeds")
     return Table("claims", "Published claims", caption, header, rows, labels=2)
@@ -52,24 +53,40 @@ def tests_table(findings: Sequence[Finding]) -> Table:
             ]
         )
     caption = (
-        "images: 95 % interval of the effect over other seeds and other test images (crossed "
-        "random effects). p equal: of an effect of at least 0.1 points in size (two one-sided "
-        "tests); small means that it is practically nothing. p by seed: of a paired t test over "
-        "the seeds' own contrasts, which pools no noise; far above the claim's p, it warns."
+        "images: 95 % interval over other seeds and other test images (crossed random effects), of "
+        "the seeds that have every cell. Neither p is corrected. p equal: of an effect of at least "
+        "0.1 points in size (two one-sided tests); small means that it is practically nothing. p "
+        "by seed: of a paired t test over the seeds' own contrasts, which pools no noise; far "
+        "above the claim's p, it warns."
     )
     header = ("claim", "test", "images", "p equal", "p by seed", "note")
     return Table("tests", "How the claims were tested", caption, header, rows, labels=6)
 
 
-def robustness_table(by_view: Mapping[View, Sequence[Finding]]) -> Table:
-    """Return the verdicts under every kind of accuracy: what depends on the choice is fragile."""
+def robustness_table(
+    by_view: Mapping[View, Sequence[Finding]], learned: Sequence[Finding], far_out: str
+) -> Table:
+    """Return the verdicts under other choices: what depends on one is fragile.
+
+    Args:
+        by_view: the answers for every kind of accuracy.
+        learned: the answers that count, had the runs that did not learn not been made.
+        far_out: a sentence that names those; empty without any.
+    """
+    answers = [*by_view.values(), *([learned] if far_out else [])]
     rows = [
         [statement(found[0]), *(verdict_text(one) for one in found)]
-        for found in zip(*by_view.values(), strict=True)
+        for found in zip(*answers, strict=True)
         if found[0].question.unit == "points"
     ]
-    header = ("claim", *(view.label for view in by_view))
+    header = ["claim", *(view.label for view in by_view)]
     caption = "Verdicts if the claims were read from other accuracies than the one that counts."
+    if far_out:
+        header.append("learned")
+        caption += (
+            " learned: from the one that counts, without the runs that did not learn; those were "
+            f"left out after a look, so that it describes and decides nothing. {far_out}"
+        )
     title = "Do verdicts depend on the accuracy?"
     return Table("robustness", title, caption, header, rows, labels=len(header))
 
@@ -88,7 +105,7 @@ def count_verdicts(findings: Sequence[Finding]) -> str:
     waiting = sum(finding.awaited > 0 for finding in findings)
     none = [f"{verdicts.count(None)} without a verdict"] if None in verdicts else []
     parts = ", ".join([*counts, *none, *([f"{waiting} waiting for runs"] if waiting else [])])
-    return f"Of {len(findings)} published statements: {parts}."
+    return f"Of {len(findings)} statements: {parts}."
 
 
 def statement(finding: Finding) -> str:

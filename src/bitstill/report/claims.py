@@ -196,7 +196,6 @@ def _gradients(loss: str, slopes: Sequence[float]) -> Question:
         "h",
         f"{loss}: ratio of the gradient norms at the logits against T, as a power of T",
         f"two one-sided t tests, within {BAND:g} of 0",
-        published=0.0,
         unit="power of T",
         band=BAND,
         cells=[cell_name(loss, HARD_TEMPERATURE)],

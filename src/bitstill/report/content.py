@@ -11,7 +11,7 @@ from bitstill.report.claim_tables import claims_table, robustness_table, tests_t
 from bitstill.report.claims import findings, primary_view
 from bitstill.report.comparison import SetComparison, compare_sets, pairs, shared_view
 from bitstill.report.cost import cost_table
-from bitstill.report.far_out import far_out_text
+from bitstill.report.far_out import far_out, far_out_text
 from bitstill.report.figures.accuracy import accuracy_figures
 from bitstill.report.figures.calibration import calibration_figures
 from bitstill.report.figures.claims import claim_figures
@@ -122,18 +122,25 @@ class SetReport:
             sizes_table(self.sizes),
             noise_table(self.runs, self.view),
             seed_noise_table(self.runs, self.view),
-            *([robustness_table(self.by_view)] if len(self.runs.seeds) > 1 else []),
+            *([self._robustness()] if len(self.runs.seeds) > 1 else []),
             seeds_table(self.runs),
             cost_table(self.runs),
         ]
         return [table for table in tables if table.rows]
+
+    def _robustness(self) -> Table:
+        without = far_out(self.runs, self.view)
+        kept = [run for run in self.runs.runs if run not in without]
+        learned = dataclasses.replace(self.runs, runs=kept)
+        found = findings(learned, self.view, sizes=self.sizes, awaited=self._awaited)
+        return robustness_table(self.by_view, found, self.far_out)
 
     @functools.cached_property
     def figures(self) -> list[Figure]:
         """All figures that the files allow."""
         return [
             *claim_figures(self.main_findings),
-            *accuracy_figures(self.runs),
+            *accuracy_figures(self.runs, self.view),
             *curve_figures(self.runs),
             flow_figure(),
             *soft_target_figures(self.runs, self._images),

@@ -109,7 +109,8 @@ class Finding:
         question: see there.
         effect: of the binding comparison, with its t interval; None if something is missing.
         n: seeds; 0 if something is missing.
-        p: corrected within the letter: of the claim if the effect is positive, else against it.
+        p: corrected within the letter: of the claim if the effect is positive, else against it;
+            where it is refuted by an effect that is practically nothing, of that.
         equivalence_p: of "the effect is at least 0.1 points in size"; None where not in points.
         detectable: the smallest difference that, in every comparison, this many seeds find with
             80 % probability in all of them; None where no difference from zero is looked for.
@@ -201,6 +202,7 @@ def _finding(question: Question, corrected: tuple[float, float] | None, tests: i
     p_for, p_against = corrected or (1.0, 1.0)  # it waits: both are left out
     found = verdict(p_for=p_for, p_against=p_against)
     nothing = equivalence_p(effect, MARGIN) if question.unit == "points" else None
+    p = p_for if _points_for(question) else p_against
     reason = ""
     # At half the level and corrected like the rest: else a noise that happens to look small would
     # add to the false verdicts. It comes before what is above zero: its correction does not depend
@@ -208,7 +210,7 @@ def _finding(question: Question, corrected: tuple[float, float] | None, tests: i
     if nothing is not None and nothing * tests < ALPHA / 2:
         reason = f"shown to be within {MARGIN:g} points of zero"
         if question.equivalence:
-            found = "contradicted"
+            found, p = "contradicted", min(1.0, 2 * nothing * tests)
     # All of several are found less often than each: as if they were independent, which is on the
     # safe side where they share a cell.
     power = POWER ** (1 / len(question.comparisons))
@@ -222,7 +224,7 @@ def _finding(question: Question, corrected: tuple[float, float] | None, tests: i
         question,
         effect.interval(),
         n,
-        p_for if _points_for(question) else p_against,
+        p,
         nothing,
         detectable if question.band is None and math.isfinite(detectable) else None,
         found,

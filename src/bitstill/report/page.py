@@ -25,7 +25,7 @@ _ABSENT = (
 _SECTIONS = (
     ("claims", "Published claims", ("claims", "tests", "robustness"), ("claims",)),
     ("tables", "Tables 1 to 4", ("temperatures", "table", "sizes"), ("accuracy", "size")),
-    ("noise", "Learning curves and epoch noise", ("noise",), ("curves",)),
+    ("noise", "Learning curves and noise", ("noise",), ("curves",)),
     ("distillation", "Distillation", (), ("flow", "soft-target", "gradients", "calibration")),
     ("quantization", "Quantization", (), ("weight",)),
     ("seeds", "Every seed", ("seeds", "cost"), ()),
@@ -123,8 +123,9 @@ def _claims_text(one: SetReport) -> str:
     return (
         f"Verdicts rest on one accuracy, chosen beforehand: {one.view.label} batch norm "
         "statistics. Reproduced: the claim is shown at the 5 % level, corrected for the "
-        "statements under its letter. Contradicted: its opposite is. Undecided: these runs cannot "
-        "tell; detectable says what they could have told."
+        "statements under its letter. Contradicted: its opposite is, or, of a claim of one effect, "
+        "that it is practically nothing. Undecided: these runs cannot tell; detectable says what "
+        "they could have told."
     )
 
 

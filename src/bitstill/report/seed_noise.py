@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from statistics import variance
 
+from bitstill.report.far_out import far_out_text
 from bitstill.report.sweeps import STATISTICS, RunSet, View
 from bitstill.report.table import NOT_APPLICABLE, Table
 from bitstill.statistics import ALPHA, POWER, seeds_needed
@@ -32,6 +33,7 @@ def seed_noise_table(runs: RunSet, view: View) -> Table:
         f"of them find a difference of {GAP:g} points with {100 * POWER:.0f} % probability, in one "
         f"paired t test at {100 * ALPHA:.0f} %. An estimate from few runs is itself uncertain."
     )
+    caption = f"{caption} {far_out_text(runs, view)}".rstrip()
     header = ("loss", "batch norm", "runs", "deviation", "of a difference", "seeds")
     title = f"Seed noise, and the seeds that a difference of {GAP:g} points takes"
     return Table("noise-seeds", title, caption, header, rows, labels=2)

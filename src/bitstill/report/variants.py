@@ -35,7 +35,7 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
     losses = study.losses
     order = sorted(found, key=lambda one: (one[0], losses.index(one[1])))
     rows = [[*labels, *_numbers(list(found[labels].values()))] for labels in order]
-    others_far_out = {line: None for one in others if (line := far_out_text(one, view))}
+    far_out = {line: None for one in (study, *others) if (line := far_out_text(one, view))}
     caption = (
         f"Test accuracy in %: {view.label} batch norm statistics; mean over seeds ± 95 % t "
         "interval. study: the same loss at T = 15 in the study, the same seeds. difference: "
@@ -43,7 +43,7 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
         "published on these, so there are no verdicts; the intervals are not corrected for their "
         "number."
     )
-    caption = " ".join([caption, *others_far_out])
+    caption = " ".join([caption, *far_out])
     header = ("changed", "loss", "changed accuracy", "study", "difference", "seeds")
     return Table("open", title, caption, header, rows, labels=2)
 

@@ -21,22 +21,27 @@ _SEEDS = " seeds"  # behind a loss: the place beside its mean, where its seeds s
 _COLUMNS = ("view", "kind", "loss", "T", "seed", "accuracy", "low", "high")
 
 
-def accuracy_figures(runs: RunSet) -> list[Figure]:
-    """Return the figure that answers most questions at a glance; none without a number."""
+def accuracy_figures(runs: RunSet, first: View) -> list[Figure]:
+    """Return the figure that answers most questions at a glance; none without a number.
+
+    Args:
+        runs: that may be compared.
+        first: the accuracy that is drawn first; the others are in a list beside it.
+    """
     views = [view for view in VIEWS if runs.measured(view)] or [PUBLISHED_VIEW]
+    first = first if first in views else views[0]
     rows = [row for view in views for row in _rows(runs, view)]
     if not rows:
         return []
-    origin = ", as published" if views[0] == PUBLISHED_VIEW else ""
     caption = (
         "Test accuracy against temperature. Small dots: one run each, a seed. Large dots and bars: "
         "mean and 95 % t interval over seeds, as far as the axis goes. Triangles with a number: "
-        "below the axis. Open diamonds: the published numbers, one run, best epoch on the test "
-        "set. Dashed line: our teacher. Drawn first, and in a picture: "
-        f"{views[0].label} batch norm statistics{origin}; verdicts rest on another."
+        "below the axis. Open diamonds: the published numbers, of one run on the data that was "
+        "published on, best epoch on the test set. Dashed line: our teacher. Drawn first, and in a "
+        f"picture: {first.label} batch norm statistics, on which verdicts rest."
     )
     use = "Click on a loss in the legend, or choose it in the list, to see it alone."
-    title, spec = "Accuracy over temperature", _spec(rows, runs.losses, views)
+    title, spec = "Accuracy over temperature", _spec(rows, runs.losses, views, first)
     return [Figure("accuracy", title, caption, rows, spec, use=use)]
 
 
@@ -83,7 +88,7 @@ def _limits(rows: list[Row]) -> tuple[int, int]:
     return math.floor(min(one for one in shown if one >= limit)), math.ceil(max(shown))
 
 
-def _spec(rows: list[Row], losses: list[str], views: list[View]) -> Spec:
+def _spec(rows: list[Row], losses: list[str], views: list[View], first: View) -> Spec:
     lowest, highest = _limits(rows)
     temperatures = sorted({str(row["T"]) for row in rows if row["T"]}, key=float)
     domain = list(dict.fromkeys([*LOSSES, *losses]))  # a loss keeps its color and place
@@ -100,7 +105,7 @@ def _spec(rows: list[Row], losses: list[str], views: list[View]) -> Spec:
     return {
         "width": 760,
         "height": 340,
-        "params": [_view_list(views), shown],
+        "params": [_view_list(views, first), shown],
         "transform": [
             {"filter": "datum.view == view"},
             {"calculate": f"datum.loss + (datum.kind == 'seed' ? '{_SEEDS}' : '')", "as": "slot"},
@@ -152,7 +157,7 @@ def _layers(encoding: Spec, below: str, is_shown: Spec) -> list[Spec]:
     ]
 
 
-def _view_list(views: list[View]) -> Spec:
+def _view_list(views: list[View], first: View) -> Spec:
     names = {str(view): f"{view.label} batch norm" for view in views}
     bind = {
         "input": "select",
@@ -160,4 +165,4 @@ def _view_list(views: list[View]) -> Spec:
         "options": list(names),
         "labels": list(names.values()),
     }
-    return {"name": "view", "value": str(views[0]), "bind": bind}
+    return {"name": "view", "value": str(first), "bind": bind}

@@ -31,9 +31,10 @@ def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
     if not rows:
         return []
     caption = (
-        "For each claim the effect that decides (points of accuracy; right of zero as claimed), "
-        "its 95 % t interval where there are several seeds, and as a diamond the published effect. "
-        "Intervals that would make all others a dot run out of the picture."
+        "For each claim about accuracy the effect that decides (in points; right of zero as "
+        "claimed), its own 95 % t interval where there are several seeds, not corrected as "
+        "verdicts are, and as a diamond the published effect. Intervals that would make all others "
+        "a dot run out of the picture, where a triangle stands."
     )
     limit = _limit(rows)
     spec = _spec(bounded=any(row["low"] is not None for row in rows), limit=limit)
@@ -46,12 +47,15 @@ def _limit(rows: Sequence[Row]) -> float:
     sizes = [[abs(one) for one in of_row if isinstance(one, float)] for of_row in numbers]
     effects = max(max(one[:2]) for one in sizes)
     widest = [max(one) for one in sizes]
-    return 1.05 * max(effects, min(max(widest), 4 * median(widest)))
+    limit = 1.05 * max(effects, min(max(widest), 4 * median(widest)))
+    step = 10 ** math.floor(math.log10(limit)) / 2 if limit else 1.0
+    return step * math.ceil(limit / step)
 
 
 def _spec(*, bounded: bool, limit: float) -> Spec:
-    scale = {"domain": [-limit, limit], "nice": True}
-    x = channel("effect", title="points of test accuracy", scale=scale)
+    scale = {"domain": [-limit, limit], "nice": False}
+    few = {"tickCount": 5}  # where there are more, every other one has a number, and zero may not
+    x = channel("effect", title="points of test accuracy", scale=scale, axis=few)
     verdicts = {"domain": [NO_VERDICT, *reversed(get_args(Verdict))]}
     color = channel("verdict", "nominal", title="verdict", scale=verdicts)
     numbers = ("effect", "low", "high", "published")
@@ -71,7 +75,7 @@ def _spec(*, bounded: bool, limit: float) -> Spec:
                 "mark": {"type": "rule", "strokeDash": [4, 4]},
                 "encoding": {"x": {"datum": 0}, "y": None},
             },
-            *([intervals] if bounded else []),
+            *([intervals, *_beyond(limit, color)] if bounded else []),
             {
                 "mark": {"type": "point", "filled": True, "size": 90},
                 "encoding": {"x": x, "color": color, "tooltip": tooltip},
@@ -82,3 +86,16 @@ def _spec(*, bounded: bool, limit: float) -> Spec:
             },
         ],
     }
+
+
+def _beyond(limit: float, color: Spec) -> list[Spec]:
+    """Return the triangles where intervals run out of the picture, left and right."""
+    ends = (("low", -limit, "<", "triangle-left"), ("high", limit, ">", "triangle-right"))
+    return [
+        {
+            "transform": [{"filter": f"datum.{name} {beyond} {end}"}],
+            "mark": {"type": "point", "shape": shape, "filled": True, "size": 60},
+            "encoding": {"x": {"datum": end}, "color": color},
+        }
+        for name, end, beyond, shape in ends
+    ]
