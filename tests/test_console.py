@@ -92,4 +92,5 @@ def test_a_run_is_a_line_of_status(
     *lines, last = capfd.readouterr().out.splitlines()
     assert last == "2/2 done"
     assert [line.split("  ")[0] for line in lines] == [f"soft_hard T=100 seed {n}" for n in (0, 1)]
-    assert all(line.rstrip().endswith("60/60 epochs  test  88.5 %  1:07:29") for line in lines)
+    end = "60/60 epochs  test  88.5 % (running)  1:07:29"
+    assert all(line.rstrip().endswith(end) for line in lines)

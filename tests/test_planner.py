@@ -220,8 +220,8 @@ def test_a_teacher_that_is_a_run_itself_is_counted_there(
     # Trained for a student, it is but copied; not so where the store has lost it.
     put_teacher(found[0])
     first, *_, cost, _ = planned(found)
-    assert first == "teacher seed 0 | interrupted | copy from the store"
-    assert cost.startswith("To do: 2 runs; time: 0:10 of one process")
+    assert first == "teacher seed 0 | stored | copy from the store"
+    assert cost.startswith("To do: 1 run; teachers to copy from the store: 1; time: 0:10 of one")
     [again] = asked("model=teacher sweep.rerun=all")
     put(again, images_per_second=129.3)
     assert planned([again])[0] == "teacher seed 0 | done | copy from the store"

@@ -1,5 +1,6 @@
 """How far a sweep is: from its folder alone, whoever runs it, and wherever the folder lies."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -115,7 +116,7 @@ def test_a_teacher_is_not_done_until_it_is_copied_from_its_store(
     for kind in ("running", "interrupted", "failed", "done"):
         put(made_up(identity=TEACHER, status=kind, epoch=3), one.stored)
         found.append(look(one).status)
-    assert found == ["interrupted", "interrupted", "failed", "interrupted"]
+    assert found == ["interrupted", "interrupted", "failed", "stored"]
     with exclusive(one.paths):
         assert look(one).status == "running", "it is being copied"
     put(made_up(identity=TEACHER, status="running"), one.stored)
@@ -211,6 +212,17 @@ def test_time_left_by_hand(folder: Path, made_up: Record) -> None:
     # An interrupted run goes on; a failed one does not, but says how fast it was.
     assert seconds_left([state("interrupted", 4, 8.0), state("failed", 6, 2.0)]) == 6.0
     assert seconds_left([state("done", 10, 30.0)]) == 0
+
+
+def test_teachers_and_students_take_times_of_their_own(folder: Path, made_up: Record) -> None:
+    one = expected(folder, "a", ONE, epochs=10)
+    asked = [dataclasses.replace(one, name="teacher seed 0"), one]
+    taught = RunState(asked[0], "done", made_up(epoch=10, seconds=90.0))
+    missing = [RunState(one, "missing", None) for one in asked]
+    assert seconds_left([taught, missing[1]]) == 90.0, "until a student has shown how fast it is"
+    begun = RunState(asked[1], "running", made_up(status="running", epoch=5, seconds=10.0))
+    assert seconds_left([taught, begun]) == 10.0
+    assert seconds_left([taught, begun, *missing]) == 10.0 + 20.0 + 90.0
 
 
 def test_a_run_without_a_finished_epoch_does_not_say_how_fast_it_is(
@@ -332,7 +344,7 @@ def test_status_shows_every_state(show: Show, swept: Path) -> None:
     assert [line.partition(" epochs")[0].split()[-1] for line in lines] == [
         *("4/4", "2/4", "0/4", "1/4", "0/4")
     ]
-    assert lines[0].endswith("test  62.5 %  1:15")
+    assert lines[0].endswith("test  62.5 % (exact)  1:15")
     # 3 * 75 seconds for 4 + 2 + 1 epochs; 2 + 3 + 4 are left, one at a time: 289 seconds.
     assert last == ("1/5 done, 1 running, 1 failed, 1 interrupted, 1 missing, about 4:49 left")
 
@@ -450,4 +462,4 @@ def test_a_finished_teacher_in_the_store_outdoes_a_failure(folder: Path, made_up
     assert one.stored is not None
     put(made_up(identity=TEACHER, status="failed", epoch=4), one.paths)
     put(made_up(identity=TEACHER, epoch=4), one.stored)
-    assert look(one).status == "interrupted"
+    assert look(one).status == "stored"

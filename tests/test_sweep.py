@@ -419,7 +419,8 @@ def test_a_sweep_in_parallel(
     assert first == "2 runs: 0 skipped, 2 to do"
     assert len(lines) == 2, done.stderr
     assert re.match(
-        r"\[2/2 done\] gt_soft_hard T=1[05] seed 0: done test +\d+\.\d %  0:\d\d", lines[1]
+        r"\[2/2 done\] gt_soft_hard T=1[05] seed 0: done test +\d+\.\d % \(exact\)  0:\d\d",
+        lines[1],
     )
     records = runs.load_sweep(tmp_path / "default")
     assert [record.cell for record in records] == ["gt_soft_hard T=10", "gt_soft_hard T=15"]

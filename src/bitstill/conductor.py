@@ -137,7 +137,7 @@ def _raise_failures(
         elif state.status != "done" and (lost := unrecorded.get(state.expected.identity)):
             kind = type(lost).__name__
             failed.append(f"  {state.expected.name}: {kind}: {first_line(lost)} ({where})")
-        elif state.status == "missing" and stopped:
+        elif state.status in ("missing", "stored") and stopped:
             failed.append(f"  {state.expected.name}: not started, sweep.on_failure=stop")
         elif state.status != "done":
             failed.append(f"  {state.expected.name}: {state.status} ({where})")

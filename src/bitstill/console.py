@@ -20,13 +20,13 @@ from rich.text import Text
 from bitstill.errors import UserError
 from bitstill.manifest import Expected
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import Run
+from bitstill.report.sweeps import STATISTICS, Run
 from bitstill.report.table import in_encoding, output_console, to_rich
 from bitstill.report.tables import CAPTION, accuracy_tables
 from bitstill.runs import ENDED
 from bitstill.status import RunState, look, seconds_left, stop_sign, sweep_states
 
-_UNFINISHED = ("running", "failed", "interrupted", "missing")
+_UNFINISHED = ("running", "failed", "interrupted", "stored", "missing")
 _LATEST = 5  # finished runs that stay in sight
 _POLL_SECONDS = 0.5
 _WATCH_SECONDS = 2.0
@@ -70,7 +70,8 @@ def summary(states: Sequence[RunState]) -> str:
 def _line(state: RunState) -> str:
     if state.accuracy is None or state.record is None:
         return ""
-    return f"test {100 * state.accuracy:5.1f} %  {clock(state.record.seconds)}"
+    statistics = STATISTICS[state.record.deciding]
+    return f"test {100 * state.accuracy:5.1f} % ({statistics})  {clock(state.record.seconds)}"
 
 
 def _grid(states: Sequence[RunState]) -> Table:
@@ -115,7 +116,7 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
 
 def _goes_on(states: Sequence[RunState], *, stopped: bool) -> bool:
     """Whether a sweep has runs at work, or to come: none, once ``sweep.on_failure=stop`` struck."""
-    awaited = ("running",) if stopped else ("running", "missing")
+    awaited = ("running",) if stopped else ("running", "stored", "missing")
     return any(state.status in awaited for state in states)
 
 

@@ -93,7 +93,12 @@ def _check_job(hydra: DictConfig) -> None:
 
 
 def _check_launcher(hydra: DictConfig) -> None:
-    """Refuse Slurm where a file has chosen it: what the launcher is given goes into a script."""
+    """Refuse Slurm where a file has chosen it: what the launcher is given goes into a script.
+
+    And joblib, which ``parallel`` is with what a sweep needs.
+    """
+    if hydra.runtime.choices.get("hydra/launcher") == "joblib":
+        raise UserError(f"hydra/launcher=joblib is not allowed: {_LAUNCHERS}")
     is_slurm = hydra.launcher is not None and hydra.launcher._target_ == _SLURM
     if is_slurm and not any(one.startswith("hydra/launcher=") for one in hydra.overrides.hydra):
         raise UserError(

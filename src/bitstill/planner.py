@@ -71,7 +71,10 @@ def _to_do(runs: Sequence[PlannedRun], left: Mapping[str, Training], to_log: int
     """Return the line of what is left and what it costs, missing teachers included."""
     wanted = _teachers([run for run in runs if run.expected.identity in left])
     extra = {name: one for name, one in wanted.items() if one.epochs and name not in left}
-    work = counted(len(left), "run") + (f"; missing teachers: {len(extra)}" if extra else "")
+    copies = sum(not one.epochs for one in left.values())
+    work = counted(len(left) - copies, "run")
+    work += f"; teachers to copy from the store: {copies}" if copies else ""
+    work += f"; missing teachers: {len(extra)}" if extra else ""
     work += f"; finished runs to log: {to_log}" if to_log else ""
     speeds = _speeds(runs)
     trainings = [*left.values(), *extra.values()]

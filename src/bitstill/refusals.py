@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -45,6 +46,9 @@ _LISTS = {"logger": "csv,wandb", "logger.wandb.tags": "A,B"}
 _NEXT_STEPS = {
     r"In '((\w+)/[^']+)': Could not override '\2/(\w+)": (
         r"\1: give '- override /\3: CHOICE', with a slash"
+    ),
+    r"Additional config directory '(.+)' not found": (
+        r"--config-dir = \1 is no folder: give one that is there"
     ),
     r".*does not support sweep type": (
         "interval() is no list of values: give A,B or range(START,STOP)"
@@ -226,4 +230,13 @@ def _no_setting(key: str) -> str:
     from bitstill.config import settings
 
     shown = "hydra" if key.startswith("hydra.") else "job"
-    return f"{key} is no setting: see bitstill train --cfg {shown}" + nearest(key, settings())
+    return f"{key} is no setting: see bitstill train --cfg {shown}" + _nearest(key, settings())
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    """Hint at a setting, of another group where it is like none of its own: trainer.max_epochs."""
+    by_name = {one.rpartition(".")[2]: one for one in sorted(known, key=len, reverse=True)}
+    alike = get_close_matches(key.rpartition(".")[2], by_name, n=1)
+    if alike and not get_close_matches(key, known, n=1, cutoff=0.8):
+        key = by_name[alike[0]]
+    return nearest(key, known)

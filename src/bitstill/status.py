@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bitstill.identity import TEACHER
 from bitstill.manifest import Expected, read_manifest, run_name
 from bitstill.runs import ENDED, RunPaths, RunRecord, Status, known_record, known_runs, no_sweep
 
-State = Literal[Status, "missing"]
+State = Literal[Status, "missing", "stored"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class RunState:
 
     Attributes:
         expected: the run.
-        status: ``missing`` has no record yet; ``interrupted`` includes runs that were killed.
+        status: ``missing`` has no record yet; ``stored`` is a teacher that is trained and not yet
+            copied from its store; ``interrupted`` includes runs that were killed.
         record: its record, or None.
     """
 
@@ -30,6 +32,11 @@ class RunState:
     def epoch(self) -> int:
         """Finished epochs."""
         return self.record.epoch if self.record is not None else 0
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether it is a teacher: they take other times than students."""
+        return self.expected.cell == TEACHER
 
     @property
     def accuracy(self) -> float | None:
@@ -82,6 +89,8 @@ def look(expected: Expected) -> RunState:
         return RunState(expected, "running", record)
     if record is None:
         return RunState(expected, "missing", None)
+    if record.done:
+        return RunState(expected, "stored", record)
     # Without a lock its process is gone, perhaps without a word.
     return RunState(expected, "failed" if record.status == "failed" else "interrupted", record)
 
@@ -92,18 +101,26 @@ def _record_of(expected: Expected, paths: RunPaths) -> RunRecord | None:
 
 
 def seconds_left(states: Sequence[RunState]) -> float | None:
-    """Estimate how long the unfinished runs take, from seconds an epoch so far.
+    """Estimate how long the unfinished runs take, from seconds an epoch so far of their kind.
 
-    As many runs at a time as are running now, at least one; None while nothing is known.
+    Of a kind of model that nothing is known of yet, from those of the other. As many runs at a time
+    as are running now, at least one; None while nothing is known.
     """
-    seen = [state.record for state in states if state.record is not None and state.epoch]
-    epochs = sum(record.epoch for record in seen)
-    if not epochs:
+    seen = [state for state in states if state.record is not None and state.epoch]
+    if not seen:
         return None
-    an_epoch = sum(record.seconds for record in seen) / epochs
-    left = sum(state.expected.epochs - state.epoch for state in states if state.status not in ENDED)
-    at_a_time = max(1, sum(state.status == "running" for state in states))
-    return left * an_epoch / at_a_time
+
+    def an_epoch(*, teacher: bool) -> float:
+        alike = [one for one in seen if one.is_teacher == teacher] or seen
+        seconds = sum(one.record.seconds for one in alike if one.record is not None)
+        return seconds / sum(one.epoch for one in alike)
+
+    left = sum(
+        (one.expected.epochs - one.epoch) * an_epoch(teacher=one.is_teacher)
+        for one in states
+        if one.status not in ENDED
+    )
+    return left / max(1, sum(one.status == "running" for one in states))
 
 
 def sweep_states(folder: Path) -> list[RunState]:

@@ -48,8 +48,8 @@ def test_without_a_terminal_a_finished_run_is_a_line(
     first, *lines = err.splitlines()
     assert first == "2 runs: 0 skipped, 2 to do"
     assert [line.partition("] ")[2] for line in lines] == [
-        "hard T=15 seed 0: done test  62.5 %  1:15",
-        "hard T=15 seed 1: done test  62.5 %  1:15",
+        "hard T=15 seed 0: done test  62.5 % (exact)  1:15",
+        "hard T=15 seed 1: done test  62.5 % (exact)  1:15",
     ]
     assert all(line.startswith("[2/2 done] ") for line in lines)
     assert "Table 1" in out
@@ -190,7 +190,7 @@ def test_on_a_terminal_there_is_a_live_table(
     conductor.conduct(planned, tmp_path, launch)
     err = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capfd.readouterr().err)
     assert "1/2 done, 1 running" in err
-    assert re.search(r"hard T=15 seed 0 +done .*1/1 epochs +test  62\.5 %  1:15", err)
+    assert re.search(r"hard T=15 seed 0 +done .*1/1 epochs +test  62\.5 % \(exact\)  1:15", err)
     assert re.search(r"hard T=15 seed 1 +running .*1/1 epochs", err)
     assert "[2/2 done" not in err, "plain lines are for pipes"
 

@@ -319,7 +319,9 @@ def test_weights_that_are_not_finite(student_run: Path) -> None:
     with torch.no_grad():
         student.classifier.weight[0, 0] = torch.nan
     save_weights(student, RunPaths(student_run).weights, {})
-    with pytest.raises(UserError, match="holds numbers that are not finite: train the run again"):
+    with pytest.raises(
+        UserError, match="holds numbers that are not finite: remove the run's folder"
+    ):
         load_run(student_run, Choice(statistics="running"))
 
 

@@ -93,7 +93,8 @@ def test_damaged_weights(student_run: Path) -> None:
     paths = RunPaths(student_run)
     paths.weights.write_bytes(paths.weights.read_bytes()[:-5])
     with pytest.raises(
-        UserError, match=r"weights.safetensors cannot be read .* train the run again"
+        UserError,
+        match=r"weights.safetensors cannot be read .* remove the run's folder and train it again",
     ):
         load_run(student_run, Choice())
 
@@ -106,7 +107,7 @@ def test_weights_that_have_changed(student_run: Path) -> None:
     content = bytearray(paths.weights.read_bytes())
     content[-1] ^= 1
     paths.weights.write_bytes(content)
-    with pytest.raises(UserError, match=r"has changed since the run was trained \(.*\): train the"):
+    with pytest.raises(UserError, match=r"has changed since the run was trained \(.*\): remove"):
         load_run(student_run, Choice())
 
 

@@ -64,7 +64,7 @@ def _measure(student: Run) -> tuple[list[Row], list[Row]]:
     quantizer = student.record.config["quantizer"]
     steps: list[Row] = []
     shares: list[Row] = []
-    with reading(student.paths.weights, "train the run again"):
+    with reading(student.paths.weights, "remove the run's folder and train it again"):
         tensors = load_file(student.paths.weights)
     for name, weight in tensors.items():
         if not name.endswith("conv.weight"):
