@@ -49,15 +49,15 @@ def _complete_overrides(context: typer.Context, incomplete: str) -> list[str]:
     return []
 
 
+_Overrides = Annotated[list[str] | None, typer.Argument(autocompletion=_complete_overrides)]
+_Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+
+
 @app.command(
     context_settings={"ignore_unknown_options": True},  # they are Hydra's
     add_help_option=False,
 )
-def train(
-    overrides: Annotated[
-        list[str] | None, typer.Argument(autocompletion=_complete_overrides)
-    ] = None,
-) -> None:
+def train(overrides: _Overrides = None) -> None:
     """Train a teacher or a student, or sweep over many (-m): a Hydra application."""
     from bitstill.application import train as run_application
 
@@ -65,11 +65,7 @@ def train(
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
-def plan(
-    overrides: Annotated[
-        list[str] | None, typer.Argument(autocompletion=_complete_overrides)
-    ] = None,
-) -> None:
+def plan(overrides: _Overrides = None) -> None:
     """Show what a sweep would do, and what it would cost; takes what `train -m` takes."""
     from bitstill.application import train as run_application
 
@@ -178,7 +174,7 @@ def export(
 def predict(
     model: Annotated[Path, typer.Argument(help="A packed student.")],
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    as_json: _Json = False,
     threads: Annotated[int, typer.Option(min=1, help="For many images.")] = 1,
 ) -> None:
     """Say what images show: class and confidence (softmax at T = 1, no probability)."""
@@ -192,9 +188,6 @@ def predict(
         for line in predictions.unread:
             typer.echo(f"bitstill: {printable(line)}; passed over", err=True)
         raise typer.Exit(1)
-
-
-_Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 
 
 def _show(report: "Report", *, as_json: bool) -> None:
@@ -252,7 +245,3 @@ def main() -> None:
         if os.environ.get(FULL_ERROR) == "1":  # for developers
             raise
         raise SystemExit(print_error(error)) from error
-
-
-if __name__ == "__main__":
-    main()

@@ -240,7 +240,7 @@ def _check_folders(config: TrainConfig) -> None:
             f"name = {name!r} is not allowed: give the plain name of a folder, of at most "
             f"{_LONGEST_NAME} bytes"
         )
-    if (Path(config.paths.output) / name).absolute() == Path(config.paths.teachers).absolute():
+    if config.folder.absolute() == Path(config.paths.teachers).absolute():
         raise UserError(
             f"name = {name!r} is not allowed: the folder is that of paths.teachers, give another"
         )

@@ -44,15 +44,20 @@ def deployed_classifier(network: Network) -> Classifier:
 
 
 @torch.no_grad()
-def predictions(classifier: Classifier, images: Tensor, *, batch_size: int) -> Tensor:
-    """Return the predicted class of each image.
+def logits_of(classifier: Classifier, images: Tensor, *, batch_size: int) -> Tensor:
+    """Return the logits of many images, (N, classes).
 
     Args:
-        classifier: what gives their logits.
+        classifier: what gives them.
         images: uint8, (N, 32, 32, 3).
-        batch_size: images at a time; the result does not depend on it.
+        batch_size: images at a time.
     """
-    return torch.cat([classifier(part).argmax(dim=1) for part in images.split(batch_size)])
+    return torch.cat([classifier(part) for part in images.split(batch_size)])
+
+
+def predictions(classifier: Classifier, images: Tensor, *, batch_size: int) -> Tensor:
+    """Return the predicted class of each image, (N,); arguments as for :func:`logits_of`."""
+    return logits_of(classifier, images, batch_size=batch_size).argmax(dim=1)
 
 
 def disagreement(network: Network, images: Tensor, *, batch_size: int) -> int:

@@ -14,7 +14,7 @@ from bitstill.console import clock
 from bitstill.errors import counted
 from bitstill.identity import identity, teacher_of
 from bitstill.report.table import output_console
-from bitstill.runs import RunPaths, known_record, runs_in
+from bitstill.runs import in_store, known_record, runs_in
 from bitstill.schema import TrainConfig
 from bitstill.status import RunState, look
 from bitstill.sweep import PlannedRun
@@ -104,7 +104,7 @@ def _training(run: PlannedRun, state: RunState) -> Training:
 
 def _stored(teacher: TrainConfig, known_as: str) -> Training:
     """Return what is left to train of a teacher in the store."""
-    record = known_record(RunPaths(Path(teacher.paths.teachers) / known_as))
+    record = known_record(in_store(teacher, known_as))
     if record is None:
         return Training(teacher, teacher.schedule.epochs)
     # Killed after its last epoch and before its end, it has something left all the same.

@@ -317,6 +317,11 @@ def record_to_go_on_from(paths: RunPaths) -> RunRecord | None:
         return None
 
 
+def in_store(teacher: TrainConfig, known_as: str) -> RunPaths:
+    """Return where a teacher's files lie, or will lie, for all sweeps: by its identity."""
+    return RunPaths(Path(teacher.paths.teachers) / known_as)
+
+
 def finished_record(config: TrainConfig, paths: RunPaths) -> RunRecord | None:
     """Return the record of a run that is done and is not asked for again; else None.
 

@@ -6,6 +6,7 @@ schema a target, so that nothing else can be instantiated.
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bitstill.data import Digits, ImageSource, Parquet, Svhn
@@ -87,7 +88,7 @@ class QuantizerConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """One of the four losses."""
+    """One of :mod:`bitstill.losses`, without its temperature."""
 
     _target_: str
     _partial_: bool
@@ -260,6 +261,11 @@ class TrainConfig:
     evaluation: EvaluationConfig
     trainer: TrainerConfig
     logger: LoggerConfig = LoggerConfig()  # as of logger=[]
+
+    @property
+    def folder(self) -> Path:
+        """Of the sweep that the run is of."""
+        return Path(self.paths.output) / self.name
 
     @property
     def is_teacher(self) -> bool:

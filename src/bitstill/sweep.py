@@ -18,7 +18,7 @@ from bitstill.identity import cell_of, directory_name, identity
 from bitstill.loggers.logged import not_logged
 from bitstill.manifest import Expected, run_name
 from bitstill.refusals import is_of_the_sweep, several_values
-from bitstill.runs import RunPaths
+from bitstill.runs import RunPaths, in_store
 from bitstill.schema import TrainConfig
 from bitstill.status import RunState, stop_sign
 
@@ -232,12 +232,10 @@ def _told_apart(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
 
 
 def _expected(config: TrainConfig, run_identity: str) -> Expected:
-    folder = Path(config.paths.output) / config.name
-    stored = RunPaths(Path(config.paths.teachers) / run_identity)
     return Expected(
         name=run_name(cell_of(config), config.seed),
         identity=run_identity,
         epochs=config.schedule.epochs,
-        paths=RunPaths(folder / directory_name(config, run_identity)),
-        stored=stored if config.is_teacher else None,
+        paths=RunPaths(config.folder / directory_name(config, run_identity)),
+        stored=in_store(config, run_identity) if config.is_teacher else None,
     )

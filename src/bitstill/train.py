@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from bitstill.data import ImageData
 from bitstill.determinism import compute_deterministically
 from bitstill.devices import device_of, moved
 from bitstill.errors import UserError
+from bitstill.evaluation import float_classifier, logits_of
 from bitstill.files import write_atomically
 from bitstill.identity import identity, teacher_of
 from bitstill.interrupts import Interrupts
@@ -28,7 +28,7 @@ from bitstill.locks import exclusive
 from bitstill.loggers.callback import DONE, FAILED, INTERRUPTED, Loggers, log_finished
 from bitstill.loggers.logged import destinations, hand_on, not_logged
 from bitstill.memory import give_back_freed_memory, keep_freed_memory
-from bitstill.models import Network, to_input
+from bitstill.models import Network
 from bitstill.portable import portable_text
 from bitstill.progress_bar import ProgressBar
 from bitstill.provenance import new_record
@@ -38,6 +38,7 @@ from bitstill.runs import (
     RunRecord,
     Status,
     finished_record,
+    in_store,
     read_record,
     record_to_go_on_from,
 )
@@ -94,7 +95,7 @@ def _log_to_the_rest(config: TrainConfig, paths: RunPaths) -> None:
         with exclusive(paths):
             log_finished(config, paths, data)
             if config.is_teacher:
-                hand_on(paths, _stored(config, data))
+                hand_on(paths, in_store(config, identity(config, data.identity)))
 
 
 # No closure: the frames of an error keep one, and with it what it refers to.
@@ -198,7 +199,7 @@ def build_task(config: TrainConfig, network: Network) -> Task:
 
 def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPaths:
     """Return the files of the stored teacher of a configuration, trained if it is not yet."""
-    paths = _stored(config, data)
+    paths = in_store(config, identity(config, data.identity))
     # What students may be reading is not trained again under them.
     config = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, rerun="failed"))
     if finished_record(config, paths) is None:
@@ -206,11 +207,6 @@ def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPath
         _settle(config, data, paths, fit)
     verify(paths)
     return paths
-
-
-def _stored(teacher: TrainConfig, data: ImageData) -> RunPaths:
-    """Return where a teacher's files lie, or will lie, in the store."""
-    return RunPaths(Path(teacher.paths.teachers) / identity(teacher, data.identity))
 
 
 def _publish(stored: RunPaths, paths: RunPaths) -> None:
@@ -232,9 +228,9 @@ def _teacher_logits(config: TrainConfig, data: ImageData, *, progress: bool) -> 
     def compute() -> Tensor:
         teacher = build_network(config, classes=data.classes)
         load_weights(teacher, stored.weights)
-        teacher.to(data.train.images.device).eval().requires_grad_(False)
-        parts = data.train.images.split(config.evaluation.batch_size)
-        return torch.cat([teacher(to_input(part)) for part in parts]).cpu()
+        teacher.to(data.train.images.device).eval()
+        size = config.evaluation.batch_size
+        return logits_of(float_classifier(teacher), data.train.images, batch_size=size).cpu()
 
     return stored_logits(stored, compute)
 

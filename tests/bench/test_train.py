@@ -11,8 +11,8 @@ from tests.students import random_images, random_student
 
 from bitstill.bench import plain, sweep
 from bitstill.bench.paired import as_table
-from bitstill.bench.plain import load_plain
-from bitstill.bench.train import CONVOLUTIONS, YARDSTICK, bench
+from bitstill.bench.plain import YARDSTICK, load_plain
+from bitstill.bench.train import CONVOLUTIONS, bench
 from bitstill.errors import UserError
 from bitstill.models import to_input
 from bitstill.quantizers import Quantizer

@@ -7,6 +7,9 @@ from types import ModuleType
 from bitstill.conf import conf_directory
 from bitstill.errors import UserError
 
+YARDSTICK = "benchmarks/plain.py"
+PACKAGES = ("bitstill", "torch", "pytorch-lightning")
+
 
 def plain_path() -> Path:
     """Return the yardstick's file.
@@ -14,11 +17,11 @@ def plain_path() -> Path:
     Raises:
         UserError: bitstill does not run from a checkout.
     """
-    path = conf_directory().parent / "benchmarks" / "plain.py"
+    path = conf_directory().parent / YARDSTICK
     if not path.exists():
         raise UserError(
-            "bitstill bench train and bench sweep compare with benchmarks/plain.py, which an "
-            "installed bitstill does not have: run them in a checkout"
+            f"bitstill bench train and bench sweep compare with {YARDSTICK}, which an installed "
+            "bitstill does not have: run them in a checkout"
         )
     return path
 

@@ -15,12 +15,10 @@ from collections.abc import Sequence
 from joblib import cpu_count
 
 from bitstill.bench.paired import Report, paired, versions
-from bitstill.bench.plain import plain_path
+from bitstill.bench.plain import PACKAGES, YARDSTICK, plain_path
 from bitstill.errors import UserError
 
-YARDSTICK = "benchmarks/plain.py"
 OURS = "bitstill train -m experiment=quick"
-_PACKAGES = ("bitstill", "torch", "pytorch-lightning")
 _BATCH = 32
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -39,7 +37,7 @@ def bench(*, rounds: int = 3, epochs: int = 4) -> Report:
     subjects = {YARDSTICK: lambda: _seconds(plain), OURS: lambda: _seconds(ours)}
     settings = {"runs": 14, "epochs": epochs, "cores": cpu_count()}
     timings = paired(subjects, yardstick=YARDSTICK, rounds=rounds, settings=settings, warm_up=0)
-    return Report("s a sweep", 1, rounds, timings, versions(_PACKAGES))
+    return Report("s a sweep", 1, rounds, timings, versions(PACKAGES))
 
 
 def _seconds(command: Sequence[str]) -> float:

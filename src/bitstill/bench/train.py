@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from bitstill.batches import Batches
 from bitstill.bench.paired import Report, Subject, Timing, paired, versions
-from bitstill.bench.plain import load_plain, plain_path
+from bitstill.bench.plain import PACKAGES, YARDSTICK, load_plain, plain_path
 from bitstill.data import Split
 from bitstill.determinism import compute_deterministically
 from bitstill.lightning import pl, quiet_lightning
@@ -35,11 +35,9 @@ from bitstill.tasks import StudentTask, Task, TeacherTask
 from bitstill.topology import TOPOLOGY
 from bitstill.train import PRECISIONS
 
-YARDSTICK = "benchmarks/plain.py"
 CONVOLUTIONS = "the convolutions alone"
 TEMPERATURE = 15.0
 _SKIPPED, _STEPS = 4, 8  # a DataLoader's workers have prepared the first four
-_PACKAGES = ("bitstill", "torch", "pytorch-lightning")
 _SCHEDULE = ScheduleConfig(epochs=60, batch_size=1, learning_rates=[0.01], milestones=[], l2=1e-10)
 
 
@@ -68,7 +66,7 @@ def bench(*, rounds: int = 10, batch_size: int = 256, threads: int = 1) -> Repor
         settings = {"threads": threads, "batch": batch_size}
         timings = paired(subjects, yardstick=YARDSTICK, rounds=rounds, settings=settings)
     shares = _shares(timings, lightning=_lightning(batches, rounds))
-    return Report("ms a step", 1e3, rounds, timings, versions(_PACKAGES), shares)
+    return Report("ms a step", 1e3, rounds, timings, versions(PACKAGES), shares)
 
 
 def _fork_workers() -> None:

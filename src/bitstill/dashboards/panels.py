@@ -35,23 +35,22 @@ class Section:
 
 def shared_sections(source: Source) -> list[Section]:
     """Return the sections over all losses: a workspace has one set of runs for all it shows."""
-    students = {**_group(source), "model": "student"}
+    students = {**source.filters, "model": "student"}
     return [
         Section("T x loss", students, _comparison_panels(source)),
         Section("Curves by temperature", students, _loss_panels(source)),
-        Section("Runs", _group(source), _run_panels()),
+        Section("Runs", source.filters, _run_panels()),
     ]
 
 
 def sections(source: Source) -> list[Section]:
     """Return the sections of a report: one a table, then those over all losses."""
-    group = _group(source)
     found = []
     for loss in source.losses:
-        filters = {**group, "loss_name": loss, "model": "student"}
+        filters = {**source.filters, "loss_name": loss, "model": "student"}
         found.append(Section(published.title(loss), filters, _loss_panels(source)))
     if source.has_teacher:
-        filters = {**group, "model": "teacher"}
+        filters = {**source.filters, "model": "teacher"}
         found.append(
             Section(
                 "Teacher",
@@ -60,10 +59,6 @@ def sections(source: Source) -> list[Section]:
             )
         )
     return found + shared_sections(source)
-
-
-def _group(source: Source) -> dict[str, str]:
-    return {"Group": source.group} if source.group else {}
 
 
 def _metric(source: Source) -> str:

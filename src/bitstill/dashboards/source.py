@@ -41,6 +41,11 @@ class Source:
     tables: Sequence[Table]
 
     @property
+    def filters(self) -> dict[str, str]:
+        """What its runs are found by, among all of the project."""
+        return {"Group": self.group} if self.group else {}
+
+    @property
     def title(self) -> str:
         """What reports and workspaces are called."""
         return f"{TITLED}{self.group or self.project}"

@@ -63,7 +63,7 @@ def workspace(source: Source) -> Any:
         ],
         settings=ws.WorkspaceSettings(x_axis=EPOCH, max_runs=100),
         runset_settings=ws.RunsetSettings(
-            filters=_filters({"Group": source.group} if source.group else {}),
+            filters=_filters(source.filters),
             groupby=[expr.Config("cell")],
             pinned_columns=[f"summary:{name}" for name in accuracies],
         ),

@@ -60,8 +60,7 @@ class Decoded(NamedTuple):
 class ImageSource(ABC):
     """Images from somewhere, known by their content.
 
-    Nothing is checked or read before `identity` or `load` is called: Hydra would wrap an error of
-    the constructor in one of its own.
+    Nothing is checked or read before `identity` or `load` is called.
 
     Attributes:
         val_fraction: the part of the training images, in [0, 1), that becomes the validation split.

@@ -67,7 +67,10 @@ class General:
     def __init__(self, model: PackedModel) -> None:
         self._model = model
         self._layers = [
-            (_codes(packed.planes, layer.channels_out, layer.channels_in), packed.thresholds)
+            (
+                _codes(packed.planes, layer.channels_out, layer.channels_in),
+                np.ascontiguousarray(packed.thresholds.T),
+            )
             for layer, packed in zip(TOPOLOGY, model.layers, strict=True)
         ]
 
@@ -75,10 +78,9 @@ class General:
         """Return every layer's levels, uint8, (side, side, channels), for an image (3072,)."""
         padded = np.pad(image.reshape(32, 32, 3), ((1, 1), (1, 1), (0, 0))).ravel()
         found, side = [], 32
-        for layer, (codes, thresholds), after in zip(TOPOLOGY, self._layers, SIDES, strict=True):
+        for layer, (codes, limits), after in zip(TOPOLOGY, self._layers, SIDES, strict=True):
             channels = layer.channels_out
             levels = np.empty((side, side, channels), np.uint8)
-            limits = np.ascontiguousarray(thresholds.T)
             _convolve(padded, side, layer.channels_in, codes, limits, levels)
             padded = np.empty((after + 2) * (after + 2) * channels, np.uint8)
             _pad(levels, layer.pool, padded)

@@ -85,7 +85,7 @@ class Loggers(pl.Callback):
         from bitstill.loggers.wandb_log import WandbLog
 
         # As it was given, for wandb notes it; a student's teacher is logged with the sweep.
-        folder, own = Path(config.paths.output) / config.name, self._paths.directory.parent
+        folder, own = config.folder, self._paths.directory.parent
         if own.resolve() not in (folder.resolve(), Path(config.paths.teachers).resolve()):
             folder = Path(os.path.relpath(own))
         name = directory_name(config, record.identity)

@@ -224,11 +224,11 @@ def _finding(question: Question, corrected: tuple[float, float] | None, tests: i
         question,
         effect.interval(),
         n,
-        p,
-        nothing,
-        detectable if question.band is None and math.isfinite(detectable) else None,
-        found,
-        reason,
+        p=p,
+        equivalence_p=nothing,
+        detectable=detectable if question.band is None and math.isfinite(detectable) else None,
+        verdict=found,
+        reason=reason,
     )
 
 

@@ -123,14 +123,13 @@ def logits(run: Run, images: NDArray[np.uint8]) -> Floats | None:
     import torch
 
     from bitstill.deploy.finished import load_run
-    from bitstill.models import to_input
+    from bitstill.evaluation import float_classifier, logits_of
 
     if not run.paths.weights.exists():
         return None
-    network = load_run(run.paths.directory).network
-    with torch.no_grad():
-        parts = [network(to_input(part)) for part in torch.from_numpy(images).split(128)]
-    return torch.cat(parts).double().numpy()
+    classifier = float_classifier(load_run(run.paths.directory).network)
+    found = logits_of(classifier, torch.from_numpy(images), batch_size=128)
+    return np.asarray(found.double().numpy())
 
 
 def softmax(values: Floats, temperature: float) -> Floats:
