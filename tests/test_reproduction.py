@@ -129,6 +129,20 @@ def test_what_is_said_of_a_claim_without_the_run_that_did_not_learn(runs: list[R
     assert said in " ".join(PAGE.split())
 
 
+def test_which_published_effects_one_seed_more_could_have_shown(runs: list[Run]) -> None:
+    assert "Those of (c), (d) and (e) lie where the effect of one more seed would lie" in PAGE
+    assert "That of (f), 4.3 points, does not" in PAGE
+    [one] = run_sets(runs)
+    asked = [found.question for found in findings(one, HONEST)]
+    inside = [
+        (question.claim, low <= question.published <= high)
+        for question in asked
+        if question.one_seed is not None and question.published is not None
+        for _, low, high in [question.one_seed]
+    ]
+    assert inside == [*((claim, True) for claim in "cdee"), ("f", False)]
+
+
 def test_the_sweep_asks_for_the_study(runs: list[Run]) -> None:
     asked = {one.identity: one for one in read_manifest(STUDY)}
     assert len(asked) == 75

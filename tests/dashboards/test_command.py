@@ -1,5 +1,6 @@
 """``bitstill dashboard``: what it replaces, and what ``--save`` remembers."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,15 @@ def test_a_damaged_note_of_what_was_saved_is_one_line(tmp_path: Path, text: str)
     known.write_text(text)
     with pytest.raises(UserError, match=r"saved\.json cannot be read \(.*\): remove it"):
         _before(known)
+
+
+def test_wandb_reports_no_errors_to_its_makers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "true")  # and back at the end, whatever it was
+    monkeypatch.delenv("WANDB_ERROR_REPORTING")
+    make_dashboard("team/digits", project=None, output=tmp_path, save=False)
+    assert os.environ["WANDB_ERROR_REPORTING"] == "false"
 
 
 def test_a_file_of_others_is_not_replaced(tmp_path: Path) -> None:

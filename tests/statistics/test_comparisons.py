@@ -33,6 +33,15 @@ def test_its_one_sided_p_values_are_scipys() -> None:
     assert ours.p_below(0) == pytest.approx(less)
 
 
+def test_one_seed_more_is_where_it_was_predicted() -> None:
+    draws = np.random.default_rng(3).normal(0.5, 0.8, (4000, 6))
+    inside = 0
+    for *seen, new in draws:
+        low, high = paired_difference(seen, [0.0] * 5).of_one_seed()[1:]
+        inside += low <= new <= high
+    assert inside / len(draws) == pytest.approx(0.95, abs=0.011)
+
+
 def test_one_pair_shows_nothing() -> None:
     one = paired_difference([91.0], [90.0])
     assert (one.estimate, one.df, one.p) == (1.0, 0, 1.0)

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from bitstill.dashboards.source import TITLED, Source, find_source
 from bitstill.errors import UserError, first_line
 from bitstill.files import write_atomically
+from bitstill.loggers.wandb_files import keep_wandb_quiet
 from bitstill.reading import json_object, reading
 
 _SAVED = "saved.json"  # what was saved before, so that it is replaced and not added to
@@ -31,7 +31,7 @@ def make_dashboard(place: str, *, project: str | None, output: Path | None, save
         UserError: the place holds nothing, the output cannot be written or holds what is no
             dashboard, or the server refuses.
     """
-    os.environ.setdefault("WANDB_SILENT", "true")
+    keep_wandb_quiet()
     from bitstill.dashboards.specs import plain, report, workspace
 
     source = find_source(place, project)

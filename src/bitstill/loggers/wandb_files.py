@@ -1,8 +1,21 @@
 """The files that wandb writes of a run, one a sitting, and its mark on those that were sent."""
 
+import os
 from pathlib import Path
 
 _HEADER_BYTES = 7
+_QUIET = {
+    "WANDB_SILENT": "true",
+    "WANDB_CONSOLE": "off",
+    "WANDB_ERROR_REPORTING": "false",
+    "WANDB_X_DISABLE_STATS": "true",
+}
+
+
+def keep_wandb_quiet() -> None:
+    """Say, before wandb is imported, what else it would do: print, report errors, sample."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 def written(folder: Path, run_id: str = "*") -> list[Path]:
@@ -14,6 +27,11 @@ def written(folder: Path, run_id: str = "*") -> list[Path]:
     found = (folder / "wandb").glob(f"*run-*-{run_id}/run-{run_id}.wandb")
     whole = (file for file in found if file.stat().st_size > _HEADER_BYTES)
     return sorted(whole, key=lambda file: file.parent.name.removeprefix("offline-"))
+
+
+def online_folders(folder: Path, run_id: str) -> list[Path]:
+    """Return where a run was written while a server was asked."""
+    return list((folder / "wandb").glob(f"run-*-{run_id}"))
 
 
 def id_of(file: Path) -> str:

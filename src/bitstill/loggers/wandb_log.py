@@ -12,7 +12,7 @@ from PIL import Image
 
 from bitstill.loggers.names import BEST, EPOCH, provenance, results, science, wandb_id
 from bitstill.loggers.outcome import Outcome
-from bitstill.loggers.wandb_files import written
+from bitstill.loggers.wandb_files import keep_wandb_quiet, written
 from bitstill.loggers.wandb_run import begin, end
 from bitstill.runs import Row, RunPaths, RunRecord
 from bitstill.schema import WandbConfig
@@ -36,6 +36,7 @@ class WandbLog:
     ) -> None:
         self._folder, self._artifacts = folder, settings.log_artifacts
         self._rows: Sequence[Row] = ()
+        keep_wandb_quiet()
         earlier = _logged_offline(folder, wandb_id(record.identity), settings)
         self._run = begin(
             settings,

@@ -1,14 +1,13 @@
 """Begins and ends runs of wandb: silently, without a word on this machine, whatever the network."""
 
 import logging
-import os
 import shutil
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 
 from bitstill.errors import first_line
-from bitstill.loggers.wandb_files import mark_sent
+from bitstill.loggers.wandb_files import keep_wandb_quiet, mark_sent, online_folders
 from bitstill.schema import WandbConfig
 
 if TYPE_CHECKING:
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Said before wandb is imported: it prints, asks the network and samples the machine otherwise.
-_QUIET = {
-    "WANDB_SILENT": "true",
-    "WANDB_CONSOLE": "off",
-    "WANDB_ERROR_REPORTING": "false",
-    "WANDB_X_DISABLE_STATS": "true",
-}
 _BEGIN_SECONDS = 10.0  # to wait for a server, once in a process
 _END_SECONDS = 20.0  # to wait for the rest of a run's data to be sent
 _unreachable = Event()  # a server has not answered this process in time
@@ -40,8 +32,7 @@ def begin(
         config: what the run is.
         **options: ``name``, ``group`` and ``job_type``, as ``wandb.init`` has them.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    keep_wandb_quiet()
     import wandb
 
     def init(mode: Literal["offline", "online", "disabled"]) -> wandb.Run:
@@ -61,7 +52,7 @@ def begin(
     folder.mkdir(parents=True, exist_ok=True)
     if settings.mode != "online" or _unreachable.is_set():
         return init("offline" if settings.mode == "online" else settings.mode)
-    before = set(_online_folders(folder, run_id))
+    before = set(online_folders(folder, run_id))
     try:
         return init("online")
     except wandb.Error as error:
@@ -69,7 +60,7 @@ def begin(
         why = first_line(error)
         log.warning("wandb is offline (%s): bitstill sync %s sends it later", why, folder)
     wandb.teardown()  # its service holds on to the id
-    for left in set(_online_folders(folder, run_id)) - before:
+    for left in set(online_folders(folder, run_id)) - before:
         shutil.rmtree(left, ignore_errors=True)  # of the attempt, empty
     return init("offline")
 
@@ -90,10 +81,6 @@ def _discreet(settings: type["wandb.Settings"]) -> "wandb.Settings":
         finish_timeout_raises=True,
         x_transaction_log_flush_interval=1.0,  # a killed run keeps all but its last second
     )
-
-
-def _online_folders(folder: Path, run_id: str) -> list[Path]:
-    return list((folder / "wandb").glob(f"run-*-{run_id}"))
 
 
 def end(run: "wandb.Run", folder: Path, exit_code: int) -> None:

@@ -7,7 +7,7 @@ from bitstill.errors import counted
 from bitstill.report.findings import Finding
 from bitstill.report.sweeps import View
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, p_text
-from bitstill.statistics import Verdict
+from bitstill.statistics import Interval, Verdict
 
 NO_VERDICT = "no verdict"
 
@@ -41,12 +41,12 @@ def tests_table(findings: Sequence[Finding]) -> Table:
     """Return how each claim was tested, and what else is known of it."""
     rows = []
     for finding in findings:
-        images = finding.question.images
         rows.append(
             [
                 statement(finding),
                 finding.question.test,
-                NOT_APPLICABLE if images is None else f"[{images.low:.2f}, {images.high:.2f}]",
+                _limits(finding.question.images),
+                _limits(finding.question.one_seed),
                 p_text(finding.equivalence_p),
                 p_text(finding.question.check_p),
                 finding.reason or NOT_APPLICABLE,
@@ -54,13 +54,14 @@ def tests_table(findings: Sequence[Finding]) -> Table:
         )
     caption = (
         "images: 95 % interval over other seeds and other test images (crossed random effects), of "
-        "the seeds that have every cell. Neither p is corrected. p equal: of an effect of at least "
-        "0.1 points in size (two one-sided tests); small means that it is practically nothing. p "
-        "by seed: of a paired t test over the seeds' own contrasts, which pools no noise; far "
-        "above the claim's p, it warns."
+        "the seeds that have every cell. one seed: 95 % prediction interval of the effect of one "
+        "seed more, as published effects are of one. Neither p is corrected. p equal: of an effect "
+        "of at least 0.1 points in size (two one-sided tests); small means that it is practically "
+        "nothing. p by seed: of a paired t test over the seeds' own contrasts, which pools no "
+        "noise; far above the claim's p, it warns."
     )
-    header = ("claim", "test", "images", "p equal", "p by seed", "note")
-    return Table("tests", "How the claims were tested", caption, header, rows, labels=6)
+    header = ("claim", "test", "images", "one seed", "p equal", "p by seed", "note")
+    return Table("tests", "How the claims were tested", caption, header, rows, labels=7)
 
 
 def robustness_table(
@@ -111,6 +112,10 @@ def count_verdicts(findings: Sequence[Finding]) -> str:
 def statement(finding: Finding) -> str:
     """Return a claim's letter and words."""
     return f"({finding.question.claim}) {finding.question.name}"
+
+
+def _limits(interval: Interval | None) -> str:
+    return NOT_APPLICABLE if interval is None else f"[{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def _effect(finding: Finding) -> str:

@@ -83,6 +83,13 @@ class Question:
         return all(one.difference.df >= 1 for one in self.comparisons)
 
     @property
+    def one_seed(self) -> Interval | None:
+        """Where the effect of one seed more would lie; None where one of several is the effect."""
+        if len(self.comparisons) != 1 or self.unit != "points" or not self.has_noise:
+            return None
+        return self.comparisons[0].difference.of_one_seed()
+
+    @property
     def p_for(self) -> float:
         """Two-sided p, small if the claim is shown."""
         differences = [one.difference for one in self.comparisons]

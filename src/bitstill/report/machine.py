@@ -141,6 +141,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "published": question.published,
         "effect": None if finding.effect is None else finding.effect._asdict(),
         "over_images": None if question.images is None else question.images._asdict(),
+        "one_seed": None if question.one_seed is None else question.one_seed._asdict(),
         "seeds": finding.n,
         "p": finding.p,
         "equivalence_p": finding.equivalence_p,

@@ -48,6 +48,13 @@ class Difference:
         """Return the t interval."""
         return around(self.estimate, self.error, self.df)
 
+    def of_one_seed(self) -> Interval:
+        """Return the prediction interval of the difference that one seed more would show.
+
+        Estimate ± t sqrt(n + 1) error: that seed's own noise, sqrt(n) error, and the estimate's.
+        """
+        return around(self.estimate, self.error * math.sqrt(self.n + 1), self.df)
+
 
 def sees_noise(error: float, values: NDArray[np.float64]) -> bool:
     """Whether a standard error is more than float64's rounding of the values it is taken from.
