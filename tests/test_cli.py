@@ -70,7 +70,7 @@ WRONG = {
     ),
     "unknown key": (["loss.temprature=3"], ["loss.temprature is no setting", "temperature?"]),
     "key of Lightning": (["trainer.max_epochs=3"], ["no setting", "did you mean schedule.epochs?"]),
-    "no folder": (["--config-dir", "nosuch"], ["nosuch is no folder: give one that is there"]),
+    "no folder": (["--config-dir=nosuch"], ["nosuch is no folder: give one that is there"]),
     "joblib": (["-m", "hydra/launcher=joblib"], ["give hydra/launcher=basic, parallel or slurm"]),
     "unknown key, short": (["sede=3"], ["sede is no setting", "did you mean seed?"]),
     "added key": (["+loss.temprature=3"], ["loss.temprature is no setting", "temperature?"]),
