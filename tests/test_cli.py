@@ -70,6 +70,7 @@ WRONG = {
     ),
     "unknown key": (["loss.temprature=3"], ["loss.temprature is no setting", "temperature?"]),
     "key of Lightning": (["trainer.max_epochs=3"], ["no setting", "did you mean schedule.epochs?"]),
+    "key of a teacher": (["teacher.epochs=3"], ["did you mean teacher.schedule.epochs?"]),
     "no folder": (["--config-dir=nosuch"], ["nosuch is no folder: give one that is there"]),
     "joblib": (["-m", "hydra/launcher=joblib"], ["give hydra/launcher=basic, parallel or slurm"]),
     "unknown key, short": (["sede=3"], ["sede is no setting", "did you mean seed?"]),
@@ -125,7 +126,7 @@ WRONG = {
     "value of settings": (["paths=foo"], ["paths is no single value: give paths.KEY=VALUE"]),
     "added twice": (["+name=foo"], ["name is there already: give name=VALUE, without +"]),
     "forced group": (["++loss=hard"], ["loss is a group: give loss=CHOICE, without ++"]),
-    "Hydra's own": (["hydra/launcher=nope"], ["give one of basic, joblib, parallel, slurm"]),
+    "Hydra's own": (["hydra/launcher=nope"], ["give one of basic, parallel, slurm"]),
     "sweeper": (["hydra/sweeper=nope"], ["give one of grid"]),
     "detached": (["-m", "sweep.detach=true"], ["sweep.detach = true", "hydra/launcher=slurm"]),
     "swept launcher": (

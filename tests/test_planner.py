@@ -91,6 +91,14 @@ def test_each_run_has_its_state_and_what_comes_of_it(
     ]
 
 
+def test_a_student_that_lacks_only_its_end_is_no_copy(
+    asked: Callable[..., list[PlannedRun]], put: Put, planned: Plan
+) -> None:
+    found = asked("loss=hard")
+    put(found[0], status="interrupted", epoch=found[0].expected.epochs)
+    assert planned(found)[-2].startswith("To do: 1 run; time")
+
+
 @pytest.mark.parametrize(
     ("rerun", "actions"),
     [

@@ -138,6 +138,7 @@ CHOSEN = {"last": ROW, "best_val": None, "best_test": ROW}
     ("changes", "words"),
     [
         ({"selections": {"running": {}}}, "its selections are wrong"),
+        ({"selections": {"other": CHOSEN}}, "its selections are wrong"),
         ({"selections": {"running": CHOSEN | {"last": None}}}, "its selections are wrong"),
         ({"selections": {"running": CHOSEN | {"best_val": {"epoch": 1.0}}}}, "its selections"),
         ({"selections": {"running": CHOSEN | {"best": ROW}}}, "its selections are wrong"),

@@ -315,10 +315,13 @@ def show(command: Show) -> Show:
 def swept(folder: Path, made_up: Record) -> Iterator[Path]:
     """A sweep with a run of each state."""
     cells = [
-        expected(folder, name, letter * 64) for name, letter in zip("abcde", "12345", strict=True)
+        expected(folder, name, letter * 64) for name, letter in zip("abcde", "45678", strict=True)
     ]
-    write_manifest(folder, cells)
+    taught = teacher(folder)
+    write_manifest(folder, [*cells, taught])
     done, running, failed, gone, _ = cells
+    assert taught.stored is not None
+    put(made_up(identity=TEACHER, epoch=4, selections=SELECTIONS, seconds=9.0), taught.stored)
     common: dict[str, Any] = {"seconds": 75.0, "selections": SELECTIONS}
     error = {"type": "ValueError", "message": "bad luck", "traceback": "..."}
     put(made_up(identity=done.identity, epoch=4, **common), done.paths)
@@ -334,19 +337,22 @@ def test_status_shows_every_state(show: Show, swept: Path) -> None:
     assert (code, err) == (0, "")
     *lines, error, last = out.splitlines()
     assert error == "student c: ValueError: bad luck"
-    assert [line.split()[:3] for line in lines] == [
+    *students, taught = lines
+    assert [line.split()[:3] for line in students] == [
         ["student", "a", "done"],
         ["student", "b", "running"],
         ["student", "c", "failed"],
         ["student", "d", "interrupted"],
         ["student", "e", "missing"],
     ]
+    assert taught.split()[:2] == ["teacher", "stored"]
     assert [line.partition(" epochs")[0].split()[-1] for line in lines] == [
-        *("4/4", "2/4", "0/4", "1/4", "0/4")
+        *("4/4", "2/4", "0/4", "1/4", "0/4", "4/4")
     ]
     assert lines[0].endswith("test  62.5 % (exact)  1:15")
     # 3 * 75 seconds for 4 + 2 + 1 epochs; 2 + 3 + 4 are left, one at a time: 289 seconds.
-    assert last == ("1/5 done, 1 running, 1 failed, 1 interrupted, 1 missing, about 4:49 left")
+    counts = "1 running, 1 failed, 1 interrupted, 1 stored, 1 missing"
+    assert last == f"1/6 done, {counts}, about 4:49 left"
 
 
 def test_status_for_programs(show: Show, swept: Path) -> None:
@@ -354,10 +360,10 @@ def test_status_for_programs(show: Show, swept: Path) -> None:
     assert (code, err) == (0, "")
     states = json.loads(out)
     assert [state["status"] for state in states] == [
-        *("done", "running", "failed", "interrupted", "missing")
+        *("done", "running", "failed", "interrupted", "missing", "stored")
     ]
-    assert [state["directory"] for state in states] == list("abcde")
-    assert [state["epoch"] for state in states] == [4, 2, 0, 1, 0]
+    assert [state["directory"] for state in states] == [*"abcde", "teacher"]
+    assert [state["epoch"] for state in states] == [4, 2, 0, 1, 0, 4]
     assert states[0]["test/accuracy"] == 0.625
     assert states[2]["error"] == "bad luck"
 
@@ -396,7 +402,7 @@ def test_status_of_a_damaged_record_is_a_missing_run_and_one_warning(
         code, out, _ = show(str(swept), "--json")
         assert code == 0
         found.append([state["status"] for state in json.loads(out)])
-    assert found == [["missing", "running", "failed", "interrupted", "missing"]] * 2
+    assert found == [["missing", "running", "failed", "interrupted", "missing", "stored"]] * 2
     [line] = caplog.messages
     assert line.startswith(f"{record} is damaged (")
     assert line.endswith("; until then the run counts as missing")
@@ -454,7 +460,7 @@ def test_status_reads_a_folder_that_cannot_be_written(
     with read_only(swept):
         code, out, err = show(str(swept))
     assert (code, err) == (0, "")
-    assert out.splitlines()[-1].startswith("1/5 done, 1 running, 1 failed, 1 interrupted")
+    assert out.splitlines()[-1].startswith("1/6 done, 1 running, 1 failed, 1 interrupted")
 
 
 def test_a_finished_teacher_in_the_store_outdoes_a_failure(folder: Path, made_up: Record) -> None:

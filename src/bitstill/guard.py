@@ -95,7 +95,7 @@ def _check_job(hydra: DictConfig) -> None:
 def _check_launcher(hydra: DictConfig) -> None:
     """Refuse Slurm where a file has chosen it: what the launcher is given goes into a script.
 
-    And joblib, which ``parallel`` is with what a sweep needs.
+    And joblib by Hydra's own name: here it is called ``parallel``.
     """
     if hydra.runtime.choices.get("hydra/launcher") == "joblib":
         raise UserError(f"hydra/launcher=joblib is not allowed: {_LAUNCHERS}")

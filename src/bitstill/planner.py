@@ -35,6 +35,11 @@ class Training:
     config: TrainConfig
     epochs: int
 
+    @property
+    def is_copied(self) -> bool:
+        """Whether a teacher is only to be copied from the store."""
+        return self.config.is_teacher and not self.epochs
+
     def seconds(self, speeds: Mapping[str, float]) -> float:
         """Estimate them from images per second by kind of model; NaN for a kind not seen yet."""
         images = self.config.data.training_images() * self.epochs
@@ -71,7 +76,7 @@ def _to_do(runs: Sequence[PlannedRun], left: Mapping[str, Training], to_log: int
     """Return the line of what is left and what it costs, missing teachers included."""
     wanted = _teachers([run for run in runs if run.expected.identity in left])
     extra = {name: one for name, one in wanted.items() if one.epochs and name not in left}
-    copies = sum(not one.epochs for one in left.values())
+    copies = sum(one.is_copied for one in left.values())
     work = counted(len(left) - copies, "run")
     work += f"; teachers to copy from the store: {copies}" if copies else ""
     work += f"; missing teachers: {len(extra)}" if extra else ""
@@ -88,7 +93,7 @@ def _to_do(runs: Sequence[PlannedRun], left: Mapping[str, Training], to_log: int
 
 
 def _action(state: RunState, training: Training) -> str:
-    if not training.epochs and training.config.is_teacher:
+    if training.is_copied:
         return "copy from the store"
     if state.status == "done":
         return "run again"

@@ -235,8 +235,13 @@ def _no_setting(key: str) -> str:
 
 def _nearest(key: str, known: Sequence[str]) -> str:
     """Hint at a setting, of another group where it is like none of its own: trainer.max_epochs."""
-    by_name = {one.rpartition(".")[2]: one for one in sorted(known, key=len, reverse=True)}
-    alike = get_close_matches(key.rpartition(".")[2], by_name, n=1)
+    alike = get_close_matches(_name(key), map(_name, known), n=1)
     if alike and not get_close_matches(key, known, n=1, cutoff=0.8):
-        key = by_name[alike[0]]
+        same = [one for one in known if _name(one) == alike[0]]
+        own = [one for one in same if one.partition(".")[0] == key.partition(".")[0]]
+        key = min(own or same, key=len)
     return nearest(key, known)
+
+
+def _name(key: str) -> str:
+    return key.rpartition(".")[2]

@@ -13,7 +13,7 @@ from bitstill.errors import UserError
 
 # Sweepers and launchers that a sweep cannot have: :mod:`bitstill.guard`.
 _REFUSED = {
-    "hydra/launcher": ("submitit_local", "submitit_slurm"),
+    "hydra/launcher": ("joblib", "submitit_local", "submitit_slurm"),
     "hydra/sweeper": ("basic",),
 }
 _USERS = ("command-line", "hydra.searchpath")  # what a source of theirs is called
@@ -24,9 +24,9 @@ class RememberingRepository(ConfigRepository):
     """Hydra's repository, but for reading a file again for every run of a sweep.
 
     That is two fifths of a composition. What was read goes with the loader that a launcher hands
-    to the processes of a sweep: they compose what was planned, perhaps hours later, whatever has
-    become of the files. Folders may hold configurations, packages may not: to look into one is to
-    import it.
+    to the processes of a sweep: they compose what was planned, perhaps hours later, however
+    its files are edited meanwhile. Folders may hold configurations, packages may not: to look into
+    one is to import it.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -80,6 +80,4 @@ class RememberingRepository(ConfigRepository):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RememberingRepository":
         """Share what was read with the copy that Hydra makes for a composition."""
-        copied = copy.copy(self)
-        copied._read = self._read
-        return copied
+        return copy.copy(self)

@@ -31,6 +31,7 @@ Row = dict[str, float]  # the numbers of an epoch, by their names in the curves
 
 
 _SELECTIONS = {"last", "best_val", "best_test"}
+_STATISTICS = {"running", "precise"}
 _MEASURED = {"epoch", "test/accuracy"}
 _ERROR = {"type", "message", "traceback"}
 
@@ -266,6 +267,8 @@ def _typed(plain: dict[str, Any]) -> RunRecord:
         if name in plain and not fits(plain[name], annotation):
             raise ValueError(f"its {name} is wrong")
     record = RunRecord(**plain)
+    if not record.selections.keys() <= _STATISTICS:
+        raise ValueError("its selections are wrong")
     for chosen in record.selections.values():
         rows = [row for row in chosen.values() if row is not None]
         named = chosen.keys() == _SELECTIONS and chosen["last"] is not None

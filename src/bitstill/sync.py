@@ -117,7 +117,8 @@ def _send(files: Sequence[Path], folder: Path, base: Path) -> str:
         check=False,
         timeout=_SECONDS,
         cwd=base,
-        env={**os.environ, "WANDB_DIR": str(folder)},  # its own log goes there, and not to base
+        # Its own log goes into the folder, and not to base.
+        env={**os.environ, "WANDB_ERROR_REPORTING": "false", "WANDB_DIR": str(folder)},
     )
     said = done.stdout + done.stderr
     if "No API key" in said or "Not authenticated" in said:

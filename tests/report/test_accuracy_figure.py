@@ -82,3 +82,6 @@ def test_what_verdicts_rest_on_is_drawn_first(make_set: Callable[..., RunSet]) -
         kind = "running" if shown is runs else "exact"
         said = f"in a picture: best val, {kind} batch norm statistics, on which verdicts rest."
         assert said in figure.caption
+    begun = make_set(percent, cells=CELLS, status="running")
+    [figure] = accuracy_figures(begun, primary_view(begun))
+    assert figure.caption.endswith("in a picture: best test, running batch norm statistics.")

@@ -37,12 +37,27 @@ def test_it_is_the_analysis_of_variance_of_a_block_design() -> None:
     assert ours.p == pytest.approx(expected)
 
 
+def test_one_seed_more_is_where_it_was_predicted_also_where_runs_are_missing() -> None:
+    draw, inside, studies = np.random.default_rng(4), 0, 1500
+    for _ in range(studies):
+        *found, e, f, g, h = [
+            (cell, seed, value + 0.2 * (cell in "ab"))
+            for seed in range(6)
+            for cell, value in zip(CELLS, draw.normal(0, 1) + draw.normal(0, 0.3, 4), strict=True)
+        ]
+        new = sum(WEIGHTS[cell] * value for cell, _, value in (e, f, g, h))
+        seen = [one for one in found if one[0] != "d" or one[1] == 0]  # d has one run of five
+        low, high = blocked_contrast(seen, WEIGHTS).of_one_seed()[1:]
+        inside += low <= new <= high
+    assert inside / studies == pytest.approx(0.95, abs=0.018)
+
+
 def test_of_two_cells_it_is_the_paired_t_test() -> None:
     found = [one for one in observations(np.random.default_rng(2)) if one[0] in "ab"]
     a, b = ([value for cell, _, value in found if cell == name] for name in "ab")
     ours, paired = blocked_contrast(found, {"a": 1, "b": -1}), paired_difference(a, b)
-    expected = [paired.estimate, paired.error, paired.df]
-    assert [ours.estimate, ours.error, ours.df] == pytest.approx(expected)
+    expected = [paired.estimate, paired.error, paired.df, paired.deviation]
+    assert [ours.estimate, ours.error, ours.df, ours.deviation] == pytest.approx(expected)
 
 
 def test_with_runs_missing_it_is_ordinary_least_squares_of_statsmodels() -> None:

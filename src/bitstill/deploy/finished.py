@@ -15,8 +15,8 @@ from bitstill.weights import are_finite, load_weights
 
 SELECTIONS = ("last", "best_val")
 STATISTICS = ("precise", "running")
-_AGAIN = "remove the run's folder and train it again"  # what is done is skipped otherwise
-_NOT_KEPT = f"export where it was trained, or {_AGAIN}"
+AGAIN = "remove the run's folder and train it again"  # what is done is skipped otherwise
+_NOT_KEPT = f"export where it was trained, or {AGAIN}"
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,15 @@ def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
         had_none = choice.select == "best_val" and not record.images.get("val")
         why = "the run has no validation images; give --select last" if had_none else _NOT_KEPT
         raise UserError(f"{directory} holds no {file.name}: {why}")
-    with reading(file, _AGAIN):
+    with reading(file, AGAIN):
         _verify(file, record)
         classes = _classes(file)
-    with reading(RunPaths(directory).record, _AGAIN):
+    with reading(RunPaths(directory).record, AGAIN):
         network = _network(record, classes)
     try:
         load_weights(network, file, statistics=statistics)
     except SafetensorError as error:
-        raise UserError(f"{file} is damaged ({error}): {_AGAIN}") from error
+        raise UserError(f"{file} is damaged ({error}): {AGAIN}") from error
     except KeyError as error:
         raise UserError(
             f"{directory} holds no exact batch norm statistics: give --statistics running"
@@ -109,7 +109,7 @@ def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
     except RuntimeError as error:
         raise UserError(f"{file} does not fit its record: {first_line(error)}") from error
     if not are_finite(network):
-        raise UserError(f"{file} holds numbers that are not finite: {_AGAIN}")
+        raise UserError(f"{file} holds numbers that are not finite: {AGAIN}")
     row = _row(record, choice.select, statistics)
     accuracy = None if row is None else row.get("test/accuracy")
     epoch = None if row is None else int(row["epoch"])
@@ -158,7 +158,7 @@ def _verify(file: Path, record: RunRecord) -> None:
     """Refuse weights that are not those that the record's accuracies are of."""
     if file.name in record.checksums:  # a record made by hand may have none
         expected = record.checksums[file.name]
-        compare(file, file.read_bytes(), expected, trained="the run", advice=_AGAIN)
+        compare(file, file.read_bytes(), expected, trained="the run", advice=AGAIN)
 
 
 def _classes(file: Path) -> int:

@@ -29,9 +29,10 @@ def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
     caption = (
         f"Accuracies: {view.label} batch norm statistics. effect: the comparison that decides, "
         "with its own 95 % interval, in points where no other unit is said. p: two-sided, and "
-        "corrected for the letter's statements (Holm), which the interval is not. detectable: the "
-        "smallest difference, in each of its comparisons, that this many seeds find with 80 % "
-        "probability in all of them."
+        "corrected for the letter's statements (Holm), which the interval is not; of a claim that "
+        "is contradicted by an effect of practically nothing, of that. detectable: the smallest "
+        "difference, in each of its comparisons, that this many seeds find with 80 % probability "
+        "in all of them."
     )
     header = ("claim", "verdict", "published", "effect", "p", "detectable", "seeds")
     return Table("claims", "Published claims", caption, header, rows, labels=2)
@@ -65,24 +66,24 @@ def tests_table(findings: Sequence[Finding]) -> Table:
 
 
 def robustness_table(
-    by_view: Mapping[View, Sequence[Finding]], learned: Sequence[Finding], far_out: str
+    by_view: Mapping[View, Sequence[Finding]], learned: Sequence[Finding] = (), far_out: str = ""
 ) -> Table:
     """Return the verdicts under other choices: what depends on one is fragile.
 
     Args:
         by_view: the answers for every kind of accuracy.
         learned: the answers that count, had the runs that did not learn not been made.
-        far_out: a sentence that names those; empty without any.
+        far_out: a sentence that names those.
     """
-    answers = [*by_view.values(), *([learned] if far_out else [])]
+    answers = [*by_view.values(), *([learned] if learned else [])]
     rows = [
-        [statement(found[0]), *(verdict_text(one) for one in found)]
+        [statement(found[0]), *(_same(one, found[0]) for one in found)]
         for found in zip(*answers, strict=True)
         if found[0].question.unit == "points"
     ]
     header = ["claim", *(view.label for view in by_view)]
     caption = "Verdicts if the claims were read from other accuracies than the one that counts."
-    if far_out:
+    if learned:
         header.append("learned")
         caption += (
             " learned: from the one that counts, without the runs that did not learn; those were "
@@ -90,6 +91,12 @@ def robustness_table(
         )
     title = "Do verdicts depend on the accuracy?"
     return Table("robustness", title, caption, header, rows, labels=len(header))
+
+
+def _same(finding: Finding, other: Finding) -> str:
+    """Return a verdict, where it is on the same statement: without some runs (c) has fewer T."""
+    same = finding.question.name == other.question.name
+    return verdict_text(finding) if same else NOT_APPLICABLE
 
 
 def verdict_text(finding: Finding) -> str:

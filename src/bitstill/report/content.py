@@ -130,6 +130,8 @@ class SetReport:
 
     def _robustness(self) -> Table:
         without = far_out(self.runs, self.view)
+        if not without:
+            return robustness_table(self.by_view)
         kept = [run for run in self.runs.runs if run not in without]
         learned = dataclasses.replace(self.runs, runs=kept)
         found = findings(learned, self.view, sizes=self.sizes, awaited=self._awaited)

@@ -1,6 +1,6 @@
 """Runs that did not learn: far below all others, named, and kept in every number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -33,9 +33,13 @@ def far_out(runs: RunSet, view: View) -> list[Run]:
 
 def far_out_text(runs: RunSet, view: View) -> str:
     """Return a sentence that names them; empty without any."""
+    return said_of(far_out(runs, view), view)
+
+
+def said_of(runs: Iterable[Run], view: View) -> str:
+    """Return the same for runs that are known to be so."""
     names = [
-        f"{run.record.cell} seed {run.record.seed} ({run.percent(view):.1f} %)"
-        for run in far_out(runs, view)
+        f"{run.record.cell} seed {run.record.seed} ({run.percent(view):.1f} %)" for run in runs
     ]
     if not names:
         return ""

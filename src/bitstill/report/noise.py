@@ -80,7 +80,7 @@ def noise_table(runs: RunSet, view: View) -> Table:
         "seeds: standard deviation of the best epoch's accuracy, which published tables give for "
         "one run. gap: published, this loss at T = 15 minus this T; at T = 15, minus hard: of two "
         "such numbers, which differ by chance with a standard deviation of 1.41 times that over "
-        "seeds."
+        "seeds where both scatter alike."
     )
     header = ("cell", "late epochs", "deviation", "swing", "gain", "over seeds", "gap")
     title = "Noise over epochs and seeds, beside the published gaps"

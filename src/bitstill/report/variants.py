@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from bitstill.identity import cell_name
 from bitstill.report.claims import primary_view
-from bitstill.report.far_out import far_out_text
+from bitstill.report.far_out import far_out, said_of
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings, teacher_settings
 from bitstill.report.sweeps import Run, RunSet
@@ -24,6 +24,7 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
     """
     view = primary_view(study)
     found: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}
+    shown: dict[str, Run] = {}
     for run in _students(others):
         loss, seed = run.record.loss, run.record.seed
         bases = study.done(cell_name(loss, HARD_TEMPERATURE))
@@ -32,10 +33,12 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
             if ours is not None and theirs is not None:
                 change = _change(run.record, base.record)
                 found.setdefault((change, loss), {})[seed] = (ours, theirs)
+                shown |= {one.record.identity: one for one in (base, run)}
     losses = study.losses
     order = sorted(found, key=lambda one: (one[0], losses.index(one[1])))
     rows = [[*labels, *_numbers(list(found[labels].values()))] for labels in order]
-    far_out = {line: None for one in (study, *others) if (line := far_out_text(one, view))}
+    lost = [run for one in (study, *others) for run in far_out(one, view)]
+    named = said_of([run for run in shown.values() if run in lost], view)
     caption = (
         f"Test accuracy in %: {view.label} batch norm statistics; mean over seeds ± 95 % t "
         "interval. study: the same loss at T = 15 in the study, the same seeds. difference: "
@@ -43,7 +46,7 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
         "published on these, so there are no verdicts; the intervals are not corrected for their "
         "number."
     )
-    caption = " ".join([caption, *far_out])
+    caption = f"{caption} {named}".rstrip()
     header = ("changed", "loss", "changed accuracy", "study", "difference", "seeds")
     return Table("open", title, caption, header, rows, labels=2)
 

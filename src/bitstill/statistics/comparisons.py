@@ -20,12 +20,14 @@ class Difference:
         error: its standard error; NaN without a degree of freedom.
         df: degrees of freedom of the error; none where no noise is seen, see :func:`sees_noise`.
         n: seeds that it rests on.
+        deviation: standard deviation of the difference that one seed shows; NaN where unknown.
     """
 
     estimate: float
     error: float
     df: float
     n: int
+    deviation: float = math.nan
 
     @property
     def p(self) -> float:
@@ -51,9 +53,9 @@ class Difference:
     def of_one_seed(self) -> Interval:
         """Return the prediction interval of the difference that one seed more would show.
 
-        Estimate ± t sqrt(n + 1) error: that seed's own noise, sqrt(n) error, and the estimate's.
+        Estimate ± t sqrt(deviation^2 + error^2): that seed's own noise, and the estimate's.
         """
-        return around(self.estimate, self.error * math.sqrt(self.n + 1), self.df)
+        return around(self.estimate, math.hypot(self.deviation, self.error), self.df)
 
 
 def sees_noise(error: float, values: NDArray[np.float64]) -> bool:
@@ -79,10 +81,11 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
         raise ValueError(f"{len(first)} and {len(second)} values make no pairs")
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     n, mean = len(differences), float(differences.mean())
-    error = float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    deviation = float(differences.std(ddof=1)) if n > 1 else math.nan
+    error = deviation / math.sqrt(n)
     if not sees_noise(error, np.asarray([*first, *second])):
         return Difference(mean, math.nan, 0, n)
-    return Difference(mean, error, n - 1, n)
+    return Difference(mean, error, n - 1, n, deviation)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -220,7 +220,7 @@ def test_a_configuration_that_changes_after_the_plan_is_not_read_again(
 @pytest.mark.parametrize(
     "choice",
     [
-        *(f"hydra/launcher={name}" for name in ("basic", "joblib", "parallel", "slurm")),
+        *(f"hydra/launcher={name}" for name in ("basic", "parallel", "slurm")),
         *(f"hydra/job_logging={name}" for name in ("default", "disabled", "none", "stdout")),
         "hydra/hydra_logging=default",
         "hydra.verbose=true",

@@ -29,7 +29,7 @@ def accuracy_figures(runs: RunSet, first: View) -> list[Figure]:
         first: the accuracy that is drawn first; the others are in a list beside it.
     """
     views = [view for view in VIEWS if runs.measured(view)] or [PUBLISHED_VIEW]
-    first = first if first in views else views[0]
+    drawn = first if first in views else views[0]
     rows = [row for view in views for row in _rows(runs, view)]
     if not rows:
         return []
@@ -38,10 +38,11 @@ def accuracy_figures(runs: RunSet, first: View) -> list[Figure]:
         "mean and 95 % t interval over seeds, as far as the axis goes. Triangles with a number: "
         "below the axis. Open diamonds: the published numbers, of one run on the data that was "
         "published on, best epoch on the test set. Dashed line: our teacher. Drawn first, and in a "
-        f"picture: {first.label} batch norm statistics, on which verdicts rest."
+        f"picture: {drawn.label} batch norm statistics"
+        f"{', on which verdicts rest' if drawn == first else ''}."
     )
     use = "Click on a loss in the legend, or choose it in the list, to see it alone."
-    title, spec = "Accuracy over temperature", _spec(rows, runs.losses, views, first)
+    title, spec = "Accuracy over temperature", _spec(rows, runs.losses, views, drawn)
     return [Figure("accuracy", title, caption, rows, spec, use=use)]
 
 

@@ -59,12 +59,13 @@ def _measure(student: Run) -> tuple[list[Row], list[Row]]:
     import numpy as np
     from safetensors.torch import load_file
 
+    from bitstill.deploy.finished import AGAIN
     from bitstill.quantizers import WEIGHT_STEPS
 
     quantizer = student.record.config["quantizer"]
     steps: list[Row] = []
     shares: list[Row] = []
-    with reading(student.paths.weights, "remove the run's folder and train it again"):
+    with reading(student.paths.weights, AGAIN):
         tensors = load_file(student.paths.weights)
     for name, weight in tensors.items():
         if not name.endswith("conv.weight"):
