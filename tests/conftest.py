@@ -24,7 +24,6 @@ from filelock import FileLock
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from joblib import cpu_count
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf, open_dict
 from PIL import Image
@@ -63,12 +62,6 @@ Compose = Callable[..., DictConfig]
 Configure = Callable[..., TrainConfig]
 Train = Callable[..., tuple[int, str, str]]
 Record = Callable[..., RunRecord]
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Take three workers for two cores: tests wait for a quarter of their time, for processes."""
-    cores: int = cpu_count()
-    return -(-3 * cores // 2)
 
 
 @pytest.fixture(scope="session", autouse=True)
