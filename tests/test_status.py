@@ -225,6 +225,22 @@ def test_teachers_and_students_take_times_of_their_own(folder: Path, made_up: Re
     assert seconds_left([taught, begun, *missing]) == 10.0 + 20.0 + 90.0
 
 
+def test_the_time_left_of_many_runs_is_looked_at_a_few_times_each(
+    folder: Path, made_up: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = expected(folder, "a", ONE, epochs=10)
+    states = [RunState(one, "running", made_up(status="running", epoch=5, seconds=5.0))] * 300
+    looks = []
+
+    def is_teacher(state: RunState) -> bool:
+        looks.append(state)
+        return False
+
+    monkeypatch.setattr(RunState, "is_teacher", property(is_teacher))
+    assert seconds_left(states) == 5.0
+    assert len(looks) <= 4 * len(states)
+
+
 def test_a_run_without_a_finished_epoch_does_not_say_how_fast_it_is(
     folder: Path, made_up: Record
 ) -> None:

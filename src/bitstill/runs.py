@@ -16,7 +16,7 @@ from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.identity import cell_name, identity
 from bitstill.reading import fits
-from bitstill.schema import TrainConfig
+from bitstill.schema import STATISTICS, TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ Row = dict[str, float]  # the numbers of an epoch, by their names in the curves
 
 
 _SELECTIONS = {"last", "best_val", "best_test"}
-_STATISTICS = {"running", "precise"}
 _MEASURED = {"epoch", "test/accuracy"}
 _ERROR = {"type", "message", "traceback"}
 
@@ -267,7 +266,7 @@ def _typed(plain: dict[str, Any]) -> RunRecord:
         if name in plain and not fits(plain[name], annotation):
             raise ValueError(f"its {name} is wrong")
     record = RunRecord(**plain)
-    if not record.selections.keys() <= _STATISTICS:
+    if not record.selections.keys() <= {*STATISTICS}:
         raise ValueError("its selections are wrong")
     for chosen in record.selections.values():
         rows = [row for row in chosen.values() if row is not None]

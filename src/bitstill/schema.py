@@ -161,6 +161,9 @@ class TeacherConfig:
     schedule: ScheduleConfig
 
 
+STATISTICS = ("running", "precise")  # of batch norm; the last that is measured decides
+
+
 @dataclass(frozen=True)
 class EvaluationConfig:
     """What is measured after every epoch."""
@@ -172,7 +175,7 @@ class EvaluationConfig:
     @property
     def statistics(self) -> tuple[str, ...]:
         """The kinds of batch norm statistics that accuracies are measured with."""
-        return ("running", "precise") if self.batch_norm == "both" else (self.batch_norm,)
+        return STATISTICS if self.batch_norm == "both" else (self.batch_norm,)
 
     @property
     def deciding(self) -> str:

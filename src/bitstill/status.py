@@ -115,8 +115,9 @@ def seconds_left(states: Sequence[RunState]) -> float | None:
         seconds = sum(one.record.seconds for one in alike if one.record is not None)
         return seconds / sum(one.epoch for one in alike)
 
+    each = {teacher: an_epoch(teacher=teacher) for teacher in (True, False)}
     left = sum(
-        (one.expected.epochs - one.epoch) * an_epoch(teacher=one.is_teacher)
+        (one.expected.epochs - one.epoch) * each[one.is_teacher]
         for one in states
         if one.status not in ENDED
     )

@@ -13,7 +13,7 @@ _QUIET = {
 
 
 def keep_wandb_quiet() -> None:
-    """Say, before wandb is imported, what else it would do: print, report errors, sample."""
+    """Forbid wandb, before it is imported, to print, report errors and sample the machine."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
 
