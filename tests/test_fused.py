@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from bitstill.engine import training
+from bitstill.engine.kernel import available
 from bitstill.engine.training import Shape, TrainingBlock, training_available
 from bitstill.fused import fused_block
 from bitstill.models import Student, StudentBlock, to_input
@@ -178,6 +179,20 @@ def test_threads_do_not_change_a_bit(layer: Layer, side: int) -> None:
     # torch sums the image's weights, in an order that depends on the threads.
     for name in ("gain", "offset", *(["x", "weight"] if side < 32 else [])):
         assert torch.equal(alone.gradients[name], together.gradients[name]), name
+
+
+@pytest.mark.parametrize("path", available()[1:])
+@pytest.mark.parametrize(("layer", "side"), LAYERS)
+def test_a_processors_paths_give_the_same_bits(
+    layer: Layer, side: int, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = inputs(layer, side, batch=7)  # whole tiles' rows, and a rest
+    fastest = fused(given, pool=layer.pool)
+    monkeypatch.setattr(training, "_paths", lambda: (path,))
+    found = fused(given, pool=layer.pool)
+    assert torch.equal(found.features, fastest.features)
+    for name, value in fastest.gradients.items():
+        assert torch.equal(found.gradients[name], value), name
 
 
 @settings(max_examples=40, deadline=None)

@@ -6,8 +6,18 @@
 #include <stdlib.h>
 
 #include "training.c"
-#include "weight_gradient.c"
-#include "input_gradient.c"
+
+enum { POINTS = 36 };
+
+/* weight_gradient.c, input_gradient.c, and wide.c, which has both for AVX-512. */
+typedef void Pass(const Training *b, int64_t from, int64_t to);
+Pass bitstill_block_weights, bitstill_block_points, bitstill_block_input;
+#ifdef X86
+Pass bitstill_wide_weights, bitstill_wide_points, bitstill_wide_input;
+#define GRADIENT(pass) (b->path == AVX512 ? bitstill_wide_##pass : bitstill_block_##pass)
+#else
+#define GRADIENT(pass) bitstill_block_##pass
+#endif
 
 static uint32_t random_state = 1;
 
@@ -52,12 +62,12 @@ static uint64_t passes(Training *b, int64_t inner, int64_t outer) {
   bitstill_block_gradient(b, half, b->images);
   int groups = b->channels_out / GROUP;
   if (b->channels_in != COLOURS) {
-    bitstill_block_weights(b, 0, groups / 2);
-    bitstill_block_weights(b, groups / 2, groups);
-    bitstill_block_points(b, groups, b->channels_out);
-    bitstill_block_points(b, 0, groups);
-    bitstill_block_input(b, half, b->images);
-    bitstill_block_input(b, 0, half);
+    GRADIENT(weights)(b, 0, groups / 2);
+    GRADIENT(weights)(b, groups / 2, groups);
+    GRADIENT(points)(b, groups, b->channels_out);
+    GRADIENT(points)(b, 0, groups);
+    GRADIENT(input)(b, half, b->images);
+    GRADIENT(input)(b, 0, half);
   }
   uint64_t total = failed ? 0 : 1;
   for (int64_t i = 0; i < inner; i++) total = total * 31 + (uint16_t)b->sums[i];

@@ -16,8 +16,9 @@
 #pragma GCC optimize("fp-contract=fast")
 #endif
 
-enum { OUT = 4, IN = 6, POINTS = IN * IN, MOST_TILES = 32, MOST_CHANNELS = 128 };
-enum { ROWS = 6 }; /* tiles multiplied at a time: GROUP sums of each, as many as registers hold */
+enum { OUT = 4, IN = 6, POINTS = IN * IN, MOST_TILES = 36, MOST_CHANNELS = 128 };
+/* Tiles multiplied at a time: GROUP sums of each, as many as registers hold. */
+enum { ROWS = WIDTH == 16 ? 12 : 6 };
 /* Points lie a cache line further apart than a power of two, or they would all meet in one set. */
 enum { LINE = 16, ROOM = POINTS * (MOST_TILES * MOST_CHANNELS + LINE) };
 
@@ -59,7 +60,7 @@ INLINE void interpolate(const Lanes m[IN], Lanes to[OUT]) {
 /* ---- of whole tiles: along columns, then along rows ---- */
 
 /* The turned weights of some output channels at all points: (points, channels_out, channels_in). */
-CLONES void bitstill_block_points(const Training *b, int64_t from, int64_t to) {
+CLONES void PASS(points)(const Training *b, int64_t from, int64_t to) {
   int channels = b->channels_in;
   for (int64_t o = from; o < to; o++)
     for (int c = 0; c < channels; c += WIDTH) {
@@ -79,7 +80,7 @@ CLONES void bitstill_block_points(const Training *b, int64_t from, int64_t to) {
     }
 }
 
-CLONES void bitstill_evaluate_tile(const Training *b, int64_t at, int y, int x, float *to, int next) {
+static CLONES void evaluate_tile(const Training *b, int64_t at, int y, int x, float *to, int next) {
   int channels = b->channels_out;
   const float *tile[IN][IN];
   for (int i = 0; i < IN; i++)
@@ -102,7 +103,7 @@ CLONES void bitstill_evaluate_tile(const Training *b, int64_t at, int y, int x, 
   }
 }
 
-CLONES void bitstill_interpolate_tile(const Training *b, const float *from, int next, int64_t at) {
+static CLONES void interpolate_tile(const Training *b, const float *from, int next, int64_t at) {
   int channels = b->channels_in;
   for (int c = 0; c < channels; c += WIDTH) {
     Lanes line[IN], half[OUT][IN], numbers[OUT];
@@ -121,56 +122,43 @@ CLONES void bitstill_interpolate_tile(const Training *b, const float *from, int 
 
 /* ---- products ---- */
 
-/* Some tiles' numbers at one point times the weights: (tiles, in) x (in, out) -> (tiles, out). */
-INLINE void multiply_rows(const float *tiles, const float *weights, int in, int out, float *to, int rows) {
-  for (int c = 0; c < out; c += GROUP) {
-    Lanes sums[ROWS][PARTS] = {{{0}}};
-    for (int i = 0; i < in; i++) {
-      Lanes w[PARTS];
-      for (int part = 0; part < PARTS; part++) w[part] = ((const Lanes *)(weights + i * out + c))[part];
-#pragma GCC unroll 6
-      for (int row = 0; row < rows; row++)
+/* Tiles' numbers at one point times the weights: (tiles, in) x (in, out) -> (tiles, out); ROWS of them
+   also where fewer are left, into what is not read. */
+static CLONES void multiply(const float *tiles, const float *weights, int count, int in, int out, float *to) {
+  for (; count > 0; count -= ROWS, tiles += ROWS * in, to += ROWS * out)
+    for (int c = 0; c < out; c += GROUP) {
+      Lanes sums[ROWS][PARTS] = {{{0}}};
+      for (int i = 0; i < in; i++) {
+        const Lanes *w = (const Lanes *)(weights + i * out + c);
+#pragma GCC unroll 12
+        for (int row = 0; row < ROWS; row++)
 #pragma GCC unroll 4
-        for (int part = 0; part < PARTS; part++) sums[row][part] += tiles[row * in + i] * w[part];
+          for (int part = 0; part < PARTS; part++) sums[row][part] += tiles[row * in + i] * w[part];
+      }
+#pragma GCC unroll 12
+      for (int row = 0; row < ROWS; row++)
+        for (int part = 0; part < PARTS; part++) ((Lanes *)(to + row * out + c))[part] = sums[row][part];
     }
-#pragma GCC unroll 6
-    for (int row = 0; row < rows; row++)
-      for (int part = 0; part < PARTS; part++) ((Lanes *)(to + row * out + c))[part] = sums[row][part];
-  }
-}
-
-CLONES void bitstill_multiply(const float *tiles, const float *weights, int count, int in, int out,
-                              float *to) {
-  for (; count >= ROWS; count -= ROWS, tiles += ROWS * in, to += ROWS * out)
-    multiply_rows(tiles, weights, in, out, to, ROWS);
-  switch (count) {
-    case 5: multiply_rows(tiles, weights, in, out, to, 5); break;
-    case 4: multiply_rows(tiles, weights, in, out, to, 4); break;
-    case 3: multiply_rows(tiles, weights, in, out, to, 3); break;
-    case 2: multiply_rows(tiles, weights, in, out, to, 2); break;
-    case 1: multiply_rows(tiles, weights, in, out, to, 1); break;
-  }
 }
 
 /* Fill the gradient of some images, after the weights of all channels. */
-void bitstill_block_input(const Training *b, int64_t from, int64_t to) {
+void PASS(input)(const Training *b, int64_t from, int64_t to) {
   static _Thread_local float evaluated[ROOM], multiplied[ROOM];
   int side = b->side, across = side / OUT, each = across * across, in = b->channels_out, out = b->channels_in;
+  int next = MOST_TILES * in + LINE, next_product = MOST_TILES * out + LINE;
   for (int64_t first = from * each, last = to * each; first < last; first += MOST_TILES) {
     int count = last - first < MOST_TILES ? (int)(last - first) : MOST_TILES;
-    int next = count * in + LINE, next_product = count * out + LINE;
     for (int i = 0; i < count; i++) {
       int64_t image = (first + i) / each, tile = (first + i) % each;
       int y = (int)(tile / across) * OUT, x = (int)(tile % across) * OUT;
-      bitstill_evaluate_tile(b, image * side * side, y, x, evaluated + i * in, next);
+      evaluate_tile(b, image * side * side, y, x, evaluated + i * in, next);
     }
     for (int k = 0; k < POINTS; k++)
-      bitstill_multiply(evaluated + k * next, b->points + k * in * out, count, in, out,
-                        multiplied + k * next_product);
+      multiply(evaluated + k * next, b->points + k * in * out, count, in, out, multiplied + k * next_product);
     for (int i = 0; i < count; i++) {
       int64_t image = (first + i) / each, tile = (first + i) % each;
       int64_t pixel = (image * side + tile / across * OUT) * side + tile % across * OUT;
-      bitstill_interpolate_tile(b, multiplied + i * out, next_product, pixel);
+      interpolate_tile(b, multiplied + i * out, next_product, pixel);
     }
   }
 }

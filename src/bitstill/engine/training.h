@@ -40,11 +40,18 @@ typedef struct {
   double unit;
 } Training;
 
-/* Neighbouring channels; what is summed over pixels or channels is so for GROUP of them at a time. */
+/* Neighbouring channels; what is summed over pixels or channels is so for GROUP of them at a time, in
+   vectors of WIDTH. No bit depends on it: wide.c compiles the gradients again, twice as wide. */
+#if defined(WIDE)
+enum { WIDTH = 16 };
+#define PASS(name) bitstill_wide_##name
+#else
 #if defined(__x86_64__)
 enum { WIDTH = 8 };
 #else
 enum { WIDTH = 4 };
+#endif
+#define PASS(name) bitstill_block_##name
 #endif
 enum { GROUP = 16, PARTS = GROUP / WIDTH };
 typedef float Lanes __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));

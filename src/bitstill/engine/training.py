@@ -1,6 +1,7 @@
 """A student's block in training in C, through ctypes.
 
-``training.c``, ``weight_gradient.c`` and ``input_gradient.c`` say what they compute.
+``training.c``, ``weight_gradient.c`` and ``input_gradient.c`` say what they compute; ``wide.c`` has
+the last two for AVX-512.
 
 There only where a compiler was at installation; :mod:`bitstill.fused` is what torch sees of it.
 """
@@ -29,6 +30,7 @@ _BLOCKS = {
 }
 _GROUP = 16  # output channels whose weights' gradients are summed at a time
 _POINTS = 36  # at which weights are evaluated for the input's gradient
+_GRADIENTS = ("weights", "points", "input")  # the passes that are there in two widths
 
 
 class Shape(NamedTuple):
@@ -81,20 +83,24 @@ class _Library(NamedTuple):
 
 
 @lru_cache
-def _library() -> tuple[_Library, int] | None:
-    """Return the functions, and the fastest path of this processor."""
-    paths = available()
-    if not paths:
-        return None
+def _paths() -> tuple[str, ...]:
+    return available()
+
+
+@lru_cache
+def _library(path: str) -> _Library:
+    """Return the functions of a path that :func:`available` names."""
     library = load(LIBRARY)
     block, number, pointer = ctypes.POINTER(_Training), ctypes.c_int64, ctypes.c_void_p
-    functions = _Library(*(getattr(library, f"bitstill_block_{one}") for one in _Library._fields))
+    wide = _GRADIENTS if path == "avx512" else ()
+    kinds = {one: "wide" if one in wide else "block" for one in _Library._fields}
+    functions = _Library(*(getattr(library, f"bitstill_{of}_{one}") for one, of in kinds.items()))
     for name, function in functions._asdict().items():
         function.argtypes = [block, number, number]
         if name in ("prepare", "normalize"):
             function.argtypes = [block]
     functions.reduce.argtypes = [block, pointer, pointer]  # type: ignore[attr-defined]
-    return functions, PATHS[paths[0]]
+    return functions
 
 
 class TrainingBlock:
@@ -113,9 +119,8 @@ class TrainingBlock:
     def __init__(
         self, shape: Shape, *, multiplier: float, momentum: float, epsilon: float, threads: int
     ) -> None:
-        found = _library()
-        assert found is not None  # noqa: S101  # the caller has asked whether it fits
-        self._call, path = found
+        path = _paths()[0]
+        self._call = _library(path)
         self._shape, self._threads = shape, threads
         images, side, channels_in, channels_out, _ = shape
         words = patch_words(channels_in) * 2 * channels_out
@@ -131,7 +136,7 @@ class TrainingBlock:
         }
         addresses = {name: address(array) for name, array in self._arrays.items()}
         numbers = {"multiplier": multiplier, "momentum": momentum, "epsilon": epsilon}
-        self._block = _Training(images, path, *shape[1:], **numbers, **addresses)
+        self._block = _Training(images, PATHS[path], *shape[1:], **numbers, **addresses)
 
     def forward(self, **addresses: int) -> bool:
         """Fill y, and move the running statistics.
@@ -214,4 +219,4 @@ def fits(shape: Shape) -> bool:
 
 def training_available() -> bool:
     """Return whether the library is there."""
-    return _library() is not None
+    return bool(_paths())

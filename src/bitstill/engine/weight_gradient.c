@@ -8,7 +8,7 @@
 
 #include "training.h"
 
-enum { TILE = 16, BLOCK = 4, WINDOW = 9 };
+enum { TILE = 16, BLOCK = WIDTH == 16 ? 16 : 4, WINDOW = 9 };
 /* Bytes of features and of indices, for any block that fits: 18 x 18 x 32, 4 images of 128 channels. */
 enum { PIXEL_BYTES = 18 * 18 * 32, INDEX_BYTES = 4 * 3 * 6 * 128 };
 
@@ -56,14 +56,14 @@ INLINE void index_quads(const uint8_t *pixels, const Tiles *t, uint8_t *index) {
       }
 }
 
-CLONES void bitstill_index_image(const Training *b, int64_t n, const Tiles *t, uint8_t *index) {
+static CLONES void index_image(const Training *b, int64_t n, const Tiles *t, uint8_t *index) {
   uint8_t pixels[PIXEL_BYTES];
   spread_bits(b->x + n * t->side * t->side * t->channels, t, pixels);
   index_quads(pixels, t, index);
 }
 
 /* The sums of 4 pixels' gradients, for GROUP channels. */
-CLONES void bitstill_quad_tables(const float *gradient, int channels, int quads, Table *table) {
+static CLONES void quad_tables(const float *gradient, int channels, int quads, Table *table) {
   for (int quad = 0; quad < quads; quad++, table++, gradient += 4 * channels)
 #pragma GCC unroll 4
     for (int part = 0; part < PARTS; part++) {
@@ -80,8 +80,8 @@ CLONES void bitstill_quad_tables(const float *gradient, int channels, int quads,
 }
 
 /* Add a tile's products to those of all taps and input channels, `BLOCK` of these at a time. */
-CLONES void bitstill_add_tile(const Table *tables, const uint8_t *index, const Tiles *t, int images,
-                              int quads, float *products) {
+static CLONES void add_tile(const Table *tables, const uint8_t *index, const Tiles *t, int images, int quads,
+                            float *products) {
   for (int tap = 0; tap < WINDOW; tap++) {
     const uint8_t *first = index + tap / 3 * t->next_row + tap % 3 * t->next_shift;
     for (int c = 0; c < t->channels; c += BLOCK, products += BLOCK * GROUP) {
@@ -90,7 +90,7 @@ CLONES void bitstill_add_tile(const Table *tables, const uint8_t *index, const T
       for (int n = 0; n < images; n++) {
         const uint8_t *at = first + n * t->next_image + c;
         for (int quad = 0; quad < quads; quad++, at += t->channels, table += sizeof(Table))
-#pragma GCC unroll 4
+#pragma GCC unroll 16
           for (int i = 0; i < BLOCK; i++) {
             const Lanes *entry = (const Lanes *)(table + 8 * (int64_t)at[i]);
 #pragma GCC unroll 4
@@ -105,22 +105,21 @@ CLONES void bitstill_add_tile(const Table *tables, const uint8_t *index, const T
 }
 
 /* Fill the gradient of some groups of output channels' weights, from all images. */
-void bitstill_block_weights(const Training *b, int64_t from, int64_t to) {
+void PASS(weights)(const Training *b, int64_t from, int64_t to) {
   uint8_t index[INDEX_BYTES];
-  Table tables[TILE];
+  Table tables[TILE] __attribute__((aligned(64))); /* no sum lies across two cache lines */
   Tiles t = tiles_of(b);
   int64_t each = WINDOW * b->channels_in, row = b->side * b->channels_out;
   memset(b->products + from * each * GROUP, 0, (size_t)((to - from) * each * GROUP) * sizeof(float));
   for (int64_t n = 0; n < b->images; n += t.images) {
     int images = b->images - n < t.images ? (int)(b->images - n) : t.images;
-    for (int i = 0; i < images; i++) bitstill_index_image(b, n + i, &t, index + i * t.next_image);
+    for (int i = 0; i < images; i++) index_image(b, n + i, &t, index + i * t.next_image);
     for (int64_t group = from; group < to; group++)
       for (int y = 0; y < t.side; y += t.rows) {
         int rows = t.side - y < t.rows ? t.side - y : t.rows, quads = rows * t.quads;
         const float *gradient = b->gradient + (n * t.side + y) * row + group * GROUP;
-        bitstill_quad_tables(gradient, b->channels_out, images * quads, tables);
-        bitstill_add_tile(tables, index + y * t.next_row, &t, images, quads,
-                          b->products + group * each * GROUP);
+        quad_tables(gradient, b->channels_out, images * quads, tables);
+        add_tile(tables, index + y * t.next_row, &t, images, quads, b->products + group * each * GROUP);
       }
   }
   for (int64_t group = from; group < to; group++)
