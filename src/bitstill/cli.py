@@ -35,7 +35,8 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Take the options in front of a command."""
@@ -109,7 +110,7 @@ def keep(
     sweep: Annotated[Path, typer.Argument(help="Folder of a sweep, finished or not.")],
     target: Annotated[Path, typer.Argument(help="Folder to copy to; again to go on.")],
 ) -> None:
-    """Copy what a repository should hold of a sweep: its records, and one packed student."""
+    """Copy what a repository should hold of a sweep: records, teachers' logits, one student."""
     from bitstill.errors import counted
     from bitstill.report.keep import keep as copy
 
@@ -155,7 +156,9 @@ def sync(
 @app.command()
 def export(
     directory: Annotated[Path, typer.Argument(help="A run's folder, or a sweep's.")],
-    form: Annotated[str, typer.Option("--format", help="packed, onnx or qonnx.")] = "packed",
+    form: Annotated[
+        str, typer.Option("--format", help="packed, onnx or qonnx; of a teacher, onnx.")
+    ] = "packed",
     select: Annotated[str, typer.Option(help="last or best_val.")] = "last",
     statistics: Annotated[
         str | None, typer.Option(help="precise or running; precise where they were measured.")

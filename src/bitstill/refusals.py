@@ -130,7 +130,7 @@ def _explain_its_own(error: Exception, arguments: Sequence[str]) -> str:
     if isinstance(error, ConfigCompositionException):
         return _unknown_setting(first, arguments)
     if "submitit_slurm" in first:
-        return "hydra/launcher=slurm needs submitit: pip install 'bitstill[slurm]'"
+        return "hydra/launcher=slurm needs submitit: in the checkout, pip install '.[slurm]'"
     return first
 
 

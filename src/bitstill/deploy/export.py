@@ -39,7 +39,8 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
     try:
         content = _content(run, form)
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'bitstill[onnx]'") from error
+        missing = f"{error.name} is not installed: in the checkout, pip install '.[onnx]'"
+        raise UserError(missing) from error
     except ValueError as error:
         raise UserError(f"{run.directory}: {error}") from error
     usual = run.directory / _name(run, form)
