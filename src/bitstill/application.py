@@ -20,6 +20,7 @@ from bitstill.errors import UserError
 from bitstill.explanations import FULL_ERROR, explain, print_error, say
 from bitstill.flags import flags_first
 from bitstill.guard import guarded
+from bitstill.memory import imported_to_stay
 
 if TYPE_CHECKING:
     from bitstill.runs import RunRecord
@@ -126,7 +127,8 @@ def _record(config: "TrainConfig", directory: Path, *, progress: bool) -> "RunRe
     found = finished_record(config, RunPaths(directory))
     if found is not None and not not_logged(config.logger, RunPaths(directory)):
         return found  # known in a moment, without torch
-    from bitstill.train import run
+    with imported_to_stay():
+        from bitstill.train import run
 
     return run(config, directory, progress=progress)
 

@@ -1,7 +1,9 @@
-"""Freed memory stays with the process, until a run fails."""
+"""What stays with the process: freed memory, until a run fails; and what it has imported."""
 
 import ctypes
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 _NEVER = 2**31 - 1
@@ -33,3 +35,20 @@ def give_back_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):
         return
+
+
+@contextmanager
+def imported_to_stay() -> Iterator[None]:
+    """Import without garbage collection, and leave what was imported out of later ones.
+
+    Torch and Lightning make some hundred thousand objects that stay; to look through them again and
+    again is a seventh of a run's start.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()
