@@ -23,11 +23,12 @@ typedef struct {
 } Patches;
 
 /* What 4 pixels and 32 channels get: the sums 4 pop(x & p1) + 2 pop(x & p0) - 3 pop(x), or, where
-   there are limits, a bit for each sum that reaches its channel's. */
+   there are limits, a bit for each sum that reaches its channel's. No sum is as large as 2^15. */
 typedef struct {
   const int32_t *limits; /* 32, or NULL */
   uint32_t bits[4];
-  int32_t sums[4][LANES];
+  int16_t *sums; /* of the first pixel; the next one's lie `step` further */
+  int step;
 } Result;
 
 /* `counts` are the set bits of each patch, pop(x). */
@@ -36,12 +37,12 @@ typedef void Block(const Patches *patches, const uint32_t *w, const int32_t *cou
 
 /* Finish one pixel from 2 pop(x & p1) + pop(x & p0). */
 static void finish(Result *result, int pixel, const int32_t *sums, int32_t count) {
-  int32_t *whole = result->sums[pixel];
-  for (int c = 0; c < LANES; c++) whole[c] = 2 * sums[c] - 3 * count;
-  if (!result->limits) return;
   result->bits[pixel] = 0;
-  for (int c = 0; c < LANES; c++)
-    result->bits[pixel] |= (uint32_t)(whole[c] >= result->limits[c]) << c;
+  for (int c = 0; c < LANES; c++) {
+    int32_t sum = 2 * sums[c] - 3 * count;
+    if (result->limits) result->bits[pixel] |= (uint32_t)(sum >= result->limits[c]) << c;
+    else result->sums[pixel * result->step + c] = (int16_t)sum;
+  }
 }
 
 /* ---- any processor ---- */
@@ -125,7 +126,8 @@ TARGET_AVX512 static void block_avx512(const Patches *patches, const uint32_t *w
         __m512i limit = _mm512_loadu_si512(result->limits + 16 * half);
         result->bits[pixel] |= (uint32_t)_mm512_cmpge_epi32_mask(sum, limit) << (16 * half);
       } else {
-        _mm512_storeu_si512(result->sums[pixel] + 16 * half, sum);
+        int16_t *to = result->sums + pixel * result->step + 16 * half;
+        _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16(sum));
       }
     }
   }

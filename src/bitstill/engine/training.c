@@ -153,19 +153,15 @@ static void count_bits(const Training *b, const uint32_t *source, int16_t *sums)
   int length = packed ? 5 : 9 * depth;
   const uint32_t *words = b->words;
   Block *block = block_of(b->path);
-  Result result;
-  result.limits = NULL;
+  Result result = {.limits = NULL, .step = b->channels_out};
   count_patches(source, side, depth, counts);
   if (packed) gather_halves(source, side, halves);
   for (int first = 0; first < b->channels_out; first += LANES, words += length * 2 * LANES)
     for (int y = 0; y < side; y++)
       for (int x = 0; x < side; x += 4) {
         Patches patches = patches_at(source, packed ? halves : NULL, side, depth, y, x);
+        result.sums = sums + (y * side + x) * b->channels_out + first;
         block(&patches, words, counts + y * side + x, &result);
-        for (int i = 0; i < 4; i++) {
-          int16_t *to = sums + (y * side + x + i) * b->channels_out + first;
-          for (int c = 0; c < LANES; c++) to[c] = (int16_t)result.sums[i][c];
-        }
       }
 }
 
