@@ -8,13 +8,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-#define X86 1
-#include <immintrin.h>
-#endif
+#include "processor.h"
 
 enum { LANES = 32 };
-enum { PORTABLE = 1, AVX2 = 2, AVX512 = 4 };
 
 /* Where the words of 4 neighbouring patches lie: `rows` runs of `run` words. */
 typedef struct {
@@ -84,14 +80,9 @@ static void block_portable(const Patches *patches, const uint32_t *w, const int3
   }
 }
 
+/* ---- AVX-512: vector popcounts ---- */
+
 #ifdef X86
-
-#define TARGET_AVX2 __attribute__((target("avx2")))
-
-/* ---- AVX-512: vector popcounts and byte products ---- */
-
-#define TARGET_AVX512 \
-  __attribute__((target("avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni")))
 
 TARGET_AVX512 static void block_avx512(const Patches *patches, const uint32_t *w,
                                        const int32_t *counts, Result *result) {
@@ -168,20 +159,6 @@ static void gather_halves(const uint32_t *source, int side, uint32_t *patches) {
       patches[3] = c[0] | c[1] << 16;
       patches[4] = c[2];
     }
-}
-
-/* Which paths this processor can run. */
-static inline int processor_paths(void) {
-  int paths = PORTABLE;
-#ifdef X86
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2")) paths |= AVX2;
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vpopcntdq") &&
-      __builtin_cpu_supports("avx512vnni"))
-    paths |= AVX512;
-#endif
-  return paths;
 }
 
 static Block *block_of(int path) {

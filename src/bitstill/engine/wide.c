@@ -1,6 +1,6 @@
 /* The gradients of weights and of features once more, on vectors of 16 numbers: for AVX-512. */
 
-#include "sums.h"
+#include "processor.h"
 
 #ifdef X86
 #define WIDE

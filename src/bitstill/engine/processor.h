@@ -1,0 +1,28 @@
+/* What a processor may have, and what code is compiled for it. */
+
+#pragma once
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define X86 1
+#include <immintrin.h>
+#define TARGET_AVX2 __attribute__((target("avx2")))
+/* With vector popcounts and byte products. */
+#define TARGET_AVX512 \
+  __attribute__((target("avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni")))
+#endif
+
+enum { PORTABLE = 1, AVX2 = 2, AVX512 = 4 };
+
+/* Which paths this processor can run. */
+static inline int processor_paths(void) {
+  int paths = PORTABLE;
+#ifdef X86
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2")) paths |= AVX2;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vpopcntdq") &&
+      __builtin_cpu_supports("avx512vnni"))
+    paths |= AVX512;
+#endif
+  return paths;
+}
