@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
+from tests import reference
+from tests.reference import Array, numpy
 from tests.students import random_student, with_bits
 from torch import Tensor
 
@@ -29,7 +29,6 @@ from bitstill.quantizers import Quantizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-Array = NDArray[np.float64]
 Model = type[Teacher] | type[Student]
 MODELS: list[Model] = [Teacher, Student]
 
@@ -68,44 +67,23 @@ def statistics_of(network: Network) -> list[Array]:
     return [numpy(one) for block in network.stages() for one in block.statistics]
 
 
-def numpy(tensor: Tensor) -> Array:
-    return np.array(tensor.detach().numpy(), dtype=np.float64)
-
-
-def np_convolve(x: Array, weight: Array, bias: Array) -> Array:
-    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    windows = sliding_window_view(padded, (3, 3), axis=(2, 3))
-    sums = np.tensordot(windows, weight, axes=([1, 4, 5], [1, 2, 3]))
-    return np.asarray(sums.transpose(0, 3, 1, 2) + bias[:, None, None])
-
-
-def np_two_bits(raw: Array) -> Array:
-    w = np.tanh(raw)
-    size = np.abs(w).mean()
-    codes = np.digitize(w / size, [-2 / 3, 0, 2 / 3])
-    return np.asarray(size * np.array([-1, -1 / 3, 1 / 3, 1])[codes])
-
-
 def np_layer(network: Network, index: int, features: Array) -> tuple[Array, Array, Array]:
     """One layer: exact mean and variance over everything, and what it lets through with them."""
     block = network.stages()[index]
     weight = numpy(block.conv.weight)
     if isinstance(block, StudentBlock):
-        weight = np_two_bits(weight)
+        weight = reference.two_bits(weight)
     assert block.conv.bias is not None
-    convolved = np_convolve(features, weight, numpy(block.conv.bias))
-    mean, variance = convolved.mean(axis=(0, 2, 3)), convolved.var(axis=(0, 2, 3))
-    n = (convolved - mean[:, None, None]) / np.sqrt(variance[:, None, None] + 1e-3)
+    convolved = reference.convolve(features, weight, numpy(block.conv.bias))
+    mean, variance = reference.moments(convolved)
+    n = reference.normalize(convolved, mean, variance)
     if isinstance(block, StudentBlock):
         gain, offset = numpy(block.gain)[:, None, None], numpy(block.offset)[:, None, None]
         passed = (0.1 * ((np.abs(gain) + 1) * n + offset) >= 0.5).astype(float)
     else:
         scale, shift = numpy(block.norm.weight), numpy(block.norm.bias)
         passed = np.maximum(scale[:, None, None] * n + shift[:, None, None], 0)
-    if block.pool:
-        c, h, w = passed.shape[1:]
-        passed = passed.reshape(-1, c, h // 2, 2, w // 2, 2).max(axis=(3, 5))
-    return mean, variance, passed
+    return mean, variance, reference.max_pool(passed) if block.pool else passed
 
 
 # Exact statistics

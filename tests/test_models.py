@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
+from tests import reference
+from tests.reference import EPSILON, Array, numpy
 from torch import Tensor, nn
 
 from bitstill.models import (
@@ -24,49 +24,9 @@ from bitstill.topology import TOPOLOGY, Layer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-Array = NDArray[np.float64]
 Model = type[Teacher] | type[Student]
 MODELS: list[Model] = [Teacher, Student]
-MOMENTUM, EPSILON = 0.01, 1e-3
-
-
-def numpy(tensor: Tensor | None) -> Array:
-    assert tensor is not None
-    return np.array(tensor.detach().numpy(), dtype=np.float64)
-
-
-def np_convolve(x: Array, weight: Array, bias: Array) -> Array:
-    """3x3, stride 1, 'same' padding: a sum over windows."""
-    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    windows = sliding_window_view(padded, (3, 3), axis=(2, 3))  # (N, C, H, W, 3, 3)
-    sums = np.tensordot(windows, weight, axes=([1, 4, 5], [1, 2, 3]))  # (N, H, W, out)
-    return np.asarray(sums.transpose(0, 3, 1, 2) + bias[:, None, None])
-
-
-def np_two_bits(raw: Array) -> Array:
-    """mean_scaled at two bits: borders at -2/3, 0, 2/3 of mean|w|."""
-    w = np.tanh(raw)
-    size = np.abs(w).mean()
-    for border in (-2 / 3, 0, 2 / 3):
-        assert np.abs(w / size - border).min() > 1e-7  # so float32 decides alike
-    codes = np.digitize(w / size, [-2 / 3, 0, 2 / 3])
-    return np.asarray(size * np.array([-1, -1 / 3, 1 / 3, 1])[codes])
-
-
-def np_normalize(x: Array, mean: Array, variance: Array) -> Array:
-    return np.asarray(
-        (x - mean[:, None, None]) / np.sqrt(variance[:, None, None] + EPSILON),
-    )
-
-
-def np_max_pool(x: Array) -> Array:
-    n, c, h, w = x.shape
-    return np.asarray(x.reshape(n, c, h // 2, 2, w // 2, 2).max(axis=(3, 5)))
-
-
-def batch_moments(x: Array) -> tuple[Array, Array]:
-    """Mean and population variance of each channel."""
-    return x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
+MOMENTUM = 0.01
 
 
 def scatter(block: Block) -> None:
@@ -107,12 +67,12 @@ def student_block(layer: Layer, quantizer: Quantizer | None = None) -> StudentBl
 
 def np_affine(block: StudentBlock, x: Tensor, weight: Array) -> Array:
     """Convolution, bias, batch norm, (|k| + 1) x + b: what the feature quantizer gets."""
-    convolved = np_convolve(numpy(x), weight, numpy(block.conv.bias))
+    convolved = reference.convolve(numpy(x), weight, numpy(block.conv.bias))
     mean, variance = (numpy(one) for one in block.statistics)
     if block.training:
-        mean, variance = batch_moments(convolved)
+        mean, variance = reference.moments(convolved)
     gain, offset = numpy(block.gain)[:, None, None], numpy(block.offset)[:, None, None]
-    return np.asarray((np.abs(gain) + 1) * np_normalize(convolved, mean, variance) + offset)
+    return np.asarray((np.abs(gain) + 1) * reference.normalize(convolved, mean, variance) + offset)
 
 
 # The topology
@@ -254,9 +214,9 @@ def test_running_statistics_after_one_step(model: Model) -> None:
     network(images)
     weight = numpy(block.conv.weight)
     if model is Student:
-        weight = np_two_bits(weight)
-    convolved = np_convolve(numpy(images), weight, numpy(block.conv.bias))
-    mean, variance = batch_moments(convolved)
+        weight = reference.two_bits(weight)
+    convolved = reference.convolve(numpy(images), weight, numpy(block.conv.bias))
+    mean, variance = reference.moments(convolved)
     n = 4 * 32 * 32
     found_mean, found_variance = block.statistics
     np.testing.assert_allclose(
@@ -284,15 +244,15 @@ def test_teacher_block(layer: Layer, training: bool) -> None:
     block = TeacherBlock(layer, momentum=MOMENTUM, epsilon=EPSILON).train(training)
     scatter(block)
     x = inputs(layer)
-    convolved = np_convolve(numpy(x), numpy(block.conv.weight), numpy(block.conv.bias))
+    convolved = reference.convolve(numpy(x), numpy(block.conv.weight), numpy(block.conv.bias))
     mean, variance = (numpy(one) for one in block.statistics)
     if training:
-        mean, variance = batch_moments(convolved)
+        mean, variance = reference.moments(convolved)
     scale, shift = numpy(block.norm.weight), numpy(block.norm.bias)
-    normalized = np_normalize(convolved, mean, variance)
+    normalized = reference.normalize(convolved, mean, variance)
     expected = np.maximum(scale[:, None, None] * normalized + shift[:, None, None], 0)
     if layer.pool:
-        expected = np_max_pool(expected)
+        expected = reference.max_pool(expected)
     np.testing.assert_allclose(numpy(block(x)), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -306,7 +266,7 @@ def test_student_block(layer: Layer, training: bool) -> None:
     unpooled = student_block(layer._replace(pool=False)).train(training)
     unpooled.load_state_dict(block.state_dict())
     x = inputs(layer)
-    before = 0.1 * np_affine(block, x, np_two_bits(numpy(block.conv.weight)))
+    before = 0.1 * np_affine(block, x, reference.two_bits(numpy(block.conv.weight)))
     expected = np.floor(np.clip(before, 0, 1) + 0.5)
     found = numpy(unpooled(x))
     assert 0.2 < expected.mean() < 0.8
@@ -358,7 +318,7 @@ def test_gradient_of_gain_and_offset() -> None:
     block = student_block(layer).eval()
     x, upstream = inputs(layer), torch.randn(4, 32, 8, 8)
     block(x).backward(upstream)
-    affine = np_affine(block, x, np_two_bits(numpy(block.conv.weight)))
+    affine = np_affine(block, x, reference.two_bits(numpy(block.conv.weight)))
     gain, offset = numpy(block.gain)[:, None, None], numpy(block.offset)[:, None, None]
     normalized = (affine - offset) / (np.abs(gain) + 1)
     inside = (affine >= 0) & (affine <= 10)
@@ -395,8 +355,8 @@ def test_image_is_not_quantized() -> None:
     """The first convolution sees the image's own values, far below one bit's resolution."""
     block = student_block(TOPOLOGY[0])
     images = torch.rand(1, 3, 8, 8) * 0.3
-    expected = np_convolve(
-        numpy(images), np_two_bits(numpy(block.conv.weight)), numpy(block.conv.bias)
+    expected = reference.convolve(
+        numpy(images), reference.two_bits(numpy(block.conv.weight)), numpy(block.conv.bias)
     )
     np.testing.assert_allclose(numpy(block.convolve(images)), expected, rtol=0, atol=1e-6)
 
