@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import io
 import itertools
 import logging
 import os
@@ -24,10 +23,10 @@ from filelock import FileLock
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf, open_dict
 from PIL import Image
 from sklearn.datasets import load_digits
+from tests.pictures import encoded
 from tests.wandb_server import WandbServer, serving
 
 from bitstill.application import register_resolvers
@@ -182,16 +181,11 @@ def few_images(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     folder = tmp_path_factory.mktemp("few")
     source = load_digits()
     for split, rows in (("train", slice(200)), ("test", slice(200, 240))):
-        images = [png(np.uint8(15) * image.astype(np.uint8)) for image in source.images[rows]]
+        pixels = np.uint8(15) * source.images[rows].astype(np.uint8)
+        images = [encoded(Image.fromarray(image)) for image in pixels]
         table = {"image": [{"bytes": one} for one in images], "label": source.target[rows]}
         pq.write_table(pa.table(table), folder / f"{split}-0.parquet")
     return "data=parquet", f"data.path={folder}", "schedule.batch_size=32"
-
-
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
 
 
 @pytest.fixture(scope="session")

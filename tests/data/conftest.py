@@ -1,6 +1,5 @@
 """Made-up sources, small enough to decode in a moment."""
 
-import io
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
+from tests.pictures import encoded
 
 from bitstill.data.svhn import MD5
 
@@ -21,17 +21,6 @@ from bitstill.data.svhn import MD5
 def options(tmp_path: Path) -> dict[str, Any]:
     """What every source needs, with a cache of its own."""
     return {"val_fraction": 0.25, "split_seed": 0, "cache": str(tmp_path / "cache")}
-
-
-def png(pixels: NDArray[np.uint8], file_format: str = "PNG") -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, file_format)
-    return stream.getvalue()
-
-
-@pytest.fixture
-def encode() -> Callable[..., bytes]:
-    return png
 
 
 @pytest.fixture
@@ -65,10 +54,10 @@ def parquet_folder(
 ) -> Path:
     """Eight training and four test pictures, three classes."""
     folder = tmp_path / "parquet"
-    encoded = [png(picture) for picture in pictures]
+    images = [encoded(Image.fromarray(picture)) for picture in pictures]
     labels = [row % 3 for row in range(12)]
-    write_parquet(folder / "train-00000-of-00001.parquet", encoded[:8], labels[:8])
-    write_parquet(folder / "test-00000-of-00001.parquet", encoded[8:], labels[8:])
+    write_parquet(folder / "train-00000-of-00001.parquet", images[:8], labels[:8])
+    write_parquet(folder / "test-00000-of-00001.parquet", images[8:], labels[8:])
     return folder
 
 

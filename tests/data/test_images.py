@@ -8,16 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from tests.pictures import encoded
 
 from bitstill.data.images import decode_image, quiet_pillow
 
 Encode = Callable[..., bytes]
-
-
-def encoded(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, file_format, **options)
-    return stream.getvalue()
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF"])
@@ -86,20 +81,17 @@ def test_a_photo_is_turned_upright(turned: int) -> None:
     upright = Image.new("RGB", (32, 32))
     upright.paste((255, 255, 255), (0, 0, 32, 8))  # a light sky
     back = {1: 0, 3: 180, 6: 90, 8: 270}[turned]
-    stream = io.BytesIO()
-    upright.rotate(back).save(stream, "PNG", exif=exif)
-    assert np.array_equal(decode_image(stream.getvalue()), np.asarray(upright))
+    image_bytes = encoded(upright.rotate(back), exif=exif)
+    assert np.array_equal(decode_image(image_bytes), np.asarray(upright))
 
 
 def test_what_else_a_camera_says_does_not_matter() -> None:
     orientation = struct.pack("<HHLL", 0x0112, 3, 1, 3)
     unit = struct.pack("<HHL4s", 0x0128, 2, 4, b"mm")  # of resolution: it is no text
     exif = b"Exif\0\0II*\0" + struct.pack("<LH", 8, 2) + orientation + unit + bytes(4)
-    stream = io.BytesIO()
     turned = Image.fromarray(np.arange(3072, dtype=np.uint8).reshape(32, 32, 3))
-    turned.save(stream, "PNG", exif=exif)
     expected = np.asarray(turned.transpose(Image.Transpose.ROTATE_180))
-    assert np.array_equal(decode_image(stream.getvalue()), expected)
+    assert np.array_equal(decode_image(encoded(turned, exif=exif)), expected)
 
 
 def test_16_bits_of_which_white_is_zero_are_refused() -> None:
@@ -113,10 +105,10 @@ def test_16_bits_of_which_white_is_zero_are_refused() -> None:
 
 
 def test_a_damaged_orientation_is_none(pictures: NDArray[np.uint8]) -> None:
-    stream = io.BytesIO()
-    Image.fromarray(pictures[0]).save(stream, "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    exif = b"Exif\0\0II*\0\xff\xff\xff\xff"
+    image_bytes = encoded(Image.fromarray(pictures[0]), exif=exif)
     with quiet_pillow():
-        assert np.array_equal(decode_image(stream.getvalue()), pictures[0])
+        assert np.array_equal(decode_image(image_bytes), pictures[0])
 
 
 def test_formats_that_start_other_programs_are_not_read() -> None:

@@ -1,4 +1,3 @@
-import io
 import json
 import os
 import shutil
@@ -15,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from tests.pictures import encoded
 
 from bitstill.data import Parquet
 from bitstill.errors import UserError
 
 Write = Callable[..., Path]
-Encode = Callable[..., bytes]
 
 
 @pytest.fixture
@@ -47,23 +46,22 @@ def test_images_stay_bit_for_bit(
 def test_names_of_columns(
     source: Callable[..., Parquet],
     write_parquet: Write,
-    encode: Encode,
     pictures: NDArray[np.uint8],
     tmp_path: Path,
     image: str,
     label: str,
 ) -> None:
     for split in ("train", "test"):
-        images = [encode(picture) for picture in pictures[:2]]
+        images = [encoded(Image.fromarray(picture)) for picture in pictures[:2]]
         write_parquet(tmp_path / f"{split}-0.parquet", images, [4, 0], image, label)
     data = source(tmp_path).load()
     assert (data.test.labels.tolist(), data.classes) == ([4, 0], 5)
 
 
 def test_named_columns_win_over_others(
-    source: Callable[..., Parquet], encode: Encode, pictures: NDArray[np.uint8], tmp_path: Path
+    source: Callable[..., Parquet], pictures: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    one, two = ([{"bytes": encode(pictures[row])}] * 2 for row in (0, 1))
+    one, two = ([{"bytes": encoded(Image.fromarray(pictures[row]))}] * 2 for row in (0, 1))
     table = pa.table({"coarse_label": [0, 0], "fine_label": [3, 1], "mask": one, "img": two})
     for split in ("train", "test"):
         pq.write_table(table, tmp_path / f"{split}-0.parquet")
@@ -75,12 +73,11 @@ def test_named_columns_win_over_others(
 def test_data_folder_several_files_and_other_splits(
     source: Callable[..., Parquet],
     write_parquet: Write,
-    encode: Encode,
     pictures: NDArray[np.uint8],
     tmp_path: Path,
 ) -> None:
     def write(name: str, row: int) -> None:
-        write_parquet(tmp_path / "data" / name, [encode(pictures[row])], [row])
+        write_parquet(tmp_path / "data" / name, [encoded(Image.fromarray(pictures[row]))], [row])
 
     write("train-00001-of-00002-0a1b.parquet", 1)
     write("train-00000-of-00002-2c3d.parquet", 0)
@@ -95,15 +92,14 @@ def test_data_folder_several_files_and_other_splits(
 def test_many_rows(
     source: Callable[..., Parquet],
     write_parquet: Write,
-    encode: Encode,
     pictures: NDArray[np.uint8],
     parquet_folder: Path,
 ) -> None:
-    encoded = [encode(pictures[row % 12]) for row in range(1500)]
+    images = [encoded(Image.fromarray(pictures[row % 12])) for row in range(1500)]
     labels = list(range(1500))
-    file = write_parquet(parquet_folder / "train-00000-of-00001.parquet", encoded, labels)
+    file = write_parquet(parquet_folder / "train-00000-of-00001.parquet", images, labels)
     assert source(parquet_folder).load().train.labels.tolist() == labels
-    write_parquet(file, [*encoded[:1400], b"broken", *encoded[1401:]], labels)
+    write_parquet(file, [*images[:1400], b"broken", *images[1401:]], labels)
     with pytest.raises(UserError, match=rf"^data.path: {file}, row 1400: the image cannot be dec"):
         source(parquet_folder).load()
 
@@ -157,9 +153,8 @@ def test_no_rows(
 
 def noted(names: list[str] | None, labels: list[int]) -> pa.Table:
     """A table with what the hub notes of its label column."""
-    stream = io.BytesIO()
-    Image.new("RGB", (32, 32)).save(stream, "PNG")
-    table = pa.table({"image": [{"bytes": stream.getvalue()}] * len(labels), "label": labels})
+    image = {"bytes": encoded(Image.new("RGB", (32, 32)))}
+    table = pa.table({"image": [image] * len(labels), "label": labels})
     features = {"label": {"names": names, "_type": "ClassLabel"}}
     note = json.dumps({"info": {"features": features if names is not None else {}}})
     return table.replace_schema_metadata({"huggingface": note})
@@ -322,11 +317,11 @@ def test_altered_file_gives_images_or_one_line(
 
 
 def test_replaced_file_is_decoded_again(
-    source: Callable[..., Parquet], parquet_folder: Path, write_parquet: Write, encode: Encode
+    source: Callable[..., Parquet], parquet_folder: Path, write_parquet: Write
 ) -> None:
     before = source(parquet_folder).identity()
     file = parquet_folder / "test-00000-of-00001.parquet"
-    write_parquet(file, [encode(np.zeros((32, 32, 3), np.uint8))], [0])
+    write_parquet(file, [encoded(Image.new("RGB", (32, 32)))], [0])
     os.utime(file, ns=(1, 1))
     assert source(parquet_folder).identity() != before
 
@@ -394,10 +389,9 @@ def test_classes_that_are_not_numbered_from_0_are_a_warning(
     options: dict[str, Any],
     write_parquet: Callable[..., Path],
     pictures: NDArray[np.uint8],
-    encode: Callable[..., bytes],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    images = [encode(picture) for picture in pictures]
+    images = [encoded(Image.fromarray(picture)) for picture in pictures]
     for split in ("train", "test"):
         write_parquet(tmp_path / f"{split}-0.parquet", images, [1 + row % 3 for row in range(12)])
     Parquet(path=str(tmp_path), **options).identity()

@@ -1,6 +1,5 @@
 """Data files that cannot be used, through the command line: one line each, and no run begins."""
 
-import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,14 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tests.damage import Damage, a_circle, a_folder, a_link, cut, written
+from tests.pictures import encoded
 
 Refused = Callable[..., str]
-
-
-def encoded(size: tuple[int, int] = (32, 32), mode: str = "RGB", form: str = "PNG") -> bytes:
-    stream = io.BytesIO()
-    Image.new(mode, size).save(stream, form)
-    return stream.getvalue()
 
 
 def huge_png(side: int) -> bytes:
@@ -42,7 +36,7 @@ def table(images: Any, labels: Any, kind: Any = None) -> pa.Table:
     return pa.table({"image": pa.array(rows, struct_type), "label": pa.array(labels, kind)})
 
 
-GOOD = [encoded()] * 4
+GOOD = [encoded(Image.new("RGB", (32, 32)))] * 4
 TABLES: dict[str, tuple[Any, str]] = {
     "no image column": (pa.table({"label": [0, 1]}), "image column"),
     "no label column": (table(GOOD, [0] * 4).drop_columns(["label"]), "label column"),
@@ -71,7 +65,7 @@ TABLES: dict[str, tuple[Any, str]] = {
         "row 3: the image",
     ),
     "image in floats": (
-        table([*GOOD[:3], encoded(mode="F", form="TIFF")], [0, 1, 0, 1]),
+        table([*GOOD[:3], encoded(Image.new("F", (32, 32)), "TIFF")], [0, 1, 0, 1]),
         "floating point",
     ),
 }

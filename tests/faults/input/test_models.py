@@ -1,6 +1,5 @@
 """Packed models and images that are none, for ``bitstill predict``; options of ``export``."""
 
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save
 from tests.damage import Damage, a_circle, a_folder, a_link, a_pipe, nothing
+from tests.pictures import encoded
 from tests.students import random_student
 
 from bitstill.engine.packed import MAX_BYTES, to_bytes
@@ -78,18 +78,12 @@ def test_a_model_that_is_no_file(refused: Refused, model: Path, image: Path, cas
     assert "student.bitstill" in refused("predict", str(model), str(image))
 
 
-def written(form: str, mode: str = "RGB", size: tuple[int, int] = (32, 32)) -> bytes:
-    stream = io.BytesIO()
-    Image.new(mode, size).save(stream, form)
-    return stream.getvalue()
-
-
 IMAGES = {
     "empty": b"",
     "text": b"a cat",
-    "half": written("PNG")[:50],
-    "JPEG cut": written("JPEG")[:200],
-    "floating point": written("TIFF", "F"),
+    "half": encoded(Image.new("RGB", (32, 32)))[:50],
+    "JPEG cut": encoded(Image.new("RGB", (32, 32)), "JPEG")[:200],
+    "floating point": encoded(Image.new("F", (32, 32)), "TIFF"),
     "vector": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
     "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
     "archive": b"PK\x03\x04" + bytes(100),
