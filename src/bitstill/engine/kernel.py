@@ -30,7 +30,7 @@ class _Model(ctypes.Structure):
 
 
 @lru_cache
-def load(path: Path) -> ctypes.CDLL:
+def load_library(path: Path) -> ctypes.CDLL:
     """Return the library, once a process."""
     library = ctypes.CDLL(str(path))
     pointer = ctypes.c_void_p
@@ -47,7 +47,7 @@ def available(library: Path = LIBRARY) -> tuple[str, ...]:
     if not library.exists():
         return ()
     try:
-        loaded = load(library)
+        loaded = load_library(library)
         if loaded.bitstill_version() != source_version():
             _warn_of(library, "is of other sources")
             return ()
@@ -75,13 +75,13 @@ class Kernel:
     def __init__(self, layout: Layout, path: str | None = None, library: Path = LIBRARY) -> None:
         self.path = path or available(library)[0]
         self.name = f"C ({self.path})"
-        self._run = load(library).bitstill_run
+        self._run = load_library(library).bitstill_run
         self._classes = len(layout.bias)
         first = layout.first.reshape(16, 9, 4).transpose(1, 0, 2)
         self._arrays: tuple[NDArray[Any], ...] = (  # the library reads them: keep them alive
             np.ascontiguousarray(first),
             layout.first_thresholds.astype(np.int32),
-            *(layout.words, self._offsets(layout, load(library))),
+            *(layout.words, self._offsets(layout, load_library(library))),
             *(layout.thresholds, layout.classifier, layout.bias),
         )
         self._model = _Model(*(array.ctypes.data for array in self._arrays))

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from bitstill.engine.compiler import LIBRARY
-from bitstill.engine.kernel import available, load
+from bitstill.engine.kernel import available, load_library
 
 
 @lru_cache
@@ -20,7 +20,7 @@ def levels_function() -> Callable[..., Any] | None:
     """
     if not available():
         return None
-    function = load(LIBRARY).bitstill_levels
+    function = load_library(LIBRARY).bitstill_levels
     number, pointer = ctypes.c_float, ctypes.c_void_p
     function.argtypes = [pointer, ctypes.c_int64, number, number, pointer]
     function.restype = None

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.engine.compiler import LIBRARY
-from bitstill.engine.kernel import PATHS, address, available, load
+from bitstill.engine.kernel import PATHS, address, available, load_library
 from bitstill.engine.layout import SIDES, patch_words
 from bitstill.engine.threads import parts, pool
 from bitstill.topology import SIDE, TOPOLOGY
@@ -90,7 +90,7 @@ def _paths() -> tuple[str, ...]:
 @lru_cache
 def _library(path: str) -> _Library:
     """Return the functions of a path that :func:`available` names."""
-    library = load(LIBRARY)
+    library = load_library(LIBRARY)
     block, number, pointer = ctypes.POINTER(_Training), ctypes.c_int64, ctypes.c_void_p
     wide = _GRADIENTS if path == "avx512" else ()
     kinds = {one: "wide" if one in wide else "block" for one in _Library._fields}
