@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 import bitstill.application
+import bitstill.planner
 import bitstill.train
 from bitstill import runs
 from bitstill.config import check
@@ -20,7 +21,7 @@ from bitstill.errors import UserError
 from bitstill.identity import directory_name
 from bitstill.identity import identity as identity_of
 from bitstill.runs import RunRecord
-from bitstill.schema import TrainConfig
+from bitstill.schema import ConstantWeightConfig, TrainConfig
 from bitstill.status import look
 from bitstill.sweep import (
     PlannedRun,
@@ -374,6 +375,35 @@ def test_ctrl_c_ends_a_sweep(
     assert begun == [0]
     assert err.splitlines()[-1].startswith("bitstill: interrupted; ")
     assert "Traceback" not in err
+
+
+def test_what_a_choice_refers_to_is_of_each_run(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not of the configuration before anything is chosen, at T = 15 with seed 0."""
+    file = tmp_path / "sweeps" / "experiment" / "tied.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "# @package _global_\n"
+        "hydra:\n"
+        "  mode: MULTIRUN\n"
+        "  sweeper:\n"
+        "    params: {teacher.seed: '${seed}', seed: 'range(3,${oc.env:SEEDS})'}\n"
+        "    grids:\n"
+        "      - {loss: soft_hard, soft_weight: constant, temperature: 'T10,T50',\n"
+        "         soft_weight.value: '${temperature.value}'}\n"
+    )
+    monkeypatch.setenv("SEEDS", "5")
+    planned: list[PlannedRun] = []
+    monkeypatch.setattr(bitstill.planner, "show_plan", planned.extend)
+    arguments = ["--config-dir", str(file.parents[1]), "experiment=tied", "data=digits"]
+    assert train(*arguments, f"paths.output={tmp_path}", "hydra.sweeper.plan_only=true")[0] == 0
+    found = set()
+    for one in planned:
+        assert isinstance(one.config.soft_weight, ConstantWeightConfig)
+        found.add((one.config.temperature.value, one.config.soft_weight.value))
+        assert one.config.teacher.seed == one.config.seed
+    assert (len(planned), found) == (4, {(10, 10), (50, 50)})
 
 
 def test_a_sweep_from_a_file_runs_its_grids(

@@ -39,6 +39,16 @@ ConfigStore.instance().store(
 )
 
 
+def _as_written(choices: DictConfig) -> dict[str, Any]:
+    """Return choices with ``${temperature.value}`` and the like, which are each run's own.
+
+    Hydra has resolved them against the configuration of no run. What ``range()`` is given stays
+    resolved, since it is evaluated before there are runs.
+    """
+    written: Any = OmegaConf.to_container(choices, resolve=False)
+    return {key: choices[key] if "range(" in str(one) else one for key, one in written.items()}
+
+
 class GridSweeper(BasicSweeper):
     """Runs what is not done of one or several grids of runs, and goes on past failures."""
 
@@ -65,7 +75,6 @@ class GridSweeper(BasicSweeper):
             )
         super().__init__(max_batch_size, params)
         self.plan_only = plan_only
-        self.grids = listed
 
     def sweep(self, arguments: list[str]) -> Any:
         """Plan all runs, launch those that are left, and say what came of them."""
@@ -88,7 +97,11 @@ class GridSweeper(BasicSweeper):
                 given = ", ".join(overrides)
                 raise UserError(f"{given} cannot be run ({error}): give other values") from error
 
-        overrides = expand(self.grids, self.params, arguments, split)
+        sweeper = config.hydra.sweeper
+        grids = [_as_written(one) for one in sweeper.grids or ()]
+        overrides = expand(
+            grids, _as_written(sweeper.params) if sweeper.params else {}, arguments, split
+        )
         compose = composed_once_for_all_seeds(
             lambda one: loader.load_sweep_config(config, list(one)),
             lambda one: parser.parse_override(one).value(),
