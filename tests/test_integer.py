@@ -13,7 +13,13 @@ from bitstill import evaluation
 from bitstill.errors import UserError
 from bitstill.evaluation import disagreement
 from bitstill.integer import IntegerNetwork, codes_and_unit, integer_network
-from bitstill.quantizers import WEIGHT_STEPS, Quantizer, WeightSteps
+from bitstill.quantizers import (
+    WEIGHT_QUANTIZERS,
+    WEIGHT_STEPS,
+    Quantizer,
+    WeightSteps,
+    quantize_weight_dorefa,
+)
 
 
 def plain(network: IntegerNetwork, images: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
@@ -85,8 +91,23 @@ def test_levels_that_are_not_spread_evenly_are_refused(monkeypatch: pytest.Monke
         quantized = m * (weight / m).round().clamp(-1, 1)
         return WeightSteps(weight, weight, weight, quantized / (2 * m) + 0.5, quantized, m)
 
+    def quantize(weight: torch.Tensor, *, bits: int) -> torch.Tensor:
+        return ternary(weight, bits=bits).stretched
+
     monkeypatch.setitem(WEIGHT_STEPS, "mean_scaled", ternary)
-    with pytest.raises(UserError, match=r"mean_scaled has other levels than 2\^bits, spread"):
+    monkeypatch.setitem(WEIGHT_QUANTIZERS, "mean_scaled", quantize)
+    with pytest.raises(
+        UserError, match=r"or other levels than 2\^bits, spread evenly from -m to m"
+    ):
+        codes_and_unit(torch.tensor([-9.0, -0.1, 0.1, 9.0]), Quantizer())
+
+
+def test_a_quantizer_that_trains_other_weights_than_its_steps_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its student would be evaluated as another one."""
+    monkeypatch.setitem(WEIGHT_QUANTIZERS, "mean_scaled", quantize_weight_dorefa)
+    with pytest.raises(UserError, match=r"^quantizer.method = mean_scaled gives other weights"):
         codes_and_unit(torch.tensor([-9.0, -0.1, 0.1, 9.0]), Quantizer())
 
 

@@ -55,6 +55,7 @@ def put(made_up: Callable[..., RunRecord]) -> Put:
         model = "teacher" if run.config.is_teacher else "student"
         known = {"identity": run.expected.identity, "model": model, "images_per_second": 1.0}
         made_up(**known | changes).write(paths)
+        paths.weights.touch()
 
     return of
 
@@ -125,6 +126,9 @@ def test_time_is_estimated_by_hand(
     assert UNKNOWN in planned(found)[-2]
     put(found[0], status="failed", images_per_second=9.0)
     assert UNKNOWN in planned(found)[-2], "a failed run says nothing of speed"
+    put(found[0], status="done", images_per_second=9.0)
+    found[0].expected.paths.weights.unlink()
+    assert UNKNOWN in planned(found)[-2], "nor does a kept one, which has run elsewhere"
     put(found[0], status="done", images_per_second=100.0)
     put(found[1], status="done", images_per_second=300.0)
     put(found[2], status="interrupted", epoch=4, images_per_second=1.0)
@@ -184,6 +188,7 @@ def put_teacher(made_up: Callable[..., RunRecord], tmp_path: Path) -> Put:
         paths.directory.mkdir(parents=True, exist_ok=True)
         known = {"identity": identity, "model": "teacher", "images_per_second": 129.3}
         made_up(**known | changes).write(paths)
+        paths.weights.touch()
 
     return of
 
@@ -331,6 +336,7 @@ def test_the_speed_of_teachers_in_a_store_elsewhere_counts(
     paths = RunPaths(store / ("a" * 64))
     paths.directory.mkdir(parents=True)
     made_up(identity="a" * 64, model="teacher", images_per_second=129.3).write(paths)
+    paths.weights.touch()
     assert "time: 1:50 of one process" in planned([student])[-2]
 
 

@@ -31,7 +31,35 @@ def test_a_checkout_has_the_commit_that_is_checked_out() -> None:
         pytest.skip("no checkout, or no git")
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
-    assert git_commit.__wrapped__() == said.strip()
+    found = git_commit.__wrapped__()
+    assert found is not None
+    assert found.removesuffix("-dirty") == said.strip()
+
+
+def test_code_that_was_changed_since_is_of_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("no git")
+
+    def git(*arguments: str) -> None:
+        settings = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        command = ["git", "-C", str(tmp_path), *settings, *arguments]
+        subprocess.run(command, capture_output=True, check=True)  # noqa: S603
+
+    for name in ("src", "conf", "docs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("committed")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "all")
+    monkeypatch.setattr("bitstill.provenance.conf_directory", lambda: tmp_path / "conf")
+    (tmp_path / "docs" / "file").write_text("changed")
+    clean = git_commit.__wrapped__()
+    assert clean is not None
+    assert len(clean) == 40
+    (tmp_path / "conf" / "new").write_text("added")
+    assert git_commit.__wrapped__() == f"{clean}-dirty"
 
 
 @pytest.fixture

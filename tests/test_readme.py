@@ -127,7 +127,7 @@ def test_the_sweep_of_ones_own_is_planned(
     file.parent.mkdir(parents=True)
     file.write_text(block)
     [plan] = re.findall(r"^    bitstill plan (--config-dir .*)$", page, re.MULTILINE)
-    for given, runs in ([], "10 runs"), (["seed=0"], "5 runs"):
+    for given, runs in ([], "14 runs"), (["seed=0"], "7 runs"):
         assert train(["-m", *shlex.split(plan), *given, "hydra.sweeper.plan_only=true"]) == 0
         assert runs in capsys.readouterr().out
 

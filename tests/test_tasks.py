@@ -19,6 +19,7 @@ import bitstill.train
 from bitstill.batches import Batch, Batches
 from bitstill.config import check
 from bitstill.data import Split
+from bitstill.errors import UserError
 from bitstill.losses import (
     constant_weight,
     cosine_weight,
@@ -431,3 +432,34 @@ def test_a_loss_of_ones_own_need_not_know_a_temperature(
     task = build_task(config, Student())
     batch = Batch(torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.int64), torch.ones(2, 10))
     assert task.loss(torch.zeros(2, 10), batch) == 1
+
+
+def with_logits(
+    logits: Tensor, labels: Tensor, *, teacher_logits: Tensor, scale: int = 1
+) -> Tensor:
+    raise NotImplementedError
+
+
+def with_weight(logits: Tensor, labels: Tensor, *, soft_weight: float) -> Tensor:
+    raise NotImplementedError
+
+
+def with_margin(logits: Tensor, labels: Tensor, *, temperature: float, margin: float) -> Tensor:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("loss", "more"),
+    [(with_logits, "teacher_logits"), (with_weight, "soft_weight"), (with_margin, "margin")],
+)
+def test_a_loss_that_asks_for_more_than_it_is_given_is_refused(
+    compose_run: Callable[..., DictConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    loss: Callable[..., Tensor],
+    more: str,
+) -> None:
+    """One of the user's own, which the schema does not know well enough."""
+    monkeypatch.setattr("bitstill.losses.hard", loss)
+    config = check(compose_run("loss=hard", "data=digits"))
+    with pytest.raises(UserError, match=f"^loss=hard asks for {more}, which it is not given: see"):
+        build_task(config, Student())

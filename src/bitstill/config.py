@@ -125,6 +125,7 @@ def _built(schema: type, plain: Mapping[str, Any], prefix: str) -> object:
 
 _TOO_LARGE = 2**1023  # for a float
 _LONGEST_PROJECT, _LONGEST_TAG = 128, 64  # characters, as wandb has it
+_OF_ONES_OWN = " (one of your own: CONTRIBUTING.md, Adding a choice)"
 _LONGEST_NAME = 200  # bytes; a file system takes 255, and some are added
 _NOUNS: dict[Any, str] = {
     bool: "true or false",
@@ -185,6 +186,7 @@ def _no_settings(name: str, value: object) -> UserError:
 def _word(name: str, value: str, words: Sequence[str]) -> str:
     if value not in words:
         hint = nearest(value, words)
+        hint += _OF_ONES_OWN if name == "quantizer.method" else ""
         raise UserError(f"{name} = {value} is not allowed: give one of {', '.join(words)}{hint}")
     return value
 
@@ -202,7 +204,7 @@ def _schema(name: str, value: Mapping[str, Any]) -> type:
     if target not in known:
         raise UserError(
             f"{name}._target_ = {target} is not allowed: choose one of {', '.join(known)}"
-            f"{nearest(target, list(known))} (one of your own: CONTRIBUTING.md, Adding a choice)"
+            f"{nearest(target, list(known))}{_OF_ONES_OWN}"
         )
     return known[target]
 

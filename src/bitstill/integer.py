@@ -23,7 +23,7 @@ from torch import Tensor
 from bitstill.errors import UserError
 from bitstill.folding import DIVERGED, Channels, fold
 from bitstill.models import Network, Student, StudentBlock
-from bitstill.quantizers import WEIGHT_STEPS, Quantizer, WeightSteps
+from bitstill.quantizers import WEIGHT_STEPS, Quantizer
 from bitstill.topology import TOPOLOGY, Layer
 
 IMAGE_LEVELS = 255
@@ -53,18 +53,20 @@ def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fracti
         if not bool(torch.isfinite(steps.stretched).all()):
             raise ValueError(DIVERGED)
         codes = 2 * (steps.rounded.double() * levels).round() - levels
-        _see_that_codes_are_levels(codes * (steps.outermost / levels), steps, quantizer)
+        trained = quantizer.quantize_weight(weight)
+        if not _are_near(codes * (steps.outermost / levels), trained, steps.outermost):
+            raise UserError(
+                f"quantizer.method = {quantizer.method} gives other weights than its steps, or "
+                "other levels than 2^bits, spread evenly from -m to m: kernels and integers "
+                "compute those alone (CONTRIBUTING.md, Adding a choice)"
+            )
     return codes.to(torch.int16).to(device), Fraction(steps.outermost) / levels
 
 
-def _see_that_codes_are_levels(values: Tensor, steps: WeightSteps, quantizer: Quantizer) -> None:
-    """Refuse levels that are not spread evenly: integers would classify otherwise, and say so."""
-    rounding = 1e-5 * steps.outermost + torch.finfo(torch.float32).smallest_normal
-    if bool((values - steps.stretched).abs().max() > rounding):
-        raise UserError(
-            f"quantizer.method = {quantizer.method} has other levels than 2^bits, spread evenly "
-            "from -m to m: kernels and integers compute those alone"
-        )
+def _are_near(some: Tensor, others: Tensor, outermost: float) -> bool:
+    """Whether weights are the same but for the rounding of float32."""
+    rounding = 1e-5 * outermost + torch.finfo(torch.float32).smallest_normal
+    return bool((some - others).abs().max() <= rounding)
 
 
 @contextmanager

@@ -132,6 +132,7 @@ def _speeds(runs: Iterable[PlannedRun]) -> dict[str, float]:
     seen: dict[str, list[float]] = {}
     for paths in itertools.chain.from_iterable(map(runs_in, sweeps)):
         record = known_record(paths)
-        if record is not None and record.done:
+        # Kept records, which have no weights, are of other machines.
+        if record is not None and record.done and paths.weights.exists():
             seen.setdefault(record.model, []).append(record.images_per_second)
     return {kind: median(speeds) for kind, speeds in seen.items()}

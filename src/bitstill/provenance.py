@@ -4,6 +4,7 @@ import functools
 import platform
 import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -45,13 +46,23 @@ def new_record(config: TrainConfig, data: ImageData) -> RunRecord:
 
 @functools.cache
 def git_commit() -> str | None:
-    """Return the commit of the checkout that this code runs from; None for an installed wheel."""
+    """Return the commit of the checkout that this code runs from; None for an installed wheel.
+
+    It ends with ``-dirty`` where sources or configuration files are not as they were committed.
+    """
     root = conf_directory().parent
     if not (root / ".git").exists():
         return None
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    commit = _git(root, "rev-parse", "HEAD")
+    changed = _git(root, "status", "--porcelain", "--", "src", "conf")
+    return f"{commit}-dirty" if commit and changed else commit or None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """Return what git says; nothing where it fails, or is not there."""
+    command = ["git", "-C", str(root), *arguments]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    except OSError:  # there is no git here
-        return None
-    return found.stdout.strip() or None
+    except OSError:
+        return ""
+    return found.stdout.strip()

@@ -222,7 +222,10 @@ def _unknown_setting(first: str, arguments: Sequence[str]) -> str:
         return f"{key} is no setting yet: give +{key}=VALUE"
     if key in settings():
         group = key.partition(".")[0]
-        return f"{key} is no setting of the {group} that is chosen: choose another, {group}=NAME"
+        return (
+            f"{key} is no setting of the {group} that is chosen, or of one of several: choose "
+            f"another, {group}=NAME, or give it in a grid of its own (docs/sweeps.md)"
+        )
     return _no_setting(key)
 
 

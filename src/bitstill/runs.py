@@ -148,7 +148,7 @@ class RunRecord:
         status: ``running``, ``done``, ``failed`` or ``interrupted``.
         identity: the hash of what decides the result.
         model: ``teacher`` or ``student``.
-        loss: name of the loss.
+        loss: name of the loss; of a teacher ``hard``, as of a student of labels alone.
         temperature: T; None for a teacher.
         seed: of initialization and order.
         epoch: finished epochs.
@@ -164,7 +164,7 @@ class RunRecord:
         sizes: bytes, by name.
         checksums: SHA-256 of the files of weights, by their name.
         versions: of Python and of the packages that compute.
-        git_commit: of a checkout, or None.
+        git_commit: of a checkout, with ``-dirty`` behind it where code was changed since; or None.
         device: what it ran on.
         error: of a failed run: ``type``, ``message``, ``traceback``.
     """

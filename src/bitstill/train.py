@@ -22,6 +22,7 @@ from bitstill.errors import UserError
 from bitstill.evaluation import float_classifier, logits_of
 from bitstill.files import write_atomically
 from bitstill.identity import identity, teacher_of
+from bitstill.integer import has_integer_form, integer_network
 from bitstill.interrupts import Interrupts
 from bitstill.lightning import LightningEnvironment, pl, quiet_lightning
 from bitstill.locks import exclusive
@@ -176,6 +177,8 @@ def build_network(config: TrainConfig, *, classes: int) -> Network:
         settings["quantizer"] = instantiate(dataclasses.asdict(config.quantizer))
     # Partial: instantiate would turn the quantizer, a dataclass, into a configuration again.
     network: Network = instantiate(dataclasses.asdict(config.model), _partial_=True)(**settings)
+    if has_integer_form(network):
+        integer_network(network)  # a quantizer of one's own that has none is refused at once
     return network
 
 
@@ -186,6 +189,7 @@ def build_task(config: TrainConfig, network: Network) -> Task:
     loss = instantiate(dataclasses.asdict(config.loss))
     if "temperature" in inspect.signature(loss).parameters:
         loss = functools.partial(loss, temperature=config.temperature.value)
+    _see_that_it_gets(loss, config)
     soft_weight = (
         instantiate(dataclasses.asdict(config.soft_weight)) if config.needs_soft_weight else None
     )
@@ -195,6 +199,19 @@ def build_task(config: TrainConfig, network: Network) -> Task:
         loss=loss,
         soft_weight=soft_weight,
     )
+
+
+def _see_that_it_gets(loss: Callable[..., Any], config: TrainConfig) -> None:
+    """Refuse a loss of one's own that asks for more than its entries in the schema say."""
+    given = {"labels", *(["teacher_logits"] if config.needs_teacher else [])}
+    given |= {"soft_weight"} if config.needs_soft_weight else set()
+    _, *others = inspect.signature(loss).parameters.values()  # the first are the student's logits
+    asked = [one.name for one in others if one.default is one.empty and one.name not in given]
+    if asked:
+        raise UserError(
+            f"loss={config.loss_name} asks for {', '.join(asked)}, which it is not given: see "
+            "schema.WITH_TEACHER, WITH_SOFT_WEIGHT and TARGETS (CONTRIBUTING.md, Adding a choice)"
+        )
 
 
 def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPaths:

@@ -243,6 +243,12 @@ def test_a_folder_without_runs_is_one_line_and_exit_2(
     assert line.startswith(f"bitstill: {arguments[0]} ")
 
 
+def test_a_sweep_is_not_compared_with_itself(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sweep)
+    with pytest.raises(UserError, match=r"one and \. are one folder: give each sweep once$"):
+        build([sweep, Path()])
+
+
 def test_an_output_that_cannot_be_written_is_one_line(
     sweep: Path,
     tmp_path: Path,

@@ -37,7 +37,9 @@ def science(record: RunRecord) -> dict[str, Any]:
 
     Tables, groups and filters of a dashboard take keys at the top; nested ones are ambiguous there.
     """
-    quantizer = record.config.get("quantizer", {}) if record.model == "student" else {}
+    is_student = record.model == "student"
+    quantizer = record.config.get("quantizer", {}) if is_student else {}
+    loss = record.config.get("loss", {}) if is_student else {}
     return {
         "model": record.model,
         "loss_name": record.loss,
@@ -49,7 +51,7 @@ def science(record: RunRecord) -> dict[str, Any]:
         "activation_bits": quantizer.get("activation_bits"),
         "epochs": record.epochs,
         "batch_size": record.config["schedule"]["batch_size"],
-    }
+    } | {f"loss.{name}": value for name, value in loss.items() if not name.startswith("_")}
 
 
 def provenance(record: RunRecord) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 import dataclasses
 import functools
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitstill.errors import UserError
 from bitstill.report.claim_tables import claims_table, robustness_table, tests_table
 from bitstill.report.claims import findings, primary_view
 from bitstill.report.comparison import SetComparison, compare_sets, pairs, shared_view
@@ -215,8 +217,11 @@ def build(folders: Sequence[Path]) -> Report:
     """Read sweeps.
 
     Raises:
-        UserError: a folder holds no runs.
+        UserError: a folder holds no runs, or is given twice.
     """
+    places = Counter(folder.resolve() for folder in folders)
+    if twice := [str(folder) for folder in folders if places[folder.resolve()] > 1]:
+        raise UserError(f"{' and '.join(twice)} are one folder: give each sweep once")
     sweeps = [run_sets(read_sweep(folder)) for folder in folders]
     names = [runs.name for sets in sweeps for runs in sets]
     if len(set(names)) < len(names):  # two sweeps of one name: told apart by their folders
