@@ -1,6 +1,7 @@
 """Made-up sweeps: real records, curves and per-image results, without a training."""
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -25,11 +26,12 @@ Percent = Callable[[str, float | None, int], float]
 
 
 def _record(loss: str, temperature: float | None, seed: int, **changes: Any) -> RunRecord:
+    what = repr((loss, temperature, seed, changes))  # with accuracies: other ones are another run's
     schedule = {"epochs": 8, "batch_size": 32}
     square = (temperature or 1) ** 2
     return RunRecord(
         status=changes.pop("status", "done"),
-        identity=f"{loss}-{temperature}-{seed}",
+        identity=hashlib.sha256(what.encode()).hexdigest(),
         model="teacher" if loss == "teacher" else "student",
         loss="hard" if loss == "teacher" else loss,
         temperature=temperature,

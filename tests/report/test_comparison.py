@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bitstill.report.comparison import compare_sets, pairs
+from bitstill.report.comparison import compare_sets, pairs, pairs_within
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run, RunSet, View
 
@@ -23,6 +23,7 @@ def changed(runs: RunSet, *, data: str | None = None, **config: Any) -> RunSet:
     records = [
         dataclasses.replace(
             run.record,
+            identity=f"{run.record.identity} {data} {config}",
             config=run.record.config | config,
             data_identity=data or run.record.data_identity,
         )
@@ -64,9 +65,31 @@ def test_another_rule_for_c_is_said(make_set: Callable[..., RunSet]) -> None:
 
 def test_only_seeds_in_both_are_compared(make_set: Callable[..., RunSet]) -> None:
     few, many = (make_set(percent, seeds=range(n), cells=CELLS) for n in (3, 5))
-    for row in compare_sets(few, many, LAST).table("c").rows:
-        assert row[1] == row[2], "the same runs"
+    for row in compare_sets(few, changed(many), LAST).table("c").rows:
+        assert row[1] == row[2], "the same results"
         assert row[3:] == ["+0.00", "—", "—", "3"], "which show no noise"
+
+
+def test_cells_of_the_same_runs_are_left_out(make_set: Callable[..., RunSet]) -> None:
+    """As of a loss without c, which is in every set of a sweep over rules for c."""
+    runs = make_set(percent, seeds=range(3), cells=CELLS)
+    other = make_set(percent, seeds=range(3), cells=CELLS)
+    mixed = RunSet("mixed", [*runs.of("hard T=15"), *changed(other).of("soft T=15")], {})
+    assert [one.cell for one in compare_sets(runs, mixed, LAST).cells] == ["soft T=15"]
+
+
+def test_a_set_of_one_sweep_is_compared_with_the_earlier_one_most_like_it(
+    make_set: Callable[..., RunSet],
+) -> None:
+    def of(bits: int, method: str = "plain") -> RunSet:
+        runs = make_set(percent, seeds=range(2), cells=CELLS)
+        return changed(runs, quantizer={"method": method, "weight_bits": bits})
+
+    sets = [of(2), of(1), of(8), of(1, "dorefa")]
+    alone = make_set(percent, seeds=range(2), cells=[("gt_soft_hard", 50.0)])
+    first, second, third, fourth = sets
+    assert pairs_within([alone, *sets]) == [(first, second), (first, third), (second, fourth)]
+    assert pairs_within(sets[:1]) == []
 
 
 def test_no_p_is_said_while_runs_are_awaited(make_set: Callable[..., RunSet]) -> None:

@@ -1,4 +1,4 @@
-"""Two sweeps side by side: their sets, the cells in both, and the paired differences."""
+"""Sets side by side: the cells in both, and the paired differences."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ def pairs(first: Sequence[RunSet], later: Sequence[RunSet]) -> list[tuple[RunSet
         (ours, theirs): len(_differing(one, other))
         for theirs, other in enumerate(later)
         for ours, one in enumerate(first)
-        if not set(one.cells).isdisjoint(other.cells)
+        if _cells_of_both(one, other)
     }
     least: dict[tuple[str, int], int] = {}
     for (ours, theirs), distance in distances.items():
@@ -88,6 +88,29 @@ def pairs(first: Sequence[RunSet], later: Sequence[RunSet]) -> list[tuple[RunSet
         for (ours, theirs), distance in distances.items()
         if distance in (least["first", ours], least["later", theirs])
     ]
+
+
+def pairs_within(sets: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
+    """Return which sets of one sweep are compared: each with the earlier one that is most like it.
+
+    Likeness is that of :func:`pairs`; of several, the first.
+    """
+    found = []
+    for number, one in enumerate(sets):
+        if earlier := [other for other in sets[:number] if _cells_of_both(other, one)]:
+            nearest = min(earlier, key=lambda other: len(_differing(other, one)))
+            found.append((nearest, one))
+    return found
+
+
+def _cells_of_both(first: RunSet, second: RunSet) -> list[str]:
+    """Return the cells that both have, but for those of the same runs: a run may be in both."""
+
+    def identities(runs: RunSet, cell: str) -> set[str]:
+        return {run.record.identity for run in runs.of(cell)}
+
+    both = [cell for cell in first.cells if cell in second.cells]
+    return [cell for cell in both if identities(first, cell) != identities(second, cell)]
 
 
 def shared_view(first: RunSet, second: RunSet) -> View:
@@ -110,7 +133,7 @@ def compare_sets(
         view: the accuracy.
         awaited: cells with runs that are still to come.
     """
-    cells = [cell for cell in first.cells if cell in second.cells]
+    cells = _cells_of_both(first, second)
     sides = [_common(first.percents(cell, view), second.percents(cell, view)) for cell in cells]
     differences = [_difference(*both) for both in sides]
     waits = not set(awaited).isdisjoint(cells)

@@ -11,7 +11,13 @@ from pathlib import Path
 from bitstill.errors import UserError
 from bitstill.report.claim_tables import claims_table, robustness_table, tests_table
 from bitstill.report.claims import findings, primary_view
-from bitstill.report.comparison import SetComparison, compare_sets, pairs, shared_view
+from bitstill.report.comparison import (
+    SetComparison,
+    compare_sets,
+    pairs,
+    pairs_within,
+    shared_view,
+)
 from bitstill.report.cost import cost_table
 from bitstill.report.far_out import far_out, far_out_text
 from bitstill.report.figures.accuracy import accuracy_figures
@@ -183,7 +189,7 @@ class Report:
     Attributes:
         folders: of the sweeps.
         sets: of all sweeps, in order.
-        comparisons: of the first sweep's sets with those of later sweeps.
+        comparisons: of the first sweep's sets with those of later sweeps; of one sweep's own.
     """
 
     folders: Sequence[Path]
@@ -231,7 +237,7 @@ def build(folders: Sequence[Path]) -> Report:
         compare_sets(
             *both, shared_view(*both), awaited={cell for one in both for cell in awaited(one)}
         )
-        for both in pairs(sweeps[0], later)
+        for both in (pairs(sweeps[0], later) if later else pairs_within(sweeps[0]))
     ]
     return Report(folders, [SetReport(runs) for sets in sweeps for runs in sets], comparisons)
 

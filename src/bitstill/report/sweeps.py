@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bitstill.correctness import read_correctness
 from bitstill.curves import read_curves
 from bitstill.identity import TEACHER, cell_name
+from bitstill.manifest import read_manifest
 from bitstill.reading import reading
 from bitstill.report.published import DISTILLED, HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings, teacher_settings
@@ -202,7 +203,7 @@ def losses_of(runs: Iterable[Run]) -> list[str]:
 
 
 def read_sweep(folder: Path) -> list[Run]:
-    """Read all runs in the folders of a sweep; a damaged record costs a warning.
+    """Read all runs in the folders of a sweep, in its order; a damaged record costs a warning.
 
     Raises:
         UserError: there are none, or a record is of another schema version.
@@ -210,6 +211,8 @@ def read_sweep(folder: Path) -> list[Run]:
     found = [Run(paths, record) for paths, record in known_runs(folder)]
     if not found:
         raise no_sweep(folder)
+    places = {one.identity: place for place, one in enumerate(read_manifest(folder))}
+    found.sort(key=lambda run: places.get(run.record.identity, len(places)))
     return [_checked(run) for run in found]
 
 
