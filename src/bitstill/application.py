@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -127,10 +128,17 @@ def _record(config: "TrainConfig", directory: Path, *, progress: bool) -> "RunRe
     found = finished_record(config, RunPaths(directory))
     if found is not None and not not_logged(config.logger, RunPaths(directory)):
         return found  # known in a moment, without torch
-    with imported_to_stay():
-        from bitstill.train import run
+    _import_training()
+    from bitstill.train import run
 
     return run(config, directory, progress=progress)
+
+
+@cache
+def _import_training() -> None:
+    """Import what trains, once: later, what runs have left would stay, too."""
+    with imported_to_stay():
+        import bitstill.train  # noqa: F401
 
 
 def compose(*overrides: str) -> "TrainConfig":
