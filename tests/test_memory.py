@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bitstill import application
 from bitstill.memory import imported_to_stay
 
 
@@ -32,3 +33,11 @@ def test_so_does_what_cannot_be_imported() -> None:
     with pytest.raises(ImportError), imported_to_stay():
         raise ImportError
     assert gc.isenabled()
+
+
+@pytest.mark.usefixtures("collector")
+def test_what_runs_have_left_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the first run imports stays: each run's network is freed before the next."""
+    application._import_training()
+    monkeypatch.delattr(gc, "freeze")
+    application._import_training()

@@ -51,9 +51,10 @@ def test_code_that_was_changed_since_is_of_no_commit(
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("committed")
     git("init")
+    monkeypatch.setattr("bitstill.provenance.conf_directory", lambda: tmp_path / "conf")
+    assert git_commit.__wrapped__() is None, "nothing is committed yet"
     git("add", ".")
     git("commit", "-m", "all")
-    monkeypatch.setattr("bitstill.provenance.conf_directory", lambda: tmp_path / "conf")
     (tmp_path / "docs" / "file").write_text("changed")
     clean = git_commit.__wrapped__()
     assert clean is not None

@@ -406,6 +406,45 @@ def test_what_a_choice_refers_to_is_of_each_run(
     assert (len(planned), found) == (4, {(10, 10), (50, 50)})
 
 
+@pytest.mark.parametrize(
+    ("choice", "values"),
+    [
+        ("'1,${temperature.value}'", {(10, 1), (10, 10), (50, 1), (50, 50)}),
+        ("'${square:${temperature.value}}'", {(10, 100), (50, 2500)}),
+        ("'${oc.env:WEIGHTS}'", {(10, 3), (10, 4), (50, 3), (50, 4)}),
+        ("'range(1,${temperature.value})'", None),
+        ("'${oc.env:WEIGHTS},${temperature.value}'", None),
+    ],
+)
+def test_what_a_choice_may_refer_to(
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    choice: str,
+    values: set[tuple[float, float]] | None,
+) -> None:
+    monkeypatch.setenv("WEIGHTS", "3,4")
+    planned: list[PlannedRun] = []
+    monkeypatch.setattr(bitstill.planner, "show_plan", planned.extend)
+    grid = "{loss: soft_hard, soft_weight: constant, temperature: 'T10,T50'"
+    file = tmp_path / "experiment" / "tied.yaml"
+    file.parent.mkdir()
+    file.write_text(
+        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    grids:\n"
+        f"      - {grid}, soft_weight.value: {choice}}}\n"
+    )
+    arguments = ["--config-dir", str(tmp_path), "experiment=tied", "data=digits"]
+    code, _, err = train(*arguments, "hydra.sweeper.plan_only=true")
+    if values is None:
+        assert code == 2
+        assert f"soft_weight.value = {choice[1:-1]} is not allowed: what refers to a setting" in err
+    else:
+        assert {
+            (one.config.temperature.value, one.config.soft_weight.value)  # type: ignore[attr-defined]
+            for one in planned
+        } == values
+
+
 def test_a_sweep_from_a_file_runs_its_grids(
     train: Train, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -455,11 +456,30 @@ def with_margin(logits: Tensor, labels: Tensor, *, temperature: float, margin: f
 def test_a_loss_that_asks_for_more_than_it_is_given_is_refused(
     compose_run: Callable[..., DictConfig],
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     loss: Callable[..., Tensor],
     more: str,
 ) -> None:
     """One of the user's own, which the schema does not know well enough."""
     monkeypatch.setattr("bitstill.losses.hard", loss)
     config = check(compose_run("loss=hard", "data=digits"))
-    with pytest.raises(UserError, match=f"^loss=hard asks for {more}, which it is not given: see"):
-        build_task(config, Student())
+    said = rf"^loss=hard does not take what it is given \(missing a required argument: '{more}'\)"
+    with pytest.raises(UserError, match=said):
+        bitstill.train.run(config, tmp_path)
+
+
+def without_weight(logits: Tensor, labels: Tensor, **settings: float) -> Tensor:
+    raise NotImplementedError
+
+
+def test_a_loss_that_takes_less_than_it_is_given_is_refused(
+    compose_run: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Before its teacher is trained; what takes anything is not refused."""
+    monkeypatch.setattr(bitstill.train, "_teacher_logits", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("bitstill.losses.soft_hard", with_logits)
+    config = check(compose_run("loss=soft_hard", "data=digits"))
+    with pytest.raises(UserError, match="got an unexpected keyword argument 'soft_weight'"):
+        bitstill.train.run(config, tmp_path)
+    monkeypatch.setattr("bitstill.losses.hard", without_weight)
+    bitstill.train._see_that_own_choices_fit(check(compose_run("loss=hard", "data=digits")))

@@ -54,15 +54,18 @@ def git_commit() -> str | None:
     if not (root / ".git").exists():
         return None
     commit = _git(root, "rev-parse", "HEAD")
-    changed = _git(root, "status", "--porcelain", "--", "src", "conf")
-    return f"{commit}-dirty" if commit and changed else commit or None
+    if commit is None:
+        return None
+    is_clean = _git(root, "status", "--porcelain", "--", "src", "conf") == ""
+    return commit if is_clean else f"{commit}-dirty"
 
 
-def _git(root: Path, *arguments: str) -> str:
-    """Return what git says; nothing where it fails, or is not there."""
-    command = ["git", "-C", str(root), *arguments]
+def _git(root: Path, *arguments: str) -> str | None:
+    """Return what git says; None where it fails, or is not there."""
+    # Without locks: many runs ask at once, and somebody may be committing.
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    except OSError:
-        return ""
+        found = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return None
     return found.stdout.strip()

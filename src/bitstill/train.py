@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from bitstill.errors import UserError
 from bitstill.evaluation import float_classifier, logits_of
 from bitstill.files import write_atomically
 from bitstill.identity import identity, teacher_of
-from bitstill.integer import has_integer_form, integer_network
+from bitstill.integer import codes_and_unit
 from bitstill.interrupts import Interrupts
 from bitstill.lightning import LightningEnvironment, pl, quiet_lightning
 from bitstill.locks import exclusive
@@ -109,6 +110,7 @@ def _fit_run(config: TrainConfig, data: ImageData, paths: RunPaths, *, progress:
         log_finished(config, paths, data)
         hand_on(paths, stored)
         return
+    _see_that_own_choices_fit(config)
     logits = None
     if config.needs_teacher:
         logits = _teacher_logits(teacher_of(config), data, progress=progress).to(device)
@@ -177,8 +179,6 @@ def build_network(config: TrainConfig, *, classes: int) -> Network:
         settings["quantizer"] = instantiate(dataclasses.asdict(config.quantizer))
     # Partial: instantiate would turn the quantizer, a dataclass, into a configuration again.
     network: Network = instantiate(dataclasses.asdict(config.model), _partial_=True)(**settings)
-    if has_integer_form(network):
-        integer_network(network)  # a quantizer of one's own that has none is refused at once
     return network
 
 
@@ -186,10 +186,7 @@ def build_task(config: TrainConfig, network: Network) -> Task:
     """Return the LightningModule of a run."""
     if config.is_teacher:
         return TeacherTask(network, config.schedule)
-    loss = instantiate(dataclasses.asdict(config.loss))
-    if "temperature" in inspect.signature(loss).parameters:
-        loss = functools.partial(loss, temperature=config.temperature.value)
-    _see_that_it_gets(loss, config)
+    loss = _loss(config)
     soft_weight = (
         instantiate(dataclasses.asdict(config.soft_weight)) if config.needs_soft_weight else None
     )
@@ -201,17 +198,30 @@ def build_task(config: TrainConfig, network: Network) -> Task:
     )
 
 
-def _see_that_it_gets(loss: Callable[..., Any], config: TrainConfig) -> None:
-    """Refuse a loss of one's own that asks for more than its entries in the schema say."""
-    given = {"labels", *(["teacher_logits"] if config.needs_teacher else [])}
+def _loss(config: TrainConfig) -> Callable[..., Tensor]:
+    """Return a student's loss at its temperature."""
+    loss: Callable[..., Tensor] = instantiate(dataclasses.asdict(config.loss))
+    if "temperature" in inspect.signature(loss).parameters:
+        loss = functools.partial(loss, temperature=config.temperature.value)
+    return loss
+
+
+def _see_that_own_choices_fit(config: TrainConfig) -> None:
+    """Refuse a loss or a quantizer of one's own that does not do what its entries elsewhere say."""
+    loss = inspect.signature(_loss(config))
+    given = {"labels", "teacher_logits"} if config.needs_teacher else {"labels"}
+    given &= loss.parameters.keys()
     given |= {"soft_weight"} if config.needs_soft_weight else set()
-    _, *others = inspect.signature(loss).parameters.values()  # the first are the student's logits
-    asked = [one.name for one in others if one.default is one.empty and one.name not in given]
-    if asked:
+    try:
+        loss.bind("logits", **dict.fromkeys(given))
+    except TypeError as error:
         raise UserError(
-            f"loss={config.loss_name} asks for {', '.join(asked)}, which it is not given: see "
+            f"loss={config.loss_name} does not take what it is given ({error}): see "
             "schema.WITH_TEACHER, WITH_SOFT_WEIGHT and TARGETS (CONTRIBUTING.md, Adding a choice)"
-        )
+        ) from error
+    quantizer = instantiate(dataclasses.asdict(config.quantizer))
+    if quantizer.weight_bits is not None and quantizer.activation_bits is not None:
+        codes_and_unit(torch.linspace(-2, 2, 1000), quantizer)
 
 
 def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPaths:

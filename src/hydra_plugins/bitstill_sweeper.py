@@ -4,6 +4,7 @@ Hydra finds plugins by importing every module in ``hydra_plugins``, in whatever 
 starting: so this module imports Hydra alone, and bitstill when it is used.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,14 +40,32 @@ ConfigStore.instance().store(
 )
 
 
-def _as_written(choices: DictConfig) -> dict[str, Any]:
-    """Return choices with ``${temperature.value}`` and the like, which are each run's own.
+_SETTING = re.compile(r"\$\{[a-z]\w*(\.\w+)*\}")  # of a run: ${temperature.value}
+_COMPUTED = re.compile(r"\$\{[\w.]+:([^{}]|\{[^{}]*\})*\}")  # by a resolver: ${square:${seed}}
 
-    Hydra has resolved them against the configuration of no run. What ``range()`` is given stays
-    resolved, since it is evaluated before there are runs.
+
+def _as_written(choices: DictConfig | None) -> dict[str, Any]:
+    """Return choices that refer to a run's settings as they are written, for each run to resolve.
+
+    Hydra, too, resolves choices, but against the configuration of no run.
     """
-    written: Any = OmegaConf.to_container(choices, resolve=False)
-    return {key: choices[key] if "range(" in str(one) else one for key, one in written.items()}
+    written: Any = OmegaConf.to_container(choices, resolve=False) if choices else {}
+    return {key: _choice(key, text, choices) for key, text in written.items()}
+
+
+def _choice(key: str, written: Any, choices: Any) -> Any:
+    from bitstill.errors import UserError
+
+    if not isinstance(written, str) or not _SETTING.search(written):
+        return choices[key]
+    if _COMPUTED.fullmatch(written):
+        return f"'{written}'"  # in quotes, Hydra's grammar takes braces within braces
+    if "range(" in written or _COMPUTED.search(written):
+        raise UserError(
+            f"hydra.sweeper: {key} = {written} is not allowed: what refers to a setting of the run "
+            "stands alone, or beside plain values"
+        )
+    return written
 
 
 class GridSweeper(BasicSweeper):
@@ -97,11 +116,10 @@ class GridSweeper(BasicSweeper):
                 given = ", ".join(overrides)
                 raise UserError(f"{given} cannot be run ({error}): give other values") from error
 
-        sweeper = config.hydra.sweeper
-        grids = [_as_written(one) for one in sweeper.grids or ()]
-        overrides = expand(
-            grids, _as_written(sweeper.params) if sweeper.params else {}, arguments, split
-        )
+        # Not those that __init__ was given: Hydra has resolved them.
+        grids = OmegaConf.select(config, "hydra.sweeper.grids") or ()
+        params = _as_written(OmegaConf.select(config, "hydra.sweeper.params"))
+        overrides = expand([*map(_as_written, grids)], params, arguments, split)
         compose = composed_once_for_all_seeds(
             lambda one: loader.load_sweep_config(config, list(one)),
             lambda one: parser.parse_override(one).value(),

@@ -1,6 +1,5 @@
 import io
 import struct
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,8 +10,6 @@ from PIL import Image
 from tests.pictures import encoded
 
 from bitstill.data.images import decode_image, quiet_pillow
-
-Encode = Callable[..., bytes]
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF"])

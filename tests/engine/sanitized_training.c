@@ -49,6 +49,9 @@ static float *image(int64_t count) {
 /* Run all passes, in two parts where a pass takes a range; return what they leave, as one sum. */
 static uint64_t passes(Training *b, int64_t inner, int64_t outer) {
   int64_t half = b->images / 2, size = sizeof(float);
+  memset(b->sums, 0xff, (size_t)inner * sizeof *b->sums); /* what another path has left */
+  memset(b->gradient, 0xff, (size_t)(inner * size));
+  memset(b->y, 0xff, (size_t)(outer * size));
   float *of_gain = malloc((size_t)b->channels_out * 4), *of_offset = malloc((size_t)b->channels_out * 4);
   int failed = bitstill_block_prepare(b);
   failed |= bitstill_block_sums(b, 0, half) | bitstill_block_sums(b, half, b->images);
@@ -62,6 +65,8 @@ static uint64_t passes(Training *b, int64_t inner, int64_t outer) {
   bitstill_block_gradient(b, half, b->images);
   int groups = b->channels_out / GROUP;
   if (b->channels_in != COLOURS) {
+    memset(b->x_gradient, 0xff, (size_t)(inner / b->channels_out * b->channels_in * size));
+    memset(b->weight_gradient, 0xff, (size_t)(9 * b->channels_in * b->channels_out * size));
     GRADIENT(weights)(b, 0, groups / 2);
     GRADIENT(weights)(b, groups / 2, groups);
     GRADIENT(points)(b, groups, b->channels_out);

@@ -22,7 +22,7 @@ def sanitized(name: str, folder: Path, *beside: str) -> Path:
     if compiler is None:
         pytest.skip("there is no C compiler")
     target = folder / "kernel"
-    command = [compiler, "-O1", "-g", "-std=c11", "-march=native", "-ffp-contract=off"]
+    command = [compiler, "-O2", "-g", "-std=c11", "-march=native", "-ffp-contract=off"]
     command += ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
     sources = [Path(__file__).with_name(name), *(ENGINE / one for one in beside)]
     command += [f"-I{ENGINE}", *map(str, sources), "-o", str(target), "-lm"]

@@ -208,7 +208,7 @@ def test_sets_of_several_sweeps_are_told_apart(
     latex = (output / "tables/set1-table2.tex").read_text()
     assert rf"\caption{{{sweep}: Table 2".replace("_", r"\_") in latex
     assert r"\label{tab:set1-table2}" in latex
-    said = f"Not compared, for want of a cell in another sweep: {sweep}, {other}."
+    said = f"Not compared, for want of a cell with other runs in another sweep: {sweep}, {other}."
     assert said in " ".join(result.output.split())
     assert said in (output / "index.html").read_text()
     assert not list(output.glob("tables/comparison*"))

@@ -66,6 +66,13 @@ def test_the_facts_are_the_students(write_run: Callable[..., object], tmp_path: 
     assert "<dt>schedule</dt><dd>9 epochs of batches of 256</dd>" in text
 
 
+def test_code_that_was_changed_is_of_no_commit(
+    write_run: Callable[..., object], tmp_path: Path
+) -> None:
+    write_run(tmp_path / "x", "hard", 15.0, 0, 90.0, git_commit=f"{'c' * 40}-dirty")
+    assert "commit cccccccccc-dirty" in render(build([tmp_path / "x"]))
+
+
 def test_the_page_says_which_set_is_which(write_run: Callable[..., object], tmp_path: Path) -> None:
     for epochs in (8, 9):
         schedule = {"epochs": epochs, "batch_size": 32}

@@ -19,8 +19,15 @@
 enum { OUT = 4, IN = 6, POINTS = IN * IN, MOST_TILES = 36, MOST_CHANNELS = 128 };
 /* Tiles multiplied at a time: GROUP sums of each, as many as registers hold. */
 enum { ROWS = WIDTH == 16 ? 12 : 6 };
+_Static_assert(MOST_TILES % ROWS == 0, "all rows are multiplied, filled or not");
 /* Points lie a cache line further apart than a power of two, or they would all meet in one set. */
 enum { LINE = 16, ROOM = POINTS * (MOST_TILES * MOST_CHANNELS + LINE) };
+
+#ifdef WIDE
+extern _Thread_local float bitstill_evaluated[ROOM], bitstill_multiplied[ROOM];
+#else
+_Thread_local float bitstill_evaluated[ROOM], bitstill_multiplied[ROOM];
+#endif
 
 static const float SMALL = 0.70710678f, LARGE = 1.41421356f; /* the points, but for their signs */
 static const float zeros[MOST_CHANNELS];
@@ -143,7 +150,7 @@ static CLONES void multiply(const float *tiles, const float *weights, int count,
 
 /* Fill the gradient of some images, after the weights of all channels. */
 void PASS(input)(const Training *b, int64_t from, int64_t to) {
-  static _Thread_local float evaluated[ROOM], multiplied[ROOM];
+  float *evaluated = bitstill_evaluated, *multiplied = bitstill_multiplied;
   int side = b->side, across = side / OUT, each = across * across, in = b->channels_out, out = b->channels_in;
   int next = MOST_TILES * in + LINE, next_product = MOST_TILES * out + LINE;
   for (int64_t first = from * each, last = to * each; first < last; first += MOST_TILES) {

@@ -41,7 +41,7 @@ typedef struct {
 } Training;
 
 /* Neighbouring channels; what is summed over pixels or channels is so for GROUP of them at a time, in
-   vectors of WIDTH. No bit depends on it: wide.c compiles the gradients again, twice as wide. */
+   vectors of WIDTH. wide.c compiles the gradients again, twice as wide, to the same bits as CLONES. */
 #if defined(WIDE)
 enum { WIDTH = 16 };
 #define PASS(name) bitstill_wide_##name

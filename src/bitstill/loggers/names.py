@@ -51,7 +51,7 @@ def science(record: RunRecord) -> dict[str, Any]:
         "activation_bits": quantizer.get("activation_bits"),
         "epochs": record.epochs,
         "batch_size": record.config["schedule"]["batch_size"],
-    } | {f"loss.{name}": value for name, value in loss.items() if not name.startswith("_")}
+    } | {f"loss_{name}": value for name, value in loss.items() if not name.startswith("_")}
 
 
 def provenance(record: RunRecord) -> dict[str, Any]:

@@ -104,13 +104,18 @@ def pairs_within(sets: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
 
 
 def _cells_of_both(first: RunSet, second: RunSet) -> list[str]:
-    """Return the cells that both have, but for those of the same runs: a run may be in both."""
+    """Return the cells that both have, but for those whose common seeds are the same runs."""
 
-    def identities(runs: RunSet, cell: str) -> set[str]:
-        return {run.record.identity for run in runs.of(cell)}
+    def runs(of: RunSet, cell: str) -> dict[int, str]:
+        return {run.record.seed: run.record.identity for run in of.of(cell)}
 
-    both = [cell for cell in first.cells if cell in second.cells]
-    return [cell for cell in both if identities(first, cell) != identities(second, cell)]
+    found = []
+    for cell in first.cells:
+        ours, theirs = runs(first, cell), runs(second, cell)
+        common = ours.keys() & theirs.keys()
+        if theirs and not (common and all(ours[seed] == theirs[seed] for seed in common)):
+            found.append(cell)
+    return found
 
 
 def shared_view(first: RunSet, second: RunSet) -> View:

@@ -211,7 +211,8 @@ class Report:
         alone = [one.runs.name for one in self.sets if one.runs.name not in compared]
         if len(self.folders) == 1 or not alone:
             return ""
-        return f"Not compared, for want of a cell in another sweep: {', '.join(alone)}."
+        names = ", ".join(alone)
+        return f"Not compared, for want of a cell with other runs in another sweep: {names}."
 
     @property
     def command(self) -> str:

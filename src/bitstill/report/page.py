@@ -149,7 +149,10 @@ def _environment(run: Run) -> str:
     """Return what a run ran on, in one line; most runs of a sweep share it."""
     record = run.record
     parts = [record.device, *(f"{name} {number}" for name, number in record.versions.items())]
-    return ", ".join(parts + ([f"commit {record.git_commit[:10]}"] if record.git_commit else []))
+    if record.git_commit:
+        commit, dash, dirty = record.git_commit.partition("-")
+        parts.append(f"commit {commit[:10]}{dash}{dirty}")
+    return ", ".join(parts)
 
 
 def _run(run: Run, environments: list[str]) -> dict[str, str]:
