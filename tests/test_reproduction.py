@@ -88,8 +88,11 @@ def test_the_chance_by_which_two_published_numbers_differ(runs: list[Run]) -> No
     below = sum(gap < chance for gap in gaps)
     page, readme = (" ".join(text.split()) for text in (PAGE, (ROOT / "README.md").read_text()))
     assert f"Of the {len(gaps)} published gaps in this table {below} are smaller." in page
-    assert f"Of its {len(gaps)} gaps, T = 15 minus each other T and" in readme
-    assert f"{below} are below {chance:.2f} points, one standard deviation" in readme
+    assert (
+        f"rests on {len(gaps)} gaps: for three losses, T = 15 against the three other T," in readme
+    )
+    assert f"with a standard deviation of {chance:.2f} points" in readme
+    assert f"{below} of the {len(gaps)} gaps are smaller." in readme
 
 
 def test_the_pulls_that_c_keeps_level_and_not_alike() -> None:

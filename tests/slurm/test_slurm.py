@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,20 @@ def test_preempted_and_failing(place: Place, undisturbed: dict[str, bytes]) -> N
     assert "6 runs: 6 skipped, 0 to do" in errors
 
 
+def is_changed_to(state: str) -> bool:
+    """Set the state of the partition, if the controller answers."""
+    command = ["scontrol", "update", "PartitionName=main", f"State={state}"]
+    return not subprocess.run(command, capture_output=True, check=False).returncode  # noqa: S603
+
+
+def knows_all_jobs() -> bool:
+    """Whether the next controller would, too: it starts once more what this one has not saved."""
+    command = ["squeue", "--noheader", "--states=running", "--format=%S"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    begun = [datetime.fromisoformat(one).timestamp() + 1 for one in said.split()]  # whole seconds
+    return bool(begun) and max(begun) < (CONTROLLER.parent / "ctld/job_state").stat().st_mtime
+
+
 @pytest.mark.skipif(not CONTROLLER.exists(), reason="not a Slurm of tests/slurm/start.sh")
 def test_a_controller_that_is_killed(place: Place, undisturbed: dict[str, bytes]) -> None:
     """A run comes to its end meanwhile; with the next controller the sweep goes on."""
@@ -163,10 +178,13 @@ def test_a_controller_that_is_killed(place: Place, undisturbed: dict[str, bytes]
         return [record.status for record in found if record is not None]
 
     wait_until(lambda: "running" in statuses(), "a run at work")
+    assert is_changed_to("DOWN"), "from now on no job begins"
+    wait_until(knows_all_jobs, "a controller that has saved what is at work")
     os.kill(int(CONTROLLER.read_text()), signal.SIGKILL)
     before = statuses().count("done")
     wait_until(lambda: statuses().count("done") > before, "the end of a run")
     subprocess.run(["slurmctld"], check=True)  # noqa: S607
+    wait_until(lambda: is_changed_to("UP"), "the next controller")
     _, errors = sweep.communicate(timeout=500)
     assert sweep.returncode == 1
     assert "1 of 6 runs are not done" in errors
