@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,13 +17,17 @@ from typer.testing import CliRunner
 
 from bitstill.cli import app, main
 from bitstill.errors import UserError
+from bitstill.manifest import Expected, write_manifest
 from bitstill.report.command import run_report, show
 from bitstill.report.content import build
 from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.runs import RunPaths
 
 RUN = CliRunner()
-OF_SETS = ("tables/set2-claims.md", "figures/set1-accuracy.svg", "tables/comparison-2.tex")
+OF_SETS = (
+    *("tables/set2-claims.md", "figures/set1-accuracy.svg"),
+    *("tables/comparison-2.tex", "tables/sets.md"),
+)
 
 
 def percent(loss: str, temperature: float | None, seed: int) -> float:
@@ -100,10 +105,12 @@ def test_missing_failed_and_far_cells_are_said(
     error = {"type": "ValueError", "message": "exploded", "traceback": "..."}
     write_run(sweep, "soft", 50.0, 0, 10.0, status="failed", error=error)
     far = write_run(sweep, "soft", 15.0, 3, 20.0)
+    later = [f"soft T=100 seed {seed}" for seed in range(3)]
+    write_manifest(sweep, [Expected(name, name, 8, RunPaths(sweep / name)) for name in later])
     result = RUN.invoke(app, ["report", str(sweep), "--output", str(tmp_path / "out")])
     rows = (tmp_path / "out/tables/table2.md").read_text().splitlines()
     assert "| 50 | 88.1 | running | failed | failed | failed | — | 0/4 |" in rows
-    assert any(row.startswith("| 100 | 89.9 | running | missing") for row in rows)
+    assert "| 100 | 89.9 | running | missing | missing | missing | — | 0/4 |" in rows
     page = (tmp_path / "out/index.html").read_text()
     assert "exploded" in page
     named = "Far below all other students, and counted in every number: soft T=15 seed 3 (20.0 %);"
@@ -112,6 +119,21 @@ def test_missing_failed_and_far_cells_are_said(
     [found] = json.loads((tmp_path / "out/report.json").read_text())["sets"]
     assert found["far_out"] == [str(far.directory)]
     assert result.exit_code == 0
+
+
+def test_what_no_run_was_asked_for_takes_no_room(sweep: Path, tmp_path: Path) -> None:
+    """Published rows at other T, and statements about other losses: they are counted, and why
+    there is no answer stands with the tests."""
+    output = tmp_path / "out"
+    RUN.invoke(app, ["report", str(sweep), "--output", str(output)])
+    tables = {name: (output / f"tables/{name}.md").read_text() for name in ("claims", "tests")}
+    rows = (output / "tables/table2.md").read_text().splitlines()
+    assert [row.split(" | ")[0] for row in rows[4:8]] == ["| 10", "| 10", "| 15", "| 15"]
+    letters = re.findall(r"^\| \((.)\)", tables["claims"], re.MULTILINE)
+    assert letters == ["e", "f", "g"]
+    assert "11 statements not shown: about cells without runs." in tables["claims"]
+    assert len(re.findall(r"^\| \((.)\)", tables["tests"], re.MULTILINE)) == 14
+    assert "no finished run of soft T=50, soft T=100" in tables["tests"]
 
 
 def test_a_sweep_without_any_number_is_reported(
@@ -208,6 +230,14 @@ def test_sets_of_several_sweeps_are_told_apart(
     latex = (output / "tables/set1-table2.tex").read_text()
     assert rf"\caption{{{sweep}: Table 2".replace("_", r"\_") in latex
     assert r"\label{tab:set1-table2}" in latex
+    rows = (output / "tables/sets.md").read_text().splitlines()
+    assert rows[4:6] == [
+        f"| {sweep} | 12 of 12 | 3 | 0 | 0 | 0 | 14 | 0 |",
+        f"| {other} | 2 of 2 | 2 | 0 | 0 | 0 | 14 | 0 |",
+    ]
+    assert "Sets of runs" in result.output
+    drawn = [path.name for path in output.glob("figures/*flow.svg")]
+    assert drawn == ["set1-flow.svg"]  # it is the same for all
     said = f"Not compared, for want of a cell with other runs in another sweep: {sweep}, {other}."
     assert said in " ".join(result.output.split())
     assert said in (output / "index.html").read_text()

@@ -79,12 +79,14 @@ def test_the_page_says_which_set_is_which(write_run: Callable[..., object], tmp_
         write_run(tmp_path / "x", "soft", float(epochs), 0, 90.0, schedule=schedule)
     text = render(build([tmp_path / "x"]))
     for epochs in (8, 9):
-        assert f'<h2 class="set">made (schedule.epochs={epochs})</h2>' in text
+        assert f"made (schedule.epochs={epochs})</h2>" in text
     head = text.partition("<script")[0]
+    assert '<a href="#set2">made (schedule.epochs=9)</a></th><td class="number">1 of 1</td>' in head
     ids = re.findall(r'\bid="([^"]+)"', head)
     assert len(ids) == len(set(ids)) > 20
     named = re.findall(r'(?:aria-labelledby="|url\(#)([^")]+)', head)
-    assert {one for names in named for one in names.split()} <= set(ids)
+    linked = re.findall(r'href="#([^"]+)"', head)
+    assert {one for names in [*named, *linked] for one in names.split()} <= set(ids)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The answers to the claims as tables: verdicts, how they were tested, what they depend on."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import get_args
 
 from bitstill.errors import counted
@@ -10,10 +11,18 @@ from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, p_text
 from bitstill.statistics import Interval, Verdict
 
 NO_VERDICT = "no verdict"
+WAITING = "waiting"
 
 
-def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
-    """Return the claims with effect, p and verdict."""
+def claims_table(findings: Sequence[Finding], *, view: View, cells: Collection[str]) -> Table:
+    """Return the claims with effect, p and verdict.
+
+    Args:
+        findings: the answers that count.
+        view: the accuracy that they rest on.
+        cells: that any run belongs to; statements about others are counted and left out.
+    """
+    shown = [one for one in findings if _is_asked(one, cells)]
     rows = [
         [
             statement(finding),
@@ -24,7 +33,7 @@ def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
             or_dash(finding.detectable, ".2f"),
             str(finding.n) if finding.n else NOT_APPLICABLE,
         ]
-        for finding in findings
+        for finding in shown
     ]
     caption = (
         f"Accuracies: {view.label} batch norm statistics. effect: the comparison that decides, "
@@ -34,8 +43,16 @@ def claims_table(findings: Sequence[Finding], *, view: View) -> Table:
         "difference, in each of its comparisons, that this many seeds find with 80 % probability "
         "in all of them."
     )
+    if without := len(findings) - len(shown):
+        caption += f" {counted(without, 'statement')} not shown: about cells without runs."
     header = ("claim", "verdict", "published", "effect", "p", "detectable", "seeds")
     return Table("claims", "Published claims", caption, header, rows, labels=2)
+
+
+def _is_asked(finding: Finding, cells: Collection[str]) -> bool:
+    """Whether there is an effect or may be one: awaited, or of runs that have failed, say."""
+    answered = finding.effect is not None or finding.awaited > 0
+    return answered or set(cells).issuperset(finding.question.cells)
 
 
 def tests_table(findings: Sequence[Finding]) -> Table:
@@ -108,12 +125,18 @@ def verdict_text(finding: Finding) -> str:
 
 def count_verdicts(findings: Sequence[Finding]) -> str:
     """Return a sentence that counts the verdicts, and what waits for one."""
-    verdicts = [finding.verdict for finding in findings if not finding.awaited]
-    counts = [f"{verdicts.count(word)} {word}" for word in get_args(Verdict)]
-    waiting = sum(finding.awaited > 0 for finding in findings)
-    none = [f"{verdicts.count(None)} without a verdict"] if None in verdicts else []
-    parts = ", ".join([*counts, *none, *([f"{waiting} waiting for runs"] if waiting else [])])
-    return f"Of {len(findings)} statements: {parts}."
+    counts = verdict_counts(findings)
+    parts = [f"{counts[word]} {word}" for word in get_args(Verdict)]
+    others = {NO_VERDICT: "without a verdict", WAITING: "waiting for runs"}
+    parts += [f"{counts[name]} {words}" for name, words in others.items() if counts[name]]
+    return f"Of {len(findings)} statements: {', '.join(parts)}."
+
+
+def verdict_counts(findings: Sequence[Finding]) -> Counter[str]:
+    """Return how many statements have each verdict, none, or wait for one."""
+    return Counter(
+        WAITING if finding.awaited else finding.verdict or NO_VERDICT for finding in findings
+    )
 
 
 def statement(finding: Finding) -> str:

@@ -15,6 +15,7 @@ from bitstill.reading import json_object
 from bitstill.report.content import Report, build
 from bitstill.report.figures.figure import Figure, to_csv, to_png, to_svg
 from bitstill.report.fill import fill_page
+from bitstill.report.overview import overview_table, summary
 from bitstill.report.table import (
     Table,
     in_encoding,
@@ -27,6 +28,7 @@ from bitstill.report.table import (
 from bitstill.report.tables import CAPTION, DETAILS
 
 _NUMBERS, _PAGE = "report.json", "index.html"
+_ON_SEVERAL = re.compile(r"(sets|comparison-\d+)\.(md|tex)")  # tables of several sets
 
 
 def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None = None) -> Path:
@@ -92,8 +94,6 @@ def _sign_of_life() -> Progress:
 
 def show(report: Report, console: Console) -> None:
     """Print the tables of a report."""
-    from bitstill.report.page import summary
-
     for one in report.sets:
         if len(report.sets) > 1:
             console.rule(escape(one.runs.name), align="left")
@@ -106,7 +106,11 @@ def show(report: Report, console: Console) -> None:
         console.print(to_rich(table, encoding=console.encoding))
     _say(console, report.not_compared)
     console.print(in_encoding(CAPTION, console.encoding), style="dim")
-    console.print(f"\n{summary(report)}", highlight=False, markup=False)
+    if len(report.sets) == 1:
+        console.print(f"\n{summary(report.sets[0])}", highlight=False, markup=False)
+    else:
+        console.print()
+        console.print(to_rich(overview_table(report.sets), encoding=console.encoding))
 
 
 def _say(console: Console, sentence: str, style: str | None = None) -> None:
@@ -146,7 +150,8 @@ def _parts(report: Report, output: Path) -> Iterator[tuple[Path, bytes]]:
             yield from _forms_of_table(tables / f"{prefix}{table.name}", table)
         for figure in one.figures:
             yield from _forms_of_figure(figures / f"{prefix}{figure.name}", figure)
-    for table in report.comparison_tables:
+    on_all = [overview_table(report.sets)] if len(report.sets) > 1 else []
+    for table in (*on_all, *report.comparison_tables):
         yield from _forms_of_table(tables / table.name, table)
 
 
@@ -159,7 +164,7 @@ def _of_earlier_reports(files: Collection[Path]) -> Iterator[Path]:
     for folder in {path.parent for path in files}:
         known = {name(path) for path in files if path.parent == folder}
         for path in folder.iterdir():
-            is_ours = name(path) in known or re.fullmatch(r"comparison-\d+\.(md|tex)", path.name)
+            is_ours = name(path) in known or _ON_SEVERAL.fullmatch(path.name)
             if path not in files and is_ours:
                 yield path
 

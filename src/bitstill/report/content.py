@@ -67,10 +67,16 @@ _DRAWN_FROM = (
 
 
 class SetReport:
-    """What one set of runs shows; each part is made when it is first asked for."""
+    """What one set of runs shows; each part is made when it is first asked for.
 
-    def __init__(self, runs: RunSet) -> None:
+    Args:
+        runs: that may be compared.
+        explains: whether it has the figure that is the same for every set.
+    """
+
+    def __init__(self, runs: RunSet, *, explains: bool = True) -> None:
         self.runs = runs
+        self._explains = explains
         self.view = primary_view(runs)
 
     @functools.cached_property
@@ -117,7 +123,7 @@ class SetReport:
     @functools.cached_property
     def claims(self) -> Table:
         """The answers that count, as a table."""
-        return claims_table(self.main_findings, view=self.view)
+        return claims_table(self.main_findings, view=self.view, cells=self.runs.cells)
 
     @functools.cached_property
     def tables(self) -> list[Table]:
@@ -126,7 +132,7 @@ class SetReport:
             self.claims,
             tests_table(self.main_findings),
             temperature_table(self.runs, self.view),
-            *accuracy_tables(self.runs),
+            *accuracy_tables(self.runs, self._awaited),
             sizes_table(self.sizes),
             noise_table(self.runs, self.view),
             seed_noise_table(self.runs, self.view),
@@ -152,7 +158,7 @@ class SetReport:
             *claim_figures(self.main_findings),
             *accuracy_figures(self.runs, self.view),
             *curve_figures(self.runs),
-            flow_figure(),
+            *([flow_figure()] if self._explains else []),
             *soft_target_figures(self.runs, self._images),
             *gradient_figures(self.ratios),
             *weight_figures(self.runs),
@@ -240,7 +246,9 @@ def build(folders: Sequence[Path]) -> Report:
         )
         for both in (pairs(sweeps[0], later) if later else pairs_within(sweeps[0]))
     ]
-    return Report(folders, [SetReport(runs) for sets in sweeps for runs in sets], comparisons)
+    every = [runs for sets in sweeps for runs in sets]
+    reports = [SetReport(runs, explains=runs is every[0]) for runs in every]
+    return Report(folders, reports, comparisons)
 
 
 def _named_by_folder(runs: RunSet) -> RunSet:

@@ -6,10 +6,10 @@ from importlib.resources import files
 from typing import Any, get_args
 
 from bitstill import __version__
-from bitstill.errors import counted
-from bitstill.report.claim_tables import NO_VERDICT, count_verdicts
+from bitstill.report.claim_tables import NO_VERDICT
 from bitstill.report.content import Report, SetReport
 from bitstill.report.figures.figure import Figure, theme, with_data
+from bitstill.report.overview import overview_table, summary
 from bitstill.report.sweeps import Run
 from bitstill.report.table import Table
 from bitstill.report.tables import CAPTION, DETAILS
@@ -52,10 +52,11 @@ def render(report: Report) -> str:
     themes = {"light": theme(dark=False), "dark": theme(dark=True)}
     return environment.get_template("page.html.j2").render(
         css=_template("page.css"),
+        several=len(report.sets) > 1,
         sets=[_set(prefix, one) for prefix, one in zip(prefixes, report.sets, strict=True)],
         comparisons=[_table("comparison", one) for one in report.comparison_tables],
         not_compared=report.not_compared,
-        summary=summary(report),
+        overview=_table("report", overview_table(report.sets)),
         verdicts=_VERDICTS,
         absent=_ABSENT,
         command=report.command,
@@ -66,26 +67,12 @@ def render(report: Report) -> str:
     )
 
 
-def summary(report: Report) -> str:
-    """Return a sentence on what the report found."""
-    sentences = []
-    for one in report.sets:
-        done, seeds = sum(run.done for run in one.runs.runs), len(one.runs.seeds)
-        name = f"{one.runs.name}: " if len(report.sets) > 1 else ""
-        text = f"{name}{done} of {one.asked} runs finished, {counted(seeds, 'seed')}."
-        if seeds < 2:
-            text += " One seed describes and proves nothing: there are no verdicts."
-        else:
-            text += f" {count_verdicts(one.main_findings)}"
-        sentences.append(text)
-    return " ".join(sentences)
-
-
 def _set(prefix: str, one: SetReport) -> dict[str, Any]:
     environments = list(dict.fromkeys(_environment(run) for run in one.runs.runs))
     return {
         "id": prefix,
         "name": one.runs.name,
+        "summary": summary(one),
         "facts": _facts(one),
         "far_out": one.far_out,
         "left_out": one.left_out_text,

@@ -1,12 +1,12 @@
 """Tables 1 to 4 with ours beside the published numbers, and every seed."""
 
+from collections.abc import Iterable
 from statistics import fmean
 
 from bitstill.identity import TEACHER, cell_name
 from bitstill.report import published
 from bitstill.report.sweeps import (
     HARD,
-    LOSSES,
     PUBLISHED_VIEW,
     SELECTIONS,
     STATISTICS,
@@ -29,27 +29,30 @@ _HEADER = ("published", "batch norm", *SELECTIONS.values(), "optimism", "n")
 _STATES = {"running": "unfinished"}  # "running" means batch norm statistics here
 
 
-def accuracy_tables(runs: RunSet) -> list[Table]:
-    """Return the published tables that a set of runs has something for."""
+def accuracy_tables(runs: RunSet, awaited: Iterable[str] = ()) -> list[Table]:
+    """Return the published tables that a set of runs has something for, row by row.
+
+    Args:
+        runs: that may be compared.
+        awaited: the cells that their sweep asks for beside those that have runs.
+    """
+    awaited = set(awaited)
     found = []
     if TEACHER in runs.cells or "hard" in runs.losses:
+        known = {TEACHER: published.TEACHER_ACCURACY, HARD: published.HARD_ACCURACY}
+        asked = [cell for cell in known if cell in awaited.union(runs.cells)]
         others = [cell for cell in runs.cells_of("hard") if cell != HARD]
         rows = [
-            *_rows(runs, TEACHER, "teacher", published.TEACHER_ACCURACY),
-            *_rows(runs, HARD, HARD, published.HARD_ACCURACY),
-            *(row for cell in others for row in _rows(runs, cell, cell, None)),
+            row for cell in (*asked, *others) for row in _rows(runs, cell, cell, known.get(cell))
         ]
         title = "Table 1: teacher, and student from ground truth only (hard)"
         found.append(Table("table1", title, "", ("model", *_HEADER), rows))
-    for number, loss in enumerate(published.DISTILLED, start=2):
-        if loss in runs.losses:
-            found.append(_table(runs, f"table{number}", loss))
-    found += [_table(runs, f"table-{loss}", loss) for loss in runs.losses if loss not in LOSSES]
+    names = {loss: f"table{number}" for number, loss in enumerate(published.DISTILLED, start=2)}
+    for loss in runs.losses:
+        if loss != "hard":
+            name, rows = names.get(loss, f"table-{loss}"), _by_t(runs, loss, awaited)
+            found.append(Table(name, published.title(loss), "", ("T", *_HEADER), rows))
     return found
-
-
-def _table(runs: RunSet, name: str, loss: str) -> Table:
-    return Table(name, published.title(loss), "", ("T", *_HEADER), _by_t(runs, loss))
 
 
 def temperature_table(runs: RunSet, view: View) -> Table:
@@ -71,13 +74,14 @@ def temperature_table(runs: RunSet, view: View) -> Table:
     return Table("temperatures", title, caption, header, rows)
 
 
-def _by_t(runs: RunSet, loss: str) -> list[list[str]]:
-    """Return the rows of a loss at every temperature, published or run."""
+def _by_t(runs: RunSet, loss: str, awaited: set[str]) -> list[list[str]]:
+    """Return the rows of a loss at every temperature that is asked for."""
     known = published.ACCURACIES.get(loss, {})
     ours = {run.record.temperature for run in runs.runs if run.record.loss == loss}
+    later = {value for value in known if cell_name(loss, value) in awaited}
     return [
         row
-        for temperature in sorted({value for value in ours if value is not None} | known.keys())
+        for temperature in sorted({value for value in ours if value is not None} | later)
         for row in _rows(
             runs, cell_name(loss, temperature), f"{temperature:g}", known.get(temperature)
         )

@@ -1,0 +1,38 @@
+"""What a report says of each set in a line: how much is there, and what could be decided."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+from bitstill.errors import counted
+from bitstill.report.claim_tables import NO_VERDICT, WAITING, count_verdicts, verdict_counts
+from bitstill.report.content import SetReport
+from bitstill.report.table import Table
+from bitstill.statistics import Verdict
+
+
+def summary(one: SetReport) -> str:
+    """Return a set's line as sentences."""
+    seeds = len(one.runs.seeds)
+    text = f"{_finished(one)} runs finished, {counted(seeds, 'seed')}."
+    if seeds < 2:
+        return f"{text} One seed describes and proves nothing: there are no verdicts."
+    return f"{text} {count_verdicts(one.main_findings)}"
+
+
+def overview_table(sets: Sequence[SetReport]) -> Table:
+    """Return a row a set."""
+    columns = (*get_args(Verdict), NO_VERDICT, WAITING)
+    rows = []
+    for one in sets:
+        counts = verdict_counts(one.main_findings)
+        verdicts = [str(counts[column]) for column in columns]
+        rows.append([one.runs.name, _finished(one), str(len(one.runs.seeds)), *verdicts])
+    caption = (
+        "Runs that are finished, of those asked for; then how many of the claims' statements have "
+        "which verdict. A set of one seed has none: one seed describes and proves nothing."
+    )
+    return Table("sets", "Sets of runs", caption, ("set", "runs", "seeds", *columns), rows)
+
+
+def _finished(one: SetReport) -> str:
+    return f"{sum(run.done for run in one.runs.runs)} of {one.asked}"
