@@ -219,6 +219,26 @@ def test_runs_are_rows_for_programs(sweep: Path, tmp_path: Path) -> None:
     assert run["accuracies"]["running/last"] == pytest.approx(percent("soft", 15.0, 2))
 
 
+def test_what_tells_sets_apart_is_a_column(
+    write_run: Callable[..., RunPaths], tmp_path: Path
+) -> None:
+    """A loss's own setting, which runs of other losses do not have."""
+    sweep, output = tmp_path / "mine", tmp_path / "out"
+    write_run(sweep, "hard", 15.0, 0, 88.0)
+    for seed, alpha in enumerate((0.1, 0.5)):
+        paths = write_run(sweep, "mine", 15.0, seed, 88.0)
+        plain = json.loads(paths.record.read_text())
+        plain["config"]["loss"]["alpha"] = alpha
+        paths.record.write_text(json.dumps(plain))
+    RUN.invoke(app, ["report", str(sweep), "--output", str(output)])
+    rows = list(csv.DictReader((output / "runs.csv").read_text("utf-8").splitlines()))
+    assert [(row["loss"], row["mine.alpha"]) for row in rows] == [
+        *(("hard", ""), ("mine", "0.1")),
+        *(("hard", ""), ("mine", "0.5")),
+    ]
+    assert "schedule.epochs" not in rows[0]
+
+
 def test_sets_of_several_sweeps_are_told_apart(
     sweep: Path, write_sweep: Callable[..., Path], tmp_path: Path
 ) -> None:

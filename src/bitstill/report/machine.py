@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bitstill import __version__
@@ -10,7 +11,9 @@ from bitstill.report.content import Report, SetReport
 from bitstill.report.far_out import far_out
 from bitstill.report.findings import Finding
 from bitstill.report.noise import epoch_noise
+from bitstill.report.settings import rules, settings, teacher_settings
 from bitstill.report.sweeps import VIEWS, RunSet, View
+from bitstill.runs import RunRecord
 from bitstill.statistics import mean_interval
 
 FORMAT = 1
@@ -82,7 +85,11 @@ def _set(one: SetReport) -> dict[str, Any]:
 
 
 def run_rows(report: Report) -> list[dict[str, Any]]:
-    """Return a row for each run of each set: what it is, how it ended, accuracies in percent."""
+    """Return a row for each run of each set: what it is, how it ended, accuracies in percent.
+
+    A column more for each setting that tells the sets apart, with what a run knows of it.
+    """
+    differing = _differing([one.runs.settings for one in report.sets])
     return [
         {
             "set": one.runs.name,
@@ -92,6 +99,7 @@ def run_rows(report: Report) -> list[dict[str, Any]]:
             "loss": "" if run.record.is_teacher else run.record.loss,
             "temperature": run.record.temperature,
             "seed": run.record.seed,
+            **_told_apart_by(run.record, one.runs, differing),
             "status": run.record.status,
             "epochs": run.record.epoch,
             "seconds": run.record.seconds,
@@ -100,6 +108,18 @@ def run_rows(report: Report) -> list[dict[str, Any]]:
         for one in report.sets
         for run in one.runs.runs
     ]
+
+
+def _differing(sets: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the settings that are not the same in all sets, but for the model."""
+    names = dict.fromkeys(name for one in sets for name in one if name != "model")
+    return [name for name in names if len({one.get(name) for one in sets}) > 1]
+
+
+def _told_apart_by(record: RunRecord, runs: RunSet, names: Sequence[str]) -> dict[str, str]:
+    """Return a set's settings of these names, empty where a run of it has no such setting."""
+    known = settings(record) | teacher_settings(record) | rules(record)
+    return {name: runs.settings.get(name, "") if name in known else "" for name in names}
 
 
 def _cells(comparison: SetComparison) -> list[dict[str, Any]]:
