@@ -161,6 +161,25 @@ def test_a_handler_that_only_listens_stops_nothing(
 
 
 @pytest.mark.usefixtures("kept")
+def test_a_handler_that_fails_interrupts_the_run(
+    config: TrainConfig, strike: Callable[..., None], tmp_path: Path
+) -> None:
+    """Slurm does not take a job back, say: the run has not failed."""
+
+    def refused(*_: Any) -> None:
+        raise OSError("scontrol: not permitted")
+
+    signal.signal(signal.SIGUSR2, refused)
+    strike(signal.SIGUSR2, epoch=1, batch=2)
+    paths = RunPaths(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        bitstill.train.run(config, paths.directory)
+    record = read_record(paths)
+    assert record is not None
+    assert record.status == "interrupted"
+
+
+@pytest.mark.usefixtures("kept")
 def test_a_signal_that_nobody_handles_ends_the_process(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,11 +1,13 @@
 """A run has one process that works on it."""
 
+import errno
 import fcntl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from bitstill.errors import UserError
 from bitstill.locks import exclusive, is_worked_on
 from bitstill.runs import RunPaths, RunRecord, read_record
 
@@ -47,3 +49,22 @@ def test_who_looks_on_does_not_work_on_a_run(tmp_path: Path) -> None:
     with paths.lock.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         assert not is_worked_on(paths)
+
+
+def test_a_file_system_without_locks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in place of a lock would outlive a process that is killed."""
+    paths = RunPaths(tmp_path / "run")
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    line = (
+        r"run\.lock cannot be locked \(.*Function not implemented\): give paths\.output on a file"
+    )
+    with pytest.raises(UserError, match=line), exclusive(paths):
+        pass
+    with pytest.raises(UserError, match=line):
+        is_worked_on(paths)

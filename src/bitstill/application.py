@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 import signal
 import sys
 import threading
@@ -98,6 +99,9 @@ def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
             handler.setLevel(logging.CRITICAL)
     if _interrupted.is_set():
         raise KeyboardInterrupt
+    if job_id := os.environ.get("SLURM_JOB_ID"):
+        array, task = (os.environ.get(f"SLURM_ARRAY_{one}") for one in ("JOB_ID", "TASK_ID"))
+        log.info("Slurm job %s on %s", f"{array}_{task}" if array else job_id, platform.node())
     if is_stopped(config, directory.parent):
         log.info("not started: another run has failed, and sweep.on_failure=stop")
         return

@@ -1,5 +1,6 @@
 """Signals wait until a training can go on from where they struck."""
 
+import logging
 import signal
 import threading
 from collections.abc import Callable
@@ -7,6 +8,8 @@ from types import FrameType
 from typing import Any
 
 from bitstill.lightning import pl
+
+log = logging.getLogger(__name__)
 
 # Ctrl-C, a polite kill, and what Slurm's launcher asks it to send before it ends a job.
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -78,7 +81,11 @@ class Interrupts(pl.Callback):
     def _let_through(self) -> None:
         struck, self._struck = self._struck, []
         for number in struck:
-            self._handlers[number](number, None)
+            try:
+                self._handlers[number](number, None)
+            except Exception as error:  # Slurm does not take the job back, say
+                log.warning("the signal's handler has failed: %s", error)
+                raise KeyboardInterrupt from error  # the run is interrupted, and has not failed
 
     def _release(self) -> None:
         for number, handler in self._handlers.items():

@@ -5,6 +5,7 @@ sweep of hundreds of runs can be planned and looked at in a moment.
 """
 
 import dataclasses
+import errno
 import functools
 import json
 import logging
@@ -232,6 +233,15 @@ class DamagedRecordError(UserError):
     """A file that should hold a record holds none: it was cut short, say."""
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return path.read_bytes()  # a job has replaced it meanwhile, on a network's disk
+
+
 def read_record(paths: RunPaths) -> RunRecord | None:
     """Read a run's record, or None where there is none yet.
 
@@ -240,7 +250,7 @@ def read_record(paths: RunPaths) -> RunRecord | None:
         UserError: it is one of another schema version, or cannot be opened.
     """
     try:
-        plain = json.loads(paths.record.read_bytes())
+        plain = json.loads(_content(paths.record))
     except FileNotFoundError:
         return None
     except OSError as error:

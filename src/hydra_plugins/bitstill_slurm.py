@@ -1,8 +1,17 @@
-"""Slurm, through submitit: a failed run is a failed job, and a sweep can be left to itself."""
+"""Slurm, through submitit: what a sweep has in the queue is waited for, and the rest submitted.
 
-from collections.abc import Sequence
+A failed run is a failed job, and a sweep can be left to itself.
+"""
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bitstill.sweep import PlannedRun
 
 # Hydra imports every module of hydra_plugins; without the extra `slurm` this one is empty.
 if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
@@ -13,10 +22,24 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
     from omegaconf import OmegaConf
 
     class SlurmLauncher(submitit_launcher.SlurmLauncher):  # type: ignore[misc]  # untyped there
-        """Hydra's launcher, which lets a job end well that has failed, and waits in any case."""
+        """Hydra's launcher, which lets no job end well that has failed, and waits in any case.
+
+        Attributes:
+            planned: the runs of the sweep, by their overrides, where ours has planned them.
+        """
+
+        def __init__(self, **params: Any) -> None:
+            super().__init__(**params)
+            self.planned: Mapping[tuple[str, ...], PlannedRun] = {}
+
+        def __getstate__(self) -> dict[str, Any]:
+            """Leave the other runs of a sweep out of what each job is given."""
+            return self.__dict__ | {"planned": {}}
 
         def __call__(self, *args: Any, **kwargs: Any) -> JobReturn:
             """Do one job, on a node; its failure leaves the process, so that Slurm sees it."""
+            # Not all nodes confine a job to its cores: torch would take all that it sees.
+            os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
             job: JobReturn = super().__call__(*args, **kwargs)
             _ = job.return_value  # raises what the job has raised
             return job
@@ -24,22 +47,68 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
         def launch(
             self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
         ) -> Sequence[JobReturn]:
-            """Submit jobs as an array and wait for all, or for none with ``sweep.detach``."""
+            """Submit what is not in the queue, and wait for all, or none with ``sweep.detach``.
+
+            Students that read a teacher begin when the teachers' jobs have ended: one that waits
+            would hold its cores.
+            """
+            import submitit
+
+            from bitstill.queue import queued, remember, say_submitted
+
             assert self.config is not None  # noqa: S101  # Hydra has called setup
+            pattern = str(self.params["submitit_folder"])
+            folder = Path(pattern.partition("%j")[0])
             rows = [
-                (
-                    list(overrides),
-                    "hydra.sweep.dir",
-                    initial_job_idx + index,
-                    f"job_id_for_{initial_job_idx + index}",
-                    Singleton.get_state(),
-                )
-                for index, overrides in enumerate(job_overrides)
+                self._row(overrides, index)
+                for index, overrides in enumerate(job_overrides, start=initial_job_idx)
             ]
-            jobs = self._executor().map_array(self, *zip(*rows, strict=True))
+            noted = queued(folder)
+            jobs: dict[str, Any] = {
+                row.name: submitit.SlurmJob(pattern, noted[row.name])
+                for row in rows
+                if row.name in noted
+            }
+            there = set(jobs)
+            teachers = [row.name for row in rows if row.is_teacher]
+            waiting = [row for row in rows if row.reads_teacher and teachers]
+            jobs |= self._submit([row for row in rows if row not in waiting], jobs)
+            jobs |= self._submit(waiting, jobs, after=[jobs[name].job_id for name in teachers])
+            remember(folder, noted | {name: job.job_id for name, job in jobs.items()})
+            say_submitted([job.job_id for name, job in jobs.items() if name not in there], there)
             if OmegaConf.select(self.config, "sweep.detach", default=False):
                 return []
-            return [_result(job) for job in jobs]
+            return [_result(jobs[row.name]) for row in rows]
+
+        def _row(self, overrides: Sequence[str], index: int) -> "_Row":
+            run = self.planned.get(tuple(overrides))
+            if run is None:
+                return _Row(" ".join(overrides), overrides, index)
+            config, name = run.config, run.expected.identity
+            return _Row(name, overrides, index, config.is_teacher, config.needs_teacher)
+
+        def _submit(
+            self, rows: Sequence["_Row"], there: Collection[str], *, after: Sequence[str] = ()
+        ) -> dict[str, Any]:
+            """Submit what is not there as an array, which begins when those before have ended."""
+            new = [row for row in rows if row.name not in there]
+            if not new:
+                return {}
+            arguments = [
+                (
+                    list(row.overrides),
+                    "hydra.sweep.dir",
+                    row.index,
+                    f"job_id_for_{row.index}",
+                    Singleton.get_state(),
+                )
+                for row in new
+            ]
+            executor = self._executor()
+            if after:
+                executor.update_parameters(slurm_dependency=":".join(["afterany", *after]))
+            submitted = executor.map_array(self, *zip(*arguments, strict=True))
+            return {row.name: job for row, job in zip(new, submitted, strict=True)}
 
         def _executor(self) -> Any:
             import submitit
@@ -56,12 +125,31 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
             )
             return executor
 
+    @dataclass(frozen=True)
+    class _Row:
+        """A run to launch: what it is known by, and how it stands to teachers."""
+
+        name: str
+        overrides: Sequence[str]
+        index: int
+        is_teacher: bool = False
+        reads_teacher: bool = False
+
+    class JobEndedError(Exception):
+        """A job has come to an end without any result."""
+
     def _result(job: Any) -> JobReturn:
         """Wait for a submitit job; what went wrong is in the run's record, or in the exception."""
+        import submitit
+
         try:
             returned: JobReturn = job.results()[0]
         except Exception as error:  # noqa: BLE001  # one job's end must not hide the others'
             returned = JobReturn()
             returned.status = JobStatus.FAILED
             returned.return_value = error
+            if isinstance(error, submitit.core.utils.UncompletedJobError):
+                returned.return_value = JobEndedError(
+                    f"Slurm job {job.job_id} has ended as {job.state}; see {job.paths.stderr}"
+                )
         return returned

@@ -128,6 +128,8 @@ class GridSweeper(BasicSweeper):
         runs = plan(overrides, compose, folder)
         self._see_that_it_can_detach()
         in_workers = self._has_workers()  # which refuses n_jobs = 0
+        if self._is_slurm():
+            self.launcher.planned = {run.overrides: run for run in runs}  # type: ignore[union-attr]
         if self.plan_only:
             return show_plan(runs)
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,11 +152,14 @@ class GridSweeper(BasicSweeper):
         from bitstill.errors import UserError
 
         assert self.config is not None  # noqa: S101  # Hydra has called setup
-        is_slurm = type(self.launcher).__name__ == "SlurmLauncher"
-        if OmegaConf.select(self.config, "sweep.detach", default=False) and not is_slurm:
+        detaches = OmegaConf.select(self.config, "sweep.detach", default=False)
+        if detaches and not self._is_slurm():
             raise UserError(
                 "sweep.detach = true is not allowed here: it needs hydra/launcher=slurm"
             )
+
+    def _is_slurm(self) -> bool:
+        return type(self.launcher).__name__ == "SlurmLauncher"
 
     def _has_workers(self) -> bool:
         """Whether runs are in processes below this one: joblib's single one is this."""

@@ -128,6 +128,21 @@ def test_leftovers_of_a_killed_process_do_no_harm(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "key.lock"]
 
 
+def test_an_entry_of_another_node_that_comes_to_be_seen_late_stays(tmp_path: Path) -> None:
+    """On a network's disk; whoever has mapped it would lose its pages with it."""
+    there = tmp_path / "key"
+
+    def late() -> Entry:
+        cached(tmp_path / "node", "key", Maker())
+        (tmp_path / "node" / "key").rename(there)
+        (there / "mark").touch()
+        return Maker()()
+
+    cached(tmp_path, "key", late)
+    assert (there / "mark").exists()
+    assert not (tmp_path / "key.partial").exists()
+
+
 def test_failing_maker_leaves_nothing_and_no_lock(tmp_path: Path) -> None:
     def fail() -> Entry:
         raise UserError("no such images")

@@ -195,9 +195,17 @@ def test_a_controller_that_is_killed(place: Place, undisturbed: dict[str, bytes]
 
 
 def test_left_to_itself(place: Place) -> None:
+    """The same command, given again, waits for the jobs that are in the queue."""
     sweep = place.start(*SLURM, "sweep.detach=true", "schedule.epochs=1")
     _, errors = sweep.communicate(timeout=120)
     assert sweep.returncode == 0
+    assert "6 runs submitted: squeue -j " in errors
     assert "submitted; bitstill status multirun/default --watch" in errors
-    ended = ["done"] * 5 + ["failed"]
-    wait_until(lambda: place.statuses() == ended, "the end of all runs", seconds=300, every=2)
+    again = place.start(*SLURM, "schedule.epochs=1")
+    _, errors = again.communicate(timeout=500)
+    assert re.search(r"^bitstill: [1-6] runs? in the queue already$", errors, re.MULTILINE)
+    assert again.returncode == 1
+    assert "1 of 6 runs are not done" in errors
+    assert place.statuses() == ["done"] * 5 + ["failed"]
+    logs = [path.read_text() for path in place.sweep.glob("*/train.log")]
+    assert all(re.search(r"Slurm job \d+_\d on \w", one) for one in logs)

@@ -115,11 +115,24 @@ def _write(folder: Path, entry: Entry) -> None:
         for path in partial.iterdir():  # or a crash might leave names without contents
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged entry
-        partial.rename(folder)
+        _put(partial, folder)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)  # a full disk stays no fuller than it was
         raise
+
+
+def _put(partial: Path, folder: Path) -> None:
+    """Give a new entry its name, in place of a damaged one."""
+    try:
+        partial.rename(folder)
+    except OSError:
+        # A sound one may be there that was not to be seen a moment ago, on a network's disk: it is
+        # another node's, which may have mapped it.
+        if _open_if_sound(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        else:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
