@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -30,7 +29,7 @@ def conduct(
     launch: Launch,
     *,
     in_workers: bool = False,
-) -> Sequence[Any]:
+) -> None:
     """Run the runs that are left, with progress, and print what the sweep showed.
 
     Args:
@@ -48,11 +47,11 @@ def conduct(
     stop_sign(folder).unlink(missing_ok=True)
     left = _left(runs, console)
     if left and left[0].config.sweep.detach:
-        returns: Sequence[Any] = launch([list(run.overrides) for run in left])
+        launch([list(run.overrides) for run in left])
         line = f"submitted; bitstill status {shlex.quote(str(folder))} --watch says how far it is"
         console.print(line, markup=False, soft_wrap=True)  # to be copied
-        return returns
-    came_back = _launched(left, launch, console, in_workers=in_workers) if left else []
+        return
+    raised = _launched(left, launch, console, in_workers=in_workers) if left else {}
     states = [look(run.expected) for run in runs]
     begun = [Run(one.expected.paths, one.record) for one in states if one.record is not None]
     print_tables(begun)
@@ -60,14 +59,13 @@ def conduct(
         _summarize(left[0].config, folder)
     _say_what_is_not_logged(left, console)
     _say_what_is_not_sent(runs[0].config, folder, console)
-    _raise_failures(states, _raised(came_back), stopped=stop_sign(folder).exists())
-    return [returned for _, returned in came_back]
+    _raise_failures(states, raised, stopped=stop_sign(folder).exists())
 
 
 def _launched(
     left: Sequence[PlannedRun], launch: Launch, console: Console, *, in_workers: bool
-) -> Sequence[tuple[PlannedRun, Any]]:
-    """Launch runs, with progress; return what came back of each."""
+) -> dict[str, Exception]:
+    """Launch runs, with progress; return what their jobs have raised."""
     from scipy import special  # noqa: F401  # for the tables: runs may use up the memory
 
     waiting = (
@@ -86,12 +84,6 @@ def _left(runs: Sequence[PlannedRun], console: Console) -> list[PlannedRun]:
     line = f"{counted(len(runs), 'run')}: {count['skip']} skipped, {count['train']} to do"
     console.print(line + (f", {count['log']} done before to log" if count["log"] else ""))
     return [run for run, work in zip(runs, works, strict=True) if work != "skip"]
-
-
-def _raised(came_back: Sequence[tuple[PlannedRun, Any]]) -> dict[str, Exception]:
-    """Return what jobs have raised, by the identity of their run."""
-    values = ((run, getattr(returned, "_return_value", None)) for run, returned in came_back)
-    return {run.expected.identity: one for run, one in values if isinstance(one, Exception)}
 
 
 def _say_what_is_not_logged(left: Sequence[PlannedRun], console: Console) -> None:

@@ -6,7 +6,8 @@ code ran on.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -262,3 +263,22 @@ class Student(Network):
             classes=classes,
         )
         self.quantizer = quantizer
+
+
+def network_of(config: Mapping[str, Any], *, is_teacher: bool, classes: int) -> Network:
+    """Return the network of a run's configuration, initialized from torch's generator.
+
+    Args:
+        config: plain values, as a record has them.
+        is_teacher: whether the run is a teacher's.
+        classes: number of classes.
+    """
+    settings: dict[str, Any] = {
+        "classes": classes,
+        "batch_norm_momentum": float(config["batch_norm"]["momentum"]),
+        "batch_norm_epsilon": float(config["batch_norm"]["epsilon"]),
+    }
+    if is_teacher:
+        return Teacher(**settings)
+    quantizer = {key: value for key, value in config["quantizer"].items() if key[0] != "_"}
+    return Student(quantizer=Quantizer(**quantizer), **settings)

@@ -27,14 +27,12 @@ class Range:
     at_most: float = math.inf
     below: float = math.inf
 
-    def allows(self, value: object) -> bool:
-        """Say whether a value, or every value of a list, is allowed; None always is."""
+    def allows(self, value: Any) -> bool:
+        """Say whether a number, or every value of a list, is allowed; None always is."""
         if value is None:
             return True
         if isinstance(value, list):
             return all(self.allows(item) for item in value)
-        if not isinstance(value, int | float):
-            return True
         return (
             (isinstance(value, int) or math.isfinite(value))
             and self.above < value < self.below

@@ -40,11 +40,6 @@ class PlannedRun:
     config: TrainConfig
     expected: Expected
 
-    @property
-    def folder(self) -> Path:
-        """Of the sweep."""
-        return self.expected.paths.directory.parent
-
     def work(self, state: RunState) -> Work:
         """Return what is left to do for the run, by its state and by ``sweep.rerun``."""
         sweep = self.config.sweep
@@ -199,7 +194,7 @@ def plan(
 
 def _check_folder(runs: Iterable[PlannedRun], folder: Path | None) -> None:
     """See that all runs lie in the sweep's folder: a ``${...}`` in its name may differ by run."""
-    those = {run.folder for run in runs}
+    those = {run.config.folder for run in runs}
     folders = sorted(map(str, those if folder is None else those | {folder}))
     if len(folders) > 1:
         raise UserError(

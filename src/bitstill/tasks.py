@@ -160,16 +160,14 @@ class StudentTask(Task):
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the configured loss with this epoch's factor c."""
         inputs = {name: getattr(batch, name) for name in self._reads}
-        if self._soft_weight is None:
-            return self._loss(logits, **inputs)
-        return self._loss(logits, **inputs, soft_weight=self._factor(self._soft_weight))
+        return self._loss(logits, **inputs, **self._factor())
 
-    def _factor(self, soft_weight: Callable[[float], float]) -> float:
-        return soft_weight(self.current_epoch / self.schedule.epochs)
+    def _factor(self) -> dict[str, float]:
+        """Return this epoch's factor c by its name; nothing for a loss of one term."""
+        if self._soft_weight is None:
+            return {}
+        return {"soft_weight": self._soft_weight(self.current_epoch / self.schedule.epochs)}
 
     def epoch_settings(self) -> dict[str, float]:
         """Return the learning rate and, for a loss with two terms, the factor c."""
-        settings = super().epoch_settings()
-        if self._soft_weight is not None:
-            settings["soft_weight"] = self._factor(self._soft_weight)
-        return settings
+        return super().epoch_settings() | self._factor()

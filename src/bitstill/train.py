@@ -30,7 +30,7 @@ from bitstill.locks import exclusive
 from bitstill.loggers.callback import DONE, FAILED, INTERRUPTED, Loggers, log_finished
 from bitstill.loggers.logged import destinations, hand_on, not_logged
 from bitstill.memory import give_back_freed_memory, keep_freed_memory
-from bitstill.models import Network
+from bitstill.models import Network, network_of
 from bitstill.portable import portable_text
 from bitstill.progress_bar import ProgressBar
 from bitstill.provenance import new_record
@@ -170,32 +170,17 @@ def _mark(new: RunRecord, paths: RunPaths, status: Status, error: Exception | No
 
 def build_network(config: TrainConfig, *, classes: int) -> Network:
     """Return the run's network, initialized from torch's generator."""
-    settings: dict[str, Any] = {
-        "classes": classes,
-        "batch_norm_momentum": config.batch_norm.momentum,
-        "batch_norm_epsilon": config.batch_norm.epsilon,
-    }
-    if not config.is_teacher:
-        settings["quantizer"] = instantiate(dataclasses.asdict(config.quantizer))
-    # Partial: instantiate would turn the quantizer, a dataclass, into a configuration again.
-    network: Network = instantiate(dataclasses.asdict(config.model), _partial_=True)(**settings)
-    return network
+    return network_of(dataclasses.asdict(config), is_teacher=config.is_teacher, classes=classes)
 
 
 def build_task(config: TrainConfig, network: Network) -> Task:
     """Return the LightningModule of a run."""
     if config.is_teacher:
         return TeacherTask(network, config.schedule)
-    loss = _loss(config)
     soft_weight = (
         instantiate(dataclasses.asdict(config.soft_weight)) if config.needs_soft_weight else None
     )
-    return StudentTask(
-        network,
-        config.schedule,
-        loss=loss,
-        soft_weight=soft_weight,
-    )
+    return StudentTask(network, config.schedule, loss=_loss(config), soft_weight=soft_weight)
 
 
 def _loss(config: TrainConfig) -> Callable[..., Tensor]:

@@ -1,8 +1,8 @@
 """Where the yardstick is, ``benchmarks/plain.py``: code of its own, which a checkout has."""
 
-import importlib.util
+import runpy
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 from bitstill.conf import conf_directory
 from bitstill.errors import UserError
@@ -26,10 +26,6 @@ def plain_path() -> Path:
     return path
 
 
-def load_plain() -> ModuleType:
+def load_plain() -> SimpleNamespace:
     """Import the yardstick; errors as for :func:`plain_path`."""
-    spec = importlib.util.spec_from_file_location("plain", plain_path())
-    assert spec is not None and spec.loader is not None  # noqa: S101, PT018  # a Python file
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(plain_path())))

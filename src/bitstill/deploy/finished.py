@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from bitstill.errors import UserError, first_line
-from bitstill.models import Network, Student, Teacher
-from bitstill.quantizers import Quantizer
+from bitstill.models import Network, network_of
 from bitstill.reading import compare, reading
 from bitstill.runs import RunPaths, RunRecord, known_runs, read_record
 from bitstill.weights import are_finite, load_weights
@@ -97,7 +95,7 @@ def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
         _verify(file, record)
         classes = _classes(file)
     with reading(RunPaths(directory).record, AGAIN):
-        network = _network(record, classes)
+        network = network_of(record.config, is_teacher=record.is_teacher, classes=classes)
     try:
         load_weights(network, file, statistics=statistics)
     except SafetensorError as error:
@@ -164,16 +162,3 @@ def _verify(file: Path, record: RunRecord) -> None:
 def _classes(file: Path) -> int:
     with safe_open(file, framework="np") as tensors:
         return int(tensors.get_slice("classifier.bias").get_shape()[0])
-
-
-def _network(record: RunRecord, classes: int) -> Network:
-    config = record.config
-    settings: dict[str, Any] = {
-        "classes": classes,
-        "batch_norm_momentum": float(config["batch_norm"]["momentum"]),
-        "batch_norm_epsilon": float(config["batch_norm"]["epsilon"]),
-    }
-    if record.is_teacher:
-        return Teacher(**settings)
-    quantizer = {key: value for key, value in config["quantizer"].items() if key[0] != "_"}
-    return Student(quantizer=Quantizer(**quantizer), **settings)

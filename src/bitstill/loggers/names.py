@@ -7,13 +7,14 @@ from typing import Any
 
 from bitstill.curves import under
 from bitstill.runs import RunRecord
+from bitstill.schema import STATISTICS
 
 EPOCH = "epoch"
 # Of a metric over the epochs, wandb's summary keeps the best as well as the last.
 BEST = {
     under(name, statistics): best
     for name, best in {"val/accuracy": "max", "test/accuracy": "max", "train/loss": "min"}.items()
-    for statistics in ("running", "precise")
+    for statistics in STATISTICS
 }
 
 

@@ -181,7 +181,7 @@ def _space(runs: RunSet, sizes: Mapping[str, Sizes], *, seeds: int) -> Finding:
         return Finding(question, reason=_UNQUANTIZED)
     if not {"teacher", "student"} <= sizes.keys():
         return Finding(question, reason="sizes need a finished teacher and a finished student")
-    factor = sizes["teacher"].deployed / sizes["student"].deployed
+    factor = sizes["teacher"]["deployed"] / sizes["student"]["deployed"]
     reason = (
         f"like for like {factor:.1f} times; the published 3 times compares the teacher with "
         "Adam's moments to the student's 32-bit weights, and has nothing to do with quantization"

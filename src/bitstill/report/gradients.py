@@ -61,7 +61,7 @@ def gradient_ratios(runs: RunSet, images: Images | None) -> list[Ratio]:
     but for those whose ratio was kept beside the record.
     """
     sample = images.sample("train", _IMAGES) if images is not None else None
-    students = [run for loss in TWO_TERMS for run in _students(runs, loss)]
+    students = [run for loss in TWO_TERMS for run in runs.done(cell_name(loss, HARD_TEMPERATURE))]
     found = [_kept(run) or _measured(run, sample) for run in students]
     return [one for one in found if one is not None]
 
@@ -106,19 +106,11 @@ def _kept(run: Run) -> Ratio | None:
 def _measured(run: Run, sample: Sample | None) -> Ratio | None:
     if sample is None:
         return None
-    student, teacher = logits(run, sample.images), _teacher_logits(run, sample.indices)
+    student, stored = logits(run, sample.images), teacher_logits(run)
+    teacher = None if stored is None else stored[sample.indices].astype(np.float64)
     if student is None or (teacher is None and run.record.loss != "gt_soft_hard"):
         return None
     return _measure(run, student, teacher, sample.labels)
-
-
-def _students(runs: RunSet, loss: str) -> list[Run]:
-    return runs.done(cell_name(loss, HARD_TEMPERATURE))
-
-
-def _teacher_logits(run: Run, indices: np.ndarray) -> Floats | None:
-    stored = teacher_logits(run)
-    return None if stored is None else np.asarray(stored[indices], dtype=np.float64)
 
 
 def _measure(run: Run, student: Floats, teacher: Floats | None, labels: np.ndarray) -> Ratio:

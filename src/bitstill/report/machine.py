@@ -61,7 +61,7 @@ def _set(one: SetReport) -> dict[str, Any]:
             str(view): [_finding(found) for found in answers]
             for view, answers in one.by_view.items()
         },
-        "sizes_bytes": {name: dataclasses.asdict(sizes) for name, sizes in one.sizes.items()},
+        "sizes_bytes": {name: dict(sizes) for name, sizes in one.sizes.items()},
         "gradient_ratios": [
             {**dataclasses.asdict(ratio), "slope": ratio.slope} for ratio in one.ratios
         ],

@@ -1,53 +1,33 @@
 """The three sizes of a model: training checkpoint, float32 weights, deployed."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from bitstill.report.published import HARD_MEBIBYTES, TEACHER_MEBIBYTES
 from bitstill.report.sweeps import Run
 from bitstill.report.table import Table
 
-
-@dataclass(frozen=True)
-class Sizes:
-    """Bytes.
-
-    Attributes:
-        checkpoint: what training goes on from, with the optimizer's two moments: the file's size.
-        float32: the trained numbers at four bytes each.
-        deployed: what inference needs: of a student its packed file; of what has no integer form
-            the float32 weights, batch norm folded into the convolutions.
-    """
-
-    checkpoint: int
-    float32: int
-    deployed: int
+KINDS = ("checkpoint", "float32", "deployed")  # as the recorder counts them, in bytes
+Sizes = Mapping[str, int]  # of a model, by kind
 
 
 def model_sizes(runs: Iterable[Run]) -> dict[str, Sizes]:
-    """Return the sizes of the first finished ``teacher`` and the first ``student``."""
+    """Return the sizes of the first finished ``teacher`` and the first ``student``.
+
+    An older bitstill did not record all of them.
+    """
     found: dict[str, Sizes] = {}
-    for run in runs:
-        if run.done and run.record.model not in found and (counted := _recorded(run)) is not None:
-            found[run.record.model] = counted
+    for record in (run.record for run in runs if run.done):
+        if record.sizes.keys() >= {*KINDS}:
+            found.setdefault(record.model, record.sizes)
     return found
-
-
-def _recorded(run: Run) -> Sizes | None:
-    """Return a finished run's sizes; None where an older bitstill did not record them."""
-    known = run.record.sizes
-    names = [field.name for field in dataclasses.fields(Sizes)]
-    return Sizes(**{name: known[name] for name in names}) if known.keys() >= set(names) else None
 
 
 def sizes_table(sizes: Mapping[str, Sizes]) -> Table:
     """Return Table 1's sizes: what was published, and the three that we count."""
     rows = []
     for model, printed in (("teacher", TEACHER_MEBIBYTES), ("student", HARD_MEBIBYTES)):
-        counted = sizes.get(model)
-        bytes_ = () if counted is None else dataclasses.astuple(counted)
-        numbers = [f"{one / 1000:,.1f} kB" for one in bytes_] or ["missing"] * 3
+        counted = sizes.get(model, {})
+        numbers = [f"{counted[kind] / 1000:,.1f} kB" if counted else "missing" for kind in KINDS]
         rows.append([model, f"{printed}M", *numbers])
     caption = (
         "The published 3.43M is the teacher with Adam's two moments, 1.13M the student's 32-bit "
@@ -56,5 +36,5 @@ def sizes_table(sizes: Mapping[str, Sizes]) -> Table:
         "deployed: a quantized student's packed file; of a network in full precision the float32 "
         "weights with batch norm folded into them."
     )
-    header = ("model", "published", "checkpoint", "float32", "deployed")
+    header = ("model", "published", *KINDS)
     return Table("sizes", "Table 1: sizes", caption, header, rows)

@@ -72,12 +72,11 @@ def _rows(runs: RunSet, view: View) -> list[Row]:
 
 
 def _published(view: View, runs: RunSet) -> list[Row]:
-    losses = {run.record.loss for run in runs.runs if not run.record.is_teacher}
     return [
         _row(view, "published", loss, f"{temperature:g}", "", accuracy, None, None)
         for loss, accuracies in published.ACCURACIES.items()
         for temperature, accuracy in accuracies.items()
-        if loss in losses
+        if loss in runs.losses
     ]
 
 
@@ -94,7 +93,7 @@ def _spec(rows: list[Row], losses: list[str], views: list[View], first: View) ->
     temperatures = sorted({str(row["T"]) for row in rows if row["T"]}, key=float)
     domain = list(dict.fromkeys([*LOSSES, *losses]))  # a loss keeps its color and place
     slots = [name for loss in domain for name in (loss, loss + _SEEDS, f"{loss} gap")]
-    shown, is_shown = keyboard_filter("shown", "Loss", "loss", losses)
+    shown, is_shown = keyboard_filter("Loss", "loss", losses)
     scale = {"domain": temperatures}
     axis = {"domain": [lowest, highest], "clamp": True}
     encoding = {

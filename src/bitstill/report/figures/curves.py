@@ -82,7 +82,7 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
     ticks = {"values": list(range(1, epochs + 1))} if epochs <= _FEW else {}
     x = channel("epoch", title="epoch", axis={"format": "d", **ticks})
     temperatures = list(dict.fromkeys(str(row["T"]) for row in rows))
-    shown, is_shown = keyboard_filter("shown", "T", "T", temperatures)
+    shown, is_shown = keyboard_filter("T", "T", temperatures)
     colored = loss != TEACHER
     color = {"color": channel("T", "ordinal", sort=None, title="T")} if colored else {}
     accuracies = [

@@ -91,15 +91,15 @@ def where(field: str, value: str) -> Spec:
     return {"filter": f"datum.{field} == '{value}'"}
 
 
-def keyboard_filter(name: str, label: str, field: str, values: Sequence[str]) -> tuple[Spec, Spec]:
+def keyboard_filter(label: str, field: str, values: Sequence[str]) -> tuple[Spec, Spec]:
     """Return a drop-down list that shows one value of ``field`` alone, and the filter with it.
 
     It does what a click in the legend does, for those who use no mouse.
     """
     options = ["all", *values]
     bind = {"input": "select", "name": f"{label} ", "options": options}
-    parameter = {"name": name, "value": "all", "bind": bind}
-    return parameter, {"filter": f"{name} == 'all' || datum.{field} == {name}"}
+    parameter = {"name": "shown", "value": "all", "bind": bind}
+    return parameter, {"filter": f"shown == 'all' || datum.{field} == shown"}
 
 
 def legend_filter(name: str, field: str) -> Spec:

@@ -39,9 +39,7 @@ def size_figures(runs: RunSet, view: View, sizes: Mapping[str, Sizes]) -> list[F
 def _rows(runs: RunSet, cell: str, view: View, model: str, sizes: Sizes) -> list[Row]:
     accuracy = fmean(runs.percents(cell, view).values())
     shared: Row = {"model": model, "cell": cell, "accuracy": accuracy}
-    return [
-        {**shared, "kind": label, "bytes": getattr(sizes, name)} for name, label in _KINDS.items()
-    ]
+    return [{**shared, "kind": label, "bytes": sizes[name]} for name, label in _KINDS.items()]
 
 
 def _spec(shown: list[str]) -> Spec:
