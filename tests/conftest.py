@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from bitstill.config import check
 from bitstill.guard import guarded
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
+from bitstill.sweep import PlannedRun, plan
 
 # A training run of one to two seconds.
 SMALL = (
@@ -59,8 +60,8 @@ FLAGS = [
 
 Compose = Callable[..., DictConfig]
 Configure = Callable[..., TrainConfig]
+Plan = Callable[..., list[PlannedRun]]
 Train = Callable[..., tuple[int, str, str]]
-Record = Callable[..., RunRecord]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,7 +84,7 @@ def _interruptible() -> None:
 
 
 @contextmanager
-def _restored() -> Iterator[None]:
+def putting_back() -> Iterator[None]:
     """Put back what a run changes for the whole process."""
     root = logging.getLogger()
     loggers = [root, *(logging.getLogger(name) for name in ("pytorch_lightning", "bitstill"))]
@@ -109,7 +110,7 @@ def _restored() -> Iterator[None]:
 
 
 @contextmanager
-def _read_only(folder: Path) -> Iterator[None]:
+def read_only(folder: Path) -> Iterator[None]:
     """Forbid writing: with a mount for root, to whom permissions mean nothing."""
     if os.geteuid() == 0:
         mount, umount = ["mount", "--bind", "-o", "ro"], ["umount"]
@@ -130,26 +131,10 @@ def _read_only(folder: Path) -> Iterator[None]:
             path.chmod(mode)
 
 
-@pytest.fixture(scope="session")
-def read_only() -> Callable[[Path], AbstractContextManager[None]]:
-    return _read_only
-
-
 @pytest.fixture
 def restored() -> Iterator[None]:
-    with _restored():
+    with putting_back():
         yield
-
-
-@pytest.fixture(scope="session")
-def putting_back() -> Callable[[], AbstractContextManager[None]]:
-    """For fixtures of a wider scope."""
-    return _restored
-
-
-@pytest.fixture(scope="session")
-def small() -> tuple[str, ...]:
-    return SMALL
 
 
 @pytest.fixture
@@ -242,27 +227,49 @@ def configure(compose_run: Compose) -> Configure:
     return configured
 
 
-@pytest.fixture(scope="session")
-def made_up() -> Record:
-    """Makes records up: of a hard student that is done, but for what is given."""
+@pytest.fixture
+def plan_runs(compose_run: Compose, tmp_path: Path) -> Plan:
+    """Plans small runs, each of the overrides in a line, into this test's folder."""
 
-    def record(**changes: Any) -> RunRecord:
-        plain: dict[str, Any] = {
-            "status": "done",
-            "identity": "a" * 64,
-            "model": "student",
-            "loss": "hard",
-            "temperature": 15.0,
-            "seed": 0,
-            "epoch": 1,
-            "epochs": 1,
-            "config": {},
-            "data_identity": "d",
-            "teacher_identity": None,
-        }
-        return RunRecord(**plain | changes)
+    def planned(*runs: str, common: Sequence[str] = ()) -> list[PlannedRun]:
+        every = (*SMALL, f"paths.output={tmp_path}", *common)
+        return plan([tuple(run.split()) for run in runs], lambda one: compose_run(*every, *one))
 
-    return record
+    return planned
+
+
+def made_up(**changes: Any) -> RunRecord:
+    """Return a record: of a hard student that is done, but for what is given."""
+    plain: dict[str, Any] = {
+        "status": "done",
+        "identity": "a" * 64,
+        "model": "student",
+        "loss": "hard",
+        "temperature": 15.0,
+        "seed": 0,
+        "epoch": 1,
+        "epochs": 1,
+        "config": {},
+        "data_identity": "d",
+        "teacher_identity": None,
+    }
+    return RunRecord(**plain | changes)
+
+
+def run_main(
+    arguments: Sequence[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, str, str]:
+    """Run ``bitstill`` in this process: exit code, stdout, stderr."""
+    from bitstill.cli import main
+
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["bitstill", *arguments])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    out, err = capfd.readouterr()
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code, out, err
 
 
 @pytest.fixture
@@ -270,18 +277,10 @@ def train(
     restored: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Train:
     """Runs ``bitstill train`` in this process: exit code, stdout, stderr."""
-    from bitstill.cli import main
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        monkeypatch.setattr(sys, "argv", ["bitstill", "train", *arguments])
-        capfd.readouterr()
-        with _restored(), pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capfd.readouterr()
-        code = stopped.value.code
-        assert isinstance(code, int)
-        return code, out, err
+        with putting_back():
+            return run_main(("train", *arguments), capfd, monkeypatch)
 
     return run
 
@@ -289,21 +288,8 @@ def train(
 @pytest.fixture
 def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Train:
     """Runs ``bitstill`` in this process, which must end by itself: exit code, stdout, stderr."""
-    from bitstill.cli import main
-
     monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        monkeypatch.setattr(sys, "argv", ["bitstill", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capfd.readouterr()
-        assert isinstance(stopped.value.code, int)
-        return stopped.value.code, out, err
-
-    return run
+    return lambda *arguments: run_main(arguments, capfd, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -339,7 +325,7 @@ class Logged:
 
 
 @pytest.fixture(scope="session")
-def logged(tmp_path_factory: pytest.TempPathFactory, small: tuple[str, ...]) -> Logged:
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
     """A teacher and two students of two epochs, called as a user does, in a folder of theirs."""
     key, user = "5ecretkey" * 5, "alice-the-user"
     together = tmp_path_factory.getbasetemp()
@@ -348,11 +334,11 @@ def logged(tmp_path_factory: pytest.TempPathFactory, small: tuple[str, ...]) -> 
     home = together / "alice-at-work"
     with FileLock(together / "alice.lock"):
         if not home.exists():
-            _log_a_sweep(home, small, key, user)
+            _log_a_sweep(home, key, user)
     return Logged(home, home / "multirun" / "mine", (key, user, str(home), sys.prefix))
 
 
-def _log_a_sweep(home: Path, small: tuple[str, ...], key: str, user: str) -> None:
+def _log_a_sweep(home: Path, key: str, user: str) -> None:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("WANDB_")},
         **{"WANDB_API_KEY": key, "USER": user, "LOGNAME": user, "USERNAME": user},
@@ -363,7 +349,7 @@ def _log_a_sweep(home: Path, small: tuple[str, ...], key: str, user: str) -> Non
     }
     (home / user).mkdir(parents=True)
     command = [
-        *(sys.executable, "-m", "bitstill", "train", "-m", *small),
+        *(sys.executable, "-m", "bitstill", "train", "-m", *SMALL),
         *("name=mine", "model=student,teacher", "loss=soft", "temperature=T10,T15"),
         *("schedule.epochs=2", "logger=[tensorboard,wandb]"),
         *("logger.wandb.log_artifacts=true", "logger.wandb.tags=[tagged]"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import SMALL
 
 from bitstill import __version__, application
 from bitstill.completion import complete
@@ -155,18 +156,14 @@ def test_no_process_is_too_few(train: Train, few_images: tuple[str, ...], tmp_pa
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_input_is_explained_in_one_line(
-    train: Train,
-    small: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    case: str,
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     arguments, named = WRONG[case]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     # Options come first: argparse takes positional arguments in one piece.
     options = [one for one in arguments if one.startswith("-") or one == "job"]
     overrides = [one for one in arguments if one not in options]
-    code, out, err = train(*options, *small, f"paths.output={tmp_path}", *overrides)
+    code, out, err = train(*options, *SMALL, f"paths.output={tmp_path}", *overrides)
     lines = err.splitlines()
     assert len(lines) == 1, err
     assert lines[0].startswith("bitstill: ")
@@ -240,19 +237,19 @@ def test_a_configuration_is_shown_by_flags_between(train: Train) -> None:
     assert "seed" not in out
 
 
-def test_a_link_to_nowhere_is_said(train: Train, small: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_link_to_nowhere_is_said(train: Train, tmp_path: Path) -> None:
     """As to a disk that is not mounted."""
     link = tmp_path / "output"
     link.symlink_to(tmp_path / "nowhere")
-    code, _, err = train(*small, f"paths.output={link}")
+    code, _, err = train(*SMALL, f"paths.output={link}")
     assert code == 2
     assert err.splitlines()[-1].startswith(f"bitstill: {link}")
     assert "is a link to what is not there" in err
 
 
-def test_a_folder_that_nobody_can_make_is_said(train: Train, small: tuple[str, ...]) -> None:
+def test_a_folder_that_nobody_can_make_is_said(train: Train) -> None:
     """The one above it is there, as under an automounter."""
-    code, _, err = train(*small, "paths.output=/proc/x")
+    code, _, err = train(*SMALL, "paths.output=/proc/x")
     assert code == 2
     assert err.splitlines()[-1].endswith("'/proc/x': mend that, and run the same command again")
 
@@ -291,10 +288,7 @@ def test_full_errors_are_for_developers(bitstill: Bitstill) -> None:
 
 
 def test_so_are_full_errors_of_a_run(
-    restored: None,
-    few_images: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    restored: None, few_images: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     too_high = "schedule.learning_rates=[1e36,1e36,1e36]"

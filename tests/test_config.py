@@ -12,6 +12,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.version import getbase
 from omegaconf import DictConfig
+from tests.conftest import SMALL
 
 from bitstill import losses
 from bitstill.application import compose
@@ -331,11 +332,9 @@ def test_the_schema_knows_what_each_loss_reads(target: str) -> None:
     assert ("soft_weight" in read) == (name in WITH_SOFT_WEIGHT)
 
 
-def test_scripts_compose_as_the_command_line_does(
-    configure: Callable[..., TrainConfig], small: tuple[str, ...]
-) -> None:
+def test_scripts_compose_as_the_command_line_does(configure: Callable[..., TrainConfig]) -> None:
     overrides = ("loss=soft_hard", "temperature.value=20", "seed=3")
-    assert compose(*small, *overrides) == configure(None, *overrides)
+    assert compose(*SMALL, *overrides) == configure(None, *overrides)
     with pytest.raises(UserError, match=r"^seed = -1 is not allowed"):
         compose("seed=-1")
     with pytest.raises(UserError, match=r"^temperature=20 is no choice: .* temperature.value=20$"):
@@ -344,10 +343,10 @@ def test_scripts_compose_as_the_command_line_does(
         compose("schedul.epochs=3")
 
 
-def test_scripts_that_use_hydra_compose_too(tmp_path: Path, small: tuple[str, ...]) -> None:
+def test_scripts_that_use_hydra_compose_too(tmp_path: Path) -> None:
     (tmp_path / "theirs.yaml").write_text("a: 1")
     with hydra.initialize_config_dir(str(tmp_path), version_base="1.2"):
-        assert compose(*small, "loss=soft").loss_name == "soft"
+        assert compose(*SMALL, "loss=soft").loss_name == "soft"
         assert hydra.compose("theirs").a == 1, "what was in use is in use again"
         assert str(getbase()) == "1.2"
 

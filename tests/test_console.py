@@ -1,18 +1,18 @@
 """What is said in the terminal."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import DictConfig
+from tests.conftest import made_up
 
 from bitstill import console
 from bitstill.config import check
 from bitstill.identity import portable_config
 from bitstill.report.sweeps import Run
-from bitstill.runs import RunPaths, RunRecord
+from bitstill.runs import RunPaths
 
 Captured = pytest.CaptureFixture[str]
 
@@ -37,9 +37,7 @@ def test_tables_of_nothing_are_nothing(capfd: Captured) -> None:
     assert capfd.readouterr().out == ""
 
 
-def test_the_next_command_can_be_pasted(
-    made_up: Callable[..., RunRecord], default_run: DictConfig, capfd: Captured
-) -> None:
+def test_the_next_command_can_be_pasted(default_run: DictConfig, capfd: Captured) -> None:
     run = Run(
         RunPaths(Path("my [old] sweep/run")), made_up(config=portable_config(check(default_run)))
     )
@@ -49,7 +47,7 @@ def test_the_next_command_can_be_pasted(
 
 @pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
 def test_a_run_that_is_not_done_is_shown_as_such(
-    made_up: Callable[..., RunRecord], default_run: DictConfig, status: Any, capfd: Captured
+    default_run: DictConfig, status: Any, capfd: Captured
 ) -> None:
     record = made_up(status=status, config=portable_config(check(default_run)))
     console.print_tables([Run(RunPaths(Path("run")), record)])
@@ -59,7 +57,7 @@ def test_a_run_that_is_not_done_is_shown_as_such(
 
 
 def test_each_of_several_sets_of_tables_has_its_name(
-    made_up: Callable[..., RunRecord], default_run: DictConfig, capfd: Captured
+    default_run: DictConfig, capfd: Captured
 ) -> None:
     plain = portable_config(check(default_run))
     other = {**plain, "quantizer": {**plain["quantizer"], "weight_bits": 1}}
@@ -72,11 +70,7 @@ def test_each_of_several_sets_of_tables_has_its_name(
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_a_run_is_a_line_of_status(
-    made_up: Callable[..., RunRecord],
-    tmp_path: Path,
-    capfd: Captured,
-    monkeypatch: pytest.MonkeyPatch,
-    columns: int,
+    tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     for seed in (0, 1):

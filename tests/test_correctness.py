@@ -2,20 +2,18 @@
 
 import io
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import made_up
 
 from bitstill.correctness import read_correctness, write_correctness
 from bitstill.errors import UserError
-from bitstill.runs import RunPaths, RunRecord
+from bitstill.runs import RunPaths
 
 
-def test_they_read_back_without_the_bits_that_fill_a_byte(
-    tmp_path: Path, made_up: Callable[..., RunRecord]
-) -> None:
+def test_they_read_back_without_the_bits_that_fill_a_byte(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     made_up(images={"test": 11}).write(paths)
     assert read_correctness(paths) == {}
@@ -33,9 +31,7 @@ def pickled() -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"junk", b"PK\x03\x04junk", pickled(), pickle.dumps([1])])
-def test_damaged_results_are_one_line(
-    tmp_path: Path, made_up: Callable[..., RunRecord], content: bytes
-) -> None:
+def test_damaged_results_are_one_line(tmp_path: Path, content: bytes) -> None:
     paths = RunPaths(tmp_path)
     made_up(images={"test": 8}).write(paths)
     paths.correctness.write_bytes(content)

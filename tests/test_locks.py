@@ -2,19 +2,17 @@
 
 import errno
 import fcntl
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import made_up
 
 from bitstill.errors import UserError
 from bitstill.locks import exclusive, is_worked_on
-from bitstill.runs import RunPaths, RunRecord, read_record
+from bitstill.runs import RunPaths, read_record
 
 
-def test_what_a_killed_process_was_writing_is_removed_by_the_next(
-    tmp_path: Path, made_up: Callable[..., RunRecord]
-) -> None:
+def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     made_up().write(paths)
     paths.metrics.touch()

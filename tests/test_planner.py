@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig
+from tests.conftest import SMALL, made_up
 
 import bitstill.train
 from bitstill import planner, runs
@@ -17,7 +17,7 @@ from bitstill.identity import identity as identity_of
 from bitstill.identity import teacher_of
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
-from bitstill.sweep import PlannedRun, plan
+from bitstill.sweep import PlannedRun
 
 Plan = Callable[..., list[str]]
 Put = Callable[..., None]
@@ -34,21 +34,13 @@ def show(
 
 
 @pytest.fixture
-def asked(
-    compose_run: Callable[..., DictConfig], small: tuple[str, ...], tmp_path: Path
-) -> Callable[..., list[PlannedRun]]:
-    def of(*overrides: str) -> list[PlannedRun]:
-        epochs = ("schedule.epochs=10", "teacher.schedule.epochs=10")
-        common = (*small, *epochs, f"paths.output={tmp_path}")
-        return plan(
-            [tuple(one.split()) for one in overrides], lambda one: compose_run(*common, *one)
-        )
-
-    return of
+def asked(plan_runs: Callable[..., list[PlannedRun]]) -> Callable[..., list[PlannedRun]]:
+    epochs = ("schedule.epochs=10", "teacher.schedule.epochs=10")
+    return functools.partial(plan_runs, common=epochs)
 
 
 @pytest.fixture
-def put(made_up: Callable[..., RunRecord]) -> Put:
+def put() -> Put:
     def of(run: PlannedRun, **changes: Any) -> None:
         paths = run.expected.paths
         paths.directory.mkdir(parents=True, exist_ok=True)
@@ -157,10 +149,7 @@ def test_a_run_again_is_a_whole_run(
 
 
 def test_teachers_that_students_read_are_counted(
-    asked: Callable[..., list[PlannedRun]],
-    made_up: Callable[..., RunRecord],
-    planned: Plan,
-    tmp_path: Path,
+    asked: Callable[..., list[PlannedRun]], planned: Plan, tmp_path: Path
 ) -> None:
     found = asked(
         *("loss=hard", "model=teacher", "loss=soft", "loss=soft_hard", "loss=soft seed=1")
@@ -178,7 +167,7 @@ def test_teachers_that_students_read_are_counted(
 
 
 @pytest.fixture
-def put_teacher(made_up: Callable[..., RunRecord], tmp_path: Path) -> Put:
+def put_teacher(tmp_path: Path) -> Put:
     """Writes the record of a student's teacher, or of a teacher, into the store."""
 
     def of(run: PlannedRun, **changes: Any) -> None:
@@ -245,10 +234,7 @@ def test_a_teacher_that_is_a_run_itself_is_counted_there(
 
 
 def test_earlier_records_are_read_once_whatever_the_number_of_runs(
-    asked: Callable[..., list[PlannedRun]],
-    put: Put,
-    planned: Plan,
-    monkeypatch: pytest.MonkeyPatch,
+    asked: Callable[..., list[PlannedRun]], put: Put, planned: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
 
@@ -284,17 +270,14 @@ def test_a_damaged_record_is_a_run_to_do(
 
 
 def test_plan_takes_what_train_takes_and_does_nothing(
-    show: Callable[..., tuple[int, str, str]],
-    small: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    show: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(config: TrainConfig, directory: Path, **options: bool) -> RunRecord:
         raise AssertionError("trained")
 
     monkeypatch.setattr(bitstill.train, "run", run)
     monkeypatch.chdir(tmp_path)
-    arguments = [*small, f"paths.output={tmp_path / 'output'}", "seed=0,1"]
+    arguments = [*SMALL, f"paths.output={tmp_path / 'output'}", "seed=0,1"]
     code, out, err = show("experiment=table1", "data=digits", *arguments)
     assert (code, err) == (0, "")
     assert re.findall(r"│ (.*?) +│ missing +│ run ", out) == [
@@ -324,11 +307,7 @@ def test_a_teacher_killed_behind_its_last_epoch_is_missing(
 
 
 def test_the_speed_of_teachers_in_a_store_elsewhere_counts(
-    asked: Callable[..., list[PlannedRun]],
-    put: Put,
-    made_up: Callable[..., RunRecord],
-    planned: Plan,
-    tmp_path: Path,
+    asked: Callable[..., list[PlannedRun]], put: Put, planned: Plan, tmp_path: Path
 ) -> None:
     store = tmp_path / "away" / "store"
     student, other = asked(*(f"loss=soft seed={seed} paths.teachers={store}" for seed in (0, 1)))

@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.asked import ONE, TEACHER, TWO, expected, sweeps_folder, teacher
+from tests.conftest import made_up, read_only
 
 from bitstill import status
 from bitstill.errors import UserError
@@ -21,7 +22,6 @@ from bitstill.manifest import read_manifest, write_manifest
 from bitstill.runs import Row, RunPaths, RunRecord
 from bitstill.status import RunState, look, seconds_left
 
-Record = Callable[..., RunRecord]
 Show = Callable[..., tuple[int, str, str]]
 
 LAST: Row = {"epoch": 2, "test/accuracy": 0.625}
@@ -69,7 +69,7 @@ def worked_on(paths: RunPaths) -> Iterator["subprocess.Popen[str]"]:
 
 
 @pytest.mark.parametrize("kind", ["done", "failed", "interrupted"])
-def test_an_end_is_what_the_record_says(folder: Path, made_up: Record, kind: Any) -> None:
+def test_an_end_is_what_the_record_says(folder: Path, kind: Any) -> None:
     one = expected(folder, "a", ONE)
     put(made_up(identity=ONE, status=kind, epoch=2), one.paths)
     state = look(one)
@@ -85,13 +85,13 @@ def test_without_a_record_a_run_is_missing(folder: Path) -> None:
     assert (state.status, state.epoch, state.accuracy) == ("missing", 0, None)
 
 
-def test_another_runs_record_is_not_looked_at(folder: Path, made_up: Record) -> None:
+def test_another_runs_record_is_not_looked_at(folder: Path) -> None:
     one = expected(folder, "a", ONE)
     put(made_up(identity=TWO), one.paths)
     assert look(one).status == "missing"
 
 
-def test_a_run_is_running_while_a_process_holds_it(folder: Path, made_up: Record) -> None:
+def test_a_run_is_running_while_a_process_holds_it(folder: Path) -> None:
     one = expected(folder, "a", ONE)
     put(made_up(identity=ONE, status="running"), one.paths)
     assert look(one).status == "interrupted", "no lock"
@@ -107,9 +107,7 @@ def test_a_run_is_running_while_a_process_holds_it(folder: Path, made_up: Record
     assert look(one).status == "interrupted"
 
 
-def test_a_teacher_is_not_done_until_it_is_copied_from_its_store(
-    folder: Path, made_up: Record
-) -> None:
+def test_a_teacher_is_not_done_until_it_is_copied_from_its_store(folder: Path) -> None:
     one = teacher(folder)
     assert one.stored is not None
     found = []
@@ -126,9 +124,7 @@ def test_a_teacher_is_not_done_until_it_is_copied_from_its_store(
     assert look(one).status == "done", "its own folder comes first"
 
 
-def test_a_teacher_that_was_once_interrupted_is_as_far_as_its_store(
-    folder: Path, made_up: Record
-) -> None:
+def test_a_teacher_that_was_once_interrupted_is_as_far_as_its_store(folder: Path) -> None:
     """Whoever asked for it first was stopped, and has left a record of that."""
     one = teacher(folder)
     assert one.stored is not None
@@ -140,7 +136,7 @@ def test_a_teacher_that_was_once_interrupted_is_as_far_as_its_store(
 
 
 @pytest.mark.parametrize("earlier", ["failed", "interrupted", None])
-def test_a_run_that_waits_or_loads_is_running(folder: Path, made_up: Record, earlier: Any) -> None:
+def test_a_run_that_waits_or_loads_is_running(folder: Path, earlier: Any) -> None:
     one = expected(folder, "a", ONE)
     if earlier is not None:
         put(made_up(identity=ONE, status=earlier, epoch=2), one.paths)
@@ -149,7 +145,7 @@ def test_a_run_that_waits_or_loads_is_running(folder: Path, made_up: Record, ear
     assert look(one).status == (earlier or "missing")
 
 
-def test_a_failed_run_that_is_begun_again_shows_no_error(folder: Path, made_up: Record) -> None:
+def test_a_failed_run_that_is_begun_again_shows_no_error(folder: Path) -> None:
     one = expected(folder, "a", ONE)
     error = {"type": "ValueError", "message": "bad luck", "traceback": "..."}
     put(made_up(identity=ONE, status="failed", error=error), one.paths)
@@ -159,7 +155,7 @@ def test_a_failed_run_that_is_begun_again_shows_no_error(folder: Path, made_up: 
         assert look(one).plain()["error"] is None
 
 
-def test_accuracy_is_the_latest_with_exact_statistics(folder: Path, made_up: Record) -> None:
+def test_accuracy_is_the_latest_with_exact_statistics(folder: Path) -> None:
     one = expected(folder, "a", ONE)
 
     def accuracy(**changes: Any) -> float | None:
@@ -171,7 +167,7 @@ def test_accuracy_is_the_latest_with_exact_statistics(folder: Path, made_up: Rec
     assert accuracy(selections={}) is None
 
 
-def test_a_state_is_plain(folder: Path, made_up: Record) -> None:
+def test_a_state_is_plain(folder: Path) -> None:
     one = expected(folder, "a", ONE)
     common = {"name": "student a", "directory": "a", "identity": ONE, "epochs": 4}
     assert look(one).plain() == common | {
@@ -193,7 +189,7 @@ def test_a_state_is_plain(folder: Path, made_up: Record) -> None:
     }
 
 
-def test_time_left_by_hand(folder: Path, made_up: Record) -> None:
+def test_time_left_by_hand(folder: Path) -> None:
     def state(kind: status.State, epoch: int, seconds: float, epochs: int = 10) -> RunState:
         record = made_up(status=kind, epoch=epoch, seconds=seconds)
         return RunState(expected(folder, "a", ONE, epochs=epochs), kind, record)
@@ -214,7 +210,7 @@ def test_time_left_by_hand(folder: Path, made_up: Record) -> None:
     assert seconds_left([state("done", 10, 30.0)]) == 0
 
 
-def test_teachers_and_students_take_times_of_their_own(folder: Path, made_up: Record) -> None:
+def test_teachers_and_students_take_times_of_their_own(folder: Path) -> None:
     one = expected(folder, "a", ONE, epochs=10)
     asked = [dataclasses.replace(one, name="teacher seed 0"), one]
     taught = RunState(asked[0], "done", made_up(epoch=10, seconds=90.0))
@@ -226,7 +222,7 @@ def test_teachers_and_students_take_times_of_their_own(folder: Path, made_up: Re
 
 
 def test_the_time_left_of_many_runs_is_looked_at_a_few_times_each(
-    folder: Path, made_up: Record, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = expected(folder, "a", ONE, epochs=10)
     states = [RunState(one, "running", made_up(status="running", epoch=5, seconds=5.0))] * 300
@@ -241,18 +237,14 @@ def test_the_time_left_of_many_runs_is_looked_at_a_few_times_each(
     assert len(looks) <= 4 * len(states)
 
 
-def test_a_run_without_a_finished_epoch_does_not_say_how_fast_it_is(
-    folder: Path, made_up: Record
-) -> None:
+def test_a_run_without_a_finished_epoch_does_not_say_how_fast_it_is(folder: Path) -> None:
     one = expected(folder, "a", ONE, epochs=10)
     done = RunState(one, "done", made_up(epoch=10, seconds=30.0))
     begun = RunState(one, "running", made_up(status="running", epoch=0, seconds=5.0))
     assert seconds_left([done, begun]) == 30.0
 
 
-def test_a_folder_reads_the_same_where_it_has_moved_to(
-    folder: Path, made_up: Record, tmp_path: Path
-) -> None:
+def test_a_folder_reads_the_same_where_it_has_moved_to(folder: Path, tmp_path: Path) -> None:
     one, other = expected(folder, "a", ONE), teacher(folder)
     write_manifest(folder, [one, other])
     put(made_up(identity=ONE, epoch=2), one.paths)
@@ -265,9 +257,7 @@ def test_a_folder_reads_the_same_where_it_has_moved_to(
     assert str(tmp_path) not in (Path(moved) / "mine" / "sweep.json").read_text()
 
 
-def test_a_relative_folder_will_do(
-    folder: Path, made_up: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_folder_will_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
     one = expected(Path("mine"), "a", ONE)
     put(made_up(identity=ONE, epoch=2), one.paths)
@@ -276,7 +266,7 @@ def test_a_relative_folder_will_do(
     assert [state.epoch for state in status.sweep_states(folder)] == [2]
 
 
-def test_runs_that_no_manifest_names_are_found(folder: Path, made_up: Record) -> None:
+def test_runs_that_no_manifest_names_are_found(folder: Path) -> None:
     write_manifest(folder, [expected(folder, "b", TWO)])
     put(made_up(identity=TWO), RunPaths(folder / "b"))
     put(made_up(identity=ONE, seed=3, epoch=2, epochs=5), RunPaths(folder / "a"))
@@ -302,7 +292,7 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path, there: bool, what: str
     )
 
 
-def test_a_death_is_recorded_for_the_run(folder: Path, made_up: Record) -> None:
+def test_a_death_is_recorded_for_the_run(folder: Path) -> None:
     one = expected(folder, "a", ONE)
     put(made_up(identity=ONE, status="running", epoch=2), one.paths)
     status.mark_failed(look(one), "its process was killed 3 times")
@@ -311,9 +301,7 @@ def test_a_death_is_recorded_for_the_run(folder: Path, made_up: Record) -> None:
     assert state.plain()["error"] == "its process was killed 3 times"
 
 
-def test_a_death_is_recorded_for_a_teacher_that_only_its_store_knows(
-    folder: Path, made_up: Record
-) -> None:
+def test_a_death_is_recorded_for_a_teacher_that_only_its_store_knows(folder: Path) -> None:
     one = teacher(folder)
     assert one.stored is not None
     put(made_up(identity=TEACHER, status="running", epoch=2), one.stored)
@@ -328,7 +316,7 @@ def show(command: Show) -> Show:
 
 
 @pytest.fixture
-def swept(folder: Path, made_up: Record) -> Iterator[Path]:
+def swept(folder: Path) -> Iterator[Path]:
     """A sweep with a run of each state."""
     cells = [
         expected(folder, name, letter * 64) for name, letter in zip("abcde", "45678", strict=True)
@@ -437,7 +425,7 @@ def test_status_of_another_versions_record_is_one_line(show: Show, swept: Path) 
 
 
 def test_status_is_watched_until_the_sweep_stands_still(
-    show: Show, folder: Path, made_up: Record, monkeypatch: pytest.MonkeyPatch
+    show: Show, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = expected(folder, "a", ONE)
     write_manifest(folder, [one])
@@ -469,9 +457,7 @@ def test_what_a_failure_has_stopped_is_not_watched(
     assert "0/1 done, 1 missing" in out
 
 
-def test_status_reads_a_folder_that_cannot_be_written(
-    show: Show, swept: Path, read_only: Callable[[Path], AbstractContextManager[None]]
-) -> None:
+def test_status_reads_a_folder_that_cannot_be_written(show: Show, swept: Path) -> None:
     """As of a colleague, or of an archive."""
     with read_only(swept):
         code, out, err = show(str(swept))
@@ -479,7 +465,7 @@ def test_status_reads_a_folder_that_cannot_be_written(
     assert out.splitlines()[-1].startswith("1/6 done, 1 running, 1 failed, 1 interrupted")
 
 
-def test_a_finished_teacher_in_the_store_outdoes_a_failure(folder: Path, made_up: Record) -> None:
+def test_a_finished_teacher_in_the_store_outdoes_a_failure(folder: Path) -> None:
     one = teacher(folder)
     assert one.stored is not None
     put(made_up(identity=TEACHER, status="failed", epoch=4), one.paths)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from tests.conftest import SMALL, Plan, made_up
 
 import bitstill.application
 import bitstill.planner
@@ -29,7 +30,6 @@ from bitstill.sweep import (
     composed_once_for_all_seeds,
     expand,
     is_stopped,
-    plan,
     stop_at_failure,
 )
 from hydra_plugins.bitstill_sweeper import GridSweeper
@@ -120,11 +120,12 @@ def test_arguments_win_and_duplicates_are_dropped() -> None:
     ]
 
 
-def test_a_sweep_has_one_folder(planned: Callable[..., Any]) -> None:
+def test_a_sweep_has_one_folder(plan_runs: Plan) -> None:
     with pytest.raises(UserError, match=r"mine-0 and in .*mine-1: give name and paths.output no"):
-        planned("name=mine-${seed} seed=0", "name=mine-${seed} seed=1")
+        plan_runs("name=mine-${seed} seed=0", "name=mine-${seed} seed=1")
     assert (
-        len(planned("name=T${temperature.value} seed=0", "name=T${temperature.value} seed=1")) == 2
+        len(plan_runs("name=T${temperature.value} seed=0", "name=T${temperature.value} seed=1"))
+        == 2
     )
 
 
@@ -147,12 +148,12 @@ def test_the_folder_is_hydras(
 
 @pytest.mark.parametrize(("on_failure", "stopped"), [("stop", True), ("continue", False)])
 def test_a_sign_to_stop_is_for_those_who_asked_for_it(
-    planned: Callable[..., list[PlannedRun]], on_failure: str, stopped: bool
+    plan_runs: Plan, on_failure: str, stopped: bool
 ) -> None:
     """Another sweep in the folder may have."""
-    [stopping] = planned("sweep.on_failure=stop")
-    [run] = planned(f"sweep.on_failure={on_failure}")
-    folder = run.folder
+    [stopping] = plan_runs("sweep.on_failure=stop")
+    [run] = plan_runs(f"sweep.on_failure={on_failure}")
+    folder = run.config.folder
     folder.mkdir()
     assert not is_stopped(run.config, folder)
     stop_at_failure(run.config, folder)
@@ -186,24 +187,13 @@ def test_a_temperature_in_the_arguments_wins_over_its_value() -> None:
     ]
 
 
-@pytest.fixture
-def planned(compose_run: Compose, small: tuple[str, ...], tmp_path: Path) -> Callable[..., Any]:
-    def of(*asked: str) -> list[PlannedRun]:
-        def compose(overrides: tuple[str, ...]) -> DictConfig:
-            return compose_run(*small, f"paths.output={tmp_path}", *overrides)
-
-        return plan([tuple(run.split()) for run in asked], compose)
-
-    return of
-
-
 def test_checking_many_runs_shows_progress(
-    planned: Callable[..., list[PlannedRun]],
+    plan_runs: Plan,
     watch: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     watch()
-    planned("loss=hard", "loss=soft")
+    plan_runs("loss=hard", "loss=soft")
     assert "checking: 100%" in capsys.readouterr().err
 
 
@@ -218,23 +208,21 @@ def test_checking_many_runs_shows_progress(
         (["loss=hard", "loss=soft", "model=teacher"], 3),
     ],
 )
-def test_the_same_run_is_run_once(
-    planned: Callable[..., list[PlannedRun]], asked: list[str], left: int
-) -> None:
-    found = planned(*asked)
+def test_the_same_run_is_run_once(plan_runs: Plan, asked: list[str], left: int) -> None:
+    found = plan_runs(*asked)
     assert len(found) == left
     assert found[0].overrides == tuple(asked[0].split())
 
 
 def test_runs_of_one_name_say_what_tells_them_apart(
-    planned: Callable[..., list[PlannedRun]],
+    plan_runs: Plan,
 ) -> None:
     """What all share, and what their names say anyway, is left out."""
     common = "schedule.l2=0 loss=hard"
     bits = [
         f"{common} seed={seed} quantizer.weight_bits={one}" for seed in (0, 1) for one in (1, 2)
     ]
-    assert [run.expected.name for run in planned(*bits, f"{common} temperature=T1")] == [
+    assert [run.expected.name for run in plan_runs(*bits, f"{common} temperature=T1")] == [
         *(f"hard T=15 seed 0, quantizer.weight_bits={one}" for one in (1, 2)),
         *(f"hard T=15 seed 1, quantizer.weight_bits={one}" for one in (1, 2)),
         "hard T=1 seed 0",
@@ -242,14 +230,14 @@ def test_runs_of_one_name_say_what_tells_them_apart(
 
 
 def test_a_bad_run_is_refused_before_anything_runs(
-    planned: Callable[..., list[PlannedRun]],
+    plan_runs: Plan,
 ) -> None:
     with pytest.raises(UserError, match=r"^seed = -1 is not allowed"):
-        planned("seed=0", "seed=-1")
+        plan_runs("seed=0", "seed=-1")
 
 
-def test_a_run_knows_its_folder(planned: Callable[..., list[PlannedRun]], tmp_path: Path) -> None:
-    [run] = planned("loss=soft name=mine")
+def test_a_run_knows_its_folder(plan_runs: Plan, tmp_path: Path) -> None:
+    [run] = plan_runs("loss=soft name=mine")
     expected = run.expected
     name = directory_name(run.config, expected.identity)
     assert expected.paths.directory == tmp_path / "mine" / name
@@ -258,10 +246,8 @@ def test_a_run_knows_its_folder(planned: Callable[..., list[PlannedRun]], tmp_pa
     assert expected.stored is None
 
 
-def test_a_planned_teacher_knows_its_place_in_the_store(
-    planned: Callable[..., list[PlannedRun]], tmp_path: Path
-) -> None:
-    [run] = planned("model=teacher seed=3 schedule.epochs=7")
+def test_a_planned_teacher_knows_its_place_in_the_store(plan_runs: Plan, tmp_path: Path) -> None:
+    [run] = plan_runs("model=teacher seed=3 schedule.epochs=7")
     stored = run.expected.stored
     assert stored is not None
     assert stored.directory == tmp_path / "teachers" / run.expected.identity
@@ -277,10 +263,8 @@ LEFT = {
 
 
 @pytest.mark.parametrize("rerun", LEFT)
-def test_what_is_left_is_for_the_record_and_rerun_to_say(
-    planned: Callable[..., list[PlannedRun]], made_up: Callable[..., RunRecord], rerun: str
-) -> None:
-    [run] = planned(f"loss=hard sweep.rerun={rerun}")
+def test_what_is_left_is_for_the_record_and_rerun_to_say(plan_runs: Plan, rerun: str) -> None:
+    [run] = plan_runs(f"loss=hard sweep.rerun={rerun}")
     left = {"missing"} if run.work(look(run.expected)) == "train" else set()
     paths, identity = run.expected.paths, run.expected.identity
     paths.directory.mkdir(parents=True)
@@ -290,10 +274,8 @@ def test_what_is_left_is_for_the_record_and_rerun_to_say(
     assert left == LEFT[rerun]
 
 
-def test_another_runs_record_makes_no_run_done(
-    planned: Callable[..., list[PlannedRun]], made_up: Callable[..., RunRecord]
-) -> None:
-    [run] = planned("loss=hard")
+def test_another_runs_record_makes_no_run_done(plan_runs: Plan) -> None:
+    [run] = plan_runs("loss=hard")
     run.expected.paths.directory.mkdir(parents=True)
     made_up(identity="f" * 64).write(run.expected.paths)
     assert run.work(look(run.expected)) == "train"
@@ -304,9 +286,9 @@ FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"
 
 @pytest.mark.slow
 def test_a_sweep_goes_on_past_a_failure_and_does_the_rest_later(
-    train: Train, small: tuple[str, ...], tmp_path: Path
+    train: Train, tmp_path: Path
 ) -> None:
-    same = [*small, f"paths.output={tmp_path}", "name=mine", "loss=hard"]
+    same = [*SMALL, f"paths.output={tmp_path}", "name=mine", "loss=hard"]
     rates = f"schedule.learning_rates={TOO_HIGH},{FINE}"  # the failing one is first
     code, out, err = train("-m", *same, rates)
     assert code == 1
@@ -360,9 +342,7 @@ def test_an_interrupted_worker_begins_no_further_run(
     assert len(begun) == 1
 
 
-def test_ctrl_c_ends_a_sweep(
-    train: Train, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_ends_a_sweep(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = []
 
     def run(config: TrainConfig, directory: Path, **options: bool) -> RunRecord:
@@ -370,7 +350,7 @@ def test_ctrl_c_ends_a_sweep(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bitstill.train, "run", run)
-    code, _, err = train("-m", *small, f"paths.output={tmp_path}", "seed=0,1")
+    code, _, err = train("-m", *SMALL, f"paths.output={tmp_path}", "seed=0,1")
     assert code == 130
     assert begun == [0]
     assert err.splitlines()[-1].startswith("bitstill: interrupted; ")
@@ -446,7 +426,7 @@ def test_what_a_choice_may_refer_to(
 
 
 def test_a_sweep_from_a_file_runs_its_grids(
-    train: Train, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``experiment=table1`` on the digits, without the training."""
     done, real = [], bitstill.train.run
@@ -461,7 +441,7 @@ def test_a_sweep_from_a_file_runs_its_grids(
     monkeypatch.setattr(bitstill.train, "run", run)
     monkeypatch.setattr(bitstill.train, "_fit", fit)
     arguments = ["experiment=table1", "data=digits", "seed=3", f"paths.output={tmp_path}"]
-    code, _, err = train("-m", *small, *arguments)
+    code, _, err = train("-m", *SMALL, *arguments)
     assert code == 1
     assert done == [(True, "hard", 3, "table1"), (False, "hard", 3, "table1")]
     assert "bitstill: 2 of 2 runs are not done:\n  teacher seed 3: UserError: not today" in err
@@ -471,18 +451,16 @@ def test_a_sweep_from_a_file_runs_its_grids(
 
     # The file says that it is a sweep, so -m may be left out.
     done.clear()
-    code, _, _ = train(*small, *arguments)
+    code, _, _ = train(*SMALL, *arguments)
     assert (code, len(done)) == (1, 2)
 
 
 @pytest.mark.slow
-def test_a_sweep_in_parallel(
-    bitstill: Callable[..., Any], small: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_a_sweep_in_parallel(bitstill: Callable[..., Any], tmp_path: Path) -> None:
     arguments = ["hydra/launcher=parallel", "hydra.launcher.n_jobs=2", f"paths.output={tmp_path}"]
     swept = ["loss=gt_soft_hard", "temperature=T10,T15"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = bitstill("train", "-m", *small, *arguments, *swept, env=environment)
+    done = bitstill("train", "-m", *SMALL, *arguments, *swept, env=environment)
     assert done.returncode == 0, done.stderr
     first, *lines = done.stderr.splitlines()
     assert first == "2 runs: 0 skipped, 2 to do"
@@ -500,10 +478,10 @@ def test_a_sweep_in_parallel(
 
 @pytest.mark.parametrize("name", ["schedule", "teacher.schedule"])
 def test_a_batch_of_more_than_all_images_is_refused_before_anything_runs(
-    planned: Callable[..., list[PlannedRun]], name: str
+    plan_runs: Plan, name: str
 ) -> None:
     with pytest.raises(UserError, match=rf"^{name}\.batch_size = 1294 is more than the 1293"):
-        planned(f"loss=soft {name}.batch_size=1294")
+        plan_runs(f"loss=soft {name}.batch_size=1294")
 
 
 def test_a_choice_of_null_and_no_choice() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Logged
+from tests.conftest import Logged, made_up
 from tests.wandb_files import files
 from tests.wandb_server import WandbServer
 
@@ -18,7 +18,7 @@ from bitstill import sync as syncing
 from bitstill.errors import SweepFailedError, UserError
 from bitstill.locks import exclusive
 from bitstill.loggers.wandb_files import id_of, mark_sent, unsent
-from bitstill.runs import RunPaths, RunRecord, load_sweep
+from bitstill.runs import RunPaths, load_sweep
 from bitstill.sync import _at_work as at_work
 from bitstill.sync import sync
 
@@ -270,9 +270,7 @@ def test_what_is_at_work_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sent == ["b"]
 
 
-def test_only_a_run_of_the_sweep_that_is_held_is_at_work(
-    tmp_path: Path, made_up: Callable[..., RunRecord]
-) -> None:
+def test_only_a_run_of_the_sweep_that_is_held_is_at_work(tmp_path: Path) -> None:
     for name in "ab":
         paths = RunPaths(tmp_path / "mine" / name)
         paths.directory.mkdir(parents=True)

@@ -2,16 +2,16 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.conftest import made_up
 
 from bitstill.errors import UserError
-from bitstill.runs import RunPaths, RunRecord
+from bitstill.runs import RunPaths
 from bitstill.teachers import stored_logits, verify
 
 IDENTITY = "0123456789abcdef"
@@ -51,7 +51,7 @@ def stored(tmp_path: Path) -> RunPaths:
 
 
 @pytest.fixture
-def finished(stored: RunPaths, made_up: Callable[..., RunRecord]) -> RunPaths:
+def finished(stored: RunPaths) -> RunPaths:
     """Write a teacher of six bytes of weights."""
     stored.directory.mkdir(parents=True)
     stored.weights.write_bytes(b"abcdef")
@@ -76,9 +76,7 @@ def test_altered_weights_are_refused(finished: RunPaths) -> None:
     assert "\n" not in line
 
 
-def test_weights_without_a_checksum_are_refused(
-    finished: RunPaths, made_up: Callable[..., RunRecord]
-) -> None:
+def test_weights_without_a_checksum_are_refused(finished: RunPaths) -> None:
     made_up(identity=IDENTITY).write(finished)
     with pytest.raises(UserError, match="expected None"):
         verify(finished)

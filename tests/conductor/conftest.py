@@ -1,31 +1,27 @@
 """Two runs of a sweep, and their records without a training."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig
+from tests.conftest import Plan, made_up
 
 from bitstill import runs
 from bitstill.identity import portable_config
-from bitstill.runs import Row, RunRecord
-from bitstill.sweep import PlannedRun, plan
+from bitstill.runs import Row
+from bitstill.sweep import PlannedRun
 
 Write = Callable[..., None]
 ACCURACY: Row = {"epoch": 1, "val/accuracy": 0.5, "test/accuracy": 0.625}
 
 
 @pytest.fixture
-def planned(
-    compose_run: Callable[..., DictConfig], small: tuple[str, ...], tmp_path: Path
-) -> list[PlannedRun]:
-    overrides = [("loss=hard", "seed=0"), ("loss=hard", "seed=1")]
-    return plan(overrides, lambda one: compose_run(*small, f"paths.output={tmp_path}", *one))
+def planned(plan_runs: Plan) -> list[PlannedRun]:
+    return plan_runs("loss=hard seed=0", "loss=hard seed=1")
 
 
 @pytest.fixture
-def write(made_up: Callable[..., RunRecord]) -> Write:
+def write() -> Write:
     """Writes the record that training would have written."""
 
     def of(run: PlannedRun, status: runs.Status = "done", **changes: Any) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig
 from rich.console import Console
+from tests.conftest import SMALL, Plan
 
 from bitstill import conductor, console, runs
 from bitstill.errors import SweepFailedError
@@ -18,7 +18,7 @@ from bitstill.locks import exclusive
 from bitstill.loggers.logged import mark_logged
 from bitstill.loggers.wandb_files import mark_sent
 from bitstill.status import sweep_states
-from bitstill.sweep import PlannedRun, plan
+from bitstill.sweep import PlannedRun
 
 Captured = pytest.CaptureFixture[str]
 Write = Callable[..., None]
@@ -42,7 +42,7 @@ def test_without_a_terminal_a_finished_run_is_a_line(
             write(run)
         return [returned(JobStatus.COMPLETED) for _ in jobs]
 
-    assert len(conductor.conduct(planned, tmp_path, launch)) == 2
+    conductor.conduct(planned, tmp_path, launch)
     assert launched == [["loss=hard", "seed=0"], ["loss=hard", "seed=1"]]
     out, err = capfd.readouterr()
     first, *lines = err.splitlines()
@@ -99,19 +99,18 @@ def test_a_sweep_that_is_done_shows_its_tables_alone(
     def launch(jobs: list[list[str]]) -> list[Any]:
         raise AssertionError("launched")
 
-    assert conductor.conduct(planned, tmp_path, launch) == []
+    conductor.conduct(planned, tmp_path, launch)
     out, err = capfd.readouterr()
     assert err == "2 runs: 2 skipped, 0 to do\n"
     assert "62.5" in out
 
 
 def test_what_wandb_has_not_sent_is_said(
-    compose_run: Callable[..., DictConfig], tmp_path: Path, write: Write, capfd: Captured
+    plan_runs: Plan, tmp_path: Path, write: Write, capfd: Captured
 ) -> None:
     """However it was logged: mode=online sends nothing that was logged offline."""
-    settings = ("logger=wandb", "logger.wandb.mode=online", f"paths.output={tmp_path}")
-    planned = plan([("loss=hard",)], lambda one: compose_run(*settings, *one))
-    folder = planned[0].folder
+    planned = plan_runs("logger=wandb logger.wandb.mode=online")
+    folder = planned[0].config.folder
     write(planned[0])
     mark_logged(planned[0].expected.paths, ["wandb bitstill"])
     for name in ("offline-run-1-a", "run-2-b", "offline-run-3-c"):
@@ -196,18 +195,13 @@ def test_on_a_terminal_there_is_a_live_table(
 
 
 def test_what_is_run_again_is_for_rerun_to_say(
-    compose_run: Callable[..., DictConfig],
-    small: tuple[str, ...],
-    write: Write,
-    tmp_path: Path,
-    capfd: Captured,
+    plan_runs: Plan, write: Write, tmp_path: Path, capfd: Captured
 ) -> None:
     launched: list[str] = []
 
     def swept(rerun: str) -> tuple[list[str], str]:
-        common = (*small, f"paths.output={tmp_path}", f"sweep.rerun={rerun}")
-        overrides = [(f"seed={seed}",) for seed in range(4)]
-        planned = plan(overrides, lambda one: compose_run(*common, *one))
+        seeds = (f"seed={seed}" for seed in range(4))
+        planned = plan_runs(*seeds, common=[f"sweep.rerun={rerun}"])
         write(planned[0])
         write(planned[1], "failed", error=LUCK)
         write(planned[2], "interrupted")
@@ -270,18 +264,15 @@ def test_what_is_run_again_is_news_when_it_has_ended(
     ]
 
 
-def test_a_detached_sweep_returns_at_once(
-    compose_run: Callable[..., DictConfig], small: tuple[str, ...], tmp_path: Path, capfd: Captured
-) -> None:
-    common = (*small, f"paths.output={tmp_path}", "sweep.detach=true")
-    planned = plan([("seed=0",), ("seed=1",)], lambda one: compose_run(*common, *one))
+def test_a_detached_sweep_returns_at_once(plan_runs: Plan, tmp_path: Path, capfd: Captured) -> None:
+    planned = plan_runs("seed=0", "seed=1", common=["sweep.detach=true"])
     launched: list[list[str]] = []
 
     def launch(jobs: list[list[str]]) -> list[Any]:
         launched.extend(jobs)
         return []
 
-    assert conductor.conduct(planned, tmp_path / "default", launch) == []
+    conductor.conduct(planned, tmp_path / "default", launch)
     assert launched == [["seed=0"], ["seed=1"]]
     out, err = capfd.readouterr()
     assert out == "", "there are no tables yet"
@@ -295,9 +286,9 @@ FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"
 
 @pytest.mark.slow
 def test_stop_starts_no_further_run_and_the_next_command_does(
-    train: Callable[..., tuple[int, str, str]], small: tuple[str, ...], tmp_path: Path
+    train: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    same = ["-m", *small, f"paths.output={tmp_path}", "name=mine"]
+    same = ["-m", *SMALL, f"paths.output={tmp_path}", "name=mine"]
     rates = f"schedule.learning_rates={TOO_HIGH},{FINE}"  # the failing one is first
     code, _, err = train(*same, rates, "sweep.on_failure=stop")
     assert code == 1

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn
-from omegaconf import DictConfig
+from tests.conftest import Plan
 
 from bitstill import conductor
 from bitstill.errors import SweepFailedError
 from bitstill.status import look, stop_sign
-from bitstill.sweep import PlannedRun, plan
+from bitstill.sweep import PlannedRun
 
 Captured = pytest.CaptureFixture[str]
 Write = Callable[..., None]
@@ -77,15 +77,13 @@ def test_a_run_whose_process_dies_three_times_has_failed(
 
 @pytest.mark.parametrize("getting_on", [True, False])
 def test_who_only_works_beside_a_deadly_run_does_not_fail(
-    compose_run: Callable[..., DictConfig],
-    small: tuple[str, ...],
+    plan_runs: Plan,
     write: Write,
     tmp_path: Path,
     capfd: Captured,
     getting_on: bool,
 ) -> None:
-    common = (*small, f"paths.output={tmp_path}")
-    planned = plan([(f"seed={seed}",) for seed in range(4)], lambda one: compose_run(*common, *one))
+    planned = plan_runs(*(f"seed={seed}" for seed in range(4)))
 
     class Deadly(Workers):
         def __call__(self, jobs: list[list[str]]) -> list[Any]:
@@ -110,17 +108,17 @@ def test_who_only_works_beside_a_deadly_run_does_not_fail(
 
 
 def test_a_run_that_is_given_up_stops_its_sweep_where_that_is_asked_for(
-    compose_run: Callable[..., DictConfig], small: tuple[str, ...], write: Write, tmp_path: Path
+    plan_runs: Plan, write: Write, tmp_path: Path
 ) -> None:
-    common = (*small, f"paths.output={tmp_path}", "sweep.on_failure=stop")
-    planned = plan([(f"seed={seed}",) for seed in range(3)], lambda one: compose_run(*common, *one))
+    seeds = (f"seed={seed}" for seed in range(3))
+    planned = plan_runs(*seeds, common=["sweep.on_failure=stop"])
 
     class Deadly(Workers):
         def do(self, run: PlannedRun) -> None:
             write(run, "running", seconds=float(len(self.launched)))
             raise BrokenProcessPool("a worker is gone")
 
-    launch, folder = Deadly(planned, write), planned[0].folder
+    launch, folder = Deadly(planned, write), planned[0].config.folder
     with pytest.raises(SweepFailedError, match="3 of 3 runs are not done") as caught:
         conductor.conduct(planned, folder, launch)
     assert launch.launched == [["seed=0", "seed=1", "seed=2"]] * 2 + [["seed=0"]]
@@ -199,15 +197,9 @@ def test_after_a_death_that_left_no_record_all_is_launched_again(
 
 
 def test_a_death_does_not_end_what_is_run_again(
-    compose_run: Callable[..., DictConfig],
-    small: tuple[str, ...],
-    write: Write,
-    tmp_path: Path,
-    capfd: Captured,
+    plan_runs: Plan, write: Write, tmp_path: Path, capfd: Captured
 ) -> None:
-    common = (*small, f"paths.output={tmp_path}", "sweep.rerun=all")
-    overrides = [(f"seed={seed}",) for seed in range(3)]
-    planned = plan(overrides, lambda one: compose_run(*common, *one))
+    planned = plan_runs(*(f"seed={seed}" for seed in range(3)), common=["sweep.rerun=all"])
     write(planned[1], "failed", error=LUCK)
     write(planned[2])
 

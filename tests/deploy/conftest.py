@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.conftest import made_up
 from tests.students import random_student
 
 from bitstill.models import Teacher
@@ -27,21 +28,9 @@ def record(model: str, **changes: Any) -> RunRecord:
         "quantizer": quantizer | changes.pop("quantizer", {}),
         "batch_norm": {"momentum": 0.01, "epsilon": 1e-3},
     }
-    known: dict[str, Any] = {
-        "status": "done",
-        "identity": "a" * 64,
-        "model": model,
-        "loss": "hard",
-        "temperature": 15.0,
-        "seed": 0,
-        "epoch": 3,
-        "epochs": 3,
-        "config": config,
-        "data_identity": "b" * 64,
-        "teacher_identity": None,
-        "selections": {"running": selections, "precise": selections},
-    }
-    return RunRecord(**(known | changes))
+    both = {"running": selections, "precise": selections}
+    known = {"model": model, "epoch": 3, "epochs": 3, "config": config, "selections": both}
+    return made_up(**known | changes)
 
 
 @pytest.fixture

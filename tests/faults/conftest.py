@@ -133,16 +133,6 @@ def place(tmp_path: Path, few_images: tuple[str, ...]) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="session")
-def swept() -> tuple[str, ...]:
-    return SWEPT
-
-
-@pytest.fixture(scope="session")
-def parallel() -> tuple[str, ...]:
-    return PARALLEL
-
-
-@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, few_images: tuple[str, ...]) -> Place:
     """Where a sweep has run that nothing happens to."""
     place = Place(tmp_path_factory.mktemp("undisturbed"), few_images)

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.faults.conftest import Place
+from tests.faults.conftest import PARALLEL, SWEPT, Place
 from tests.faults.test_kill import has_epoch, wait_for
 
 from bitstill.runs import load_sweep
@@ -27,11 +27,9 @@ time.time, time.time_ns = jumping, lambda: int(jumping() * 1e9)
 LOGGED = "logger=[tensorboard]"  # which dates its events
 
 
-def test_a_sweep_under_a_clock_that_jumps(
-    place: Place, undisturbed: Any, swept: tuple[str, ...], parallel: tuple[str, ...], bitstill: Any
-) -> None:
+def test_a_sweep_under_a_clock_that_jumps(place: Place, undisturbed: Any, bitstill: Any) -> None:
     """It is killed, and goes on ten years earlier, with files of 1971 and of 2100."""
-    process = place.start(*swept, *parallel, LOGGED, env=place.hooked(JUMPING, YEARS="0"))
+    process = place.start(*SWEPT, *PARALLEL, LOGGED, env=place.hooked(JUMPING, YEARS="0"))
     wait_for(lambda: has_epoch(place, "hard"), process)
     place.kill(process)
     for number, path in enumerate(sorted(place.folder.rglob("*"))):
@@ -39,7 +37,7 @@ def test_a_sweep_under_a_clock_that_jumps(
         os.utime(path, ((year - 1970) * 365.25 * 86400,) * 2)
 
     earlier = place.hooked(JUMPING, YEARS="-10")
-    code, _, err = place.run(*swept, LOGGED, env=earlier)
+    code, _, err = place.run(*SWEPT, LOGGED, env=earlier)
     assert code == 0, err
     assert place.results() == undisturbed
     assert not re.search(r"\s-\d", err), "negative times"

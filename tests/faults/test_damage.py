@@ -3,18 +3,18 @@
 import os
 import resource
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import read_only
+from tests.faults.conftest import SWEPT
 
 from bitstill.runs import RunPaths, read_record
 
 pytestmark = pytest.mark.slow
-
-ReadOnly = Callable[[Path], AbstractContextManager[None]]
 
 
 def one_line(err: str) -> str:
@@ -53,9 +53,7 @@ def cut(path: Path) -> bytes:
     return half
 
 
-def test_a_record_that_is_cut_in_half(
-    done: Any, undisturbed: Any, swept: tuple[str, ...], bitstill: Any
-) -> None:
+def test_a_record_that_is_cut_in_half(done: Any, undisturbed: Any, bitstill: Any) -> None:
     """It costs a line; its run is brought to its end again, and the others are left alone."""
     paths, other = RunPaths(done.directory("hard")), done.directory("soft_hard")
     half = cut(paths.record)
@@ -68,7 +66,7 @@ def test_a_record_that_is_cut_in_half(
         assert "soft_hard" in shown.stdout
     assert contents(paths.directory, other, done.folder / "teachers") == before
 
-    code, _, err = done.run(*swept)
+    code, _, err = done.run(*SWEPT)
     assert code == 0, err
     line, counted, *_ = err.splitlines()
     assert line.startswith(f"{paths.record} is damaged (")
@@ -99,9 +97,7 @@ def test_a_record_that_is_cut_in_half_under_a_run_alone(
 
 
 @pytest.mark.parametrize("name", ["weights", "teacher_logits"])
-def test_a_teacher_that_has_been_altered(
-    done: Any, undisturbed: Any, swept: tuple[str, ...], name: str
-) -> None:
+def test_a_teacher_that_has_been_altered(done: Any, undisturbed: Any, name: str) -> None:
     altered: Path = getattr(stored(done), name)
     flip(altered)
     RunPaths(done.directory("soft_hard")).record.unlink()
@@ -116,7 +112,7 @@ def test_a_teacher_that_has_been_altered(
     assert one_line(err).endswith(": remove its folder, and the teacher is trained again")
 
     # In a sweep the others are finished.
-    code, _, err = done.run(*swept)
+    code, _, err = done.run(*SWEPT)
     assert code == 1
     assert one_line(err) == "bitstill: 1 of 2 runs are not done:"
     assert f"  soft_hard T=15 seed 0: UserError: {altered} has changed" in err.splitlines()[-1]
@@ -127,7 +123,7 @@ def test_a_teacher_that_has_been_altered(
     for path in altered.parent.iterdir():
         path.unlink()
     altered.parent.rmdir()
-    code, _, err = done.run(*swept)
+    code, _, err = done.run(*SWEPT)
     assert code == 0, err
     assert done.results() == undisturbed
 
@@ -174,7 +170,7 @@ def enlarge(folder: Path, mebibytes: float) -> None:
     subprocess.run(["mount", "-o", size, folder], check=True)  # noqa: S603, S607
 
 
-def test_a_disk_that_is_full(place: Any, undisturbed: Any, swept: tuple[str, ...]) -> None:
+def test_a_disk_that_is_full(place: Any, undisturbed: Any) -> None:
     """A checkpoint is 3.5 MB: the second has no room."""
     if os.geteuid() != 0:
         a_file_that_may_not_grow(place, undisturbed)
@@ -192,13 +188,13 @@ def test_a_disk_that_is_full(place: Any, undisturbed: Any, swept: tuple[str, ...
         assert record.epoch >= 1
         assert not list(directory.glob(".*.ckpt*")), "half a file is left"
 
-        code, _, err = place.run(*swept)
+        code, _, err = place.run(*SWEPT)
         assert code == 1
         assert one_line(err) == "bitstill: 2 of 2 runs are not done:"
         assert err.count("No space left on device") == 2
 
         enlarge(place.folder, 64)
-        code, _, err = place.run(*swept)
+        code, _, err = place.run(*SWEPT)
         assert code == 0, err
         assert place.results() == undisturbed
 
@@ -218,9 +214,7 @@ def a_file_that_may_not_grow(place: Any, undisturbed: Any) -> None:
     assert weights == undisturbed.weights[name]
 
 
-def test_a_store_that_cannot_be_written(
-    place: Any, undisturbed: Any, swept: tuple[str, ...], read_only: ReadOnly
-) -> None:
+def test_a_store_that_cannot_be_written(place: Any, undisturbed: Any) -> None:
     store = place.folder / "teachers"
     store.mkdir(parents=True)
     with read_only(store):
@@ -230,29 +224,27 @@ def test_a_store_that_cannot_be_written(
         assert str(store) in line
         assert line.endswith(": mend that, and run the same command again")
 
-        code, _, err = place.run(*swept)
+        code, _, err = place.run(*SWEPT)
         assert code == 1
         assert place.states() == {"hard": "done", "soft_hard": "failed"}
         assert str(store) in err.splitlines()[-1]
-    code, _, err = place.run(*swept)
+    code, _, err = place.run(*SWEPT)
     assert code == 0, err
     assert err.startswith("2 runs: 1 skipped, 1 to do\n")
     assert place.results() == undisturbed
 
 
-def test_a_finished_store_that_cannot_be_written_will_do(done: Any, read_only: ReadOnly) -> None:
+def test_a_finished_store_that_cannot_be_written_will_do(done: Any) -> None:
     """As of a colleague, who has trained the teacher."""
     with read_only(done.folder / "teachers"):
         code, _, err = done.run("loss=soft")
     assert code == 0, err
 
 
-def test_an_output_folder_that_cannot_be_written(
-    place: Any, swept: tuple[str, ...], read_only: ReadOnly
-) -> None:
+def test_an_output_folder_that_cannot_be_written(place: Any) -> None:
     place.folder.mkdir()
     with read_only(place.folder):
-        for arguments in (("loss=hard",), swept):
+        for arguments in (("loss=hard",), SWEPT):
             code, _, err = place.run(*arguments)
             assert code == 2
             assert str(place.folder) in one_line(err)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.conftest import PARALLEL, SWEPT
 
 from bitstill.locks import is_worked_on
 from bitstill.runs import RunPaths, RunRecord, read_record
@@ -84,16 +85,14 @@ def epochs(place: Any) -> int:
     return sum(record.epoch for record in records if record is not None)
 
 
-def test_a_sweep_that_is_killed_twenty_times(
-    place: Any, finished: Any, undisturbed: Any, swept: tuple[str, ...]
-) -> None:
-    killed_at_random(place, finished, undisturbed, swept, kills=20)
+def test_a_sweep_that_is_killed_twenty_times(place: Any, finished: Any, undisturbed: Any) -> None:
+    killed_at_random(place, finished, undisturbed, SWEPT, kills=20)
 
 
 def test_a_parallel_sweep_that_is_killed_six_times(
-    place: Any, finished: Any, undisturbed: Any, swept: tuple[str, ...], parallel: tuple[str, ...]
+    place: Any, finished: Any, undisturbed: Any
 ) -> None:
-    killed_at_random(place, finished, undisturbed, (*swept, *parallel), kills=6)
+    killed_at_random(place, finished, undisturbed, (*SWEPT, *PARALLEL), kills=6)
 
 
 def workers(leader: int) -> list[int]:
@@ -110,11 +109,9 @@ def workers(leader: int) -> list[int]:
     return found
 
 
-def test_a_worker_that_is_killed_does_not_end_the_sweep(
-    place: Any, undisturbed: Any, swept: tuple[str, ...], parallel: tuple[str, ...]
-) -> None:
+def test_a_worker_that_is_killed_does_not_end_the_sweep(place: Any, undisturbed: Any) -> None:
     """By SIGTERM, which nobody handles there, as by SIGKILL: it is gone without a word."""
-    process = place.start(*swept, *parallel)
+    process = place.start(*SWEPT, *PARALLEL)
     wait_for(lambda: has_epoch(place, "hard"), process)
     found = workers(process.pid)
     assert found
@@ -184,13 +181,11 @@ def test_two_processes_on_one_run_train_it_once(place: Any, undisturbed: Any) ->
     assert not is_worked_on(RunPaths(place.folder / name))
 
 
-def test_ctrl_c_in_a_terminal_lets_workers_end_their_step(
-    place: Any, undisturbed: Any, swept: tuple[str, ...], parallel: tuple[str, ...]
-) -> None:
+def test_ctrl_c_in_a_terminal_lets_workers_end_their_step(place: Any, undisturbed: Any) -> None:
     """The terminal sends it to the sweep and to its workers, which then leave a checkpoint each."""
     keyboard, terminal = pty.openpty()
     process = place.start(
-        *(*swept, *parallel),
+        *(*SWEPT, *PARALLEL),
         stdin=subprocess.DEVNULL,  # as in a loop that reads a list
         preexec_fn=lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0),
     )
@@ -205,6 +200,6 @@ def test_ctrl_c_in_a_terminal_lets_workers_end_their_step(
     statuses = [record.status for path in place.directories() if (record := record_in(path))]
     assert "interrupted" in statuses
     assert "running" not in statuses, "no worker was killed at work"
-    code, _, err = place.run(*swept, *parallel)
+    code, _, err = place.run(*SWEPT, *PARALLEL)
     assert code == 0, err
     assert place.results() == undisturbed

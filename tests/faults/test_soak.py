@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tests.faults.conftest import PARALLEL
 
 RUNS = int(os.environ.get("BITSTILL_TEST_SOAK", "12"))
 SECONDS = 240 + 5 * RUNS  # until it is given up
@@ -89,8 +90,8 @@ def test_runs_in_one_process(place: Any, tmp_path: Path) -> None:
     does_not_grow(measured)
 
 
-def test_runs_in_parallel(place: Any, tmp_path: Path, parallel: tuple[str, ...]) -> None:
-    measured = soaked(place, tmp_path / "measured", *parallel)
+def test_runs_in_parallel(place: Any, tmp_path: Path) -> None:
+    measured = soaked(place, tmp_path / "measured", *PARALLEL)
     assert len(measured) == 3, "the sweep and two workers"
     assert sum(len(one) for one in measured.values()) == 2 * RUNS
     for one in measured.values():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import SMALL
 from tests.loggers.test_tensorboard import events
 from tests.wandb_files import epochs, files, overview, records
 
@@ -200,10 +201,8 @@ def test_an_outcome_that_cannot_be_shown_is_tried_again(
 
 
 @pytest.mark.slow
-def test_a_finished_sweep_is_logged(
-    train: Train, command: Train, small: tuple[str, ...], tmp_path: Path
-) -> None:
-    given = (*small, "name=mine", "loss=hard,gt_soft_hard", f"paths.output={tmp_path}")
+def test_a_finished_sweep_is_logged(train: Train, command: Train, tmp_path: Path) -> None:
+    given = (*SMALL, "name=mine", "loss=hard,gt_soft_hard", f"paths.output={tmp_path}")
     assert train("-m", *given)[0] == 0
     _, out, _ = command("plan", *given, "logger=tensorboard")
     assert out.count(" log ") == 2

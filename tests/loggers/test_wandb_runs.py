@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import wandb
+from tests.conftest import SMALL
 from tests.wandb_files import epochs, files, overview
 from torch import Tensor
 
@@ -76,9 +77,9 @@ def test_a_stopped_run_goes_on_as_the_same_run(
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_one_run(small: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_killed_run_is_one_run(tmp_path: Path) -> None:
     command = [
-        *(sys.executable, "-m", "bitstill", "train", *small, "name=mine", "logger=wandb"),
+        *(sys.executable, "-m", "bitstill", "train", *SMALL, "name=mine", "logger=wandb"),
         *("schedule.epochs=4", f"paths.output={tmp_path}"),
     ]
     process = subprocess.Popen(command, start_new_session=True)  # noqa: S603

@@ -61,7 +61,7 @@ def _record(loss: str, temperature: float | None, seed: int, **changes: Any) -> 
     )
 
 
-def _write_run(
+def write_run(
     folder: Path,
     loss: str,
     temperature: float | None,
@@ -98,7 +98,7 @@ def _write_run(
     return paths
 
 
-def _write_sweep(
+def write_sweep(
     folder: Path,
     percent: Percent,
     *,
@@ -107,8 +107,28 @@ def _write_sweep(
     **changes: Any,
 ) -> Path:
     for (loss, temperature), seed in itertools.product(cells, seeds):
-        _write_run(folder, loss, temperature, seed, percent(loss, temperature, seed), **changes)
+        write_run(folder, loss, temperature, seed, percent(loss, temperature, seed), **changes)
     return folder
+
+
+def shifted(loss: str, temperature: float | None, seed: int) -> float:
+    """Accuracies whose differences over seeds show no noise."""
+    return 88 + len(loss) / 10 + seed
+
+
+def scattered(loss: str, temperature: float | None, seed: int) -> float:
+    return 88 + len(loss) / 10 + (temperature or 1) / 100 + (seed * 37 % 11) / 10
+
+
+def changed_run(run: Run, *, data: str | None = None, **config: Any) -> Run:
+    """Return a run with other settings and the same accuracies."""
+    record = dataclasses.replace(
+        run.record,
+        identity=f"{run.record.identity} {data} {config}",
+        config=run.record.config | config,
+        data_identity=data or run.record.data_identity,
+    )
+    return Run(run.paths, record)
 
 
 @pytest.fixture
@@ -117,14 +137,14 @@ def make_set(tmp_path: Path) -> Callable[..., RunSet]:
     numbers = itertools.count()
 
     def make(percent: Percent, **changes: Any) -> RunSet:
-        folder = _write_sweep(tmp_path / f"sweep{next(numbers)}", percent, **changes)
+        folder = write_sweep(tmp_path / f"sweep{next(numbers)}", percent, **changes)
         (found,) = run_sets(read_sweep(folder))
         return found
 
     return make
 
 
-def _replaced(runs: RunSet, percents: Mapping[tuple[str, int], float]) -> RunSet:
+def replaced(runs: RunSet, percents: Mapping[tuple[str, int], float]) -> RunSet:
     """Return a set with other accuracies, in every view, and no files."""
     changed = []
     for run in runs.runs:
@@ -136,21 +156,3 @@ def _replaced(runs: RunSet, percents: Mapping[tuple[str, int], float]) -> RunSet
         made = dataclasses.replace(run.record, selections=selections)
         changed.append(Run(RunPaths(Path("nowhere")), made))
     return dataclasses.replace(runs, runs=changed)
-
-
-@pytest.fixture
-def write_run() -> Callable[..., RunPaths]:
-    """Return :func:`_write_run`."""
-    return _write_run
-
-
-@pytest.fixture
-def write_sweep() -> Callable[..., Path]:
-    """Return :func:`_write_sweep`."""
-    return _write_sweep
-
-
-@pytest.fixture
-def replaced() -> Callable[[RunSet, Mapping[tuple[str, int], float]], RunSet]:
-    """Return :func:`_replaced`."""
-    return _replaced

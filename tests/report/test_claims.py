@@ -3,27 +3,26 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
+from tests.report.conftest import replaced, write_sweep
 
 from bitstill.report.claims import findings, primary_view
 from bitstill.report.findings import Comparison, Finding, Question, answer
 from bitstill.report.sets import run_sets
-from bitstill.report.sizes import Sizes
 from bitstill.report.sweeps import Run, RunSet, View, read_sweep
 from bitstill.statistics import Difference, paired_difference, smallest_detectable
 
 LAST = View("running", "last")
 SIZES = {
-    "teacher": Sizes(3_578_173, 1_173_672, 1_169_960),
-    "student": Sizes(3_578_301, 1_173_672, 79_700),
+    "teacher": {"deployed": 1_169_960},
+    "student": {"deployed": 79_700},
 }
-Replaced = Callable[[RunSet, Mapping[tuple[str, int], float]], RunSet]
 
 
 def published(loss: str, temperature: float | None, seed: int) -> float:
@@ -217,9 +216,7 @@ def test_losses_are_compared_over_the_temperatures_that_both_have(
     assert ours.question.published == pytest.approx(0.3)
 
 
-def test_losses_wait_for_temperatures_that_have_no_run_yet(
-    make_set: Callable[..., RunSet],
-) -> None:
+def test_losses_wait_for_temperatures_that_have_no_run_yet(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(published, cells=[(loss, 15.0) for loss in ("soft", "soft_hard")])
     (c,) = by_letter(findings(runs, LAST, awaited={"soft T=100": 1}), "c")
     assert (c.verdict, c.awaited) == (None, 1)
@@ -278,9 +275,7 @@ def test_the_effect_that_is_shown_is_the_one_whose_p_is() -> None:
     assert (found.verdict, found.effect) == ("contradicted", refuted.interval())
 
 
-def test_without_running_statistics_the_exact_ones_count(
-    make_set: Callable[..., RunSet],
-) -> None:
+def test_without_running_statistics_the_exact_ones_count(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(published)
     exact = [
         dataclasses.replace(run.record, selections={"precise": run.record.selections["precise"]})
@@ -310,9 +305,7 @@ def test_a_student_in_full_precision_saves_no_space(make_set: Callable[..., RunS
 
 
 @pytest.mark.slow
-def test_without_any_effect_verdicts_are_rare(
-    make_set: Callable[..., RunSet], replaced: Replaced
-) -> None:
+def test_without_any_effect_verdicts_are_rare(make_set: Callable[..., RunSet]) -> None:
     """Each letter may err in at most 5 % of studies; here with the noise that runs have."""
     template, rng = make_set(published), np.random.default_rng(0)
     studies, wrong = 400, dict.fromkeys("abcdef", 0)
@@ -467,9 +460,7 @@ def test_students_of_one_kind_of_bits_are_quantized(
     assert verdicts == {"reproduced"}
 
 
-def test_two_teachers_and_one_student_are_no_two_seeds(
-    write_sweep: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_two_teachers_and_one_student_are_no_two_seeds(tmp_path: Path) -> None:
     write_sweep(tmp_path, published, seeds=range(2), cells=[("teacher", None)])
     write_sweep(tmp_path, published, seeds=[0], cells=[("hard", 15.0)])
     (runs,) = run_sets(read_sweep(tmp_path))

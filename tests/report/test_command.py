@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from scipy import stats
+from tests.report.conftest import scattered, write_run, write_sweep
 from typer.testing import CliRunner
 
 from bitstill.cli import app, main
@@ -30,14 +31,10 @@ OF_SETS = (
 )
 
 
-def percent(loss: str, temperature: float | None, seed: int) -> float:
-    return 88 + len(loss) / 10 + (temperature or 1) / 100 + (seed * 37 % 11) / 10
-
-
 @pytest.fixture
-def sweep(write_sweep: Callable[..., Path], tmp_path: Path) -> Path:
+def sweep(tmp_path: Path) -> Path:
     cells = [("teacher", None), ("hard", 15.0), ("soft", 10.0), ("soft", 15.0)]
-    return write_sweep(tmp_path / "one", percent, seeds=range(3), cells=cells)
+    return write_sweep(tmp_path / "one", scattered, seeds=range(3), cells=cells)
 
 
 def test_it_writes_everything_and_says_where(sweep: Path, tmp_path: Path) -> None:
@@ -59,10 +56,7 @@ def test_it_writes_everything_and_says_where(sweep: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("terminal", ["1", "0"])
 def test_it_shows_in_a_terminal_that_it_is_at_work(
-    sweep: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    terminal: str,
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: str
 ) -> None:
     monkeypatch.setenv("TTY_COMPATIBLE", terminal)
     run_report([sweep], None)
@@ -90,7 +84,7 @@ def test_report_json_has_the_numbers(sweep: Path, tmp_path: Path) -> None:
     RUN.invoke(app, ["report", str(sweep), "--output", str(output)])
     (found,) = json.loads((output / "report.json").read_text())["sets"]
     cell = found["cells"]["soft T=15"]["accuracies"]["running/last"]
-    values = [percent("soft", 15.0, seed) for seed in range(3)]
+    values = [scattered("soft", 15.0, seed) for seed in range(3)]
     assert list(cell["by_seed"].values()) == pytest.approx(values)
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert [cell["mean"], cell["low"], cell["high"]] == pytest.approx([np.mean(values), low, high])
@@ -99,9 +93,7 @@ def test_report_json_has_the_numbers(sweep: Path, tmp_path: Path) -> None:
     assert claims["f"]["comparisons"][0]["mcnemar_p"].keys() == {"0", "1", "2"}
 
 
-def test_missing_failed_and_far_cells_are_said(
-    sweep: Path, write_run: Callable[..., RunPaths], tmp_path: Path
-) -> None:
+def test_missing_failed_and_far_cells_are_said(sweep: Path, tmp_path: Path) -> None:
     error = {"type": "ValueError", "message": "exploded", "traceback": "..."}
     write_run(sweep, "soft", 50.0, 0, 10.0, status="failed", error=error)
     far = write_run(sweep, "soft", 15.0, 3, 20.0)
@@ -136,9 +128,7 @@ def test_what_no_run_was_asked_for_takes_no_room(sweep: Path, tmp_path: Path) ->
     assert "no finished run of soft T=50, soft T=100" in tables["tests"]
 
 
-def test_a_sweep_without_any_number_is_reported(
-    write_run: Callable[..., RunPaths], tmp_path: Path
-) -> None:
+def test_a_sweep_without_any_number_is_reported(tmp_path: Path) -> None:
     """Stopped in its first teacher, say."""
     sweep, output = tmp_path / "begun", tmp_path / "out"
     begun = write_run(sweep, "teacher", None, 0, 10.0, status="interrupted")
@@ -168,10 +158,8 @@ def test_records_alone_are_enough_and_what_is_not_drawn_is_said(
     assert list(found["left_out"]) == [*missing, "calibration"]
 
 
-def test_verdicts_can_be_read_in_a_terminal_of_80_columns(
-    make_set: Callable[..., RunSet],
-) -> None:
-    report = build([make_set(percent, seeds=range(3)).folder])
+def test_verdicts_can_be_read_in_a_terminal_of_80_columns(make_set: Callable[..., RunSet]) -> None:
+    report = build([make_set(scattered, seeds=range(3)).folder])
     file = io.StringIO()
     show(report, Console(file=file, width=80))
     text = file.getvalue()
@@ -181,11 +169,9 @@ def test_verdicts_can_be_read_in_a_terminal_of_80_columns(
         assert f" {finding.verdict or 'no verdict'} " in text
 
 
-def test_two_sweeps_are_compared_pair_by_pair(
-    sweep: Path, write_sweep: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_two_sweeps_are_compared_pair_by_pair(sweep: Path, tmp_path: Path) -> None:
     def better(loss: str, temperature: float | None, seed: int) -> float:
-        return percent(loss, temperature, seed) + 1 + seed / 10
+        return scattered(loss, temperature, seed) + 1 + seed / 10
 
     cells = [("hard", 15.0), ("soft", 15.0)]
     other = write_sweep(tmp_path / "two", better, seeds=range(3), cells=cells)
@@ -213,15 +199,13 @@ def test_runs_are_rows_for_programs(sweep: Path, tmp_path: Path) -> None:
     assert len(rows) == len(runs)
     [row] = [row for row in rows if row["folder"] == "soft-15.0-2"]
     assert [row[name] for name in ("loss", "temperature", "seed")] == ["soft", "15", "2"]
-    assert float(row["test accuracy, last, running"]) == pytest.approx(percent("soft", 15.0, 2))
+    assert float(row["test accuracy, last, running"]) == pytest.approx(scattered("soft", 15.0, 2))
     [found] = json.loads((tmp_path / "out/report.json").read_text())["sets"]
     [run] = [run for run in found["runs"] if (run["cell"], run["seed"]) == ("soft T=15", 2)]
-    assert run["accuracies"]["running/last"] == pytest.approx(percent("soft", 15.0, 2))
+    assert run["accuracies"]["running/last"] == pytest.approx(scattered("soft", 15.0, 2))
 
 
-def test_what_tells_sets_apart_is_a_column(
-    write_run: Callable[..., RunPaths], tmp_path: Path
-) -> None:
+def test_what_tells_sets_apart_is_a_column(tmp_path: Path) -> None:
     """A loss's own setting, which runs of other losses do not have."""
     sweep, output = tmp_path / "mine", tmp_path / "out"
     write_run(sweep, "hard", 15.0, 0, 88.0)
@@ -239,11 +223,9 @@ def test_what_tells_sets_apart_is_a_column(
     assert "schedule.epochs" not in rows[0]
 
 
-def test_sets_of_several_sweeps_are_told_apart(
-    sweep: Path, write_sweep: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_sets_of_several_sweeps_are_told_apart(sweep: Path, tmp_path: Path) -> None:
     """In each table's title and LaTeX label; one that shares no cell is named."""
-    other = write_sweep(tmp_path / "two", percent, seeds=range(2), cells=[("soft", 3.0)])
+    other = write_sweep(tmp_path / "two", scattered, seeds=range(2), cells=[("soft", 3.0)])
     output = tmp_path / "out"
     result = RUN.invoke(app, ["report", str(sweep), str(other), "--output", str(output)])
     assert result.exit_code == 0, result.output
@@ -264,12 +246,10 @@ def test_sets_of_several_sweeps_are_told_apart(
     assert not list(output.glob("tables/comparison*"))
 
 
-def test_what_two_sweeps_differ_in_is_said(
-    sweep: Path, write_sweep: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_what_two_sweeps_differ_in_is_said(sweep: Path, tmp_path: Path) -> None:
     schedule = {"epochs": 9, "batch_size": 32}
     cells = [("hard", 15.0)]
-    other = write_sweep(tmp_path / "two", percent, seeds=[0], cells=cells, schedule=schedule)
+    other = write_sweep(tmp_path / "two", scattered, seeds=[0], cells=cells, schedule=schedule)
     output = tmp_path / "out"
     RUN.invoke(app, ["report", str(sweep), str(other), "--output", str(output)])
     text = (output / "tables/comparison-1.md").read_text()
@@ -300,10 +280,7 @@ def test_a_sweep_is_not_compared_with_itself(sweep: Path, monkeypatch: pytest.Mo
 
 
 def test_an_output_that_cannot_be_written_is_one_line(
-    sweep: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
     output = str(tmp_path / "file")
@@ -344,9 +321,7 @@ def test_reading_records_imports_no_torch(sweep: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
 
 
-def test_a_run_of_an_experiment_is_made_again_alone(
-    write_run: Callable[..., RunPaths], tmp_path: Path
-) -> None:
+def test_a_run_of_an_experiment_is_made_again_alone(tmp_path: Path) -> None:
     paths = write_run(tmp_path, "hard", 15.0, 0, 90.0)
     paths.overrides.parent.mkdir()
     paths.overrides.write_text("- loss=hard\n- experiment=quick\n")

@@ -1,37 +1,22 @@
 """Two sets of made-up runs, cell by cell."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.report.conftest import changed_run, shifted
 
 from bitstill.report.comparison import compare_sets, pairs, pairs_within
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import Run, RunSet, View
+from bitstill.report.sweeps import RunSet, View
 
 LAST = View("running", "last")
 CELLS = [("hard", 15.0), ("soft", 15.0)]
 
 
-def percent(loss: str, temperature: float | None, seed: int) -> float:
-    return 88 + len(loss) / 10 + seed
-
-
-def changed(runs: RunSet, *, data: str | None = None, **config: Any) -> RunSet:
+def changed(runs: RunSet, **change: Any) -> RunSet:
     """Return a set with other settings and the same accuracies."""
-    records = [
-        dataclasses.replace(
-            run.record,
-            identity=f"{run.record.identity} {data} {config}",
-            config=run.record.config | config,
-            data_identity=data or run.record.data_identity,
-        )
-        for run in runs.runs
-    ]
-    [found] = run_sets(
-        Run(run.paths, record) for run, record in zip(runs.runs, records, strict=True)
-    )
+    [found] = run_sets(changed_run(run, **change) for run in runs.runs)
     return found
 
 
@@ -48,7 +33,7 @@ def changed(runs: RunSet, *, data: str | None = None, **config: Any) -> RunSet:
 def test_it_says_all_that_tells_two_sets_apart(
     make_set: Callable[..., RunSet], change: dict[str, Any], differing: str
 ) -> None:
-    runs = make_set(percent, seeds=range(2), cells=CELLS)
+    runs = make_set(shifted, seeds=range(2), cells=CELLS)
     caption = compare_sets(runs, changed(runs, **change), LAST).table("c").caption
     said = differing.replace("both", "trainer.accelerator, trainer.precision")
     start = f"The sets differ in {said}. Test" if said else "Test"
@@ -57,14 +42,14 @@ def test_it_says_all_that_tells_two_sets_apart(
 
 
 def test_another_rule_for_c_is_said(make_set: Callable[..., RunSet]) -> None:
-    runs = make_set(percent, seeds=range(2), cells=[("soft_hard", 10.0), ("soft_hard", 15.0)])
+    runs = make_set(shifted, seeds=range(2), cells=[("soft_hard", 10.0), ("soft_hard", 15.0)])
     other = changed(runs, soft_weight={"_target_": "losses.constant_weight", "value": 1.0})
     caption = compare_sets(runs, other, LAST).table("c").caption
     assert caption.startswith("The sets differ in soft_weight. ")
 
 
 def test_only_seeds_in_both_are_compared(make_set: Callable[..., RunSet]) -> None:
-    few, many = (make_set(percent, seeds=range(n), cells=CELLS) for n in (3, 5))
+    few, many = (make_set(shifted, seeds=range(n), cells=CELLS) for n in (3, 5))
     for row in compare_sets(few, changed(many), LAST).table("c").rows:
         assert row[1] == row[2], "the same results"
         assert row[3:] == ["+0.00", "—", "—", "3"], "which show no noise"
@@ -72,8 +57,8 @@ def test_only_seeds_in_both_are_compared(make_set: Callable[..., RunSet]) -> Non
 
 def test_cells_of_the_same_runs_are_left_out(make_set: Callable[..., RunSet]) -> None:
     """As of a loss without c, which is in every set of a sweep over rules for c."""
-    runs = make_set(percent, seeds=range(3), cells=CELLS)
-    other = make_set(percent, seeds=range(3), cells=CELLS)
+    runs = make_set(shifted, seeds=range(3), cells=CELLS)
+    other = make_set(shifted, seeds=range(3), cells=CELLS)
     mixed = RunSet("mixed", [*runs.of("hard T=15")[:2], *changed(other).of("soft T=15")], {})
     assert [one.cell for one in compare_sets(runs, mixed, LAST).cells] == ["soft T=15"]
 
@@ -82,11 +67,11 @@ def test_a_set_of_one_sweep_is_compared_with_the_earlier_one_most_like_it(
     make_set: Callable[..., RunSet],
 ) -> None:
     def of(bits: int, method: str = "plain") -> RunSet:
-        runs = make_set(percent, seeds=range(2), cells=CELLS)
+        runs = make_set(shifted, seeds=range(2), cells=CELLS)
         return changed(runs, quantizer={"method": method, "weight_bits": bits})
 
     sets = [of(2), of(1), of(8), of(1, "dorefa")]
-    alone = make_set(percent, seeds=range(2), cells=[("gt_soft_hard", 50.0)])
+    alone = make_set(shifted, seeds=range(2), cells=[("gt_soft_hard", 50.0)])
     first, second, third, fourth = sets
     assert pairs_within([alone, *sets]) == [(first, second), (first, third), (second, fourth)]
     assert pairs_within(sets[:1]) == []
@@ -94,9 +79,9 @@ def test_a_set_of_one_sweep_is_compared_with_the_earlier_one_most_like_it(
 
 def test_no_p_is_said_while_runs_are_awaited(make_set: Callable[..., RunSet]) -> None:
     def other(loss: str, temperature: float | None, seed: int) -> float:
-        return percent(loss, temperature, seed) + seed / 10
+        return shifted(loss, temperature, seed) + seed / 10
 
-    first, second = (make_set(one, seeds=range(5), cells=CELLS) for one in (percent, other))
+    first, second = (make_set(one, seeds=range(5), cells=CELLS) for one in (shifted, other))
     unaffected = compare_sets(first, second, LAST, awaited=["soft T=50"]).table("c")
     assert unaffected == compare_sets(first, second, LAST).table("c")
     waiting = compare_sets(first, second, LAST, awaited=["soft T=15"]).table("c")
@@ -107,9 +92,9 @@ def test_no_p_is_said_while_runs_are_awaited(make_set: Callable[..., RunSet]) ->
 
 def test_a_tiny_p_is_not_nought(make_set: Callable[..., RunSet]) -> None:
     def better(loss: str, temperature: float | None, seed: int) -> float:
-        return percent(loss, temperature, seed) + 1 + seed / 1000
+        return shifted(loss, temperature, seed) + 1 + seed / 1000
 
-    first, second = (make_set(one, seeds=range(5), cells=CELLS) for one in (percent, better))
+    first, second = (make_set(one, seeds=range(5), cells=CELLS) for one in (shifted, better))
     rows = compare_sets(first, second, LAST).table("c").rows
     assert [row[4:] for row in rows] == [["<0.001", "1.000", "5"]] * 2
 
@@ -118,7 +103,7 @@ def test_sets_that_differ_least_are_compared(make_set: Callable[..., RunSet]) ->
     """Whichever sweep comes first; a set without a cell of the other has no partner."""
 
     def of(data: str, method: str, cells: list[tuple[str, float]] = CELLS) -> RunSet:
-        runs = make_set(percent, seeds=range(2), cells=cells)
+        runs = make_set(shifted, seeds=range(2), cells=cells)
         return changed(runs, data=data, quantizer={"method": method, "weight_bits": 2})
 
     here, there, alone = of("e" * 64, "plain"), of("f" * 64, "plain"), of("e", "x", [("soft", 2.0)])

@@ -1,9 +1,9 @@
 """Learning curves: what was measured is drawn, and nothing else."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.report.conftest import write_run
 
 from bitstill.curves import read_curves, write_curves
 from bitstill.report.figures.curves import curve_figures
@@ -19,7 +19,7 @@ def panels(runs: RunSet) -> list[str]:
 
 
 @pytest.fixture
-def paths(write_run: Callable[..., RunPaths], tmp_path: Path) -> RunPaths:
+def paths(tmp_path: Path) -> RunPaths:
     return write_run(tmp_path, "soft", 15.0, 0, 90.0)
 
 
@@ -46,7 +46,7 @@ def test_training_and_test_are_side_by_side(paths: RunPaths) -> None:
     }
 
 
-def test_the_mean_is_of_finished_runs(paths: RunPaths, write_run: Callable[..., RunPaths]) -> None:
+def test_the_mean_is_of_finished_runs(paths: RunPaths) -> None:
     write_run(paths.directory.parent, "soft", 15.0, 1, 10.0, status="failed")
     (figure,) = curve_figures(read(paths))
     assert figure.spec is not None

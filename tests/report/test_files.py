@@ -1,26 +1,25 @@
 """What is read from weights: sizes, and the figures of real quantized layers."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.report.conftest import write_run
 
 from bitstill.models import Student, Teacher
 from bitstill.report.figures.soft_targets import _sharpness
 from bitstill.report.figures.weights import weight_figures
 from bitstill.report.sets import run_sets
-from bitstill.report.sizes import Sizes, model_sizes
+from bitstill.report.sizes import model_sizes
 from bitstill.report.sweeps import RunSet, read_sweep
-from bitstill.runs import RunPaths
 from bitstill.weights import save_weights
 
 SIZES = {"checkpoint": 3_500_000, "float32": 1_173_672, "deployed": 79_828}
 
 
 @pytest.fixture
-def runs(write_run: Callable[..., RunPaths], tmp_path: Path) -> RunSet:
+def runs(tmp_path: Path) -> RunSet:
     torch.manual_seed(0)
     for loss, temperature, network in (("teacher", None, Teacher()), ("hard", 15.0, Student())):
         paths = write_run(tmp_path, loss, temperature, 0, 90.0, sizes=SIZES)
@@ -31,12 +30,10 @@ def runs(write_run: Callable[..., RunPaths], tmp_path: Path) -> RunSet:
 
 def test_sizes_are_the_recorded_ones(runs: RunSet) -> None:
     found = model_sizes(list(runs.runs))
-    assert found == {"teacher": Sizes(**SIZES), "student": Sizes(**SIZES)}
+    assert found == {"teacher": SIZES, "student": SIZES}
 
 
-def test_sizes_of_an_older_record_are_missing(
-    write_run: Callable[..., RunPaths], tmp_path: Path
-) -> None:
+def test_sizes_of_an_older_record_are_missing(tmp_path: Path) -> None:
     write_run(tmp_path, "hard", 15.0, 0, 90.0, sizes={"checkpoint": 3_500_000})
     (found,) = run_sets(read_sweep(tmp_path))
     assert model_sizes(list(found.runs)) == {}

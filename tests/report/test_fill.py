@@ -1,11 +1,11 @@
 """Tables inside a Markdown page of somebody's own."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from scipy import stats
+from tests.report.conftest import write_run, write_sweep
 from typer.testing import CliRunner
 
 from bitstill.cli import app
@@ -25,7 +25,7 @@ def percent(loss: str, temperature: float | None, seed: int) -> float:
 
 
 @pytest.fixture
-def sweep(write_sweep: Callable[..., Path], tmp_path: Path) -> Path:
+def sweep(tmp_path: Path) -> Path:
     return write_sweep(tmp_path / "sweep", percent, seeds=range(3), cells=CELLS)
 
 
@@ -74,9 +74,7 @@ def test_a_page_may_have_any_name(sweep: Path, tmp_path: Path) -> None:
     assert (tmp_path / "my page (1)-accuracy.svg").exists()
 
 
-def test_of_several_sets_the_first_is_shown_and_named(
-    write_run: Callable[..., RunPaths], sweep: Path, tmp_path: Path
-) -> None:
+def test_of_several_sets_the_first_is_shown_and_named(sweep: Path, tmp_path: Path) -> None:
     changed = write_run(sweep, "soft", 50.0, 0, 80.0)
     plain = json.loads(changed.record.read_text())
     plain["config"]["schedule"]["epochs"] += 1
@@ -129,9 +127,7 @@ def test_progress_counts_what_the_sweep_asks_for(sweep: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["l2", "data.path=/a seed bank"])
-def test_of_a_sweep_of_several_sets_each_waits_for_its_own(
-    write_run: Callable[..., RunPaths], sweep: Path, key: str
-) -> None:
+def test_of_a_sweep_of_several_sets_each_waits_for_its_own(sweep: Path, key: str) -> None:
     """Two learning rates, say; of the second, one of three runs is there."""
     changed = write_run(sweep, "soft", 50.0, 0, 80.0)
     plain = json.loads(changed.record.read_text())
@@ -164,9 +160,7 @@ def test_what_no_set_has_begun_is_awaited_by_all(sweep: Path) -> None:
     assert "soft_hard at T = 15 above hard" in waiting
 
 
-def test_a_set_waits_for_none_that_another_has_begun(
-    write_run: Callable[..., RunPaths], sweep: Path
-) -> None:
+def test_a_set_waits_for_none_that_another_has_begun(sweep: Path) -> None:
     """Two commands, of which each has one quantizer: no name says which."""
     other = write_run(sweep / "..", "soft", 50.0, 0, 80.0)
     plain = json.loads(other.record.read_text())
@@ -192,9 +186,7 @@ def test_a_verdict_waits_for_the_runs_of_its_cells_alone(sweep: Path) -> None:
     assert "| (e) soft at T = 15 above hard | waits for 1 run | 0.40 |" in text
 
 
-def test_open_questions_are_against_the_study_at_15(
-    write_sweep: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_open_questions_are_against_the_study_at_15(tmp_path: Path) -> None:
     """Made-up runs of a low T, another quantizer and another c, each 1 to 2 points below."""
     cells = [("hard", 15.0), ("soft", 15.0), ("soft_hard", 15.0)]
     study = write_sweep(tmp_path / "study", percent, seeds=range(3), cells=cells)

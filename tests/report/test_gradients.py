@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.report.conftest import write_run
 
 from bitstill.report.gradients import (
     GRID,
@@ -17,7 +18,6 @@ from bitstill.report.gradients import (
 )
 from bitstill.report.outputs import Images, Sample, softmax
 from bitstill.report.sweeps import Run, RunSet, read_sweep
-from bitstill.runs import RunPaths
 
 RNG = np.random.default_rng(0)
 STUDENT, TEACHER = RNG.normal(0, 3, (64, 10)), RNG.normal(0, 3, (64, 10))
@@ -25,14 +25,14 @@ LABELS = RNG.integers(0, 10, 64)
 SAMPLE = Sample(np.zeros((4, 32, 32, 3), np.uint8), LABELS[:4], np.array([40, 7, 9, 31]))
 
 
-def a_run(write_run: Callable[..., RunPaths], folder: Path, loss: str) -> Run:
+def a_run(folder: Path, loss: str) -> Run:
     write_run(folder, loss, 15.0, 0, 90.0)
     (run,) = read_sweep(folder)
     return run
 
 
-def test_soft_hard(write_run: Callable[..., RunPaths], tmp_path: Path) -> None:
-    ratio = _measure(a_run(write_run, tmp_path, "soft_hard"), STUDENT, TEACHER, LABELS)
+def test_soft_hard(tmp_path: Path) -> None:
+    ratio = _measure(a_run(tmp_path, "soft_hard"), STUDENT, TEACHER, LABELS)
     hard = np.linalg.norm(softmax(STUDENT, 1) - np.eye(10)[LABELS])
     for temperature in GRID:
         soft = softmax(STUDENT, temperature) - softmax(TEACHER, temperature)
@@ -42,8 +42,8 @@ def test_soft_hard(write_run: Callable[..., RunPaths], tmp_path: Path) -> None:
     assert ratio.slope == pytest.approx(0, abs=0.1)
 
 
-def test_gt_soft_hard(write_run: Callable[..., RunPaths], tmp_path: Path) -> None:
-    ratio = _measure(a_run(write_run, tmp_path, "gt_soft_hard"), STUDENT, None, LABELS)
+def test_gt_soft_hard(tmp_path: Path) -> None:
+    ratio = _measure(a_run(tmp_path, "gt_soft_hard"), STUDENT, None, LABELS)
     labels = np.eye(10)[LABELS]
     hard = np.linalg.norm(softmax(STUDENT, 1) - labels)
     for temperature in GRID:
@@ -69,10 +69,10 @@ def has_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("has_weights")
 def test_the_teachers_logits_are_those_of_the_sample(
-    write_run: Callable[..., RunPaths], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bitstill.report.gradients.teacher_logits", lambda run: TEACHER)
-    run = a_run(write_run, tmp_path, "soft_hard")
+    run = a_run(tmp_path, "soft_hard")
     expected = _measure(run, STUDENT[:4], TEACHER[[40, 7, 9, 31]], LABELS[:4])
     assert _measured(run, SAMPLE) == expected
 
@@ -80,14 +80,10 @@ def test_the_teachers_logits_are_those_of_the_sample(
 @pytest.mark.usefixtures("has_weights")
 @pytest.mark.parametrize(("loss", "is_measured"), [("soft_hard", False), ("gt_soft_hard", True)])
 def test_without_teacher_logits_only_the_ground_truth_is_measured(
-    write_run: Callable[..., RunPaths],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    loss: str,
-    is_measured: bool,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str, is_measured: bool
 ) -> None:
     monkeypatch.setattr("bitstill.report.gradients.teacher_logits", lambda run: None)
-    found = _measured(a_run(write_run, tmp_path, loss), SAMPLE)
+    found = _measured(a_run(tmp_path, loss), SAMPLE)
     assert (found is not None) == is_measured
 
 
@@ -107,17 +103,15 @@ def test_what_is_measured_is_measured_on_training_images(
     assert splits == ["train"]
 
 
-def test_what_is_kept_is_measured_on_training_images(
-    write_run: Callable[..., RunPaths], tmp_path: Path, splits: list[str]
-) -> None:
-    keep_ratios([a_run(write_run, tmp_path, "soft_hard")], [tmp_path / "gradients.json"])
+def test_what_is_kept_is_measured_on_training_images(tmp_path: Path, splits: list[str]) -> None:
+    keep_ratios([a_run(tmp_path, "soft_hard")], [tmp_path / "gradients.json"])
     assert splits == ["train"]
 
 
 def test_what_was_kept_is_not_measured_again(
-    write_run: Callable[..., RunPaths], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, kept = a_run(write_run, tmp_path, "soft_hard"), tmp_path / "gradients.json"
+    run, kept = a_run(tmp_path, "soft_hard"), tmp_path / "gradients.json"
     kept.write_text("as it was")
     monkeypatch.setattr(
         "bitstill.report.gradients._measured", lambda run, sample: pytest.fail("measured again")

@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.report.conftest import shifted, write_run, write_sweep
 from typer.testing import CliRunner
 
 from bitstill.cli import app
@@ -30,14 +30,10 @@ ARGUMENTS = """\
 """
 
 
-def percent(loss: str, temperature: float | None, seed: int) -> float:
-    return 88 + len(loss) / 10 + seed
-
-
 @pytest.fixture
-def sweep(write_sweep: Callable[..., Path], tmp_path: Path) -> Path:
+def sweep(tmp_path: Path) -> Path:
     """A sweep with all files that a run may leave."""
-    folder = write_sweep(tmp_path / "sweep", percent, seeds=range(2), cells=CELLS)
+    folder = write_sweep(tmp_path / "sweep", shifted, seeds=range(2), cells=CELLS)
     for path in folder.glob("*/run.json"):
         paths = RunPaths(path.parent)
         paths.overrides.parent.mkdir()
@@ -118,9 +114,7 @@ def test_folders_in_arguments_are_left_open(sweep: Path, tmp_path: Path) -> None
     assert run.command == " ".join(["bitstill", "train", *words])
 
 
-def test_unfinished_runs_are_kept_once_they_are_finished(
-    sweep: Path, write_run: Callable[..., RunPaths], tmp_path: Path
-) -> None:
+def test_unfinished_runs_are_kept_once_they_are_finished(sweep: Path, tmp_path: Path) -> None:
     target = tmp_path / "kept"
     failed = write_run(sweep, "soft", 15.0, 0, 90.0, status="failed")
     write_run(sweep, "soft", 15.0, 1, 90.0, status="interrupted")
@@ -167,9 +161,7 @@ def test_teachers_from_anywhere_are_kept_beside_the_folder(sweep: Path, tmp_path
     assert expected.stored.record.resolve() == kept.record.resolve()
 
 
-def test_a_teacher_that_students_alone_have_read_is_kept(
-    write_run: Callable[..., RunPaths], tmp_path: Path
-) -> None:
+def test_a_teacher_that_students_alone_have_read_is_kept(tmp_path: Path) -> None:
     """As of a sweep without ``model=teacher``: its own store is known from the student's record."""
     folder = tmp_path / "sweep"
     [teacher] = read_sweep(write_run(tmp_path / "away", "teacher", None, 0, 95.0).directory.parent)
@@ -239,10 +231,8 @@ def test_a_machine_may_be_called_as_a_setting(
     assert '"student"' in (tmp_path / "kept" / "hard-15.0-0" / "run.json").read_text()
 
 
-def test_two_sweeps_in_one_folder_ask_for_the_runs_of_both(
-    sweep: Path, write_sweep: Callable[..., Path], tmp_path: Path
-) -> None:
-    other = write_sweep(tmp_path / "other", percent, seeds=range(7, 9), cells=[("soft", 10.0)])
+def test_two_sweeps_in_one_folder_ask_for_the_runs_of_both(sweep: Path, tmp_path: Path) -> None:
+    other = write_sweep(tmp_path / "other", shifted, seeds=range(7, 9), cells=[("soft", 10.0)])
     asked = Expected("soft T=10 seed 9", "absent", 8, RunPaths(other / "absent"))
     write_manifest(other, [asked])
     keep(sweep, tmp_path / "kept")

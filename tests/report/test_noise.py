@@ -3,11 +3,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from tests.report.conftest import write_run
 
 from bitstill.curves import write_curves
 from bitstill.report.noise import epoch_noise, noise_table
 from bitstill.report.sweeps import Run, RunSet, View, read_sweep
-from bitstill.runs import RunPaths
 
 RUNNING, EXACT = View("running", "best_val"), View("precise", "best_val")
 
@@ -18,7 +18,7 @@ def with_curve(run: Run, percents: Sequence[float]) -> Run:
     return Run(run.paths, run.record)
 
 
-def test_the_last_quarter_by_hand(write_run: Callable[..., RunPaths], tmp_path: Path) -> None:
+def test_the_last_quarter_by_hand(tmp_path: Path) -> None:
     write_run(tmp_path, "hard", 15.0, 0, 90.0)
     (run,) = read_sweep(tmp_path)
     curve = [50, 60, 93, 80, 85, 86, 87, 88, 88, 89, 91, 90]
@@ -30,7 +30,7 @@ def test_the_last_quarter_by_hand(write_run: Callable[..., RunPaths], tmp_path: 
     assert noise.gain == pytest.approx(93 - 90)
 
 
-def test_two_epochs_are_too_few(write_run: Callable[..., RunPaths], tmp_path: Path) -> None:
+def test_two_epochs_are_too_few(tmp_path: Path) -> None:
     write_run(tmp_path, "hard", 15.0, 0, 90.0)
     (run,) = read_sweep(tmp_path)
     assert epoch_noise([with_curve(run, [80, 90])], "running") is None

@@ -1,11 +1,11 @@
 """What a trained network says: of a student, what its packed file says."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.report.conftest import write_run
 
 import bitstill
 from bitstill.engine.packed import to_bytes
@@ -15,7 +15,6 @@ from bitstill.packing import pack
 from bitstill.quantizers import Quantizer
 from bitstill.report.outputs import logits
 from bitstill.report.sweeps import Run, read_sweep
-from bitstill.runs import RunPaths
 from bitstill.weights import save_weights
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
@@ -28,7 +27,7 @@ def student() -> Student:
 
 
 @pytest.fixture
-def run(student: Student, write_run: Callable[..., RunPaths], tmp_path: Path) -> Run:
+def run(student: Student, tmp_path: Path) -> Run:
     paths = write_run(tmp_path, "hard", 15.0, 0, 90.0)
     exact = {name: buffer.clone() for name, buffer in student.named_buffers()}
     save_weights(student, paths.weights, exact)

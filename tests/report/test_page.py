@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.report.conftest import scattered, write_run, write_sweep
 
 from bitstill.report.content import _DRAWN_FROM, build
 from bitstill.report.page import _SECTIONS, render
@@ -15,14 +15,10 @@ DRAWN = "['light', 'dark'].includes(document.documentElement.dataset.drawn)"
 LIMIT_BYTES = 1_500_000
 
 
-def percent(loss: str, temperature: float | None, seed: int) -> float:
-    return 88 + len(loss) / 10 + (temperature or 1) / 100 + (seed * 37 % 11) / 10
-
-
 @pytest.fixture(params=[5, 1], ids=["5 seeds", "1 seed"])
-def page(write_sweep: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+def page(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A page of 70 made-up runs, and of 14."""
-    folder = write_sweep(tmp_path / "study", percent, seeds=range(request.param))
+    folder = write_sweep(tmp_path / "study", scattered, seeds=range(request.param))
     path = tmp_path / "index.html"
     path.write_text(render(build([folder])), encoding="utf-8")
     return path
@@ -48,9 +44,7 @@ def test_tables_are_semantic(page: Path) -> None:
     assert '<html lang="en">' in head
 
 
-def test_what_a_record_says_cannot_become_a_script(
-    write_run: Callable[..., object], tmp_path: Path
-) -> None:
+def test_what_a_record_says_cannot_become_a_script(tmp_path: Path) -> None:
     evil = "</script><script>alert(1)</script>"
     error = {"type": "E", "message": evil, "traceback": evil}
     write_run(tmp_path / "x", "hard", 15.0, 0, 90.0, name=evil, status="failed", error=error)
@@ -58,7 +52,7 @@ def test_what_a_record_says_cannot_become_a_script(
     assert "<script>alert" not in text
 
 
-def test_the_facts_are_the_students(write_run: Callable[..., object], tmp_path: Path) -> None:
+def test_the_facts_are_the_students(tmp_path: Path) -> None:
     """schedule.batch_size=256 teacher.schedule.batch_size=32: the teacher comes first."""
     write_run(tmp_path / "x", "teacher", None, 0, 90.0)
     write_run(tmp_path / "x", "soft", 15.0, 0, 90.0, schedule={"epochs": 9, "batch_size": 256})
@@ -66,14 +60,12 @@ def test_the_facts_are_the_students(write_run: Callable[..., object], tmp_path: 
     assert "<dt>schedule</dt><dd>9 epochs of batches of 256</dd>" in text
 
 
-def test_code_that_was_changed_is_of_no_commit(
-    write_run: Callable[..., object], tmp_path: Path
-) -> None:
+def test_code_that_was_changed_is_of_no_commit(tmp_path: Path) -> None:
     write_run(tmp_path / "x", "hard", 15.0, 0, 90.0, git_commit=f"{'c' * 40}-dirty")
     assert "commit cccccccccc-dirty" in render(build([tmp_path / "x"]))
 
 
-def test_the_page_says_which_set_is_which(write_run: Callable[..., object], tmp_path: Path) -> None:
+def test_the_page_says_which_set_is_which(tmp_path: Path) -> None:
     for epochs in (8, 9):
         schedule = {"epochs": epochs, "batch_size": 32}
         write_run(tmp_path / "x", "soft", float(epochs), 0, 90.0, schedule=schedule)
@@ -141,11 +133,9 @@ def test_legend_and_list_filter(browser: Any, page: Path) -> None:
     tab.wait_for_function(f"document.querySelectorAll({dots!r}).length == {alone}")
 
 
-def test_every_table_and_figure_has_its_section(
-    write_sweep: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_every_table_and_figure_has_its_section(tmp_path: Path) -> None:
     """Sections choose by how a name begins: none may be passed over."""
-    [one] = build([write_sweep(tmp_path / "study", percent, seeds=range(2))]).sets
+    [one] = build([write_sweep(tmp_path / "study", scattered, seeds=range(2))]).sets
     tables = tuple(name for section in _SECTIONS for name in section[2])
     figures = tuple(name for section in _SECTIONS for name in section[3])
     assert [table.name for table in one.tables if not table.name.startswith(tables)] == []

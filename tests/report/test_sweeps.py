@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.report.conftest import write_run, write_sweep
 
 from bitstill import status
 from bitstill.errors import UserError
 from bitstill.report.keep import keep
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep
-from bitstill.runs import RunPaths
 
 
 def flat(loss: str, temperature: float | None, seed: int) -> float:
@@ -27,9 +27,7 @@ def test_views_cells_and_seeds(make_set: Callable[..., RunSet]) -> None:
     assert runs.percents("soft T=10", View("precise", "best_test"))[0] == pytest.approx(90.4)
 
 
-def test_correctness_has_a_bit_an_image_and_agrees_with_the_record(
-    write_run: Callable[..., RunPaths], tmp_path: Path
-) -> None:
+def test_correctness_has_a_bit_an_image_and_agrees_with_the_record(tmp_path: Path) -> None:
     write_run(tmp_path, "hard", 15.0, 0, 89.9)
     (run,) = read_sweep(tmp_path)
     for view in VIEWS:
@@ -40,9 +38,7 @@ def test_correctness_has_a_bit_an_image_and_agrees_with_the_record(
         assert 100 * np.mean(bits) == pytest.approx(percent)
 
 
-def test_runs_of_another_schedule_are_another_set(
-    write_sweep: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_runs_of_another_schedule_are_another_set(tmp_path: Path) -> None:
     students = [("hard", 15.0), ("soft", 15.0)]
     for epochs in (8, 9):
         schedule = {"epochs": epochs, "batch_size": 32}
@@ -52,7 +48,7 @@ def test_runs_of_another_schedule_are_another_set(
     assert names == ["made (schedule.epochs=8)", "made (schedule.epochs=9)"]
 
 
-def test_threads_do_not_make_a_set(write_run: Callable[..., RunPaths], tmp_path: Path) -> None:
+def test_threads_do_not_make_a_set(tmp_path: Path) -> None:
     for seed in (0, 1):
         paths = write_run(tmp_path, "hard", 15.0, seed, 90.0)
         text = paths.record.read_text()
@@ -60,9 +56,7 @@ def test_threads_do_not_make_a_set(write_run: Callable[..., RunPaths], tmp_path:
     assert len(run_sets(read_sweep(tmp_path))) == 1
 
 
-def test_how_the_images_were_got_does_not_make_a_set(
-    write_run: Callable[..., RunPaths], tmp_path: Path
-) -> None:
+def test_how_the_images_were_got_does_not_make_a_set(tmp_path: Path) -> None:
     for seed, got in enumerate(({"download": True, "checksum": None}, {"download": False})):
         paths = write_run(tmp_path, "hard", 15.0, seed, 90.0)
         plain = json.loads(paths.record.read_text())
@@ -71,9 +65,7 @@ def test_how_the_images_were_got_does_not_make_a_set(
     assert len(run_sets(read_sweep(tmp_path))) == 1
 
 
-def test_failed_runs_stay_in_their_set_and_out_of_the_means(
-    write_run: Callable[..., RunPaths], tmp_path: Path
-) -> None:
+def test_failed_runs_stay_in_their_set_and_out_of_the_means(tmp_path: Path) -> None:
     write_run(tmp_path, "hard", 15.0, 0, 90.0)
     write_run(tmp_path, "hard", 15.0, 1, 10.0, status="failed")
     (runs,) = run_sets(read_sweep(tmp_path))
@@ -88,9 +80,7 @@ def test_a_folder_without_runs_is_said(name: str, what: str, tmp_path: Path) -> 
         read_sweep(tmp_path / name)
 
 
-def test_the_folder_of_one_run_is_no_sweep(
-    write_run: Callable[..., RunPaths], tmp_path: Path
-) -> None:
+def test_the_folder_of_one_run_is_no_sweep(tmp_path: Path) -> None:
     paths = write_run(tmp_path, "hard", 15.0, 0, 90.0)
     said = re.escape(f"{paths.directory} is a run: give the folder of its sweep, {tmp_path}")
     for read in (read_sweep, status.sweep_states):
@@ -99,7 +89,7 @@ def test_the_folder_of_one_run_is_no_sweep(
 
 
 def test_a_damaged_record_costs_a_run_and_a_warning(
-    write_run: Callable[..., RunPaths], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     damaged, _ = (write_run(tmp_path, "hard", 15.0, seed, 90.0) for seed in (0, 1))
     damaged.record.write_bytes(damaged.record.read_bytes()[:100])
@@ -115,9 +105,7 @@ def test_a_damaged_record_costs_a_run_and_a_warning(
         (["experiment=study", "seed=1"], "experiment=study seed=1 hydra.mode=RUN"),
     ],
 )
-def test_the_command_of_a_run(
-    write_run: Callable[..., RunPaths], tmp_path: Path, overrides: list[str], command: str
-) -> None:
+def test_the_command_of_a_run(tmp_path: Path, overrides: list[str], command: str) -> None:
     paths = write_run(tmp_path, "hard", 15.0, 0, 89.9)
     paths.overrides.parent.mkdir()
     paths.overrides.write_text(json.dumps(overrides))
@@ -146,9 +134,7 @@ def test_a_configuration_of_ones_own_is_named_in_the_command(
         assert run.command.startswith(f"bitstill train {flags} +machine=laptop loss=hard ")
 
 
-def test_arguments_that_were_not_kept_are_no_command(
-    write_run: Callable[..., RunPaths], tmp_path: Path
-) -> None:
+def test_arguments_that_were_not_kept_are_no_command(tmp_path: Path) -> None:
     write_run(tmp_path, "hard", 15.0, 0, 89.9)
     [run] = read_sweep(tmp_path)
     assert run.command == "its arguments were not kept"

@@ -1,20 +1,18 @@
 """The table of temperature and loss, and what a loss of one's own adds."""
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.report.conftest import changed_run, write_run
 
 from bitstill.report.figures.accuracy import accuracy_figures
 from bitstill.report.figures.curves import curve_figures
 from bitstill.report.seed_noise import seed_noise_table
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import VIEWS, Run, RunSet, View, read_sweep
+from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep
 from bitstill.report.tables import accuracy_tables, temperature_table
 from bitstill.report.variants import variants_table
-from bitstill.runs import RunPaths
-
-Write = Callable[..., RunPaths]
 
 
 def test_a_row_a_temperature_and_a_column_a_loss(make_set: Callable[..., RunSet]) -> None:
@@ -29,7 +27,7 @@ def test_a_row_a_temperature_and_a_column_a_loss(make_set: Callable[..., RunSet]
     assert table.caption.startswith("Test accuracy in %: best val, running batch norm statistics")
 
 
-def test_one_teacher_for_all_seeds_is_all_of_them(write_run: Write, tmp_path: Path) -> None:
+def test_one_teacher_for_all_seeds_is_all_of_them(tmp_path: Path) -> None:
     """Named with ``teacher.seed=100``."""
     write_run(tmp_path, "teacher", None, 100, 95.0)
     for seed in range(3):
@@ -67,12 +65,7 @@ def test_a_loss_of_ones_own_stands_behind_the_published_ones(
     colors = figure.spec["layer"][1]["encoding"]["color"]["scale"]["domain"]  # type: ignore[index]
     assert colors == ["hard", "soft", "soft_hard", "gt_soft_hard", "a_new_loss"]
     assert [row[0] for row in seed_noise_table(runs, VIEWS[1]).rows][-2:] == ["a_new_loss"] * 2
-    dorefa = [changed_quantizer(run) for run in runs.runs]
+    quantizer = {"method": "dorefa", "weight_bits": 2}
+    dorefa = [changed_run(run, quantizer=quantizer) for run in runs.runs]
     rows = variants_table(runs, run_sets(dorefa), title="").rows
     assert [row[1] for row in rows] == ["hard", "gt_soft_hard", "a_new_loss"]
-
-
-def changed_quantizer(run: Run) -> Run:
-    config = run.record.config | {"quantizer": {"method": "dorefa", "weight_bits": 2}}
-    identity = f"{run.record.identity} dorefa"
-    return Run(run.paths, dataclasses.replace(run.record, identity=identity, config=config))

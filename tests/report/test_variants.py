@@ -1,35 +1,21 @@
 """What changed runs change against the study, in words."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.report.conftest import changed_run, shifted
 
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import Run, RunSet
+from bitstill.report.sweeps import RunSet
 from bitstill.report.variants import variants_table
 
 SCHEDULE = {"epochs": 8, "batch_size": 32}
 
 
-def percent(loss: str, temperature: float | None, seed: int) -> float:
-    return 88 + len(loss) / 10 + seed
-
-
-def changed(run: Run, *, data: str | None = None, **config: Any) -> Run:
-    record = dataclasses.replace(
-        run.record,
-        identity=f"{run.record.identity} {data} {config}",
-        config=run.record.config | config,
-        data_identity=data or run.record.data_identity,
-    )
-    return Run(run.paths, record)
-
-
 @pytest.fixture
 def study(make_set: Callable[..., RunSet]) -> RunSet:
-    return make_set(percent, seeds=range(2), cells=[("soft", 15.0), ("soft_hard", 15.0)])
+    return make_set(shifted, seeds=range(2), cells=[("soft", 15.0), ("soft_hard", 15.0)])
 
 
 @pytest.mark.parametrize(
@@ -51,7 +37,7 @@ def study(make_set: Callable[..., RunSet]) -> RunSet:
 )
 def test_a_change_is_said(study: RunSet, change: dict[str, Any], words: str) -> None:
     [run] = [one for one in study.of("soft_hard T=15") if one.record.seed == 1]
-    [row] = variants_table(study, run_sets([changed(run, **change)]), title="").rows
+    [row] = variants_table(study, run_sets([changed_run(run, **change)]), title="").rows
     assert row[:2] == [words, "soft_hard"]
 
 
@@ -60,7 +46,7 @@ def test_no_change_hides_another(study: RunSet) -> None:
     run = study.of("soft T=15")[0]
     arithmetics = [("cpu", "bf16"), ("gpu", "float32"), ("gpu", "bf16")]
     runs = [
-        changed(run, trainer={"accelerator": accelerator, "precision": precision})
+        changed_run(run, trainer={"accelerator": accelerator, "precision": precision})
         for accelerator, precision in arithmetics
     ]
     rows = variants_table(study, run_sets(runs), title="").rows
@@ -72,9 +58,9 @@ def test_no_change_hides_another(study: RunSet) -> None:
 
 
 def test_a_teacher_for_all_seeds_in_both_is_no_change(make_set: Callable[..., RunSet]) -> None:
-    made = make_set(percent, seeds=range(2), cells=[("soft", 15.0)])
-    runs = [changed(run, teacher={"seed": 0, "schedule": SCHEDULE}) for run in made.runs]
-    dorefa = [changed(run, quantizer={"method": "dorefa", "weight_bits": 2}) for run in runs]
+    made = make_set(shifted, seeds=range(2), cells=[("soft", 15.0)])
+    runs = [changed_run(run, teacher={"seed": 0, "schedule": SCHEDULE}) for run in made.runs]
+    dorefa = [changed_run(run, quantizer={"method": "dorefa", "weight_bits": 2}) for run in runs]
     [study] = run_sets(runs)
     [row] = variants_table(study, run_sets(dorefa), title="").rows
     assert [row[0], row[-1]] == ["quantizer.method = dorefa", "2"]

@@ -1,21 +1,18 @@
 """Two runs that no test changes."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import pytest
+from tests.conftest import putting_back
 from tests.trained import Trained, trained
 
 from bitstill.schema import TrainConfig
 
 Configure = Callable[..., TrainConfig]
-Restore = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="session")
-def distilled(
-    tmp_path_factory: pytest.TempPathFactory, configure: Configure, putting_back: Restore
-) -> Trained:
+def distilled(tmp_path_factory: pytest.TempPathFactory, configure: Configure) -> Trained:
     """A student of two epochs and its teacher."""
     folder = tmp_path_factory.mktemp("distilled")
     config = configure(folder, "loss=soft_hard", "schedule.epochs=2")
@@ -24,9 +21,7 @@ def distilled(
 
 
 @pytest.fixture(scope="session")
-def hard(
-    tmp_path_factory: pytest.TempPathFactory, configure: Configure, putting_back: Restore
-) -> Trained:
+def hard(tmp_path_factory: pytest.TempPathFactory, configure: Configure) -> Trained:
     """A student of one epoch, without a teacher."""
     folder = tmp_path_factory.mktemp("hard")
     with putting_back():

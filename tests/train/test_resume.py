@@ -7,11 +7,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.conftest import SMALL
 from tests.trained import Trained, interrupt, same_results, trained
 from torch import Tensor
 
@@ -177,14 +177,14 @@ def test_a_finished_run_is_not_trained_again(
     assert {path: path.stat().st_mtime_ns for path in distilled.folder.rglob("*")} == before
 
 
-def test_that_a_run_is_done_is_known_without_torch(distilled: Trained, small: Any) -> None:
+def test_that_a_run_is_done_is_known_without_torch(distilled: Trained) -> None:
     """What was trained here is found by a command in a process that may not import it."""
     code = (
         "import sys; sys.modules['torch'] = None; from bitstill.application import train; "
         "sys.exit(train(sys.argv[1:]))"
     )
     directory, teachers = distilled.paths.directory, distilled.config.paths.teachers
-    arguments = [*small, "loss=soft_hard", "schedule.epochs=2", f"hydra.run.dir={directory}"]
+    arguments = [*SMALL, "loss=soft_hard", "schedule.epochs=2", f"hydra.run.dir={directory}"]
     command = [sys.executable, "-c", code, *arguments, f"paths.teachers={teachers}"]
     before = distilled.paths.record.read_bytes()
     found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
@@ -194,10 +194,10 @@ def test_that_a_run_is_done_is_known_without_torch(distilled: Trained, small: An
 
 
 def test_ctrl_c_ends_a_run_with_one_line(
-    train: Train, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt(monkeypatch, epoch=0, batch=0)
-    code, out, err = train(*small, f"paths.output={tmp_path}")
+    code, out, err = train(*SMALL, f"paths.output={tmp_path}")
     assert code == 130
     assert out == ""
     line = err.splitlines()[-1]
@@ -209,10 +209,8 @@ def test_ctrl_c_ends_a_run_with_one_line(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_run_to_go_on_from(
-    small: tuple[str, ...], tmp_path: Path, number: signal.Signals
-) -> None:
-    command = [sys.executable, "-m", "bitstill", "train", *small, "schedule.epochs=1000"]
+def test_a_signal_leaves_a_run_to_go_on_from(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "bitstill", "train", *SMALL, "schedule.epochs=1000"]
     process = subprocess.Popen(  # noqa: S603
         [*command, f"paths.output={tmp_path}"], stderr=subprocess.PIPE, text=True
     )

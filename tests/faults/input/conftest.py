@@ -1,12 +1,10 @@
 """The command line under attack: in this process, in a folder whose every byte is known."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from bitstill.cli import main
+from tests.conftest import putting_back, run_main
 
 # What a command may write to: its own output and the cache of decoded images.
 OWN = ("output", "cache")
@@ -35,28 +33,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def attack(
-    place: Path,
-    putting_back: Callable[[], object],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs ``bitstill`` here, and sees that nothing was changed that is not the command's own."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        monkeypatch.setattr(sys, "argv", ["bitstill", *arguments])
         before = contents(place)
-        capfd.readouterr()
-        code: object = 0
-        with putting_back():  # type: ignore[attr-defined]
-            try:
-                main()
-            except SystemExit as stopped:
-                code = stopped.code
-        out, err = capfd.readouterr()
+        with putting_back():
+            ended = run_main(arguments, capfd, monkeypatch)
         assert contents(place) == before, "something else was written or damaged"
-        assert isinstance(code, int)
-        return code, out, err
+        return ended
 
     return run
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import SMALL
 
 Refused = Callable[..., str]
 
@@ -106,11 +107,9 @@ OVERRIDES = {
 
 
 @pytest.mark.parametrize("case", OVERRIDES)
-def test_an_override_that_cannot_be_used(
-    refused: Refused, small: tuple[str, ...], case: str
-) -> None:
+def test_an_override_that_cannot_be_used(refused: Refused, case: str) -> None:
     given, *named = OVERRIDES[case]
-    line = refused("train", *small, "paths.output=output", *given.split(" "))
+    line = refused("train", *SMALL, "paths.output=output", *given.split(" "))
     for words in named:
         assert words in line
     assert len(line) < 600
@@ -166,11 +165,9 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("case", SWEEPS)
 @pytest.mark.parametrize("command", [("train", "-m"), ("plan",)], ids=" ".join)
-def test_a_sweep_that_cannot_be_used(
-    refused: Refused, small: tuple[str, ...], case: str, command: tuple[str, ...]
-) -> None:
+def test_a_sweep_that_cannot_be_used(refused: Refused, case: str, command: tuple[str, ...]) -> None:
     given, *named = SWEEPS[case]
-    line = refused(*command, *small, "paths.output=output", *given)
+    line = refused(*command, *SMALL, "paths.output=output", *given)
     for words in named:
         assert words in line
 
@@ -204,16 +201,14 @@ FILES = {
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_a_configuration_file_that_cannot_be_used(
-    refused: Refused, place: Path, small: tuple[str, ...], case: str
-) -> None:
+def test_a_configuration_file_that_cannot_be_used(refused: Refused, place: Path, case: str) -> None:
     content, words = FILES[case]
     file = place / "mine" / "experiment" / "bad.yaml"
     file.parent.mkdir(parents=True)
     file.write_bytes(content.encode(errors="surrogateescape"))
     line = refused(
         *("train", "--config-dir", str(place / "mine")),
-        *(*small, "paths.output=output", "experiment=bad"),
+        *(*SMALL, "paths.output=output", "experiment=bad"),
     )
     assert words in line
 
@@ -250,10 +245,8 @@ PLACES = {
 
 
 @pytest.mark.parametrize("case", PLACES)
-def test_a_folder_that_cannot_be_used(
-    refused: Refused, place: Path, small: tuple[str, ...], case: str
-) -> None:
+def test_a_folder_that_cannot_be_used(refused: Refused, place: Path, case: str) -> None:
     (place / "taken").write_text("mine")
     (place / "circle").symlink_to("circle")
-    line = refused("train", *small, "paths.output=output", "loss=soft", PLACES[case])
+    line = refused("train", *SMALL, "paths.output=output", "loss=soft", PLACES[case])
     assert any(words in line for words in ("taken", "xxx", "circle", "/dev/null", "\\x00"))

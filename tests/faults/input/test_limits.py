@@ -3,24 +3,23 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import SMALL, made_up, read_only
 
 import bitstill.train
 from bitstill.models import Student
 from bitstill.quantizers import Quantizer
-from bitstill.runs import RunPaths, RunRecord
+from bitstill.runs import RunPaths
 from bitstill.weights import save_weights
 
 Refused = Callable[..., str]
-ReadOnly = Callable[[Path], AbstractContextManager[None]]
 
 
 @pytest.fixture
-def run(place: Path, made_up: Callable[..., RunRecord]) -> Path:
+def run(place: Path) -> Path:
     """A finished student's folder, in a moment."""
     paths = RunPaths(place / "sweep" / "hard")
     paths.directory.mkdir(parents=True)
@@ -60,20 +59,20 @@ def test_an_export_on_a_full_disk(refused: Refused, run: Path, full: Path) -> No
     assert "cannot be written (No space left on device): give --output" in line
 
 
-def test_images_on_a_full_disk(refused: Refused, small: tuple[str, ...], full: Path) -> None:
-    line = refused("train", *small, "paths.output=output", f"paths.cache={full}")
+def test_images_on_a_full_disk(refused: Refused, full: Path) -> None:
+    line = refused("train", *SMALL, "paths.output=output", f"paths.cache={full}")
     assert "paths.cache" in line
     assert "No space left on device" in line
 
 
-def test_a_run_on_a_full_disk(refused: Refused, small: tuple[str, ...], full: Path) -> None:
-    line = refused("train", *small, f"paths.output={full}")
+def test_a_run_on_a_full_disk(refused: Refused, full: Path) -> None:
+    line = refused("train", *SMALL, f"paths.output={full}")
     assert "No space left on device" in line
     assert line.endswith("mend that, and run the same command again")
 
 
 def test_an_export_into_a_folder_that_is_read_only(
-    refused: Refused, run: Path, place: Path, read_only: ReadOnly
+    refused: Refused, run: Path, place: Path
 ) -> None:
     with read_only(run):
         line = refused("export", str(run))
@@ -82,9 +81,7 @@ def test_an_export_into_a_folder_that_is_read_only(
 
 
 @pytest.mark.parametrize("kind", ["python", "torch", "gpu"])
-def test_too_little_memory(
-    refused: Refused, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_too_little_memory(refused: Refused, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     def greedy(*arguments: object, **options: object) -> None:
         if kind == "python":
             bytearray(2**62)
@@ -93,6 +90,6 @@ def test_too_little_memory(
         torch.empty(2**50)
 
     monkeypatch.setattr(bitstill.train, "run", greedy)
-    line = refused("train", *small, "paths.output=output")
+    line = refused("train", *SMALL, "paths.output=output")
     assert line.startswith("out of memory (")
     assert "schedule.batch_size" in line

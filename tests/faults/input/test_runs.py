@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
+from tests.conftest import made_up
 from tests.damage import Damage, a_circle, a_folder, cut, written
 
 from bitstill.correctness import read_correctness
 from bitstill.errors import UserError
 from bitstill.models import Student
 from bitstill.quantizers import Quantizer
-from bitstill.runs import RunPaths, RunRecord
+from bitstill.runs import RunPaths
 from bitstill.weights import save_weights
 
 Refused = Callable[..., str]
 Attack = Callable[..., tuple[int, str, str]]
-MakeRun = Callable[[Path], RunPaths]
 
 
 def forged(**changes: Any) -> Damage:
@@ -72,7 +72,7 @@ RECORDS: dict[str, Damage] = {
 
 
 @pytest.fixture
-def run(place: Path, made_up: Callable[..., RunRecord]) -> RunPaths:
+def run(place: Path) -> RunPaths:
     """A student's finished run, in a moment."""
     paths = RunPaths(place / "sweep" / "hard-T15-seed0")
     paths.directory.mkdir(parents=True)
@@ -280,9 +280,7 @@ def test_a_folder_without_runs(refused: Refused, place: Path, folder: str, comma
     assert folder in line
 
 
-def test_a_link_out_of_a_run_is_replaced_and_not_followed(
-    place: Path, run: RunPaths, made_up: Callable[..., RunRecord]
-) -> None:
+def test_a_link_out_of_a_run_is_replaced_and_not_followed(place: Path, run: RunPaths) -> None:
     outside = place / "precious.json"
     outside.write_text("mine")
     run.record.unlink()

@@ -3,7 +3,6 @@
 import copy
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.conftest import made_up
 from tests.students import random_student
 
 from bitstill.correctness import read_correctness
@@ -37,7 +37,7 @@ def one_line(error: Exception) -> None:
 
 
 @pytest.fixture
-def paths(tmp_path: Path, made_up: Callable[..., RunRecord]) -> RunPaths:
+def paths(tmp_path: Path) -> RunPaths:
     paths = RunPaths(tmp_path / "sweep" / "run")
     paths.directory.mkdir(parents=True)
     made_up(images={"train": 8, "val": 0, "test": 8}).write(paths)
@@ -96,9 +96,7 @@ def test_a_record_of_any_bytes(paths: RunPaths, data: st.DataObject) -> None:
 
 @given(data=st.data())
 @thorough
-def test_a_record_of_changed_bytes(
-    paths: RunPaths, made_up: Callable[..., RunRecord], data: st.DataObject
-) -> None:
+def test_a_record_of_changed_bytes(paths: RunPaths, data: st.DataObject) -> None:
     made_up().write(paths)
     paths.record.write_bytes(data.draw(mutations(paths.record.read_bytes())))
     try:
@@ -112,9 +110,7 @@ def test_a_record_of_changed_bytes(
 
 @given(data=st.data())
 @thorough
-def test_a_record_of_other_values(
-    paths: RunPaths, made_up: Callable[..., RunRecord], data: st.DataObject
-) -> None:
+def test_a_record_of_other_values(paths: RunPaths, data: st.DataObject) -> None:
     made_up(images={"test": 8}).write(paths)
     plain = json.loads(paths.record.read_bytes())
     name = data.draw(st.sampled_from([*plain, "other"]))
@@ -193,9 +189,7 @@ def test_per_image_results_of_another_kind(paths: RunPaths, array: Any) -> None:
 
 @given(data=st.data())
 @thorough
-def test_teacher_logits_of_anything(
-    paths: RunPaths, made_up: Callable[..., RunRecord], data: st.DataObject
-) -> None:
+def test_teacher_logits_of_anything(paths: RunPaths, data: st.DataObject) -> None:
     from safetensors.numpy import save
 
     record = made_up(teacher_identity="t")

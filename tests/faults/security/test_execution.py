@@ -16,6 +16,7 @@ import submitit
 import torch
 from hydra.core.plugins import Plugins
 from hydra.errors import OverrideParseException
+from tests.conftest import SMALL
 
 import bitstill.conductor
 from bitstill.completion import complete
@@ -76,11 +77,11 @@ HYDRA = {
 @pytest.mark.parametrize("case", HYDRA)
 @pytest.mark.parametrize("mode", [(), ("-m",), ("--cfg", "job")], ids=["run", "sweep", "cfg"])
 def test_hydras_own_settings_run_nothing_else(
-    train: Train, small: tuple[str, ...], tmp_path: Path, case: str, mode: tuple[str, ...]
+    train: Train, tmp_path: Path, case: str, mode: tuple[str, ...]
 ) -> None:
     with nothing_executed(tmp_path) as command:
         given = HYDRA[case].replace("{}", command)
-        code, out, err = train(*mode, *small, f"paths.output={tmp_path / 'output'}", given)
+        code, out, err = train(*mode, *SMALL, f"paths.output={tmp_path / 'output'}", given)
     assert code == 2, err
     [line] = err.splitlines()
     assert line.startswith("bitstill: hydra."), line
@@ -160,7 +161,7 @@ FILES = {
 @pytest.mark.parametrize("case", FILES)
 @pytest.mark.parametrize("mode", [(), ("-m",)], ids=["run", "sweep"])
 def test_a_configuration_from_elsewhere_runs_nothing(
-    train: Train, small: tuple[str, ...], tmp_path: Path, case: str, mode: tuple[str, ...]
+    train: Train, tmp_path: Path, case: str, mode: tuple[str, ...]
 ) -> None:
     file = tmp_path / "theirs" / "experiment" / "evil.yaml"
     file.parent.mkdir(parents=True)
@@ -168,7 +169,7 @@ def test_a_configuration_from_elsewhere_runs_nothing(
         file.write_text("# @package _global_\n" + FILES[case].replace("COMMAND", command) + "\n")
         code, _, err = train(
             *(*mode, "--config-dir", str(file.parent.parent), "experiment=evil"),
-            *(*small, f"paths.output={tmp_path / 'output'}"),
+            *(*SMALL, f"paths.output={tmp_path / 'output'}"),
         )
     assert code == 2, err
     [line] = err.splitlines()
@@ -179,11 +180,7 @@ def test_a_configuration_from_elsewhere_runs_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["parallel", "slurm"])
 def test_a_configuration_that_changes_after_the_plan_is_not_read_again(
-    train: Train,
-    small: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    launcher: str,
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str
 ) -> None:
     """The processes of a sweep compose their runs themselves, from what was read for the plan."""
     file = tmp_path / "theirs" / "experiment" / "later.yaml"
@@ -209,7 +206,7 @@ def test_a_configuration_that_changes_after_the_plan_is_not_read_again(
         monkeypatch.setattr(bitstill.conductor, "write_manifest", planned)
         code, _, err = train(
             *("-m", "--config-dir", str(file.parent.parent), "experiment=later", *jobs),
-            *(*small, f"paths.output={tmp_path / 'output'}", "loss=hard", "seed=0,1"),
+            *(*SMALL, f"paths.output={tmp_path / 'output'}", "loss=hard", "seed=0,1"),
         )
     assert code == 0, err
     assert "codecs" in file.read_text()
