@@ -12,6 +12,7 @@ import bitstill.tasks
 from bitstill.graphs import replay_from_graphs
 from bitstill.models import Student, Teacher
 from bitstill.schema import TrainConfig
+from bitstill.tasks import Task
 
 Configure = Callable[..., TrainConfig]
 
@@ -43,7 +44,20 @@ def test_statistics_are_as_before(
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-@pytest.mark.parametrize("error", [RuntimeError("not permitted\nand more"), AssertionError()])
+def in_capture() -> RuntimeError:
+    """Return what the end of a capture raises after an operation in it."""
+    try:
+        try:
+            raise RuntimeError("not permitted\nand more")
+        finally:
+            raise RuntimeError("failed due to a previous error during capture")
+    except RuntimeError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("not permitted\nand more"), AssertionError(), in_capture()]
+)
 def test_without_graphs_a_warning_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
@@ -56,6 +70,26 @@ def test_without_graphs_a_warning_says_so(
     why = "not permitted" if str(error) else "AssertionError"
     assert caplog.messages == [f"no CUDA graphs ({why}): each operation is launched by itself"]
     network(torch.rand(2, 3, 32, 32)).sum().backward()
+
+
+def test_graphs_are_forgotten_when_training_ends(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restored: None
+) -> None:
+    """The weights move to the CPU then, and a second fit would replay them from where they were."""
+    networks = []
+
+    def capture(task: Task) -> None:
+        networks.append(task.network)
+        task.network.forward = task.network.forward  # type: ignore[method-assign]  # as torch does
+
+    monkeypatch.setattr(Task, "on_train_start", capture)
+    trained(configure(tmp_path, "loss=gt_soft_hard"), tmp_path)
+    assert len(networks) == 1
+    assert "forward" not in vars(networks[0])
+    networks[0].forward = networks[0].forward  # type: ignore[method-assign]
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", capture_by_steps)
+    replay_from_graphs(networks[0].train(), torch.rand(4, 3, 32, 32))
+    assert "forward" not in vars(networks[0])
 
 
 def test_a_cpu_has_none(

@@ -12,7 +12,12 @@ from tests.students import differing_levels, random_images, random_student, with
 from bitstill import evaluation
 from bitstill.errors import UserError
 from bitstill.evaluation import disagreement
-from bitstill.integer import IntegerNetwork, codes_and_unit, integer_network
+from bitstill.integer import (
+    IntegerNetwork,
+    codes_and_unit,
+    convolved_in_one_product,
+    integer_network,
+)
 from bitstill.quantizers import (
     WEIGHT_QUANTIZERS,
     WEIGHT_STEPS,
@@ -56,6 +61,29 @@ def test_every_level_of_every_layer(quantizer: Quantizer) -> None:
     network, images = integer_network(random_student(1, quantizer)), random_images(3, 2)
     for ours, theirs in zip(network.levels(images), plain(network, images.numpy()), strict=True):
         assert np.array_equal(ours.permute(0, 2, 3, 1).numpy(), theirs)
+
+
+@pytest.mark.parametrize("quantizer", [with_bits(2, 1), with_bits(3, 2), with_bits(8, 8)], ids=str)
+def test_one_product_is_the_convolution(quantizer: Quantizer) -> None:
+    """What a GPU does in place of it."""
+    network = integer_network(random_student(1, quantizer))
+    levels = random_images(3, 2).permute(0, 3, 1, 2).float()
+    for layer in network.layers:
+        ours = convolved_in_one_product(levels.to(layer.exact_codes.dtype), layer.exact_codes)
+        assert torch.equal(ours, layer.sums(levels))
+        assert torch.equal(
+            ours.double(), F.conv2d(levels.double(), layer.codes.double(), padding=1)
+        )
+        levels = layer.forward(levels)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("quantizer", [with_bits(2, 1), with_bits(3, 2), with_bits(8, 8)], ids=str)
+def test_a_gpu_gives_the_same_bits(quantizer: Quantizer) -> None:
+    student, images = random_student(1, quantizer), random_images(200, 2)
+    expected = integer_network(student)(images)
+    found = integer_network(student.cuda())(images.cuda())
+    assert torch.equal(found.cpu(), expected)
 
 
 @pytest.mark.parametrize("method", ["mean_scaled", "dorefa"])

@@ -8,6 +8,7 @@ processes of their own, cannot fit a sweeper that refuses every configuration bu
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,6 +82,18 @@ def test_joblib_with_one_process_is_no_launcher_of_workers(processes: int, worke
     sweeper = plugin(SWEEPER)()
     sweeper.launcher = plugin(joblib)(n_jobs=processes)
     assert sweeper._has_workers() == workers
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "given", "used"), [("gpu", -1, 4), ("gpu", 8, 8), ("cpu", -1, -1)]
+)
+def test_few_processes_share_a_gpu(accelerator: str, given: int, used: int) -> None:
+    joblib = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+    sweeper = plugin(SWEEPER)()
+    sweeper.launcher = plugin(joblib)(n_jobs=given)
+    trainer = SimpleNamespace(accelerator=accelerator)
+    sweeper._share_a_gpu([SimpleNamespace(config=SimpleNamespace(trainer=trainer))])
+    assert sweeper.launcher.joblib["n_jobs"] == used
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from bitstill.schema import TrainerConfig
 
 log = logging.getLogger(__name__)
 
+_GPU = 0  # of those that the process sees: what Lightning takes for one device
+
 
 def device_of(trainer: TrainerConfig) -> torch.device:
     """Return where a run computes, and let torch use as many threads as are asked for.
@@ -31,7 +33,7 @@ def device_of(trainer: TrainerConfig) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise UserError("trainer.accelerator = gpu: no CUDA device is found; give trainer=cpu")
-    return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cuda", _GPU)
 
 
 def has_fast_bf16() -> bool:
@@ -53,7 +55,7 @@ def moved(data: ImageData, device: torch.device) -> ImageData:
 def device_name(trainer: TrainerConfig) -> str:
     """Return what a record says of where its run computed."""
     if trainer.accelerator == "gpu" and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+        return torch.cuda.get_device_name(_GPU)
     threads = trainer.threads or torch.get_num_threads()
     kernel = "C kernel" if training_available() else "no C kernel"
     return f"CPU ({platform.machine()}), {counted(threads, 'thread')}, {kernel}"

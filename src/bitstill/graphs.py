@@ -23,6 +23,7 @@ def replay_from_graphs(network: nn.Module, images: Tensor) -> None:
         network: on a GPU, in training mode; its weights and statistics are left as they are.
         images: a batch as every step will have it, (N, 3, 32, 32); its values do not matter.
     """
+    forget_graphs(network)
     gc.collect()  # a network and its graphs hold each other: an earlier run's, and their memory
     # Of the trial steps before capture, the graphs keep what was made on another stream; no
     # gradient passes between the two.
@@ -42,8 +43,21 @@ def replay_from_graphs(network: nn.Module, images: Tensor) -> None:
     except (RuntimeError, AssertionError) as error:
         if images.is_cuda:  # a capture that cannot end leaves its stream behind
             torch.cuda.set_stream(torch.cuda.default_stream(images.device))
-        why = first_line(error)
-        log.warning("no CUDA graphs (%s): each operation is launched by itself", why)
+        log.warning(
+            "no CUDA graphs (%s): each operation is launched by itself", first_line(_cause(error))
+        )
     with torch.no_grad():
         for name, buffer in network.named_buffers():
             buffer.copy_(before[name])  # it has tried some steps
+
+
+def forget_graphs(network: nn.Module) -> None:
+    """Let a network compute by itself again: graphs read its weights where they were at capture."""
+    network.__dict__.pop("forward", None)  # as `make_graphed_callables` has set it
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what was raised first: of an operation, and not of the capture that it has ended."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error

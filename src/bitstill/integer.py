@@ -8,6 +8,7 @@ is float. The float path of :class:`bitstill.models.Student` rounds at every ste
 where a value is within its rounding error of a half; this network does not round.
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,10 +103,15 @@ class IntegerLayer:
         """The largest |sum| of each channel, int64, (channels_out,)."""
         return _bounds(self.codes, self.input_levels)
 
-    @property
+    @functools.cached_property
     def fits_float32(self) -> bool:
         """Whether float32 holds every sum: it holds all integers below 2^24."""
         return int(self.bounds.max()) < 2**24
+
+    @functools.cached_property
+    def exact_codes(self) -> Tensor:
+        """The codes as floats that hold every sum."""
+        return self.codes.to(torch.float32 if self.fits_float32 else torch.float64)
 
     def sums(self, levels: Tensor) -> Tensor:
         """Convolve, exactly; (N, channels_in, H, W) -> (N, channels_out, H, W), as floats.
@@ -113,9 +119,11 @@ class IntegerLayer:
         Every partial sum, in whatever order, is an integer of at most max(bounds). What float32
         cannot hold of them and of the products, fused or not, float64 does.
         """
-        exact = torch.float32 if self.fits_float32 else torch.float64
-        with _plain_convolutions():
-            return F.conv2d(levels.to(exact), self.codes.to(exact), padding=1)
+        levels = levels.to(self.exact_codes.dtype)
+        if levels.is_cuda:
+            return convolved_in_one_product(levels, self.exact_codes)
+        with torch.backends.nnpack.flags(enabled=False):  # it transforms its input (Winograd)
+            return F.conv2d(levels, self.exact_codes, padding=1)
 
     def forward(self, levels: Tensor) -> Tensor:
         """Return the block's levels after its pool, float32."""
@@ -131,11 +139,24 @@ class IntegerLayer:
         return counted.view(sums.transpose(0, 1).shape).transpose(0, 1)
 
 
-@contextmanager
-def _plain_convolutions() -> Iterator[None]:
-    """Keep out algorithms that transform their input (Winograd, FFT): those are not exact."""
-    with torch.backends.nnpack.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
-        yield
+def convolved_in_one_product(levels: Tensor, codes: Tensor) -> Tensor:
+    """Convolve 3x3 with a border of zeros, exactly where every sum is.
+
+    cuDNN may transform its input (Winograd, FFT), which is not exact, and without it torch takes a
+    GPU's convolutions image by image.
+
+    Args:
+        levels: (N, channels_in, H, W).
+        codes: of the same type, (channels_out, channels_in, 3, 3).
+
+    Returns:
+        (N, channels_out, H, W).
+    """
+    bordered = F.pad(levels.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    windows = bordered.unfold(1, 3, 1).unfold(2, 3, 1)  # (N, H, W, channels_in, 3, 3)
+    rows = windows.flatten(start_dim=3).flatten(end_dim=2)
+    sums = rows @ codes.flatten(start_dim=1).T
+    return sums.view(*windows.shape[:3], -1).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,12 +196,13 @@ class IntegerNetwork:
         ``sum(count * weight) / (16 n) + bias`` in float64, features one after the other: so every
         engine gets the same bits. A count times a float32 weight is exact there.
         """
-        counts = levels.double().sum(dim=(2, 3))
-        total = torch.zeros(len(counts), len(self.bias), dtype=torch.float64, device=counts.device)
-        for count, column in zip(counts.unbind(1), self.weight.double().unbind(1), strict=True):
+        counts = levels.double().sum(dim=(2, 3)).cpu()  # a GPU would take hundreds of small steps
+        weight, bias = self.weight.double().cpu(), self.bias.double().cpu()
+        total = torch.zeros(len(counts), len(bias), dtype=torch.float64)
+        for count, column in zip(counts.unbind(1), weight.unbind(1), strict=True):
             total += count[:, None] * column
         scale = POOLED * (2**self.activation_bits - 1)
-        logits: Tensor = (total / scale + self.bias.double()).float()
+        logits: Tensor = (total / scale + bias).float().to(levels.device)
         return logits
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bitstill.batches import Batch
 from bitstill.errors import UserError
-from bitstill.graphs import replay_from_graphs
+from bitstill.graphs import forget_graphs, replay_from_graphs
 from bitstill.lightning import pl
 from bitstill.losses import hard
 from bitstill.models import Network, to_input
@@ -111,11 +111,18 @@ class Task(pl.LightningModule, ABC):
         return {"learning_rate": self.schedule.learning_rate(self.current_epoch)}
 
     def on_train_start(self) -> None:
-        """On a GPU, launch a step's operations together."""
-        if self.device.type == "cuda":
+        """On a GPU, launch a step's operations together.
+
+        Not where gradients are added up over batches: a replay writes them where the last were.
+        """
+        if self.device.type == "cuda" and self.trainer.accumulate_grad_batches == 1:
             images = torch.zeros((self.schedule.batch_size, 32, 32, 3), device=self.device)
             with self.trainer.precision_plugin.forward_context():
                 replay_from_graphs(self.network, to_input(images))
+
+    def on_train_end(self) -> None:
+        """Let the network compute by itself again: its weights move to the CPU."""
+        forget_graphs(self.network)
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate, and begin its sums; not where an epoch is gone on with."""

@@ -75,6 +75,8 @@ def run(config: TrainConfig, directory: str | Path, *, progress: bool = False) -
         # Hydra keeps it to the sweep's end; network, images and their files need not stay as long.
         traceback.clear_frames(error.__traceback__)
         give_back_freed_memory()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # other processes may share the GPU
         raise
 
 

@@ -68,6 +68,9 @@ def _choice(key: str, written: Any, choices: Any) -> Any:
     return written
 
 
+_ON_A_GPU = 4  # processes: each has a context of its own there, and a copy of the images
+
+
 class GridSweeper(BasicSweeper):
     """Runs what is not done of one or several grids of runs, and goes on past failures."""
 
@@ -127,6 +130,7 @@ class GridSweeper(BasicSweeper):
         folder = self._folder(lambda: compose(overrides[0]))  # first: ${now:} is one moment for all
         runs = plan(overrides, compose, folder)
         self._see_that_it_can_detach()
+        self._share_a_gpu(runs)
         in_workers = self._has_workers()  # which refuses n_jobs = 0
         if self._is_slurm():
             self.launcher.planned = {run.overrides: run for run in runs}  # type: ignore[union-attr]
@@ -161,14 +165,26 @@ class GridSweeper(BasicSweeper):
     def _is_slurm(self) -> bool:
         return type(self.launcher).__name__ == "SlurmLauncher"
 
+    def _share_a_gpu(self, runs: Sequence[Any]) -> None:
+        """Let a few processes share a GPU where their number is left open: -1 is one per core."""
+        joblib = self._joblib()
+        if joblib.get("n_jobs") == -1 and runs[0].config.trainer.accelerator == "gpu":
+            joblib["n_jobs"] = _ON_A_GPU
+
     def _has_workers(self) -> bool:
         """Whether runs are in processes below this one: joblib's single one is this."""
-        launcher: Any = self.launcher
-        if type(launcher).__name__ != "JoblibLauncher":
+        if not self._joblib():
             return False
         from joblib import effective_n_jobs
 
-        return bool(effective_n_jobs(launcher.joblib["n_jobs"]) > 1)
+        return bool(effective_n_jobs(self._joblib()["n_jobs"]) > 1)
+
+    def _joblib(self) -> dict[str, Any]:
+        """Return the settings of joblib's launcher; nothing of another's."""
+        launcher: Any = self.launcher
+        is_joblib = type(launcher).__name__ == "JoblibLauncher"
+        settings: dict[str, Any] = launcher.joblib if is_joblib else {}
+        return settings
 
     def _launch(self, jobs: list[list[str]]) -> list[Any]:
         assert self.launcher is not None  # noqa: S101  # Hydra has called setup
