@@ -121,15 +121,23 @@ def test_the_sweep_of_ones_own_is_planned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (ROOT / "docs/sweeps.md").read_text()
-    [block] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    names = re.findall(r"`sweeps/([\w/]+\.yaml)`[^`]*(?:`--config-dir[^`]*`[^`]*)?```yaml", page)
     monkeypatch.chdir(tmp_path)
-    file = Path("sweeps/experiment/mine.yaml")
-    file.parent.mkdir(parents=True)
-    file.write_text(block)
+    for name, block in zip(names, blocks, strict=True):
+        file = Path("sweeps") / name
+        file.parent.mkdir(parents=True)
+        file.write_text(block)
     [plan] = re.findall(r"^    bitstill plan (--config-dir .*)$", page, re.MULTILINE)
     for given, runs in ([], "14 runs"), (["seed=0"], "7 runs"):
         assert train(["-m", *shlex.split(plan), *given, "hydra.sweeper.plan_only=true"]) == 0
         assert runs in capsys.readouterr().out
+    given = ["--config-dir", "sweeps", "hydra/launcher=lab", "--cfg", "hydra"]
+    assert train([*given, "-p", "hydra.launcher"]) == 0
+    shown = capsys.readouterr().out
+    assert "SlurmLauncher" in shown
+    assert "constraint: avx512" in shown
+    assert "max_num_timeout: 10" in shown
 
 
 def test_make_lists_its_targets() -> None:

@@ -155,7 +155,7 @@ def sync(
 
 @app.command()
 def export(
-    directory: Annotated[Path, typer.Argument(help="A run's folder, or a sweep's.")],
+    source: Annotated[Path, typer.Argument(help="A run's folder, or a sweep's; or a packed file.")],
     form: Annotated[
         str, typer.Option("--format", help="packed, onnx or qonnx; of a teacher, onnx.")
     ] = "packed",
@@ -169,7 +169,7 @@ def export(
     from bitstill.deploy.export import export as write
     from bitstill.deploy.finished import Choice
 
-    file = write(directory, form, Choice(select, statistics), output)
+    file = write(source, form, Choice(select, statistics), output)
     typer.echo(f"{file}: {file.stat().st_size} bytes")
 
 
@@ -182,11 +182,14 @@ def predict(
 ) -> None:
     """Say what images show: class and confidence (softmax at T = 1, no probability)."""
     from bitstill.deploy import predict as deployed
-    from bitstill.errors import printable
+    from bitstill.errors import counted, printable
 
     predictions = deployed.predict(model, images, threads=threads)
     write = deployed.as_json if as_json else deployed.as_table
     typer.echo(write(predictions.known))
+    if predictions.others:
+        files = counted(predictions.others, "file")
+        typer.echo(f"bitstill: {files} without an image's extension passed over", err=True)
     if predictions.unread:
         for line in predictions.unread:
             typer.echo(f"bitstill: {printable(line)}; passed over", err=True)

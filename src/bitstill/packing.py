@@ -1,10 +1,13 @@
-"""A student's integers in their packed form."""
+"""A student's integers in their packed form, and back."""
 
 from collections.abc import Sequence
 
+import torch
+
 from bitstill.engine.packed import PackedLayer, PackedModel
-from bitstill.engine.planes import pack_codes
-from bitstill.integer import IntegerNetwork
+from bitstill.engine.planes import pack_codes, unpack_codes
+from bitstill.integer import IMAGE_LEVELS, IntegerLayer, IntegerNetwork
+from bitstill.topology import TOPOLOGY, Layer
 
 
 def describe_selection(select: str, epoch: int | None, statistics: str) -> str:
@@ -46,3 +49,23 @@ def pack(
         test_accuracy=test_accuracy,
         selection=selection,
     )
+
+
+def unpack(model: PackedModel) -> IntegerNetwork:
+    """Return the integer network of a packed form: the inverse of :func:`pack`."""
+    inputs = [IMAGE_LEVELS] + [2**model.activation_bits - 1] * (len(TOPOLOGY) - 1)
+    return IntegerNetwork(
+        layers=tuple(map(_layer, TOPOLOGY, model.layers, inputs)),
+        weight=torch.from_numpy(model.weight),
+        bias=torch.from_numpy(model.bias),
+        weight_bits=model.weight_bits,
+        activation_bits=model.activation_bits,
+    )
+
+
+def _layer(layer: Layer, packed: PackedLayer, input_levels: int) -> IntegerLayer:
+    codes = unpack_codes(
+        packed.planes, channels_out=layer.channels_out, channels_in=layer.channels_in
+    )
+    thresholds = torch.from_numpy(packed.thresholds)
+    return IntegerLayer(layer, torch.from_numpy(codes.copy()), thresholds, input_levels)

@@ -173,9 +173,10 @@ def test_a_mirrored_photo_is_turned_upright(said: int, undo: Image.Transpose) ->
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
-def test_16_bits_that_hold_8_are_refused(file_format: str) -> None:
-    """As of an array of 0 to 255 that was saved as uint16: all of it would be black."""
+def test_16_bits_that_hold_8_or_12_are_refused(file_format: str) -> None:
+    """As of an array of 0 to 255, or of a camera's frame, as uint16: all of it would be black."""
     values = np.arange(256, dtype=np.uint16).reshape(16, 16)
-    with pytest.raises(ValueError, match="within 8 bits does not say which value is white"):
-        decode_image(encoded(Image.fromarray(values), file_format))
+    for of_camera in (values, 16 * values):
+        with pytest.raises(ValueError, match="within 12 bits does not say which value is white"):
+            decode_image(encoded(Image.fromarray(of_camera), file_format))
     assert not decode_image(encoded(Image.fromarray(values * 0), file_format)).any()

@@ -20,7 +20,7 @@ from tests.deploy.conftest import record
 from tests.students import random_images, random_student
 
 import bitstill
-from bitstill.deploy.export import export
+from bitstill.deploy.export import SUFFIXES, export
 from bitstill.deploy.finished import Choice, load_run
 from bitstill.deploy.predict import as_json, as_table, predict
 from bitstill.errors import UserError
@@ -72,7 +72,7 @@ def test_classes_have_their_names(student_run: Path, folder: Path) -> None:
         model = export(student_run, "packed", Choice())
         assert list(bitstill.load(model).model.classes) == expected
     (student_run / "run.json").write_text(json.dumps(plain | {"classes": names}))
-    [one], _ = predict(export(student_run, "packed", Choice()), [folder / "b.png"])
+    [one], *_ = predict(export(student_run, "packed", Choice()), [folder / "b.png"])
     assert one.name == f"kind {one.label}"
 
 
@@ -173,8 +173,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_predict(model: Path, folder: Path) -> None:
-    found, unread = predict(model, [folder, folder / "b.png"])
-    assert unread == []
+    found, unread, others = predict(model, [folder, folder / "b.png"])
+    assert (unread, others) == ([], 1)
     assert [Path(one.image).name for one in found] == ["b.png", "a.jpg", "b.png"]
     logits = bitstill.load(model).logits(random_images(4)[2:3])[0].astype(float)
     assert found[0].label == logits.argmax()
@@ -216,18 +216,20 @@ def test_what_is_no_image(model: Path, folder: Path, tmp_path: Path) -> None:
 
 def test_one_damaged_file_of_a_folder_is_passed_over(model: Path, folder: Path) -> None:
     (folder / "a.png").write_bytes((folder / "b.png").read_bytes()[:50])
-    found, unread = predict(model, [folder], threads=2)
+    found, unread, _ = predict(model, [folder], threads=2)
     assert [Path(one.image).name for one in found] == ["b.png", "a.jpg"]
     [line] = unread
     assert line.startswith(f"{folder / 'a.png'} is no image (")
     done = command("predict", model, folder, "--json")
     assert (done.returncode, len(json.loads(done.stdout))) == (1, 2)
-    assert done.stderr == f"bitstill: {line}; passed over\n"
+    passed_over = "1 file without an image's extension passed over"
+    assert done.stderr == f"bitstill: {passed_over}\nbitstill: {line}; passed over\n"
     with pytest.raises(UserError, match=r"a\.png is no image"):
         predict(model, [folder, folder / "a.png"])
 
 
 def test_names_are_shown_in_one_line(model: Path, folder: Path) -> None:
+    (folder / "notes.txt").unlink()
     (folder / "b.png").rename(folder / "b\x1b[31m\n.png")
     (folder / "more" / "a.jpg").rename(folder / "more" / "a\x1b[2J.jpg")
     (folder / "more" / "c\n.jpg").write_bytes(b"")
@@ -249,7 +251,7 @@ def test_a_folder_that_cannot_be_entered_is_named(
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    known, unread = predict(model, [folder])
+    known, unread, _ = predict(model, [folder])
     assert [Path(one.image).name for one in known] == ["b.png"]
     assert unread == [f"{folder / 'more'} cannot be entered: give a folder that can"]
 
@@ -265,7 +267,7 @@ def test_so_is_one_that_can_be_listed_alone(
         return stat(path, **options)
 
     monkeypatch.setattr(Path, "stat", forbidden)
-    known, unread = predict(model, [folder])
+    known, unread, _ = predict(model, [folder])
     assert [Path(one.image).name for one in known] == ["b.png"]
     file = folder / "more" / "a.jpg"
     assert unread == [f"{file} cannot be read (Permission denied): give an image file"]
@@ -274,7 +276,7 @@ def test_so_is_one_that_can_be_listed_alone(
 def test_a_file_far_too_large_is_passed_over(model: Path, folder: Path) -> None:
     with (folder / "large.png").open("wb") as file:
         file.truncate(2**30 + 1)
-    known, [line] = predict(model, [folder])
+    known, [line], _ = predict(model, [folder])
     assert len(known) == 2
     assert "large.png is no image (it has more than 1073741824 bytes)" in line
 
@@ -291,10 +293,28 @@ def test_the_command_line(student_run: Path, folder: Path, tmp_path: Path) -> No
     assert done.stdout == f"{file}: {file.stat().st_size} bytes\n"
     done = command("predict", file, folder, "--json")
     assert (done.returncode, len(json.loads(done.stdout))) == (0, 2)
+    assert done.stderr == "bitstill: 1 file without an image's extension passed over\n"
     done = command("predict", folder / "b.png", folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("bitstill: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["onnx", "qonnx"])
+def test_a_packed_student_has_the_forms_of_its_run(student_run: Path, form: str) -> None:
+    """For whoever was given that file alone."""
+    expected = export(student_run, form, Choice()).read_bytes()
+    given = student_run.parent / "given.bitstill"
+    given.write_bytes(export(student_run, "packed", Choice()).read_bytes())
+    file = export(given, form, Choice())
+    assert file == given.with_suffix(SUFFIXES[form])
+    assert file.read_bytes() == expected
+    for wrong in (("packed", Choice()), (form, Choice("best_val"))):
+        with pytest.raises(UserError, match=r"given\.bitstill is packed, of one choice of weights"):
+            export(given, *wrong)
+    given.write_bytes(b"x")
+    with pytest.raises(UserError, match=r"given\.bitstill is no sound packed model"):
+        export(given, form, Choice())
 
 
 @pytest.mark.parametrize("form", ["onnx", "qonnx"])

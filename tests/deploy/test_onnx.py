@@ -84,7 +84,7 @@ def execute() -> Iterator[Any]:
 
         def run(content: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
             model = ModelWrapper(onnx.load_from_string(content))
-            model.set_tensor_shape("images", list(images.shape))  # the executor knows no open axis
+            model.set_tensor_shape("images", list(images.shape))
             logits: NDArray[np.float32] = execute_onnx(
                 model.transform(InferShapes()), {"images": images}
             )["logits"]
@@ -104,3 +104,25 @@ def test_qonnx(
     expected = network(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     assert found.argmax(axis=1).tolist() == expected.argmax(axis=1).tolist()
+
+
+@pytest.mark.filterwarnings("ignore")  # of what qonnx imports
+@pytest.mark.parametrize("weight_bits", [1, 2])
+def test_qonnx_goes_through_its_tools(
+    images: NDArray[np.uint8], weight_bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `qonnx-cleanup`, `qonnx-exec`, `qonnx-to-channels-last` and `qonnx-inference-cost` do."""
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.channels_last import ConvertToChannelsLastAndClean
+    from qonnx.util.cleanup import cleanup_model
+    from qonnx.util.inference_cost import inference_cost
+
+    network = integer_network(random_student(1, with_bits(weight_bits, 1)))
+    model = cleanup_model(ModelWrapper(onnx.load_from_string(quant_model(network, METADATA))))
+    one = images[:1]
+    expected = network(torch.from_numpy(one)).numpy()
+    for form in (model, model.transform(ConvertToChannelsLastAndClean())):
+        [found] = execute_onnx(form, {form.graph.input[0].name: one}).values()
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert inference_cost(model, discount_sparsity=False)["total_cost"]["total_macs"] > 10e6

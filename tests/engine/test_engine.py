@@ -73,7 +73,7 @@ def test_random_students(library: Path, seed: int, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weight_bits", "activation_bits"), [(1, 1), (3, 1), (2, 2), (4, 3), (8, 8)]
+    ("weight_bits", "activation_bits"), [(1, 2), (3, 1), (2, 2), (4, 3), (8, 8)]
 )
 def test_other_bits(weight_bits: int, activation_bits: int) -> None:
     network = integer_network(random_student(1, with_bits(weight_bits, activation_bits)))
@@ -81,8 +81,23 @@ def test_other_bits(weight_bits: int, activation_bits: int) -> None:
     agrees(General(model), network, random_images(3))
     engine = Engine(model)
     assert engine.backend.name == "numba (any bits)"
-    with pytest.raises(UserError, match="backend = c takes 2-bit weights and 1-bit features"):
+    with pytest.raises(UserError, match="backend = c takes weights of 1 or 2 bits and 1-bit"):
         Engine(model, backend="c")
+
+
+@pytest.mark.parametrize("method", ["mean_scaled", "dorefa"])
+def test_weights_of_one_bit_are_counted_as_those_of_two(library: Path, method: str) -> None:
+    network = integer_network(random_student(2, with_bits(1, 1, method)))
+    model, images = pack(network), random_images(6)
+    layout = lay_out(model)
+    agrees(General(model), network, images)
+    agrees(Popcount(layout), network, images)
+    for path in kernel.available(library):
+        agrees(kernel.Kernel(layout, path, library), network, images)
+    engine = Engine(model)
+    assert engine.backend.name != "numba (any bits)"
+    assert np.array_equal(engine.logits(images.numpy()), network(images).numpy())
+    assert engine.model.weight_bits == 1
 
 
 def test_threads_do_not_matter(packed: PackedModel) -> None:
@@ -91,8 +106,10 @@ def test_threads_do_not_matter(packed: PackedModel) -> None:
     engine = Engine(packed, threads=3)
     assert np.array_equal(engine.logits(images), one)
     assert engine.predict(images).tolist() == one.argmax(axis=1).tolist()
-    with pytest.raises(UserError, match="threads = 0 is not allowed: give 1 or more"):
-        Engine(packed, threads=0)
+    for wrong in (0, 2.0, "2", None):
+        line = rf"^threads = {wrong!r} is not allowed: give a whole number from 1$"
+        with pytest.raises(UserError, match=line):
+            Engine(packed, threads=wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -26,6 +26,9 @@ FORMATS = (
 )
 
 
+_CAMERA_BITS = 12  # of grey that some write into files of 16, as it is
+
+
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
     """Silence Pillow on damage beside the pixels, and on sizes that :func:`decode_image` refuses.
@@ -109,8 +112,10 @@ def _refuse_unknown_white(image: Image) -> None:
         low, high = np.asarray(image).min(), np.asarray(image).max()
         if low < 0 or high > 0xFFFF:
             raise ValueError("mode I beyond 16 bits does not say which value is white")
-        if 0 < high <= 0xFF:  # its upper byte is black
-            raise ValueError(f"mode {image.mode} within 8 bits does not say which value is white")
+        if 0 < high < 2**_CAMERA_BITS:  # its upper byte is black, or nearly so
+            raise ValueError(
+                f"mode {image.mode} within {_CAMERA_BITS} bits does not say which value is white"
+            )
 
 
 def _rgb(image: Image) -> Image:

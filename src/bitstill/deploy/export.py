@@ -1,29 +1,32 @@
-"""From a finished run to a file that other programs run: ``bitstill export``."""
+"""From a finished run, or its packed student, to a file that other programs run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bitstill.deploy.finished import Choice, FinishedRun, load_run
-from bitstill.engine.packed import describe, from_bytes, to_bytes
+from bitstill.deploy.finished import USUAL, Choice, FinishedRun, load_run
+from bitstill.engine.packed import describe, from_bytes, read_packed, to_bytes
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
-from bitstill.integer import integer_network
+from bitstill.integer import IntegerNetwork, integer_network
 from bitstill.models import Student
-from bitstill.packing import describe_selection, pack
+from bitstill.packing import describe_selection, pack, unpack
 from bitstill.runs import RunPaths
 
+_KNOWN = ("classes", "identity", "test_accuracy", "selection")  # of a packed student
 SUFFIXES = {"packed": ".bitstill", "onnx": ".onnx", "qonnx": ".qonnx.onnx"}
 
 
-def export(directory: Path, form: str, choice: Choice, output: Path | None = None) -> Path:
-    """Write a run's network as a file.
+def export(source: Path, form: str, choice: Choice, output: Path | None = None) -> Path:
+    """Write a run's network, or a packed student, as a file.
 
     Args:
-        directory: of a run or sweep.
+        source: folder of a run or sweep, or a packed file, for the other forms.
         form: ``packed``, ``onnx`` or ``qonnx``; a teacher has the second only.
-        choice: of weights and statistics.
+        choice: of weights and statistics; a packed file holds one.
         output: the file; None is ``student`` or ``teacher`` in the run's folder, followed by a
-            choice that is not the usual one: what the run left is evidence, and stays.
+            choice that is not the usual one: what the run left is evidence, and stays. Of a packed
+            file it is one beside it.
 
     Returns:
         The file.
@@ -35,17 +38,16 @@ def export(directory: Path, form: str, choice: Choice, output: Path | None = Non
         raise UserError(f"--format = {form} is not allowed: give one of {', '.join(SUFFIXES)}")
     if output is not None:
         _check_name(output, form)
-    run = load_run(directory, choice)
     try:
-        content = _content(run, form)
+        make = _of_packed if source.is_file() else _of_run
+        usual, content = make(source, form, choice)
     except ModuleNotFoundError as error:
         missing = f"{error.name} is not installed: in the checkout, pip install '.[onnx]'"
         raise UserError(missing) from error
     except ValueError as error:
-        raise UserError(f"{run.directory}: {error}") from error
-    usual = run.directory / _name(run, form)
+        raise UserError(f"{source}: {error}") from error
     output = output or usual
-    _refuse_to_replace(output, usual, RunPaths(run.directory))
+    _refuse_to_replace(output, usual)
     try:
         write_atomically(output, content)
     except OSError as error:
@@ -66,15 +68,52 @@ def _check_name(output: Path, form: str) -> None:
         raise UserError(f"--output = {output} is no name for {form}: give --format {given}")
 
 
-def _refuse_to_replace(output: Path, usual: Path, paths: RunPaths) -> None:
-    """Refuse what is no file, and an export that a record goes with."""
+def _refuse_to_replace(output: Path, usual: Path) -> None:
+    """Refuse what is no file, and an export that a record goes with.
+
+    Args:
+        output: where it goes.
+        usual: where it would go of itself, beside what it is made of.
+    """
     if output.exists() and not output.is_file():
         raise UserError(f"--output = {output} is no file: give another name")
-    if output.resolve() == paths.packed.resolve() != usual.resolve():
+    own = RunPaths(usual.parent).packed.resolve()
+    if output.resolve() == own != usual.resolve():
         raise UserError(f"--output = {output} is the run's own: give another name")
-    elsewhere = output.parent.resolve() != paths.directory.resolve()
+    elsewhere = output.parent.resolve() != own.parent
     if output.exists() and elsewhere and RunPaths(output.parent).record.exists():
         raise UserError(f"--output = {output} is another run's: give another name")
+
+
+def _of_run(directory: Path, form: str, choice: Choice) -> tuple[Path, bytes]:
+    """Return the usual name and the content of a run's network."""
+    run = load_run(directory, choice)
+    known: dict[str, Any] = {
+        "classes": run.classes,
+        "identity": run.record.identity,
+        "test_accuracy": run.test_accuracy,
+        "selection": describe_selection(run.select, run.epoch, run.statistics),
+    }
+    usual = run.directory / _name(run, form)
+    if isinstance(run.network, Student):
+        return usual, _content(integer_network(run.network), form, known)
+    if form != "onnx":
+        raise ValueError(f"a teacher has no {form} form: give --format onnx, or a student")
+    from bitstill.deploy.onnx_models import float_model
+
+    return usual, float_model(run.network, describe(**known))
+
+
+def _of_packed(file: Path, form: str, choice: Choice) -> tuple[Path, bytes]:
+    """Return the same of a packed student."""
+    if form == "packed" or choice != USUAL:
+        raise UserError(
+            f"{file} is packed, of one choice of weights and statistics: give --format onnx or "
+            "qonnx, or a run's folder"
+        )
+    model = read_packed(file)
+    known = {name: getattr(model, name) for name in _KNOWN}
+    return file.with_suffix(SUFFIXES[form]), _content(unpack(model), form, known)
 
 
 def _name(run: FinishedRun, form: str) -> str:
@@ -86,35 +125,15 @@ def _name(run: FinishedRun, form: str) -> str:
     return "-".join(parts) + SUFFIXES[form]
 
 
-def _content(run: FinishedRun, form: str) -> bytes:
-    if not isinstance(run.network, Student):
-        if form != "onnx":
-            raise ValueError(f"a teacher has no {form} form: give --format onnx, or a student")
-        from bitstill.deploy.onnx_models import float_model
-
-        return float_model(run.network, _metadata(run))
-    network = integer_network(run.network)
+def _content(network: IntegerNetwork, form: str, known: Mapping[str, Any]) -> bytes:
     if form == "packed":
-        content = to_bytes(pack(network, **_known(run)))
+        content = to_bytes(pack(network, **known))
         from_bytes(content)  # what cannot be read again, by a class's name, say, is not written
         return content
     if form == "onnx":
         from bitstill.deploy.onnx_models import integer_model
 
-        return integer_model(network, _metadata(run))
+        return integer_model(network, describe(**known))
     from bitstill.deploy.qonnx_model import quant_model
 
-    return quant_model(network, _metadata(run))
-
-
-def _metadata(run: FinishedRun) -> dict[str, str]:
-    return describe(**_known(run))
-
-
-def _known(run: FinishedRun) -> dict[str, Any]:
-    return {
-        "classes": run.classes,
-        "identity": run.record.identity,
-        "test_accuracy": run.test_accuracy,
-        "selection": describe_selection(run.select, run.epoch, run.statistics),
-    }
+    return quant_model(network, describe(**known))

@@ -1,7 +1,7 @@
 """The skeleton of an ONNX file: one chain of nodes from ``images`` to ``logits``.
 
-``images`` is uint8, (batch, 32, 32, 3), and ``logits`` float32, (batch, classes); the batch axis is
-open. Metadata is in the file's ``metadata_props``.
+``images`` is uint8, (batch, 32, 32, 3), and ``logits`` float32, (batch, classes). Metadata is in
+the file's ``metadata_props``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,9 +39,10 @@ class Graph:
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         self.value = name
 
-    def pool(self, name: str) -> None:
+    def pool(self, name: str, **attributes: Any) -> None:
         """Append the max pool behind a layer."""
-        self.add("MaxPool", name=f"{name}.pool", kernel_shape=[2, 2], strides=[2, 2])
+        halves = {"kernel_shape": [2, 2], "strides": [2, 2]}
+        self.add("MaxPool", name=f"{name}.pool", **halves, **attributes)
 
     def classify(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
         """Append the average pool and the last layer, (classes, 128) and (classes,)."""
@@ -51,10 +52,17 @@ class Graph:
         bias_name = self.constant("classifier.bias", bias)
         self.add("Gemm", weight_name, bias_name, name="logits", transB=1)
 
-    def model(self, classes: int, metadata: Mapping[str, str], domains: Sequence[str]) -> bytes:
-        """Return the checked model, as bytes."""
-        images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 32, 32, 3])
-        logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])
+    def model(
+        self,
+        classes: int,
+        metadata: Mapping[str, str],
+        domains: Sequence[str] = (),
+        *,
+        batch: int | str = "batch",
+    ) -> bytes:
+        """Return the checked model, as bytes; a batch that is a name is an open axis."""
+        images = helper.make_tensor_value_info("images", TensorProto.UINT8, [batch, 32, 32, 3])
+        logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, classes])
         graph = helper.make_graph(self.nodes, "bitstill", [images], [logits], self.constants)
         imports = [helper.make_opsetid("", OPSET)]
         imports += [helper.make_opsetid(domain, 1) for domain in domains]

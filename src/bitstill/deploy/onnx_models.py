@@ -46,7 +46,7 @@ def float_model(network: Network, metadata: Mapping[str, str]) -> bytes:
             graph.pool(layer.name)
     last = network.classifier
     graph.classify(last.weight.detach().numpy(), last.bias.detach().numpy())
-    return graph.model(len(last.bias), metadata, [])
+    return graph.model(len(last.bias), metadata)
 
 
 def integer_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes:
@@ -92,4 +92,4 @@ def integer_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes
     graph.add("Cast", name="bits", to=TensorProto.FLOAT)
     graph.add("Div", graph.constant("255", np.float32(255)), name="ones")
     graph.classify(network.weight.numpy(), network.bias.numpy())
-    return graph.model(len(network.bias), metadata, [])
+    return graph.model(len(network.bias), metadata)

@@ -45,10 +45,12 @@ class Predictions(NamedTuple):
     Attributes:
         known: in the order of the files.
         unread: a line for each file of a folder that is no sound image.
+        others: how many files of folders have no known image's extension.
     """
 
     known: list[Prediction]
     unread: list[str]
+    others: int
 
 
 def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predictions:
@@ -64,8 +66,9 @@ def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predict
     Raises:
         UserError: the model is none, a file that is named is no image, or none in the folders is.
     """
-    engine, files = load(model, threads=threads), list(_files(images))
-    found = Predictions([], [])
+    engine = load(model, threads=threads)
+    files, others = _files(images)
+    found = Predictions([], [], others)
     # In threads: decoding a photo takes longer than classifying it.
     shown = bar(len(files), "predicting", "images")
     with quiet_pillow(), ThreadPoolExecutor(threads) as pool, shown:
@@ -80,8 +83,8 @@ def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predict
                 paths, rows = zip(*sound, strict=True)
                 found.known.extend(_classified(engine, paths, np.stack(rows)))
     if not found.known:
-        first, *others = found.unread
-        rest = f"; nor can {counted(len(others), 'other')} be read" if others else ""
+        first, *more = found.unread
+        rest = f"; nor can {counted(len(more), 'other')} be read" if more else ""
         raise UserError(first + rest)
     return found
 
@@ -100,25 +103,30 @@ def _read(file: _File) -> Image | UserError:
         return error
 
 
-def _files(images: Sequence[Path]) -> Iterator[_File]:
+def _files(images: Sequence[Path]) -> tuple[list[_File], int]:
+    """Return the files that are named or in folders, and how many others are in folders."""
     from PIL.Image import registered_extensions
 
     known = {end for end, form in registered_extensions().items() if form in FORMATS}
     closed: list[Path] = []  # folders that cannot be entered
+    found: list[_File] = []
+    others = 0
 
     def note(error: OSError) -> None:
         closed.append(Path(error.filename))
 
     for path in images:
         if not path.is_dir():
-            yield _File(path, is_named=True)
+            found.append(_File(path, is_named=True))
             continue
         below = (Path(one, name) for one, _, names in os.walk(path, onerror=note) for name in names)
-        inside = [one for one in sorted(below) if one.suffix.lower() in known and _may_be_file(one)]
+        files = [one for one in sorted(below) if _may_be_file(one)]
+        inside = [one for one in files if one.suffix.lower() in known]
         if not inside and not closed:
             raise UserError(f"{path} holds no image files: give a folder with some, or a file")
-        yield from (_File(one, is_named=False) for one in inside)
-    yield from (_File(one, is_named=False) for one in closed)
+        found += [_File(one, is_named=False) for one in inside]
+        others += len(files) - len(inside)
+    return [*found, *(_File(one, is_named=False) for one in closed)], others
 
 
 def _may_be_file(path: Path) -> bool:

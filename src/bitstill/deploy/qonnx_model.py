@@ -2,10 +2,11 @@
 
 A Quant node holds (q - zero) * scale for a signed q of k bits. The codes of k bits are odd,
 -(2^k - 1) to 2^k - 1, with no zero among them: scale 2 and zero -1/2 (at two bits -3, -1, 1, 3).
-One bit is BipolarQuant.
+One bit is BipolarQuant. The tools want one image at a time, and every attribute said.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
@@ -14,6 +15,8 @@ from bitstill.deploy.graph import PADDED, Graph
 from bitstill.integer import IntegerLayer, IntegerNetwork
 
 _DOMAIN = "qonnx.custom_op.general"
+_CONV: dict[str, Any] = {**PADDED, "strides": [1, 1], "dilations": [1, 1], "group": 1}
+_POOL: dict[str, Any] = {"pads": [0, 0, 0, 0], "dilations": [1, 1], "ceil_mode": 0}
 
 
 def quant_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes:
@@ -41,14 +44,14 @@ def quant_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes:
         codes = graph.constant(f"{name}.codes", layer.codes.numpy().astype(np.float32))
         weight = f"{name}.quantized"
         graph.nodes.append(_quantized(codes, weight, network.weight_bits))
-        graph.add("Conv", weight, name=name, **PADDED)
+        graph.add("Conv", weight, name=name, **_CONV)
         _reach(graph, layer, network.activation_bits)
         if layer.layer.pool:
-            graph.pool(name)
+            graph.pool(name, **_POOL)
     levels = graph.constant("levels", np.float32(2**network.activation_bits - 1))
     graph.add("Div", levels, name="shares")
     graph.classify(network.weight.numpy(), network.bias.numpy())
-    return graph.model(len(network.bias), metadata, [_DOMAIN])
+    return graph.model(len(network.bias), metadata, [_DOMAIN], batch=1)
 
 
 def _quantized(codes: str, name: str, bits: int) -> NodeProto:

@@ -1,5 +1,6 @@
 """A deployed model that predicts: :func:`load` and :class:`Engine`."""
 
+import operator
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -51,9 +52,11 @@ def load(path: str | Path, *, threads: int = 1, backend: str | None = None) -> "
 def _backend(model: PackedModel, wanted: str | None) -> Backend:
     if wanted not in (None, *BACKENDS):
         raise UserError(f"backend = {wanted!r} is unknown: choose c or numba")
-    if model.weight_bits != 2 or model.activation_bits != 1:
+    if not counts_bits(model.weight_bits, activation_bits=model.activation_bits):
         if wanted == "c":
-            raise UserError("backend = c takes 2-bit weights and 1-bit features: choose numba")
+            raise UserError(
+                "backend = c takes weights of 1 or 2 bits and 1-bit features: choose numba"
+            )
         return _in_numba("general", lambda module: module.General(model))
     paths = kernel.available()
     if wanted == "c" and not paths:
@@ -71,6 +74,11 @@ def _backend(model: PackedModel, wanted: str | None) -> Backend:
         if wanted is None and paths:
             return kernel.Kernel(lay_out(model))
         raise
+
+
+def counts_bits(weight_bits: int, *, activation_bits: int) -> bool:
+    """Whether a student's sums are counts of bits, which is far faster."""
+    return weight_bits <= 2 and activation_bits == 1
 
 
 def _in_numba(name: str, make: Callable[[Any], Backend]) -> Backend:
@@ -109,8 +117,12 @@ class Engine:
     """
 
     def __init__(self, model: PackedModel, *, threads: int = 1, backend: str | None = None) -> None:
-        if threads < 1:
-            raise UserError(f"threads = {threads} is not allowed: give 1 or more")
+        try:
+            allowed = operator.index(threads) >= 1
+        except TypeError:
+            allowed = False
+        if not allowed:
+            raise UserError(f"threads = {threads!r} is not allowed: give a whole number from 1")
         self.model, self._threads, self._wanted = model, threads, backend
         self.backend = _backend(model, backend)
 

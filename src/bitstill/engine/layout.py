@@ -1,4 +1,4 @@
-"""How the engines for 2-bit weights and 1-bit features hold a model in memory.
+"""How the engines for weights of 1 or 2 bits and 1-bit features hold a model in memory.
 
 A feature map is words of 32 channels, one pixel after the other, with a border of zero pixels. A
 pixel's *patch* is the words of its 3x3 neighbourhood, row by row; conv21 reads 16 channels, so two
@@ -6,13 +6,14 @@ neighbours share a word. Weights are laid out as the inner loop reads them: for 
 for each word of the patch, plane 1 of the 32 channels, then plane 0.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstill.engine.packed import PackedModel
+from bitstill.engine.packed import PackedLayer, PackedModel
 from bitstill.engine.planes import Bytes, plane_bits, unpack_codes
 from bitstill.topology import TOPOLOGY
 
@@ -57,7 +58,9 @@ class Layout:
 
 
 def lay_out(model: PackedModel) -> Layout:
-    """Return the layout of a model with 2-bit weights and 1-bit features."""
+    """Return the layout of a model with weights of 1 or 2 bits and 1-bit features."""
+    if model.weight_bits == 1:
+        model = _in_two_bits(model)
     first = unpack_codes(model.layers[0].planes, channels_out=16, channels_in=3)
     rows = first.transpose(0, 2, 3, 1).reshape(16, 3, 9)
     limits = np.iinfo(np.int16)
@@ -77,6 +80,15 @@ def lay_out(model: PackedModel) -> Layout:
         classifier=np.ascontiguousarray(model.weight.T),
         bias=model.bias,
     )
+
+
+def _in_two_bits(model: PackedModel) -> PackedModel:
+    """Return a student with 1-bit weights as one with 2: codes 3 and -3, thresholds threefold."""
+    layers = tuple(
+        PackedLayer(np.concatenate([one.planes, one.planes]), 3 * one.thresholds)
+        for one in model.layers
+    )
+    return dataclasses.replace(model, layers=layers)
 
 
 def _words(planes: Bytes, channels_out: int, channels_in: int) -> NDArray[np.uint32]:
