@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from bitstill.devices import device_of, has_fast_bf16
+from bitstill.devices import device_name, device_of, has_fast_bf16
 from bitstill.errors import UserError
 from bitstill.schema import TrainerConfig
 
@@ -20,6 +20,17 @@ def test_bf16_is_no_gain_on_every_processor(
     with caplog.at_level(logging.WARNING, logger="bitstill"):
         assert device_of(TrainerConfig("cpu", "bf16", threads=None)) == torch.device("cpu")
     assert "trainer.precision = bf16: this processor has no instructions for it" in caplog.text
+
+
+def test_a_record_says_which_instructions_torch_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They decide the last bits of a sum."""
+    monkeypatch.setattr("bitstill.devices.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+    name = device_name(TrainerConfig("cpu", "float32", threads=2))
+    assert name in (
+        "CPU (x86_64, AVX2), 2 threads, C kernel",
+        "CPU (x86_64, AVX2), 2 threads, no C kernel",
+    )
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

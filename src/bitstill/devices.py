@@ -58,4 +58,6 @@ def device_name(trainer: TrainerConfig) -> str:
         return torch.cuda.get_device_name(_GPU)
     threads = trainer.threads or torch.get_num_threads()
     kernel = "C kernel" if training_available() else "no C kernel"
-    return f"CPU ({platform.machine()}), {counted(threads, 'thread')}, {kernel}"
+    # The last bits of a sum are those of the instructions that torch has chosen.
+    processor = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    return f"CPU ({processor}), {counted(threads, 'thread')}, {kernel}"
