@@ -80,7 +80,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Until all runs have ended, or Ctrl-C.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: _Json = False,
 ) -> None:
     """Show how far a sweep is, whatever runs it."""
     from bitstill.console import show_status

@@ -133,5 +133,5 @@ def test_a_sweep_of_records_without_accuracies(student_run: Path, selections: An
 def test_unknown_words() -> None:
     with pytest.raises(UserError, match="--select = best_test is not allowed: give one of last"):
         Choice("best_test")
-    with pytest.raises(UserError, match=r"--statistics = exact is not .* one of precise, running"):
+    with pytest.raises(UserError, match=r"--statistics = exact is not .* one of running, precise"):
         Choice(statistics="exact")

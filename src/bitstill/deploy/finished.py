@@ -9,10 +9,10 @@ from bitstill.errors import UserError, first_line
 from bitstill.models import Network, network_of
 from bitstill.reading import compare, reading
 from bitstill.runs import RunPaths, RunRecord, known_runs, read_record
+from bitstill.schema import STATISTICS
 from bitstill.weights import are_finite, load_weights
 
 SELECTIONS = ("last", "best_val")
-STATISTICS = ("precise", "running")
 AGAIN = "remove the run's folder and train it again"  # what is done is skipped otherwise
 _NOT_KEPT = f"export where it was trained, or {AGAIN}"
 

@@ -102,7 +102,7 @@ static const Shape SHAPES[6] = {{16, 0, 1, 0}, {16, 1, 1, 1}, {8, 1, 2, 0},
 
 static int channels_in(const Shape *shape) { return shape->depth ? LANES * shape->depth : 16; }
 
-/* The first word of the layer after `shape` in the scratch. */
+/* Words of a layer's output, its border included. */
 static int output_words(const Shape *shape) {
   int side = shape->pool ? shape->side / 2 : shape->side;
   return (side + 2) * (side + 2) * shape->blocks;
@@ -225,7 +225,7 @@ int bitstill_version(void) { return BITSTILL_VERSION; }
 /* Which paths this processor can run. */
 int bitstill_paths(void) { return processor_paths(); }
 
-/* Weights of the layer before the next one, in words. */
+/* Words of a layer's weights. */
 static int weight_words(const Shape *shape) {
   return shape->blocks * (shape->depth ? 9 * shape->depth : 5) * 2 * LANES;
 }

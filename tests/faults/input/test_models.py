@@ -182,7 +182,7 @@ def test_arguments_that_are_none(attack: Attack, arguments: tuple[str, ...]) -> 
     [
         (("--format", "tflite"), "packed, onnx, qonnx"),
         (("--select", "best_test"), "last, best_val"),
-        (("--statistics", "exact"), "precise, running"),
+        (("--statistics", "exact"), "running, precise"),
     ],
 )
 def test_options_of_export(refused: Refused, options: tuple[str, ...], words: str) -> None:
