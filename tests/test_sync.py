@@ -17,6 +17,7 @@ from tests.wandb_server import WandbServer
 from bitstill import sync as syncing
 from bitstill.errors import SweepFailedError, UserError
 from bitstill.locks import exclusive
+from bitstill.loggers.names import wandb_id
 from bitstill.loggers.wandb_files import id_of, mark_sent, unsent
 from bitstill.runs import RunPaths, load_sweep
 from bitstill.sync import _at_work as at_work
@@ -44,7 +45,7 @@ def test_everything_is_sent_once(
     assert (done.returncode, done.stdout) == (0, "5 runs sent\n"), done.stderr
     assert set(server.runs) == set(files(folder))
     for record in load_sweep(folder):
-        run = server.runs[record.identity[:32]]
+        run = server.runs[wandb_id(record.identity, "mine")]
         assert run.exit_code == 0
         assert run.sent_epochs == [1, 2]
         assert run.fields["groupName"] == "mine"
@@ -85,7 +86,7 @@ def test_a_run_at_work_is_sent_when_it_has_ended(
 ) -> None:
     """Sent before, it would count as crashed, and as sent."""
     run = next(folder.glob("soft-T10-*"))
-    name = json.loads((run / "run.json").read_text())["identity"][:32]
+    name = wandb_id(json.loads((run / "run.json").read_text())["identity"], "mine")
     with exclusive(RunPaths(run)):
         done = bitstill("sync", str(folder), env=reaching(server))
     sent = "4 runs sent; 1 at work are not: again when they have ended\n"
@@ -243,7 +244,7 @@ def test_a_teacher_that_is_trained_for_students_alone_is_at_work(tmp_path: Path)
     """It is none of the sweep's runs, and is logged with them."""
     stored = RunPaths(tmp_path / "teachers" / ("a" * 64))
     with exclusive(stored):
-        assert at_work(tmp_path / "mine") == {"a" * 32}
+        assert at_work(tmp_path / "mine") == {"a" * 64}
     assert at_work(tmp_path / "mine") == set()
 
 
@@ -252,7 +253,7 @@ def test_so_is_one_in_a_store_that_is_configured_elsewhere(tmp_path: Path) -> No
     waiting.composed.parent.mkdir(parents=True)
     waiting.composed.write_text(f"paths: {{teachers: {tmp_path / 'elsewhere'}}}")
     with exclusive(RunPaths(tmp_path / "elsewhere" / ("a" * 64))):
-        assert at_work(tmp_path / "mine") == {"a" * 32}
+        assert at_work(tmp_path / "mine") == {"a" * 64}
 
 
 def test_what_is_at_work_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +277,7 @@ def test_only_a_run_of_the_sweep_that_is_held_is_at_work(tmp_path: Path) -> None
         paths.directory.mkdir(parents=True)
         made_up(identity=name * 64).write(paths)
     with exclusive(RunPaths(tmp_path / "mine" / "a")):
-        assert at_work(tmp_path / "mine") == {"a" * 32}
+        assert at_work(tmp_path / "mine") == {"a" * 64}
 
 
 def test_wandb_is_asked_for_whole_runs_and_has_to_mark_them(

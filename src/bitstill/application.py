@@ -76,10 +76,20 @@ def job(composed: DictConfig) -> None:
             config = check(composed)
             _refuse_what_launches_sweeps(config, context.overrides.hydra)
             _train(config, directory, progress=sys.stderr.isatty())
+            if config.logger.to_wandb is not None:
+                _say_what_is_not_sent(config, directory.parent)
         except Exception as error:  # as it is, Hydra would print a line of its own before ours
             raise SystemExit from error
     else:
         _train_in_sweep(check(composed), directory)
+
+
+def _say_what_is_not_sent(config: "TrainConfig", folder: Path) -> None:
+    from rich.console import Console
+
+    from bitstill.conductor import say_what_is_not_sent
+
+    say_what_is_not_sent(config, folder, Console(stderr=True))
 
 
 def _refuse_what_launches_sweeps(config: "TrainConfig", overrides: Iterable[str]) -> None:

@@ -58,7 +58,7 @@ def conduct(
     if left and any(run.done for run in begun):
         _summarize(left[0].config, folder)
     _say_what_is_not_logged(left, console)
-    _say_what_is_not_sent(runs[0].config, folder, console)
+    say_what_is_not_sent(runs[0].config, folder, console)
     _raise_failures(states, raised, stopped=stop_sign(folder).exists())
 
 
@@ -94,7 +94,7 @@ def _say_what_is_not_logged(left: Sequence[PlannedRun], console: Console) -> Non
         console.print(f"{runs} (train.log says why): the same command goes on", soft_wrap=True)
 
 
-def _say_what_is_not_sent(config: TrainConfig, folder: Path, console: Console) -> None:
+def say_what_is_not_sent(config: TrainConfig, folder: Path, console: Console) -> None:
     """Count what was logged offline, however long ago, where wandb is asked for."""
     count = len(unsent(folder)) if config.logger.to_wandb is not None else 0
     if count:

@@ -12,7 +12,7 @@ from bitstill.bar import bar
 from bitstill.composed import composed, teacher_stores
 from bitstill.errors import SweepFailedError, UserError, counted
 from bitstill.locks import is_worked_on
-from bitstill.loggers.names import wandb_id
+from bitstill.loggers.names import is_of
 from bitstill.loggers.wandb_files import is_sent, unsent, written
 from bitstill.runs import RunPaths, runs_in
 from bitstill.status import sweep_states
@@ -22,20 +22,18 @@ _SECONDS = 600  # for one run, pictures and artifacts included
 
 
 def _at_work(folder: Path) -> set[str]:
-    """Return the ids of runs that still write: sent now, they would count as crashed."""
+    """Return the identities of runs that still write: sent now, they would count as crashed."""
     # A teacher that is trained for students alone is none of the sweep's runs. All have one store.
     runs = (run for run in map(RunPaths, folder.glob("*/")) if run.composed.exists())
     found = {
-        wandb_id(stored.name)
+        stored.name
         for store in teacher_stores(next(runs, RunPaths(folder / "none")))
         for stored in store.glob("*/")
         if is_worked_on(RunPaths(stored))
     }
     with contextlib.suppress(UserError):  # logs alone will do
         found |= {
-            wandb_id(state.expected.identity)
-            for state in sweep_states(folder)
-            if state.expected.is_at_work
+            state.expected.identity for state in sweep_states(folder) if state.expected.is_at_work
         }
     return found
 
@@ -43,8 +41,8 @@ def _at_work(folder: Path) -> set[str]:
 def sync(folder: Path) -> str:
     """Send every run of a sweep that has ended and is not sent yet, with progress.
 
-    What was sent is marked and left out the next time. A run that was cut short is sent again: its
-    steps are its epochs, so the server knows those that it has.
+    What was sent is marked and left out the next time. A run that was cut short is sent again:
+    wandb has noted beside its file how far it was.
 
     Args:
         folder: of the sweep.
@@ -63,7 +61,11 @@ def sync(folder: Path) -> str:
             "whose runs were trained with logger=wandb"
         )
     found, at_work = unsent(folder), _at_work(folder)
-    left = {run_id: files for run_id, files in found.items() if run_id not in at_work}
+    left = {
+        run_id: files
+        for run_id, files in found.items()
+        if not any(is_of(run_id, identity) for identity in at_work)
+    }
     failures = list(_send_all(left, folder))
     if failures:
         lines = "\n".join(failures)

@@ -27,7 +27,7 @@ from bitstill.integer import codes_and_unit
 from bitstill.interrupts import Interrupts
 from bitstill.lightning import LightningEnvironment, pl, quiet_lightning
 from bitstill.locks import exclusive
-from bitstill.loggers.callback import DONE, FAILED, INTERRUPTED, Loggers, log_finished
+from bitstill.loggers.callback import Loggers, log_finished
 from bitstill.loggers.logged import destinations, hand_on, not_logged
 from bitstill.memory import give_back_freed_memory, keep_freed_memory
 from bitstill.models import Network, network_of
@@ -282,15 +282,11 @@ def _fit(
         plugins=[LightningEnvironment(), AtomicCheckpointIO()],
         default_root_dir=paths.directory,
     )
-    exit_code = FAILED
     loggers.open(config, recorder.record)
     try:
-        checkpoint = newest_checkpoint(paths)
-        trainer.fit(build_task(config, network), batches, ckpt_path=checkpoint, weights_only=True)
-        loggers.finish(recorder.finish(network), data)
-        exit_code = DONE
-    except (KeyboardInterrupt, SystemExit) as stopped:  # the latter is what Lightning makes of it
-        exit_code = INTERRUPTED
+        with loggers.closed():
+            checkpoint, task = newest_checkpoint(paths), build_task(config, network)
+            trainer.fit(task, batches, ckpt_path=checkpoint, weights_only=True)
+            loggers.finish(recorder.finish(network), data)
+    except SystemExit as stopped:  # what Lightning makes of it
         raise KeyboardInterrupt from stopped
-    finally:
-        loggers.close(exit_code)

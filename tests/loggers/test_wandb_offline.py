@@ -17,8 +17,11 @@ pytestmark = pytest.mark.slow
 
 def test_each_run_is_one_run_of_wandb(logged: Logged) -> None:
     found = files(logged.folder)
-    ids = {wandb_id(record.identity) for record in load_sweep(logged.folder)}
-    stored = {wandb_id(record.identity) for record in load_sweep(logged.folder.parent / "teachers")}
+    ids = {wandb_id(record.identity, "mine") for record in load_sweep(logged.folder)}
+    stored = {
+        wandb_id(record.identity, "mine")
+        for record in load_sweep(logged.folder.parent / "teachers")
+    }
     assert set(found) == ids | stored | {summary_id("mine")}
     for sittings in found.values():
         [file] = sittings
@@ -30,7 +33,7 @@ def test_what_a_run_is_called(logged: Logged) -> None:
     paths = logged.paths("soft-T10")
     record = read_record(paths)
     assert record is not None
-    [file] = files(logged.folder)[wandb_id(record.identity)]
+    [file] = files(logged.folder)[wandb_id(record.identity, "mine")]
     [run] = [one["run"] for one in records(file) if one["type"] == "run"]
     assert run["run_group"] == "mine"
     assert run["job_type"] == "soft"
@@ -43,9 +46,13 @@ def test_what_a_run_is_called(logged: Logged) -> None:
 def test_the_configuration_is_flat_and_nested(logged: Logged) -> None:
     record = read_record(logged.paths("soft-T10"))
     assert record is not None
-    config = overview(files(logged.folder)[wandb_id(record.identity)][0])["config"]
+    config = overview(files(logged.folder)[wandb_id(record.identity, "mine")][0])["config"]
     flat = ("model", "loss_name", "temperature", "seed", "cell", "weight_bits", "activation_bits")
     assert [config[key] for key in flat] == ["student", "soft", 10, 0, "soft T=10", 2, 1]
+    others = ("soft_weight", "teacher_seed", "activation_scale", "data", "val_fraction")
+    assert [config[key] for key in others] == [None, 0, 0.1, "digits", 0.1]
+    assert config["learning_rate"] == record.config["schedule"]["learning_rates"][0]
+    assert config["device"] == record.device
     assert config["config"] == json.loads(json.dumps(record.config))
     for key in ("identity", "data_identity", "teacher_identity", "git_commit", "versions"):
         assert config[key] == getattr(record, key)
@@ -55,7 +62,7 @@ def test_the_curves_are_metrics_csv_against_the_epoch(logged: Logged) -> None:
     paths = logged.paths("soft-T10")
     record = read_record(paths)
     assert record is not None
-    [file] = files(logged.folder)[wandb_id(record.identity)]
+    [file] = files(logged.folder)[wandb_id(record.identity, "mine")]
     rows = [row for row in history(file) if "train/loss" in row]
     assert [row["_step"] for row in rows] == [row["epoch"] for row in rows] == [1, 2]
     for row, curve in zip(rows, read_curves(paths), strict=True):
@@ -71,7 +78,7 @@ def test_the_summary_is_the_record(logged: Logged) -> None:
     paths = logged.paths("soft-T15")
     record = read_record(paths)
     assert record is not None
-    summary = overview(files(logged.folder)[wandb_id(record.identity)][0])["summary"]
+    summary = overview(files(logged.folder)[wandb_id(record.identity, "mine")][0])["summary"]
     for kind, suffix in (("running", ""), ("precise", "_precise")):
         for selection in ("last", "best_val", "best_test"):
             row = record.selections[kind][selection]
@@ -89,7 +96,7 @@ def test_pictures_and_artifacts(logged: Logged) -> None:
     paths = logged.paths("soft-T15")
     record = read_record(paths)
     assert record is not None
-    [file] = files(logged.folder)[wandb_id(record.identity)]
+    [file] = files(logged.folder)[wandb_id(record.identity, "mine")]
     summary = overview(file)["summary"]
     for name in ("confusion", "weight-levels", "weight-steps"):
         picture = file.parent / "files" / summary[f"pictures/{name}"]["path"]
@@ -117,6 +124,11 @@ def test_the_sweep_is_one_run_too(logged: Logged) -> None:
         assert text in table
     [run] = [one["run"] for one in records(file) if one["type"] == "run"]
     assert (run["job_type"], run["run_group"]) == ("summary", "mine")
+
+
+def test_what_is_installed_is_not_said(logged: Logged) -> None:
+    """Names of private packages would be among it."""
+    assert not list(logged.folder.glob("wandb/**/requirements.txt"))
 
 
 def _written(home: Path) -> list[Path]:

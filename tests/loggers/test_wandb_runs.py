@@ -12,11 +12,12 @@ import pytest
 import torch
 import wandb
 from tests.conftest import SMALL
-from tests.wandb_files import epochs, files, overview
+from tests.wandb_files import epochs, files, overview, records
 from torch import Tensor
 
 from bitstill import train
 from bitstill.curves import read_curves
+from bitstill.loggers.wandb_run import _say_what_is_not_read
 from bitstill.recorder import Recorder
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
@@ -52,6 +53,8 @@ def test_a_failed_run_ends_in_wandb_too(
     [[file]] = files(tmp_path / "mine").values()
     assert overview(file)["exit_code"] == 1
     assert overview(file)["state"] == "failed"
+    said = overview(file)["summary"]["error"]
+    assert said.startswith("DivergedError: the training loss became nan in epoch 1: lower schedule")
 
 
 @pytest.mark.slow
@@ -65,6 +68,9 @@ def test_a_stopped_run_goes_on_as_the_same_run(
     [[file]] = files(tmp_path / "mine").values()
     assert overview(file)["exit_code"] == 255
     assert epochs(file) == [1], "the second was recorded, and not logged any more"
+    summary = overview(file)["summary"]
+    assert summary["last/epoch"] == 1, "what it has come to is known before its end"
+    assert summary["best_val/test_accuracy_precise"] == summary["test/accuracy_precise"]["last"]
 
     paths = run_here("logger=[tensorboard,wandb]", "schedule.epochs=3")
     [sittings] = files(tmp_path / "mine").values()
@@ -137,6 +143,37 @@ def test_files_lie_beside_a_run_in_a_folder_of_ones_own(
     train.run(config, tmp_path / "elsewhere" / "mine")
     assert len(files(tmp_path / "elsewhere")) == 1
     assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.slow
+def test_a_student_of_two_sweeps_is_in_both_groups(
+    configure: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    """As one run of wandb, its group would change and its history double."""
+    for name in ("one", "two"):
+        given = ("loss=hard", "logger=wandb", "schedule.epochs=1", f"name={name}")
+        train.run(configure(tmp_path, *given), tmp_path / name / "run")
+    ids = [*files(tmp_path / "one"), *files(tmp_path / "two")]
+    assert len({run_id.partition("-")[0] for run_id in ids}) == 1
+    assert len(set(ids)) == 2
+
+
+def test_the_environment_does_not_decide(
+    run_here: RunHere,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    said: Callable[[], list[str]],
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_TAGS", "from,outside")
+    _say_what_is_not_read.cache_clear()
+    wandb.teardown()  # it has read the environment when it began
+    run_here("logger=wandb", "schedule.epochs=1")
+    wandb.teardown()
+    assert said() == ["WANDB_MODE is not read: give logger.wandb.mode"]
+    [[file]] = files(tmp_path / "mine").values()
+    [run] = [one["run"] for one in records(file) if one["type"] == "run"]
+    assert run["tags"] == ["from", "outside"]
 
 
 def test_disabled_writes_nothing(

@@ -11,7 +11,7 @@ from bitstill.errors import UserError
 from bitstill.report import settings
 from bitstill.report.content import _named_by_folder
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import Run, RunSet
+from bitstill.report.sweeps import Run, RunSet, sweep_name
 from bitstill.runs import Row, RunPaths, RunRecord
 
 LOSSES = ("soft", "soft_hard", "gt_soft_hard")
@@ -388,5 +388,5 @@ def test_sets_of_one_name_are_called_by_their_folders() -> None:
     """Whatever a sweep's name looks like."""
     records = [record("hard", name="my (x) sweep", schedule={"epochs": n}) for n in (8, 9)]
     runs = [Run(RunPaths(Path("here/mine/run")), one) for one in records]
-    names = [_named_by_folder(found).name for found in run_sets(runs)]
+    names = [_named_by_folder(found, sweep_name(runs)).name for found in run_sets(runs)]
     assert names == ["here/mine (schedule.epochs=8)", "here/mine (schedule.epochs=9)"]

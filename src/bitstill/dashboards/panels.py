@@ -38,7 +38,8 @@ def shared_sections(source: Source) -> list[Section]:
     students = {**source.filters, "model": "student"}
     return [
         Section("T x loss", students, _comparison_panels(source)),
-        Section("Curves by temperature", students, _loss_panels(source)),
+        # Losses themselves differ in size by T^2, so that a mean over several says nothing.
+        Section("Curves by temperature", students, _accuracy_panels(source)),
         Section("Runs", source.filters, _run_panels()),
     ]
 
@@ -48,7 +49,8 @@ def sections(source: Source) -> list[Section]:
     found = []
     for loss in source.losses:
         filters = {**source.filters, "loss_name": loss, "model": "student"}
-        found.append(Section(published.title(loss), filters, _loss_panels(source)))
+        curves = [*_accuracy_panels(source), _curves("train/loss", "temperature", top=2 * _HIGH)]
+        found.append(Section(published.title(loss), filters, curves))
     if source.has_teacher:
         filters = {**source.filters, "model": "teacher"}
         found.append(
@@ -98,17 +100,16 @@ def _bars(source: Source, group: str, *, left: int = 0, top: int = 0) -> Any:
     )
 
 
-def _loss_panels(source: Source) -> list[Any]:
+def _accuracy_panels(source: Source) -> list[Any]:
     return [
         _curves(under("test/accuracy", source.view.statistics), "temperature"),
-        _curves("train/loss", "temperature", left=_HALF),
-        _bars(source, "temperature", top=_HIGH),
+        _bars(source, "temperature", left=_HALF),
         wr.ScatterPlot(
             title="test accuracy over T, a dot a seed",
             x=wr.Config("temperature"),
             y=wr.SummaryMetric(_metric(source)),
             log_x=True,
-            layout=wr.Layout(x=_HALF, y=_HIGH, w=_HALF, h=_HIGH),
+            layout=wr.Layout(y=_HIGH, w=_HALF, h=_HIGH),
         ),
     ]
 

@@ -10,7 +10,15 @@ from bitstill.errors import UserError
 from bitstill.report.claims import primary_view
 from bitstill.report.content import SetReport
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import LOSSES, PUBLISHED_VIEW, Run, View, losses_of, read_sweep
+from bitstill.report.sweeps import (
+    LOSSES,
+    PUBLISHED_VIEW,
+    Run,
+    View,
+    losses_of,
+    read_sweep,
+    sweep_name,
+)
 from bitstill.report.table import Table, told_apart
 from bitstill.report.tables import accuracy_tables
 
@@ -68,7 +76,8 @@ def find_source(place: str, project: str | None = None) -> Source:
     if first in (".", "..", "~") or (first and Path(first).is_dir()):
         raise UserError(f"{place} is no folder: give a sweep's, such as multirun/quick")
     entity, name = _split(place)
-    return Source(entity, name, "", LOSSES, True, PUBLISHED_VIEW._replace(selection="best_val"), ())
+    # Every run has logged this: some sweeps have no validation images.
+    return Source(entity, name, "", LOSSES, True, PUBLISHED_VIEW._replace(selection="last"), ())
 
 
 def _split(place: str) -> tuple[str, str]:
@@ -90,7 +99,7 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
     return Source(
         entity=entity,
         project=name,
-        group=str(runs[0].record.config["name"]),
+        group=sweep_name(runs),
         losses=losses_of(runs),
         has_teacher=any(run.record.is_teacher for run in runs),
         view=primary_view(sets[0]),

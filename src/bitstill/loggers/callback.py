@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +14,7 @@ from bitstill.errors import one_line
 from bitstill.identity import directory_name
 from bitstill.lightning import pl
 from bitstill.loggers.logged import Destination, mark_logged, not_logged
+from bitstill.portable import portable_text
 from bitstill.runs import Row, RunPaths, RunRecord, read_record
 from bitstill.schema import TensorboardConfig, TrainConfig
 
@@ -34,8 +35,8 @@ class RunLog(Protocol):
     def log_outcome(self, record: RunRecord, outcome: "Outcome") -> None:
         """Log what the finished run came to."""
 
-    def close(self, exit_code: int) -> None:
-        """End the logger's run."""
+    def close(self, exit_code: int, error: str) -> None:
+        """End the logger's run; the error is what has ended it, or empty."""
 
 
 def log_finished(config: TrainConfig, paths: RunPaths, data: ImageData) -> None:
@@ -45,12 +46,8 @@ def log_finished(config: TrainConfig, paths: RunPaths, data: ImageData) -> None:
     if record is not None and left:
         loggers = Loggers(paths, left)
         loggers.open(config, record)
-        exit_code = FAILED
-        try:
+        with loggers.closed():
             loggers.finish(record, data)
-            exit_code = DONE
-        finally:
-            loggers.close(exit_code)
 
 
 class Loggers(pl.Callback):
@@ -117,9 +114,26 @@ class Loggers(pl.Callback):
 
         self._has_outcome = self._guard("the outcome", show)
 
-    def close(self, exit_code: int) -> None:
-        """End the loggers' runs: without this, the next of the process would go on in wandb's."""
-        self._each(lambda one: one.close(exit_code))
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        """End the loggers' runs with the body, which may be interrupted or fail.
+
+        Without this, the next run of the process would go on in wandb's.
+        """
+        exit_code, said = DONE, ""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            exit_code = INTERRUPTED
+            raise
+        except Exception as error:
+            exit_code, said = FAILED, f"{type(error).__name__}: {portable_text(one_line(error))}"
+            raise
+        finally:
+            self._close(exit_code, said)
+
+    def _close(self, exit_code: int, error: str) -> None:
+        self._each(lambda one: one.close(exit_code, error))
         if self._has_outcome:
             self._guard("the list of loggers", lambda: mark_logged(self._paths, self._logs))
         self._logs = {}
@@ -129,7 +143,7 @@ class Loggers(pl.Callback):
             if not self._guard(name, partial(act, one)):
                 del self._logs[name]
                 with contextlib.suppress(Exception):  # it has raised before
-                    one.close(FAILED)
+                    one.close(FAILED, "")
 
     def _guard(self, what: str, act: Callable[[], None]) -> bool:
         try:

@@ -3,11 +3,16 @@
 Accuracies are fractions; every other number has its unit in its name.
 """
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from bitstill.curves import under
-from bitstill.runs import RunRecord
+from bitstill.report.settings import rules
+from bitstill.runs import Row, RunRecord
 from bitstill.schema import STATISTICS
+
+Selections = Mapping[str, Mapping[str, Row | None]]  # as a record has them
 
 EPOCH = "epoch"
 # Of a metric over the epochs, wandb's summary keeps the best as well as the last.
@@ -18,9 +23,20 @@ BEST = {
 }
 
 
-def wandb_id(identity: str) -> str:
-    """Return a run's id in wandb: its identity, so that a resumed run is one run."""
-    return identity[:32]
+_OF_IDENTITY = 32  # digits
+
+
+def wandb_id(identity: str, sweep: str) -> str:
+    """Return a run's id in wandb: of its identity and sweep, so that a resumed run is one run.
+
+    Of two sweeps that share a student, each has it in its group.
+    """
+    return f"{identity[:_OF_IDENTITY]}-{hashlib.sha256(sweep.encode()).hexdigest()[:8]}"
+
+
+def is_of(run_id: str, identity: str) -> bool:
+    """Whether a run of wandb is one of this identity, of whatever sweep."""
+    return run_id.partition("-")[0] == identity[:_OF_IDENTITY]
 
 
 def summary_name(selection: str, statistics: str) -> str:
@@ -38,20 +54,28 @@ def science(record: RunRecord) -> dict[str, Any]:
 
     Tables, groups and filters of a dashboard take keys at the top; nested ones are ambiguous there.
     """
-    is_student = record.model == "student"
-    quantizer = record.config.get("quantizer", {}) if is_student else {}
-    loss = record.config.get("loss", {}) if is_student else {}
+    config = record.config
+    quantizer = {} if record.is_teacher else config["quantizer"]
+    loss = {} if record.is_teacher else config["loss"]
+    followed = rules(record)
     return {
         "model": record.model,
-        "loss_name": record.loss,
+        "loss_name": "teacher" if record.is_teacher else record.loss,
         "temperature": record.temperature,
         "seed": record.seed,
         "cell": record.cell,
+        "soft_weight": followed.get("soft_weight", [None])[0],
+        "teacher_seed": config["teacher"]["seed"] if "teacher.seed" in followed else None,
         "quantizer": quantizer.get("method"),
         "weight_bits": quantizer.get("weight_bits"),
         "activation_bits": quantizer.get("activation_bits"),
+        "activation_scale": quantizer.get("activation_scale"),
         "epochs": record.epochs,
-        "batch_size": record.config["schedule"]["batch_size"],
+        "batch_size": config["schedule"]["batch_size"],
+        "learning_rate": config["schedule"]["learning_rates"][0],
+        "data": config["data"]["source"],
+        "val_fraction": config["data"]["val_fraction"],
+        "device": record.device,
     } | {f"loss_{name}": value for name, value in loss.items() if not name.startswith("_")}
 
 
@@ -69,13 +93,18 @@ def provenance(record: RunRecord) -> dict[str, Any]:
 
 def results(record: RunRecord) -> dict[str, float]:
     """Return what a finished run came to: accuracies of the selected epochs, and its time."""
-    found: dict[str, float] = {}
-    for statistics, selections in record.selections.items():
-        for selection, row in selections.items():
-            if row is not None:
-                found[summary_name(selection, statistics)] = row["test/accuracy"]
-                found[under(f"{selection}/{EPOCH}", statistics)] = row["epoch"]
-    return found | {
+    return accuracies(record.selections) | {
         "time/total_seconds": record.seconds,
         "time/images_per_second": record.images_per_second,
     }
+
+
+def accuracies(selections: Selections) -> dict[str, float]:
+    """Return the test accuracies and numbers of the epochs that are selected so far."""
+    found: dict[str, float] = {}
+    for statistics, by_name in selections.items():
+        for selection, row in by_name.items():
+            if row is not None:
+                found[summary_name(selection, statistics)] = row["test/accuracy"]
+                found[under(f"{selection}/{EPOCH}", statistics)] = row["epoch"]
+    return found

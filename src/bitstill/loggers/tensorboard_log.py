@@ -51,6 +51,6 @@ class TensorboardLog:
             pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
             writer.add_image(name, pixels, record.epoch, dataformats="HWC")
 
-    def close(self, exit_code: int) -> None:
+    def close(self, exit_code: int, error: str) -> None:
         """Close the event file."""
         self._logger.experiment.close()

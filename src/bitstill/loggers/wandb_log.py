@@ -10,12 +10,21 @@ from pathlib import Path
 
 from PIL import Image
 
-from bitstill.loggers.names import BEST, EPOCH, provenance, results, science, wandb_id
+from bitstill.curves import select, under
+from bitstill.loggers.names import (
+    BEST,
+    EPOCH,
+    accuracies,
+    provenance,
+    results,
+    science,
+    wandb_id,
+)
 from bitstill.loggers.outcome import Outcome
 from bitstill.loggers.wandb_files import keep_wandb_quiet, written
 from bitstill.loggers.wandb_run import begin, end
 from bitstill.runs import Row, RunPaths, RunRecord
-from bitstill.schema import WandbConfig
+from bitstill.schema import STATISTICS, WandbConfig
 
 _READ_SECONDS = 60
 
@@ -37,11 +46,12 @@ class WandbLog:
         self._folder, self._artifacts = folder, settings.log_artifacts
         self._rows: Sequence[Row] = ()
         keep_wandb_quiet()
-        earlier = _logged_offline(folder, wandb_id(record.identity), settings)
+        run_id = wandb_id(record.identity, group)
+        earlier = _logged_offline(folder, run_id, settings)
         self._run = begin(
             settings,
             folder,
-            run_id=wandb_id(record.identity),
+            run_id=run_id,
             name=name,
             group=group,
             job_type="teacher" if record.is_teacher else record.loss,
@@ -62,6 +72,8 @@ class WandbLog:
             if epoch > self._through:
                 self._run.log({**row, EPOCH: epoch}, step=epoch, commit=True)
                 self._through = epoch
+        if rows:
+            self._run.summary.update(accuracies(select(rows, _kinds(rows[-1]))))
 
     def log_outcome(self, record: RunRecord, outcome: Outcome) -> None:
         """Log the summary, pictures and, if asked for, artifacts."""
@@ -96,7 +108,9 @@ class WandbLog:
         for file in files:
             kind = "run-record" if file == RunPaths(file.parent).record else "model"
             artifact = wandb.Artifact(
-                f"{kind}-{record.identity[:10]}", type=kind, metadata=science(record)
+                f"{kind}-{record.identity[:10]}",
+                type=kind,
+                metadata={**science(record), **results(record)},
             )
             # By the name that its folder was given, which the server is told. Not copied: what a
             # finished run has written does not change.
@@ -104,9 +118,16 @@ class WandbLog:
             artifact.add_file(str(path), policy="immutable")
             self._run.log_artifact(artifact)
 
-    def close(self, exit_code: int) -> None:
-        """End wandb's run."""
+    def close(self, exit_code: int, error: str) -> None:
+        """End wandb's run, with what has ended it."""
+        if error:
+            self._run.summary["error"] = error
         end(self._run, self._folder, exit_code)
+
+
+def _kinds(row: Row) -> list[str]:
+    """Return the kinds of statistics that an epoch was measured with."""
+    return [kind for kind in STATISTICS if under("test/accuracy", kind) in row]
 
 
 def _logged_offline(folder: Path, name: str, settings: WandbConfig) -> int:

@@ -1,6 +1,8 @@
 """Begins and ends runs of wandb: silently, without a word on this machine, whatever the network."""
 
+import functools
 import logging
+import os
 import shutil
 from pathlib import Path
 from threading import Event
@@ -33,6 +35,7 @@ def begin(
         **options: ``name``, ``group`` and ``job_type``, as ``wandb.init`` has them.
     """
     keep_wandb_quiet()
+    _say_what_is_not_read()
     import wandb
 
     def init(mode: Literal["offline", "online", "disabled"]) -> wandb.Run:
@@ -40,7 +43,7 @@ def begin(
             mode=mode,
             project=settings.project,
             entity=settings.entity,
-            tags=settings.tags,
+            tags=settings.tags or None,  # WANDB_TAGS, if there are any
             dir=folder,
             id=run_id,
             resume="allow",
@@ -65,6 +68,13 @@ def begin(
     return init("offline")
 
 
+@functools.cache  # once in a process
+def _say_what_is_not_read() -> None:
+    for name, setting in (("WANDB_MODE", "mode"), ("WANDB_PROJECT", "project")):
+        if name in os.environ:
+            log.warning("%s is not read: give logger.wandb.%s", name, setting)
+
+
 def _discreet(settings: type["wandb.Settings"]) -> "wandb.Settings":
     """Return settings that keep user, host, paths and arguments out of the run."""
     return settings(
@@ -72,6 +82,7 @@ def _discreet(settings: type["wandb.Settings"]) -> "wandb.Settings":
         x_disable_machine_info=True,
         disable_git=True,
         disable_code=True,
+        x_save_requirements=False,
         host="",
         username="",
         email="",

@@ -38,7 +38,7 @@ from bitstill.report.progress import awaited
 from bitstill.report.seed_noise import seed_noise_table
 from bitstill.report.sets import run_sets
 from bitstill.report.sizes import Sizes, model_sizes, sizes_table
-from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep
+from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, sweep_name
 from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables, seeds_table, temperature_table
 from bitstill.runs import ENDED
@@ -235,10 +235,14 @@ def build(folders: Sequence[Path]) -> Report:
     places = Counter(folder.resolve() for folder in folders)
     if twice := [str(folder) for folder in folders if places[folder.resolve()] > 1]:
         raise UserError(f"{' and '.join(twice)} are one folder: give each sweep once")
-    sweeps = [run_sets(read_sweep(folder)) for folder in folders]
+    read = [read_sweep(folder) for folder in folders]
+    sweeps = [run_sets(runs) for runs in read]
     names = [runs.name for sets in sweeps for runs in sets]
     if len(set(names)) < len(names):  # two sweeps of one name: told apart by their folders
-        sweeps = [[_named_by_folder(runs) for runs in sets] for sets in sweeps]
+        sweeps = [
+            [_named_by_folder(one, sweep_name(runs)) for one in sets]
+            for runs, sets in zip(read, sweeps, strict=True)
+        ]
     later = [runs for sets in sweeps[1:] for runs in sets]
     comparisons = [
         compare_sets(
@@ -251,6 +255,6 @@ def build(folders: Sequence[Path]) -> Report:
     return Report(folders, reports, comparisons)
 
 
-def _named_by_folder(runs: RunSet) -> RunSet:
-    told = runs.name.removeprefix(str(runs.runs[0].record.config["name"]))
+def _named_by_folder(runs: RunSet, sweep: str) -> RunSet:
+    told = runs.name.removeprefix(sweep)
     return dataclasses.replace(runs, name=f"{runs.folder}{told}")

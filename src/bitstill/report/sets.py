@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bitstill.errors import UserError
 from bitstill.report.settings import arithmetic, rules, settings, teacher_settings
-from bitstill.report.sweeps import Run, RunSet
+from bitstill.report.sweeps import Run, RunSet, sweep_name
 from bitstill.runs import RunRecord
 
 _Group = tuple[dict[str, str], list[Run]]  # what runs share, and the runs
@@ -34,7 +34,7 @@ def run_sets(runs: Iterable[Run]) -> list[RunSet]:
     groups += _alike(run for run in runs if id(run) not in placed)
     for _, members in groups:
         _refuse_twins(members)
-    names = _names(runs[0].record.config["name"] if runs else "", [shared for shared, _ in groups])
+    names = _names(sweep_name(runs) if runs else "", [shared for shared, _ in groups])
     return [
         RunSet(name, members, shared) for name, (shared, members) in zip(names, groups, strict=True)
     ]

@@ -196,6 +196,12 @@ class RunSet:
         return [cell for cell in students if self.of(cell)[0].record.loss == loss]
 
 
+def sweep_name(runs: Sequence[Run]) -> str:
+    """Return the name of a sweep, as its students have it: a teacher may be another sweep's."""
+    first = next((run for run in runs if not run.record.is_teacher), runs[0])
+    return str(first.record.config["name"])
+
+
 def losses_of(runs: Iterable[Run]) -> list[str]:
     """Return the losses of students, the published four first."""
     found = {run.record.loss for run in runs if not run.record.is_teacher}
