@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,6 +37,10 @@ from bitstill.guard import guarded
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
 from bitstill.sweep import PlannedRun, plan
+
+# How fast something is no test says: machines are shared.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # A training run of one to two seconds.
 SMALL = (

@@ -96,7 +96,7 @@ def test_levels_rise() -> None:
     scale=st.sampled_from([0.1, 0.5, 1.0]),
     bits=st.integers(1, 3),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_thresholds_are_exact(bits: int, **numbers: float) -> None:
     one, bound = channels(**numbers), 300
     levels = 2**bits - 1

@@ -198,7 +198,7 @@ def test_a_processors_paths_agree(
             assert torch.equal(found.gradients[name], value), name
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), batch=st.integers(1, 6), place=st.integers(1, 6))
 def test_gradients_of_any_batch(seed: int, batch: int, place: int) -> None:
     """Batches of 4x4 pixels are summed four images at a time: of the last, fewer may be left."""
@@ -222,7 +222,7 @@ def check_gradients(place: int, *, batch: int, seed: int) -> bool:
     return same
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     batch=st.integers(1, 4),

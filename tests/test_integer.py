@@ -150,7 +150,7 @@ def test_two_bits_are_minus_three_to_three() -> None:
     weight_bits=st.integers(1, 3),
 )
 @example(seed=239165, method="dorefa", weight_bits=1)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_the_float_path_differs_in_few_levels(seed: int, method: str, weight_bits: int) -> None:
     student = random_student(seed, with_bits(weight_bits, 1, method))
     images = random_images(8, seed)

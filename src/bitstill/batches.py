@@ -83,5 +83,9 @@ class Batches:
         order = self.sampler.indices().to(self.split.labels.device)
         for index in islice(order.split(self.sampler.batch_size), self._given, None):
             self._given += 1
-            logits = None if self.teacher_logits is None else self.teacher_logits[index]
-            yield Batch(self.split.images[index], self.split.labels[index], logits)
+            # Not `[index]`, which moves bytes one by one.
+            images = self.split.images.index_select(0, index)
+            labels = self.split.labels.index_select(0, index)
+            if (logits := self.teacher_logits) is not None:
+                logits = logits.index_select(0, index)
+            yield Batch(images, labels, logits)

@@ -29,6 +29,7 @@ from bitstill.topology import TOPOLOGY, Layer
 
 IMAGE_LEVELS = 255
 POOLED = 16  # pixels under the average pool
+_COMPARED = 15  # thresholds at most that are compared one by one; a search is faster for more
 
 
 def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fraction]:
@@ -127,16 +128,22 @@ class IntegerLayer:
 
     def forward(self, levels: Tensor) -> Tensor:
         """Return the block's levels after its pool, float32."""
-        reached = self._reached(self.sums(levels)).float()
-        return F.max_pool2d(reached, 2) if self.layer.pool else reached
+        sums = self.sums(levels)
+        # The largest sum has the largest level: a quarter of the sums are compared.
+        return self._reached(F.max_pool2d(sums, 2) if self.layer.pool else sums)
 
     def _reached(self, sums: Tensor) -> Tensor:
-        """Count how many of its channel's thresholds each sum reaches."""
-        if self.thresholds.shape[1] == 1:
-            return sums >= self.thresholds[:, :, None]
-        rows = sums.transpose(0, 1).flatten(start_dim=1).contiguous()
-        counted = torch.searchsorted(self.thresholds.to(sums.dtype), rows, right=True)
-        return counted.view(sums.transpose(0, 1).shape).transpose(0, 1)
+        """Count how many of its channel's thresholds each sum reaches, as float32."""
+        if self.thresholds.shape[1] > _COMPARED:
+            rows = sums.transpose(0, 1).flatten(start_dim=1).contiguous()
+            counted = torch.searchsorted(self.thresholds.to(sums.dtype), rows, right=True)
+            return counted.view(sums.transpose(0, 1).shape).transpose(0, 1).float()
+        # Of integers: sum - (threshold - 1), clipped to 0 and 1, is whether it is reached.
+        below = (self.thresholds - 1).to(sums.dtype)[:, :, None, None].unbind(1)
+        counted, room = torch.sub(sums, below[0]).clamp_(0, 1), torch.empty_like(sums)
+        for one in below[1:]:
+            counted += torch.sub(sums, one, out=room).clamp_(0, 1)
+        return counted.float()
 
 
 def convolved_in_one_product(levels: Tensor, codes: Tensor) -> Tensor:

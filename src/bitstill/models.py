@@ -92,7 +92,8 @@ class TeacherBlock(Block):
 
     def activate(self, convolved: Tensor) -> Tensor:
         """Normalize, rectify and pool."""
-        return self._pooled(F.relu(self.norm(convolved)))
+        # The pool first: the same values and gradients, of a quarter as many to rectify.
+        return F.relu(self._pooled(self.norm(convolved)), inplace=True)
 
 
 class StudentBlock(Block):

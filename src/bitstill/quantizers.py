@@ -82,10 +82,33 @@ class _OneBit(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        # hardtanh's gradient is zero on its borders and the clip's is not: so, one float further.
-        limits = torch.finfo(x.dtype)
-        below, above = -limits.smallest_normal * limits.eps, 1 + limits.eps
-        return torch.ops.aten.hardtanh_backward(gradient, x, below, above)  # type: ignore[no-any-return]
+        return torch.ops.aten.hardtanh_backward(gradient, x, *_borders(x))  # type: ignore[no-any-return]
+
+
+def _borders(x: Tensor) -> tuple[float, float]:
+    """Return [0, 1], one float further: hardtanh's gradient is zero there, and a clip's is not."""
+    limits = torch.finfo(x.dtype)
+    return -limits.smallest_normal * limits.eps, 1 + limits.eps
+
+
+class _Clip(torch.autograd.Function):
+    """Clip to [0, 1] and round to ``bits``, or not at all, with one pass backward.
+
+    Equal to the clip and :func:`quantize_unit`, but that torch's gradient of a clip takes several.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bits: int | None) -> Tensor:
+        ctx.save_for_backward(x)
+        clipped = x.clamp(0, 1)
+        return clipped if bits is None else quantize_unit(clipped, bits=bits)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        of_x = torch.empty_like(x)  # which the average pool's gradient does not lie like
+        torch.ops.aten.hardtanh_backward(gradient, x, *_borders(x), grad_input=of_x)
+        return of_x, None
 
 
 def round_half_up(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -108,7 +131,7 @@ def quantize_unit(r: Float[Tensor, "*shape"], *, bits: int) -> Float[Tensor, "*s
         bits: k, 1 to 8.
     """
     steps = 2**bits - 1
-    rounded: Tensor = round_half_up(r * steps) / steps
+    rounded: Tensor = round_half_up(r * steps).div_(steps)
     return rounded
 
 
@@ -324,10 +347,8 @@ def quantize_activation(
     if bits == 1:
         one_bit: Tensor = _OneBit.apply(scaled)  # type: ignore[no-untyped-call]
         return one_bit
-    clipped = scaled.clamp(0, 1)
-    if bits is None:
-        return clipped
-    return straight_through(clipped, quantize_unit(clipped.detach(), bits=bits))
+    result: Tensor = _Clip.apply(scaled, bits)  # type: ignore[no-untyped-call]
+    return result
 
 
 WEIGHT_QUANTIZERS: dict[str, Callable[..., Tensor]] = {

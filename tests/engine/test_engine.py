@@ -61,7 +61,7 @@ def test_c_equals_the_reference(kernels: list[kernel.Kernel], network: IntegerNe
 
 @pytest.mark.slow
 @given(seed=st.integers(0, 2**31), method=st.sampled_from(["mean_scaled", "dorefa"]))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 def test_random_students(library: Path, seed: int, method: str) -> None:
     classes = 1 + seed % 40
     network = integer_network(random_student(seed, with_bits(2, 1, method), classes))

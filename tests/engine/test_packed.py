@@ -60,7 +60,7 @@ def test_logits_that_would_not_be_finite(packed: PackedModel) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_one_changed_byte_is_found(content: bytes, data: st.DataObject) -> None:
     # Half of the places in the header, which is the smaller and the more delicate part.
     last = data.draw(st.sampled_from([1200, len(content) - 1]))
@@ -72,14 +72,14 @@ def test_one_changed_byte_is_found(content: bytes, data: st.DataObject) -> None:
 
 
 @given(length=st.integers(0, 79_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_truncated_file_is_found(content: bytes, length: int) -> None:
     with pytest.raises(ValueError, match=r"truncated|checksum"):
         from_bytes(content[:length])
 
 
 @given(junk=st.binary(max_size=200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_junk_is_found(junk: bytes) -> None:
     for content in (junk, len(junk).to_bytes(8, "little") + b"{" + junk):
         with pytest.raises(ValueError, match=r"^[^\n]+$"):

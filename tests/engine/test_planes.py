@@ -9,7 +9,7 @@ from bitstill.engine.planes import pack_codes, plane_bits, unpack_codes
 
 
 @given(bits=st.integers(1, 8), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_codes_come_back(bits: int, seed: int) -> None:
     numbers = np.random.default_rng(seed).integers(0, 2**bits, (16, 6, 3, 3))
     codes = (2 * numbers - (2**bits - 1)).astype(np.int16)

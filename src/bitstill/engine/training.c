@@ -68,6 +68,17 @@ int bitstill_block_prepare(Training *b) {
   float largest = bitstill_largest(b->weight, b->channels_out * each), unit = largest / 3;
   if (!isfinite(largest)) return 1;
   b->unit = (double)largest / 3 / (b->channels_in == COLOURS ? 255 : 1);
+#ifdef X86
+  if (b->channels_in == COLOURS && b->path == AVX512) {
+    int8_t *codes = b->words; /* 3 rows of 12 inputs, the last 3 of them without weight: 4 of each channel together */
+    for (int c = 0; c < b->channels_out; c++)
+      for (int i = 0; i < 36; i++) {
+        float weight = i % 12 < 9 ? b->weight[c * TAPS + i / 12 * 9 + i % 12] : 0;
+        codes[i / 4 * 64 + 4 * c + i % 4] = i % 12 < 9 ? (int8_t)(2 * (int)code_of(weight, unit) - 3) : 0;
+      }
+    return 0;
+  }
+#endif
   if (b->channels_in == COLOURS) {
     int16_t *codes = b->words;
     for (int c = 0; c < b->channels_out; c++)
@@ -144,6 +155,90 @@ CLONES void bitstill_first_sums(const int16_t *levels, const int16_t *codes, int
       memcpy(sums, totals, sizeof totals);
     }
 }
+
+#ifdef X86
+
+/* The same three on vectors: bits, levels as bytes, and conv1 by products of bytes. */
+TARGET_AVX512 static uint32_t pack_bits_avx512(const uint32_t *x, int side, int channels, uint32_t *words) {
+  __m512i one = _mm512_set1_epi32(FLOAT_ONE), wrong = _mm512_setzero_si512();
+  int depth = channels < LANES ? 1 : channels / LANES, width = side + 2, halves = channels < LANES ? 1 : 2;
+  memset(words, 0, (size_t)(width * width * depth) * sizeof *words);
+  for (int y = 0; y < side; y++)
+    for (int i = 0; i < side * depth; i++) {
+      uint32_t word = 0;
+      for (int half = 0; half < halves; half++, x += 16) {
+        __m512i v = _mm512_loadu_si512(x);
+        __mmask16 set = _mm512_cmpeq_epi32_mask(v, one);
+        wrong = _mm512_mask_or_epi32(wrong, (__mmask16)~set, wrong, v);
+        word |= (uint32_t)set << 16 * half;
+      }
+      words[((y + 1) * width + 1) * depth + i] = word;
+    }
+  return _mm512_test_epi32_mask(wrong, wrong);
+}
+
+TARGET_AVX512 static uint32_t pack_image_avx512(const float *x, int side, uint8_t *levels) {
+  __m512 full = _mm512_set1_ps(255), half = _mm512_set1_ps(0.5f), one = _mm512_set1_ps(1), zero = _mm512_setzero_ps();
+  __mmask16 wrong = 0;
+  memset(levels, 0, (size_t)((side + 2) * ROW + 4));
+  for (int y = 0; y < side; y++)
+    for (int i = 0; i < side * COLOURS; i += 16) {
+      __m512 v = _mm512_loadu_ps(x + y * side * COLOURS + i);
+      __mmask16 inside = _mm512_cmp_ps_mask(v, zero, _CMP_GE_OQ) & _mm512_cmp_ps_mask(v, one, _CMP_LE_OQ);
+      __m512i level = _mm512_maskz_cvttps_epi32(inside, _mm512_add_ps(_mm512_mul_ps(v, full), half));
+      wrong |= _mm512_cmp_ps_mask(_mm512_div_ps(_mm512_cvtepi32_ps(level), full), v, _CMP_NEQ_UQ);
+      _mm_storeu_si128((__m128i *)(levels + (y + 1) * ROW + COLOURS + i), _mm512_cvtepi32_epi8(level));
+    }
+  return wrong;
+}
+
+TARGET_AVX512 static void first_sums_avx512(const uint8_t *levels, const int8_t *codes, int side, int16_t *sums) {
+  __m512i w[9];
+  for (int i = 0; i < 9; i++) w[i] = _mm512_loadu_si512(codes + 64 * i);
+  for (int y = 0; y < side; y++)
+    for (int x = 0; x < side; x += 4, sums += 4 * 16) {
+      __m512i totals[4];
+#pragma GCC unroll 4
+      for (int pixel = 0; pixel < 4; pixel++) totals[pixel] = _mm512_setzero_si512();
+#pragma GCC unroll 9
+      for (int i = 0; i < 9; i++)
+#pragma GCC unroll 4
+        for (int pixel = 0; pixel < 4; pixel++) {
+          int32_t four;
+          memcpy(&four, levels + (y + i / 3) * ROW + (x + pixel) * COLOURS + i % 3 * 4, 4);
+          totals[pixel] = _mm512_dpbusd_epi32(totals[pixel], _mm512_set1_epi32(four), w[i]);
+        }
+#pragma GCC unroll 4
+      for (int pixel = 0; pixel < 4; pixel++)
+        _mm256_storeu_si256((__m256i *)(sums + 16 * pixel), _mm512_cvtepi32_epi16(totals[pixel]));
+    }
+}
+
+/* Two pixels a product; the squares of `few` pixels stay below 2^32. */
+TARGET_AVX512 static void moments_avx512(const int16_t *sums, int pixels, int channels, int few, int64_t *moments) {
+  for (int c = 0; c < channels; c += 16) {
+    __m512i total = _mm512_setzero_si512(), low = total, high = total, ones = _mm512_set1_epi16(1);
+    for (int start = 0; start < pixels; start += few) {
+      __m512i part = _mm512_setzero_si512();
+      const int16_t *s = sums + start * channels + c;
+      for (int i = 0; i < few; i += 2, s += 2 * channels) {
+        __m512i a = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)s));
+        __m512i b = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(s + channels)));
+        __m512i pairs = _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
+        total = _mm512_add_epi32(total, _mm512_madd_epi16(pairs, ones));
+        part = _mm512_add_epi32(part, _mm512_madd_epi16(pairs, pairs));
+      }
+      low = _mm512_add_epi64(low, _mm512_cvtepu32_epi64(_mm512_castsi512_si256(part)));
+      high = _mm512_add_epi64(high, _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(part, 1)));
+    }
+    _mm512_storeu_si512(moments + c, _mm512_cvtepi32_epi64(_mm512_castsi512_si256(total)));
+    _mm512_storeu_si512(moments + c + 8, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(total, 1)));
+    _mm512_storeu_si512(moments + channels + c, low);
+    _mm512_storeu_si512(moments + channels + c + 8, high);
+  }
+}
+
+#endif
 
 /* Sums of one image from its words. */
 static void count_bits(const Training *b, const uint32_t *source, int16_t *sums) {
@@ -232,6 +327,16 @@ CLONES void bitstill_moments(const int16_t *sums, int pixels, int channels, int6
 static int image_sums(const Training *b, int64_t from, int64_t to) {
   int16_t levels[34 * ROW];
   int pixels = b->side * b->side;
+#ifdef X86
+  if (b->path == AVX512) {
+    uint8_t bytes[34 * ROW + 4]; /* the last group of four ends beyond the border */
+    for (int64_t n = from; n < to; n++) {
+      if (pack_image_avx512((const float *)b->x + n * pixels * COLOURS, b->side, bytes)) return 1;
+      first_sums_avx512(bytes, b->words, b->side, b->sums + n * pixels * b->channels_out);
+    }
+    return 0;
+  }
+#endif
   for (int64_t n = from; n < to; n++) {
     if (bitstill_pack_image((const float *)b->x + n * pixels * COLOURS, b->side, levels)) return 1;
     bitstill_first_sums(levels, b->words, b->side, b->sums + n * pixels * b->channels_out);
@@ -248,6 +353,12 @@ static int bit_sums(const Training *b, int64_t from, int64_t to) {
     int16_t *sums = b->sums + n * pixels * b->channels_out;
     for (int i = 0; i < images; i++) {
       const uint32_t *x = b->x + (n + i) * pixels * b->channels_in;
+#ifdef X86
+      if (b->path == AVX512) {
+        wrong |= pack_bits_avx512(x, b->side, b->channels_in, words[i]);
+        continue;
+      }
+#endif
       wrong |= bitstill_pack_bits(x, b->side, b->channels_in, words[i]);
     }
     if (wrong) return 1;
@@ -266,8 +377,17 @@ static int bit_sums(const Training *b, int64_t from, int64_t to) {
 int bitstill_block_sums(const Training *b, int64_t from, int64_t to) {
   int pixels = b->side * b->side, channels = b->channels_out;
   if (b->channels_in == COLOURS ? image_sums(b, from, to) : bit_sums(b, from, to)) return 1;
-  for (int64_t n = from; n < to; n++)
-    bitstill_moments(b->sums + n * pixels * channels, pixels, channels, b->moments + n * 2 * channels);
+  for (int64_t n = from; n < to; n++) {
+    const int16_t *sums = b->sums + n * pixels * channels;
+    int64_t *moments = b->moments + n * 2 * channels;
+#ifdef X86
+    if (b->path == AVX512) {
+      moments_avx512(sums, pixels, channels, b->channels_in == COLOURS ? 8 : pixels, moments);
+      continue;
+    }
+#endif
+    bitstill_moments(sums, pixels, channels, moments);
+  }
   return 0;
 }
 

@@ -27,9 +27,7 @@ from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run, read_sweep
 from bitstill.runs import RunPaths, RunRecord, read_record
 
-thorough = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+thorough = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def one_line(error: Exception) -> None:
