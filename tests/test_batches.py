@@ -1,6 +1,7 @@
 """An epoch's order and its batches, by counting."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from bitstill.batches import Batch, Batches, EpochOrder
 from bitstill.data import Split
+from bitstill.errors import UserError
 
 SEEDS = st.integers(0, 2**32 - 1)
 EPOCHS = st.integers(0, 1000)
@@ -144,6 +146,20 @@ def test_without_a_teacher_there_are_no_logits() -> None:
     found = list(Batches(split, None, batch_size=2, seed=0))
     assert len(found) == 3
     assert all(batch.teacher_logits is None for batch in found)
+
+
+def test_logits_of_other_images_are_refused() -> None:
+    split = Split(torch.zeros(6, 32, 32, 3, dtype=torch.uint8), torch.zeros(6, dtype=torch.int64))
+    with pytest.raises(UserError, match=r"^4 teacher logits for 6 images: give one row an image"):
+        Batches(split, torch.zeros(4, 10), batch_size=2, seed=0)
+
+
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All would train with the same images."""
+    split = Split(torch.zeros(6, 32, 32, 3, dtype=torch.uint8), torch.zeros(6, dtype=torch.int64))
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    with pytest.raises(UserError, match=r"train in one process, on one device$"):
+        next(iter(Batches(split, None, batch_size=2, seed=0)))
 
 
 def test_batches_are_copies() -> None:

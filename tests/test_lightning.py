@@ -72,6 +72,18 @@ def test_whoever_compiles_has_the_compiler() -> None:
     assert "torch._dynamo.utils" in modules_after(program)
 
 
+def test_what_is_compiled_can_be_trained() -> None:
+    """Lightning keeps the class that it has found when it was imported."""
+    program = (
+        "import bitstill.train, torch, pytorch_lightning as pl, warnings;"
+        "from pytorch_lightning.utilities.compile import _maybe_unwrap_optimized as unwrapped;"
+        "warnings.simplefilter('ignore'); module = pl.LightningModule();"
+        "assert unwrapped(module) is module;"
+        "assert unwrapped(torch.compile(module, backend='eager')) is module"
+    )
+    assert "torch._dynamo.utils" in modules_after(program)
+
+
 def test_what_was_imported_before_stays() -> None:
     program = (
         "import scipy.signal, torch._dynamo as dynamo, sys; signal = sys.modules['scipy.signal'];"

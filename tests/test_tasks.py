@@ -238,6 +238,17 @@ def test_every_epoch_trains_with_its_soft_weight() -> None:
     assert [one["soft_weight"] for one in watch.logged] == [8, 6, 4, 2]
 
 
+def test_behind_the_schedule_c_stays() -> None:
+    """In a Trainer of one's own that goes on: below the last value it would be negative."""
+    soft_weight = functools.partial(linear_weight, initial=8, final=1)
+
+    def loss(student_logits: Tensor, labels: Tensor, *, soft_weight: float) -> Tensor:
+        return student_logits.sum() * soft_weight
+
+    task = StudentTask(linear(), schedule(epochs=2), loss=loss, soft_weight=soft_weight)
+    assert [one["soft_weight"] for one in fit(task, 4).logged] == [8, 4.5, 1, 1]
+
+
 def test_reported_loss_is_the_mean_over_the_epoch() -> None:
     values = iter([1.0, 3.0, 10.0, 20.0])
 
@@ -265,7 +276,13 @@ def test_a_trainer_of_ones_own() -> None:
     assert stop.stopped_epoch == 2, "2, 5 and 5: no better for two epochs"
     assert stop.best_score == 2
     assert own.callback_metrics["train/loss"] == 5
-    assert torch.equal(task(batch.images), task.network(to_input(batch.images)))
+    logits = task.network(to_input(batch.images))
+    assert torch.equal(task(batch.images), logits)
+    predicted = own.predict(task, loader)
+    assert predicted is not None
+    assert torch.equal(torch.cat(predicted), logits)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"^images are torch.float32: give uint8, \(N, 32, 32, 3\)"):
+        task(batch.images / 255)
 
 
 # Divergence
@@ -374,6 +391,12 @@ def test_losses_without_a_teacher_need_no_logits() -> None:
     for loss, factor in cases:
         task = student(functools.partial(loss, temperature=2), factor)
         assert task.loss(logits, batch).isfinite()
+
+
+def test_a_loss_that_reads_a_teacher_wants_its_logits() -> None:
+    task = student(functools.partial(soft, temperature=2), None)
+    with pytest.raises(UserError, match=r"^the loss reads teacher_logits, and the batch has none"):
+        task.loss(torch.randn(4, 3), some_batch()._replace(teacher_logits=None))
 
 
 def test_teacher_is_trained_with_the_textbook_loss() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bitstill.data import Split
+from bitstill.errors import UserError
 
 
 class Batch(NamedTuple):
@@ -55,13 +56,27 @@ class Batches:
     Lightning keeps ``state_dict`` in its checkpoints: a run that was stopped within an epoch goes
     on with the batch that comes next.
 
+    Args:
+        split: images and labels.
+        teacher_logits: of the images, in their order, (N, classes); None for losses without.
+        batch_size: images in each.
+        seed: of the order.
+
     Attributes:
         sampler: where Lightning looks for ``set_epoch``.
+
+    Raises:
+        UserError: there are more or fewer logits than images.
     """
 
     def __init__(
         self, split: Split, teacher_logits: Tensor | None, *, batch_size: int, seed: int
     ) -> None:
+        if teacher_logits is not None and len(teacher_logits) != len(split):
+            raise UserError(
+                f"{len(teacher_logits)} teacher logits for {len(split)} images: give one row an "
+                "image, in their order"
+            )
         self.split, self.teacher_logits = split, teacher_logits
         self.sampler = EpochOrder(len(split), batch_size=batch_size, seed=seed)
         self._given = self._first = 0
@@ -78,6 +93,8 @@ class Batches:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            raise UserError("Batches are all of an epoch's: train in one process, on one device")
         self._given, self._first = self._first, 0
         # All of an epoch's at once: each copy to a GPU lets Python wait for it.
         order = self.sampler.indices().to(self.split.labels.device)

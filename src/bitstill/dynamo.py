@@ -13,6 +13,14 @@ import torch
 _NAME = "torch._dynamo"
 
 
+class _Compiled(type):
+    """Asks torch what is compiled, once something is: Lightning keeps the stand-in's class."""
+
+    def __instancecheck__(cls, one: object) -> bool:
+        real = sys.modules.get(_NAME)
+        return not isinstance(real, _Dynamo | None) and isinstance(one, real.OptimizedModule)
+
+
 class _Dynamo(ModuleType):
     """Stands for ``torch._dynamo`` until something asks for more than a run does.
 
@@ -26,7 +34,7 @@ class _Dynamo(ModuleType):
         self.__spec__ = find_spec(_NAME)
         self.__file__ = self.__spec__.origin if self.__spec__ else None
 
-    class OptimizedModule:
+    class OptimizedModule(metaclass=_Compiled):
         """What Lightning looks for in a module that is to be trained; nothing is one."""
 
     @staticmethod

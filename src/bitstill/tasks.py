@@ -49,7 +49,13 @@ class Task(pl.LightningModule, ABC):
         """Return the loss of a batch, a scalar."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the network's logits, (N, classes), of images uint8, (N, 32, 32, 3)."""
+        """Return the network's logits, (N, classes), of images uint8, (N, 32, 32, 3).
+
+        Raises:
+            UserError: they are of another type, and so perhaps scaled already.
+        """
+        if images.dtype != torch.uint8:
+            raise UserError(f"images are {images.dtype}: give uint8, (N, 32, 32, 3), 0..255")
         logits: Tensor = self.network(to_input(images))
         return logits
 
@@ -67,6 +73,11 @@ class Task(pl.LightningModule, ABC):
         right = (logits.detach().argmax(dim=1) == batch.labels).float().mean()
         self._add(loss.detach(), right, len(batch.labels))
         return loss
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the logits of a batch's images, whatever else is in it."""
+        logits: Tensor = self(batch[0] if isinstance(batch, list | tuple) else batch)
+        return logits
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -126,6 +137,8 @@ class Task(pl.LightningModule, ABC):
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate, and begin its sums; not where an epoch is gone on with."""
+        if self.trainer.accumulate_grad_batches != 1:  # from this epoch on, perhaps
+            forget_graphs(self.network)
         self._sums.zero_()
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]  # one optimizer
             group["lr"] = self.schedule.learning_rate(self.current_epoch)
@@ -167,13 +180,20 @@ class StudentTask(Task):
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the configured loss with this epoch's factor c."""
         inputs = {name: getattr(batch, name) for name in self._reads}
+        if missing := [name for name, value in inputs.items() if value is None]:
+            raise UserError(
+                f"the loss reads {missing[0]}, and the batch has none: give Batches the teacher's "
+                "logits over the training images"
+            )
         return self._loss(logits, **inputs, **self._factor())
 
     def _factor(self) -> dict[str, float]:
         """Return this epoch's factor c by its name; nothing for a loss of one term."""
         if self._soft_weight is None:
             return {}
-        return {"soft_weight": self._soft_weight(self.current_epoch / self.schedule.epochs)}
+        # A Trainer of one's own may have more epochs than the schedule: c stays at its last value.
+        progress = min(1.0, self.current_epoch / self.schedule.epochs)
+        return {"soft_weight": self._soft_weight(progress)}
 
     def epoch_settings(self) -> dict[str, float]:
         """Return the learning rate and, for a loss with two terms, the factor c."""
