@@ -11,6 +11,7 @@ import pytest
 import pytorch_lightning as pl
 
 import bitstill.train
+from bitstill.errors import StoppedError
 from bitstill.interrupts import Interrupts
 from bitstill.runs import RunPaths, read_record
 from bitstill.schema import TrainConfig
@@ -172,7 +173,8 @@ def test_a_handler_that_fails_interrupts_the_run(
     signal.signal(signal.SIGUSR2, refused)
     strike(signal.SIGUSR2, epoch=1, batch=2)
     paths = RunPaths(tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt):
+    line = r"^stopped, and not queued again: scontrol: not permitted$"
+    with pytest.raises(StoppedError, match=line):
         bitstill.train.run(config, paths.directory)
     record = read_record(paths)
     assert record is not None

@@ -9,6 +9,7 @@ from tests.conftest import made_up
 
 from bitstill.errors import UserError
 from bitstill.locks import exclusive, is_worked_on
+from bitstill.manifest import write_manifest
 from bitstill.runs import RunPaths, read_record
 
 
@@ -59,10 +60,10 @@ def test_a_file_system_without_locks_is_refused(
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    line = (
-        r"run\.lock cannot be locked \(.*Function not implemented\): give paths\.output on a file"
-    )
+    line = r"run\.lock cannot be locked \(Function not implemented\): give a folder on a file"
     with pytest.raises(UserError, match=line), exclusive(paths):
         pass
+    with pytest.raises(UserError, match=r"sweep\.lock cannot be locked"):
+        write_manifest(tmp_path, [])
     with pytest.raises(UserError, match=line):
         is_worked_on(paths)

@@ -1,6 +1,5 @@
 """What a sweep has in Slurm's queue, by stand-ins for Slurm's commands."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bitstill.errors import UserError
 from bitstill.queue import queued, remember
 
 # Each keeps what it was given, or says what it is told to.
@@ -58,7 +58,8 @@ def test_what_is_in_the_queue_is_not_submitted_again(
     slurm: Path, submit: Callable[..., str]
 ) -> None:
     said = submit()
-    assert "6 runs submitted: squeue -j 100,101 shows, scancel 100,101 ends them" in said
+    for count, job in ((4, 100), (2, 101)):
+        assert f"{count} runs submitted: squeue -j {job} shows, scancel {job} ends them" in said
     teachers, students = ((slurm / f"{number}.sh").read_text() for number in (0, 1))
     assert "--array=0-3%" in teachers  # and students that need none
     assert "dependency" not in teachers
@@ -73,10 +74,28 @@ def test_what_is_in_the_queue_is_not_submitted_again(
 
     (slurm / "queue").write_text("100_1\n100_2\n100_3\n101_0\n")
     said = submit()
-    assert "2 runs submitted: squeue -j 102,103 shows, scancel 102,103 ends them" in said
+    for job in (102, 103):
+        assert f"1 run submitted: squeue -j {job} shows, scancel {job} ends them" in said
     assert "4 runs in the queue already" in said
-    assert "#SBATCH --dependency=afterany:102:100_1\n" in (slurm / "3.sh").read_text()
+    assert "#SBATCH --dependency=afterany:100_1:102\n" in (slurm / "3.sh").read_text()
     assert len(list(slurm.glob("*.sh"))) == 4
+
+
+@pytest.mark.slow
+def test_what_was_taken_of_a_sweep_is_noted(slurm: Path, submit: Callable[..., str]) -> None:
+    """The second array is refused, say by MaxSubmitJobs; one is submitted at a time then."""
+    refusing = COMMANDS["sbatch"].replace("cp ", '[ "$N" = 1 ] && exit 1\ncp ')
+    (slurm / "sbatch").write_text(f"#!/bin/sh\n{refusing}\n")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        submit()
+    assert "4 runs submitted: squeue -j 100" in refused.value.stderr
+    (slurm / "sbatch").write_text(f"#!/bin/sh\n{COMMANDS['sbatch']}\n")
+    (slurm / "queue").write_text("100_0\n100_1\n100_2\n100_3\n")
+    said = submit("hydra.sweeper.max_batch_size=3")
+    assert said.count("1 run submitted: squeue -j ") == 2
+    for number in (1, 2):
+        script = (slurm / f"{number}.sh").read_text()
+        assert "#SBATCH --dependency=afterany:100_0:100_1\n" in script
 
 
 def test_of_the_noted_jobs_those_in_the_queue_are_found(slurm: Path, tmp_path: Path) -> None:
@@ -92,12 +111,9 @@ def test_nothing_noted_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert queued(tmp_path) == {}
 
 
-def test_a_queue_that_does_not_answer_is_said(
-    slurm: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """All is submitted then: a run that two jobs have is trained once, under its lock."""
+def test_a_queue_that_does_not_answer_stops_a_command(slurm: Path, tmp_path: Path) -> None:
+    """Else all would be submitted again."""
     remember(tmp_path, {"a": "5"})
     (slurm / "squeue").write_text("#!/bin/sh\nexit 1\n")
-    with caplog.at_level(logging.WARNING):
-        assert queued(tmp_path) == {}
-    assert "what is in the queue already is not known" in caplog.text
+    with pytest.raises(UserError, match=r"^squeue does not say what of the sweep is in the queue"):
+        queued(tmp_path)

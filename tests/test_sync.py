@@ -1,6 +1,5 @@
 """``bitstill sync`` and ``wandb sync`` of a real sweep, to a server on loopback."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ from bitstill.errors import SweepFailedError, UserError
 from bitstill.locks import exclusive
 from bitstill.loggers.names import wandb_id
 from bitstill.loggers.wandb_files import id_of, mark_sent, unsent
-from bitstill.runs import RunPaths, load_sweep
+from bitstill.runs import RunPaths, load_sweep, read_record
 from bitstill.sync import _at_work as at_work
 from bitstill.sync import sync
 
@@ -45,7 +44,7 @@ def test_everything_is_sent_once(
     assert (done.returncode, done.stdout) == (0, "5 runs sent\n"), done.stderr
     assert set(server.runs) == set(files(folder))
     for record in load_sweep(folder):
-        run = server.runs[wandb_id(record.identity, "mine")]
+        run = server.runs[wandb_id(record, "mine")]
         assert run.exit_code == 0
         assert run.sent_epochs == [1, 2]
         assert run.fields["groupName"] == "mine"
@@ -86,7 +85,9 @@ def test_a_run_at_work_is_sent_when_it_has_ended(
 ) -> None:
     """Sent before, it would count as crashed, and as sent."""
     run = next(folder.glob("soft-T10-*"))
-    name = wandb_id(json.loads((run / "run.json").read_text())["identity"], "mine")
+    record = read_record(RunPaths(run))
+    assert record is not None
+    name = wandb_id(record, "mine")
     with exclusive(RunPaths(run)):
         done = bitstill("sync", str(folder), env=reaching(server))
     sent = "4 runs sent; 1 at work are not: again when they have ended\n"

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bitstill.conf import conf_directory, our_hydra
-from bitstill.errors import UserError
+from bitstill.errors import StoppedError, UserError
 from bitstill.explanations import FULL_ERROR, explain, print_error, say
 from bitstill.flags import flags_first
 from bitstill.guard import guarded
@@ -109,9 +109,7 @@ def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
             handler.setLevel(logging.CRITICAL)
     if _interrupted.is_set():
         raise KeyboardInterrupt
-    if job_id := os.environ.get("SLURM_JOB_ID"):
-        array, task = (os.environ.get(f"SLURM_ARRAY_{one}") for one in ("JOB_ID", "TASK_ID"))
-        log.info("Slurm job %s on %s", f"{array}_{task}" if array else job_id, platform.node())
+    _log_slurm_job()
     if is_stopped(config, directory.parent):
         log.info("not started: another run has failed, and sweep.on_failure=stop")
         return
@@ -120,10 +118,20 @@ def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
     except KeyboardInterrupt:
         _interrupted.set()
         raise
+    except StoppedError as error:
+        log.warning("%s", error)
+        raise
     except Exception:
         log.exception("failed")
         stop_at_failure(config, directory.parent)
         raise
+
+
+def _log_slurm_job() -> None:
+    """Say in the run's log which job it is, and where."""
+    if job_id := os.environ.get("SLURM_JOB_ID"):
+        array, task = (os.environ.get(f"SLURM_ARRAY_{one}") for one in ("JOB_ID", "TASK_ID"))
+        log.info("Slurm job %s on %s", f"{array}_{task}" if array else job_id, platform.node())
 
 
 def _train(config: "TrainConfig", directory: Path, *, progress: bool) -> None:

@@ -12,6 +12,10 @@ class UserError(Exception):
     """
 
 
+class StoppedError(Exception):
+    """A signal has stopped a run, and what was to be done about it has failed: it can go on."""
+
+
 class SweepFailedError(Exception):
     """Some runs of a sweep failed; the message says which and why. Exit code 1."""
 

@@ -1,8 +1,15 @@
-"""Files that are found whole, or as they were."""
+"""Files that are found whole, or as they were; and locks on them."""
 
+import errno
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from bitstill.errors import UserError
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -23,3 +30,41 @@ def remove_halves(path: Path) -> None:
     """Remove what processes that were killed have left of :func:`write_atomically`."""
     for half in path.parent.glob(f".{path.name}.*"):
         half.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, *, look_again: float = 0.05) -> Iterator[None]:
+    """Hold a file's lock, after whoever holds it now; it ends with its process.
+
+    Args:
+        path: of the lock.
+        look_again: seconds; less often where many may wait for long, on a network's disk.
+
+    Raises:
+        UserError: the file system has no locks.
+        OSError: the file cannot be opened.
+    """
+    from filelock import FileLock
+
+    # Not the soft lock that filelock would take instead: who is killed leaves that for ever.
+    lock = FileLock(path, fallback_to_soft=False)
+    with locks_that_are_there(path):
+        lock.acquire(poll_interval=look_again)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def locks_that_are_there(path: Path) -> Iterator[None]:
+    """Turn what a file system without locks raises into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise UserError(
+            f"{path} cannot be locked ({error.strerror}): give a folder on a file system with "
+            "locks (flock) that all processes share"
+        ) from error

@@ -1,15 +1,13 @@
 """Signals wait until a training can go on from where they struck."""
 
-import logging
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from bitstill.errors import StoppedError, one_line
 from bitstill.lightning import pl
-
-log = logging.getLogger(__name__)
 
 # Ctrl-C, a polite kill, and what Slurm's launcher asks it to send before it ends a job.
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -84,8 +82,7 @@ class Interrupts(pl.Callback):
             try:
                 self._handlers[number](number, None)
             except Exception as error:  # Slurm does not take the job back, say
-                log.warning("the signal's handler has failed: %s", error)
-                raise KeyboardInterrupt from error  # the run is interrupted, and has not failed
+                raise StoppedError(f"stopped, and not queued again: {one_line(error)}") from error
 
     def _release(self) -> None:
         for number, handler in self._handlers.items():

@@ -5,16 +5,13 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from filelock import FileLock, Timeout
-
-from bitstill.errors import UserError
-from bitstill.files import remove_halves
+from bitstill.files import locked, locks_that_are_there, remove_halves
 from bitstill.runs import RunPaths
 
 log = logging.getLogger(__name__)
 
 
-_LOOK_AGAIN = 1.0  # seconds: many may wait for one teacher, for hours, on a network's disk
+_LOOK_AGAIN = 1.0  # seconds: many may wait for one teacher, for hours
 
 
 @contextmanager
@@ -25,21 +22,12 @@ def exclusive(paths: RunPaths) -> Iterator[None]:
         UserError: the file system has no locks.
     """
     paths.directory.mkdir(parents=True, exist_ok=True)
-    # Not the soft lock that filelock would take instead: who is killed leaves that for ever.
-    lock = FileLock(paths.lock, fallback_to_soft=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    if is_worked_on(paths):
         log.info("waiting for another process, which works on %s", paths.directory)
-        lock.acquire(poll_interval=_LOOK_AGAIN)
-    except (OSError, NotImplementedError) as error:
-        raise _without_locks(paths, error) from error
-    try:
+    with locked(paths.lock, look_again=_LOOK_AGAIN):
         for path in paths.written:
             remove_halves(path)
         yield
-    finally:
-        lock.release()
 
 
 def is_worked_on(paths: RunPaths) -> bool:
@@ -49,19 +37,11 @@ def is_worked_on(paths: RunPaths) -> bool:
         UserError: the file system has no locks.
     """
     try:
-        with paths.lock.open("rb") as file:  # as an onlooker, who may not be allowed to write
+        # As an onlooker, who may not be allowed to write.
+        with paths.lock.open("rb") as file, locks_that_are_there(paths.lock):
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except BlockingIOError:
         return True
-    except OSError as error:
-        raise _without_locks(paths, error) from error
     return False
-
-
-def _without_locks(paths: RunPaths, error: Exception) -> UserError:
-    return UserError(
-        f"{paths.lock} cannot be locked ({error}): give paths.output on a file system with locks "
-        "(flock) that all nodes share"
-    )

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
-from bitstill.files import remove_halves, write_atomically
+from bitstill.files import locked, remove_halves, write_atomically
 from bitstill.locks import is_worked_on
 from bitstill.reading import fits, reading
 from bitstill.runs import MANIFEST, RunPaths
@@ -75,7 +73,7 @@ def manifest(folder: Path) -> Path:
 def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
     """Say in a sweep's folder which runs it asks for, beside those it has asked for before."""
     path = manifest(folder)
-    with FileLock(folder / "sweep.lock"):  # two sweeps may begin in one folder at once
+    with locked(folder / "sweep.lock"):  # two sweeps may begin in one folder at once
         known = {one.identity: one for one in read_manifest(folder)}
         known |= {one.identity: one for one in expected}
         remove_halves(path)

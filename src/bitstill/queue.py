@@ -1,17 +1,14 @@
 """What of a sweep is in Slurm's queue: noted at submission, found by the next command."""
 
 import json
-import logging
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bitstill.errors import counted
+from bitstill.errors import UserError, counted
 from bitstill.explanations import say
 from bitstill.files import write_atomically
 from bitstill.reading import json_object
-
-log = logging.getLogger(__name__)
 
 _JOBS = "jobs.json"  # job ids, by the identity of their runs
 _ASK = ("squeue", "--me", "--noheader", "--array", "--format=%i")
@@ -30,29 +27,35 @@ def remember(folder: Path, jobs: Mapping[str, str]) -> None:
 
 
 def queued(folder: Path) -> dict[str, str]:
-    """Return the noted jobs that are pending or at work, as :func:`remember` takes them."""
+    """Return the noted jobs that are pending or at work, as :func:`remember` takes them.
+
+    Raises:
+        UserError: Slurm does not say.
+    """
     noted = json_object(folder / _JOBS)
     there = _in_queue() if noted else set()
     return {run: job for run, job in noted.items() if job in there}
 
 
 def _in_queue() -> set[str]:
-    """Return all jobs of this user, a task of an array as 123_4; none where Slurm does not say."""
+    """Return all jobs of this user, a task of an array as 123_4."""
     try:
         said = subprocess.run(  # noqa: S603  # no part of it is anybody's input
             _ASK, capture_output=True, text=True, check=True, timeout=_SECONDS
         )
     except (OSError, subprocess.SubprocessError) as error:
-        log.warning("what is in the queue already is not known: %s", error)
-        return set()
+        raise UserError(
+            f"squeue does not say what of the sweep is in the queue ({error}): give the same "
+            "command when it answers"
+        ) from error
     return set(said.stdout.split())
 
 
-def say_submitted(new: Sequence[str], there: Collection[object]) -> None:
+def say_submitted(new: Sequence[str], *, there: int = 0) -> None:
     """Name the new jobs, and count those that were in the queue before."""
     arrays = list(dict.fromkeys(job.partition("_")[0] for job in new))
     if new:
         ids = ",".join(arrays)
         say(f"{counted(len(new), 'run')} submitted: squeue -j {ids} shows, scancel {ids} ends them")
     if there:
-        say(f"{counted(len(there), 'run')} in the queue already")
+        say(f"{counted(there, 'run')} in the queue already")

@@ -19,7 +19,7 @@ from bitstill.config import check_batches
 from bitstill.data import ImageData
 from bitstill.determinism import compute_deterministically
 from bitstill.devices import device_of, moved
-from bitstill.errors import UserError
+from bitstill.errors import StoppedError, UserError
 from bitstill.evaluation import float_classifier, logits_of
 from bitstill.files import write_atomically
 from bitstill.identity import identity, teacher_of
@@ -137,7 +137,7 @@ def _settle(
             paths.clear()
         try:
             fit(paths)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StoppedError):
             _mark(new, paths, "interrupted")
             raise
         except Exception as error:

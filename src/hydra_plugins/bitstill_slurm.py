@@ -59,8 +59,10 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
             assert self.config is not None  # noqa: S101  # Hydra has called setup
             pattern = str(self.params["submitit_folder"])
             folder = Path(pattern.partition("%j")[0])
+            runs = self.planned.values()
+            teachers = {run.expected.identity for run in runs if run.config.is_teacher}
             rows = [
-                self._row(overrides, index)
+                self._row(overrides, index, waits_for=teachers)
                 for index, overrides in enumerate(job_overrides, start=initial_job_idx)
             ]
             noted = queued(folder)
@@ -69,31 +71,33 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
                 for row in rows
                 if row.name in noted
             }
-            there = set(jobs)
-            teachers = [row.name for row in rows if row.is_teacher]
-            waiting = [row for row in rows if row.reads_teacher and teachers]
-            jobs |= self._submit([row for row in rows if row not in waiting], jobs)
-            jobs |= self._submit(waiting, jobs, after=[jobs[name].job_id for name in teachers])
-            remember(folder, noted | {name: job.job_id for name, job in jobs.items()})
-            say_submitted([job.job_id for name, job in jobs.items() if name not in there], there)
+            there = len(jobs)
+            for waits in (False, True):
+                new = [row for row in rows if row.name not in jobs and row.waits == waits]
+                after = [noted[name] for name in teachers if waits and name in noted]
+                submitted = self._submit(new, after=sorted(after))
+                jobs |= {row.name: job for row, job in zip(new, submitted, strict=True)}
+                noted |= {name: job.job_id for name, job in jobs.items()}
+                remember(folder, noted)  # at once: the next submission may be refused
+                say_submitted([job.job_id for job in submitted])
+            say_submitted([], there=there)
             if OmegaConf.select(self.config, "sweep.detach", default=False):
                 return []
             return [_result(jobs[row.name]) for row in rows]
 
-        def _row(self, overrides: Sequence[str], index: int) -> "_Row":
+        def _row(
+            self, overrides: Sequence[str], index: int, *, waits_for: Collection[str]
+        ) -> "_Row":
             run = self.planned.get(tuple(overrides))
             if run is None:
                 return _Row(" ".join(overrides), overrides, index)
-            config, name = run.config, run.expected.identity
-            return _Row(name, overrides, index, config.is_teacher, config.needs_teacher)
+            waits = bool(waits_for) and run.config.needs_teacher
+            return _Row(run.expected.identity, overrides, index, waits)
 
-        def _submit(
-            self, rows: Sequence["_Row"], there: Collection[str], *, after: Sequence[str] = ()
-        ) -> dict[str, Any]:
-            """Submit what is not there as an array, which begins when those before have ended."""
-            new = [row for row in rows if row.name not in there]
-            if not new:
-                return {}
+        def _submit(self, rows: Sequence["_Row"], *, after: Sequence[str]) -> Sequence[Any]:
+            """Submit jobs as an array, which begins when those before have ended."""
+            if not rows:
+                return []
             arguments = [
                 (
                     list(row.overrides),
@@ -102,18 +106,20 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
                     f"job_id_for_{row.index}",
                     Singleton.get_state(),
                 )
-                for row in new
+                for row in rows
             ]
             executor = self._executor()
             if after:
                 executor.update_parameters(slurm_dependency=":".join(["afterany", *after]))
-            submitted = executor.map_array(self, *zip(*arguments, strict=True))
-            return {row.name: job for row, job in zip(new, submitted, strict=True)}
+            submitted: Sequence[Any] = executor.map_array(self, *zip(*arguments, strict=True))
+            return submitted
 
         def _executor(self) -> Any:
             import submitit
 
             params = dict(self.params)
+            if params.get("mem_per_cpu") or params.get("mem_per_gpu"):
+                params["mem_gb"] = None  # sbatch takes one of them
             executor = submitit.AutoExecutor(
                 folder=params.pop("submitit_folder"),
                 cluster="slurm",
@@ -127,13 +133,12 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
 
     @dataclass(frozen=True)
     class _Row:
-        """A run to launch: what it is known by, and how it stands to teachers."""
+        """A run to launch: what it is known by, and whether it waits for teachers of the sweep."""
 
         name: str
         overrides: Sequence[str]
         index: int
-        is_teacher: bool = False
-        reads_teacher: bool = False
+        waits: bool = False
 
     class JobEndedError(Exception):
         """A job has come to an end without any result."""
@@ -150,6 +155,15 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
             returned.return_value = error
             if isinstance(error, submitit.core.utils.UncompletedJobError):
                 returned.return_value = JobEndedError(
-                    f"Slurm job {job.job_id} has ended as {job.state}; see {job.paths.stderr}"
+                    f"Slurm job {job.job_id} has {_end(job, error)}; see {job.paths.stderr}"
                 )
         return returned
+
+    def _end(job: Any, error: Exception) -> str:
+        """Say how a job has ended: Slurm is asked again, its last answer may be old."""
+        import submitit
+
+        if isinstance(error, submitit.core.utils.FailedJobError):
+            return "failed"
+        state = job.watcher.get_state(job.job_id, mode="force")
+        return "ended" if state in ("UNKNOWN", "RUNNING") else f"ended as {state}"

@@ -312,6 +312,15 @@ def test_a_packed_student_has_the_forms_of_its_run(student_run: Path, form: str)
     for wrong in (("packed", Choice()), (form, Choice("best_val"))):
         with pytest.raises(UserError, match=r"given\.bitstill is packed, of one choice of weights"):
             export(given, *wrong)
+    other = given.rename(given.with_name("given.v2"))
+    assert export(other, form, Choice()) == given.with_name(f"given.v2{SUFFIXES[form]}")
+    with pytest.raises(UserError, match=r"named\.onnx is what is exported: give another name"):
+        export(
+            other.rename(given.with_name("named.onnx")),
+            form,
+            Choice(),
+            given.with_name("named.onnx"),
+        )
     given.write_bytes(b"x")
     with pytest.raises(UserError, match=r"given\.bitstill is no sound packed model"):
         export(given, form, Choice())

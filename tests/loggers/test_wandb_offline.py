@@ -17,11 +17,8 @@ pytestmark = pytest.mark.slow
 
 def test_each_run_is_one_run_of_wandb(logged: Logged) -> None:
     found = files(logged.folder)
-    ids = {wandb_id(record.identity, "mine") for record in load_sweep(logged.folder)}
-    stored = {
-        wandb_id(record.identity, "mine")
-        for record in load_sweep(logged.folder.parent / "teachers")
-    }
+    ids = {wandb_id(record, "mine") for record in load_sweep(logged.folder)}
+    stored = {wandb_id(record, "mine") for record in load_sweep(logged.folder.parent / "teachers")}
     assert set(found) == ids | stored | {summary_id("mine")}
     for sittings in found.values():
         [file] = sittings
@@ -33,7 +30,7 @@ def test_what_a_run_is_called(logged: Logged) -> None:
     paths = logged.paths("soft-T10")
     record = read_record(paths)
     assert record is not None
-    [file] = files(logged.folder)[wandb_id(record.identity, "mine")]
+    [file] = files(logged.folder)[wandb_id(record, "mine")]
     [run] = [one["run"] for one in records(file) if one["type"] == "run"]
     assert run["run_group"] == "mine"
     assert run["job_type"] == "soft"
@@ -46,7 +43,7 @@ def test_what_a_run_is_called(logged: Logged) -> None:
 def test_the_configuration_is_flat_and_nested(logged: Logged) -> None:
     record = read_record(logged.paths("soft-T10"))
     assert record is not None
-    config = overview(files(logged.folder)[wandb_id(record.identity, "mine")][0])["config"]
+    config = overview(files(logged.folder)[wandb_id(record, "mine")][0])["config"]
     flat = ("model", "loss_name", "temperature", "seed", "cell", "weight_bits", "activation_bits")
     assert [config[key] for key in flat] == ["student", "soft", 10, 0, "soft T=10", 2, 1]
     others = ("soft_weight", "teacher_seed", "activation_scale", "data", "val_fraction")
@@ -62,7 +59,7 @@ def test_the_curves_are_metrics_csv_against_the_epoch(logged: Logged) -> None:
     paths = logged.paths("soft-T10")
     record = read_record(paths)
     assert record is not None
-    [file] = files(logged.folder)[wandb_id(record.identity, "mine")]
+    [file] = files(logged.folder)[wandb_id(record, "mine")]
     rows = [row for row in history(file) if "train/loss" in row]
     assert [row["_step"] for row in rows] == [row["epoch"] for row in rows] == [1, 2]
     for row, curve in zip(rows, read_curves(paths), strict=True):
@@ -78,7 +75,7 @@ def test_the_summary_is_the_record(logged: Logged) -> None:
     paths = logged.paths("soft-T15")
     record = read_record(paths)
     assert record is not None
-    summary = overview(files(logged.folder)[wandb_id(record.identity, "mine")][0])["summary"]
+    summary = overview(files(logged.folder)[wandb_id(record, "mine")][0])["summary"]
     for kind, suffix in (("running", ""), ("precise", "_precise")):
         for selection in ("last", "best_val", "best_test"):
             row = record.selections[kind][selection]
@@ -96,7 +93,7 @@ def test_pictures_and_artifacts(logged: Logged) -> None:
     paths = logged.paths("soft-T15")
     record = read_record(paths)
     assert record is not None
-    [file] = files(logged.folder)[wandb_id(record.identity, "mine")]
+    [file] = files(logged.folder)[wandb_id(record, "mine")]
     summary = overview(file)["summary"]
     for name in ("confusion", "weight-levels", "weight-steps"):
         picture = file.parent / "files" / summary[f"pictures/{name}"]["path"]

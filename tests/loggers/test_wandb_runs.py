@@ -56,6 +56,11 @@ def test_a_failed_run_ends_in_wandb_too(
     said = overview(file)["summary"]["error"]
     assert said.startswith("DivergedError: the training loss became nan in epoch 1: lower schedule")
 
+    monkeypatch.undo()
+    run_here("logger=wandb")
+    [[_, file]] = files(tmp_path / "mine").values()
+    assert overview(file)["summary"]["error"] == ""
+
 
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_as_the_same_run(

@@ -97,12 +97,13 @@ def test_missing_failed_and_far_cells_are_said(sweep: Path, tmp_path: Path) -> N
     error = {"type": "ValueError", "message": "exploded", "traceback": "..."}
     write_run(sweep, "soft", 50.0, 0, 10.0, status="failed", error=error)
     far = write_run(sweep, "soft", 15.0, 3, 20.0)
-    later = [f"soft T=100 seed {seed}" for seed in range(3)]
+    later = [f"soft T={value} seed {seed}" for value in (30, 100) for seed in range(3)]
     write_manifest(sweep, [Expected(name, name, 8, RunPaths(sweep / name)) for name in later])
     result = RUN.invoke(app, ["report", str(sweep), "--output", str(tmp_path / "out")])
     rows = (tmp_path / "out/tables/table2.md").read_text().splitlines()
     assert "| 50 | 88.1 | running | failed | failed | failed | — | 0/4 |" in rows
     assert "| 100 | 89.9 | running | missing | missing | missing | — | 0/4 |" in rows
+    assert "| 30 | — | running | missing | missing | missing | — | 0/4 |" in rows
     page = (tmp_path / "out/index.html").read_text()
     assert "exploded" in page
     named = "Far below all other students, and counted in every number: soft T=15 seed 3 (20.0 %);"

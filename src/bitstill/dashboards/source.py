@@ -9,6 +9,7 @@ from bitstill.composed import composed
 from bitstill.errors import UserError
 from bitstill.report.claims import primary_view
 from bitstill.report.content import SetReport
+from bitstill.report.progress import awaited
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import (
     LOSSES,
@@ -95,7 +96,9 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
     sets = run_sets(runs)
     entity, name = _split(project) if project else _logged_to(runs)
     # The claims and the accuracies of each.
-    tables = [(one.name, [SetReport(one).claims, *accuracy_tables(one)]) for one in sets]
+    tables = [
+        (one.name, [SetReport(one).claims, *accuracy_tables(one, awaited(one))]) for one in sets
+    ]
     return Source(
         entity=entity,
         project=name,

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.errors import UserError
+from bitstill.files import locked
 
 _META = "meta.json"
 _SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # nothing is wrong with the files
@@ -137,18 +138,13 @@ def _put(partial: Path, folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    from filelock import FileLock
-
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise _unwritable(folder.parent, error) from error
-    try:
+    with ExitStack() as held:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder.with_name(f"{folder.name}.lock")))
+        except OSError as error:
+            raise _unwritable(folder.parent, error) from error
         yield
-    finally:
-        lock.release()
 
 
 def _unwritable(root: Path, error: OSError) -> UserError:

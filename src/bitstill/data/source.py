@@ -29,7 +29,7 @@ from bitstill.topology import SIDE
 log = logging.getLogger(__name__)
 
 _WHERE = {"path", "url", "download"}  # files lie, or come from: they are known by themselves
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 """Raised whenever a decoder or the split makes something else of the same files."""
 
 

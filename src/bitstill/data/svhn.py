@@ -13,6 +13,7 @@ import numpy as np
 
 from bitstill.data.source import Decoded, ImageSource, Part
 from bitstill.errors import UserError, one_line
+from bitstill.files import locked
 
 TRAIN, TEST, EXTRA = "train_32x32.mat", "test_32x32.mat", "extra_32x32.mat"
 MD5 = {
@@ -71,7 +72,6 @@ class Svhn(ImageSource):
 def _download(file: Path, *, url: str) -> None:
     """Fetch one file; nothing is left under its name unless it is whole and has its MD5."""
     import pooch
-    from filelock import FileLock
 
     # A bar only for someone who watches: in a log file it is a thousand lines.
     downloader = pooch.HTTPDownloader(
@@ -79,7 +79,7 @@ def _download(file: Path, *, url: str) -> None:
     )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_name(f".{file.name}.lock")):
+        with locked(file.with_name(f".{file.name}.lock")):
             if file.is_file():  # another process was quicker
                 return
             pooch.retrieve(

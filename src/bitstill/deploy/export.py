@@ -48,6 +48,8 @@ def export(source: Path, form: str, choice: Choice, output: Path | None = None) 
         raise UserError(f"{source}: {error}") from error
     output = output or usual
     _refuse_to_replace(output, usual)
+    if output.resolve() == source.resolve():
+        raise UserError(f"--output = {output} is what is exported: give another name")
     try:
         write_atomically(output, content)
     except OSError as error:
@@ -113,7 +115,8 @@ def _of_packed(file: Path, form: str, choice: Choice) -> tuple[Path, bytes]:
         )
     model = read_packed(file)
     known = {name: getattr(model, name) for name in _KNOWN}
-    return file.with_suffix(SUFFIXES[form]), _content(unpack(model), form, known)
+    name = file.name.removesuffix(SUFFIXES["packed"]) + SUFFIXES[form]
+    return file.with_name(name), _content(unpack(model), form, known)
 
 
 def _name(run: FinishedRun, form: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bitstill.curves import read_curves
 from bitstill.data import ImageData
-from bitstill.errors import one_line
+from bitstill.errors import StoppedError, one_line
 from bitstill.identity import directory_name
 from bitstill.lightning import pl
 from bitstill.loggers.logged import Destination, mark_logged, not_logged
@@ -123,7 +123,7 @@ class Loggers(pl.Callback):
         exit_code, said = DONE, ""
         try:
             yield
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, StoppedError):
             exit_code = INTERRUPTED
             raise
         except Exception as error:

@@ -26,12 +26,13 @@ BEST = {
 _OF_IDENTITY = 32  # digits
 
 
-def wandb_id(identity: str, sweep: str) -> str:
-    """Return a run's id in wandb: of its identity and sweep, so that a resumed run is one run.
+def wandb_id(record: RunRecord, sweep: str) -> str:
+    """Return a run's id in wandb: of its identity, so that a resumed run is one run.
 
-    Of two sweeps that share a student, each has it in its group.
+    Of two sweeps that share a student, each has it in its group; a teacher is trained for both.
     """
-    return f"{identity[:_OF_IDENTITY]}-{hashlib.sha256(sweep.encode()).hexdigest()[:8]}"
+    own = record.identity[:_OF_IDENTITY]
+    return own if record.is_teacher else f"{own}-{hashlib.sha256(sweep.encode()).hexdigest()[:8]}"
 
 
 def is_of(run_id: str, identity: str) -> bool:
@@ -64,7 +65,7 @@ def science(record: RunRecord) -> dict[str, Any]:
         "temperature": record.temperature,
         "seed": record.seed,
         "cell": record.cell,
-        "soft_weight": followed.get("soft_weight", [None])[0],
+        "soft_weight": followed.get("soft_weight", [None])[-1],  # one run shows no rule: a number
         "teacher_seed": config["teacher"]["seed"] if "teacher.seed" in followed else None,
         "quantizer": quantizer.get("method"),
         "weight_bits": quantizer.get("weight_bits"),

@@ -46,8 +46,8 @@ class WandbLog:
         self._folder, self._artifacts = folder, settings.log_artifacts
         self._rows: Sequence[Row] = ()
         keep_wandb_quiet()
-        run_id = wandb_id(record.identity, group)
-        earlier = _logged_offline(folder, run_id, settings)
+        run_id = wandb_id(record, group)
+        before, earlier = written(folder, run_id), _logged_offline(folder, run_id, settings)
         self._run = begin(
             settings,
             folder,
@@ -59,6 +59,8 @@ class WandbLog:
         )
         # A step is an epoch, so the server knows the next one of a run that it has seen.
         self._through = max(self._run.step - 1, earlier if self._run.offline else 0)
+        if before or self._run.resumed:
+            self._run.summary["error"] = ""  # an earlier sitting's
         self._run.define_metric(EPOCH, hidden=True)
         self._run.define_metric("*", step_metric=EPOCH)
         for name, best in BEST.items():

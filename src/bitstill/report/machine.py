@@ -117,9 +117,10 @@ def _differing(sets: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _told_apart_by(record: RunRecord, runs: RunSet, names: Sequence[str]) -> dict[str, str]:
-    """Return a set's settings of these names, empty where a run of it has no such setting."""
-    known = settings(record) | teacher_settings(record) | rules(record)
-    return {name: runs.settings.get(name, "") if name in known else "" for name in names}
+    """Return a run's settings of these names, and its set's rules; empty where it has none."""
+    followed = {name: runs.settings.get(name, "") for name in rules(record)}
+    known = settings(record) | teacher_settings(record) | followed
+    return {name: known.get(name, "") for name in names}
 
 
 def _cells(comparison: SetComparison) -> list[dict[str, Any]]:

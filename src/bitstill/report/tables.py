@@ -40,10 +40,12 @@ def accuracy_tables(runs: RunSet, awaited: Iterable[str] = ()) -> list[Table]:
     found = []
     if TEACHER in runs.cells or "hard" in runs.losses:
         known = {TEACHER: published.TEACHER_ACCURACY, HARD: published.HARD_ACCURACY}
+        cells = [cell_name("hard", value) for value in _temperatures(runs, "hard", awaited)]
         asked = [cell for cell in known if cell in awaited.union(runs.cells)]
-        others = [cell for cell in runs.cells_of("hard") if cell != HARD]
         rows = [
-            row for cell in (*asked, *others) for row in _rows(runs, cell, cell, known.get(cell))
+            row
+            for cell in dict.fromkeys([*asked, *cells])
+            for row in _rows(runs, cell, cell, known.get(cell))
         ]
         title = "Table 1: teacher, and student from ground truth only (hard)"
         found.append(Table("table1", title, "", ("model", *_HEADER), rows))
@@ -77,15 +79,22 @@ def temperature_table(runs: RunSet, view: View) -> Table:
 def _by_t(runs: RunSet, loss: str, awaited: set[str]) -> list[list[str]]:
     """Return the rows of a loss at every temperature that is asked for."""
     known = published.ACCURACIES.get(loss, {})
-    ours = {run.record.temperature for run in runs.runs if run.record.loss == loss}
-    later = {value for value in known if cell_name(loss, value) in awaited}
     return [
         row
-        for temperature in sorted({value for value in ours if value is not None} | later)
+        for temperature in _temperatures(runs, loss, awaited)
         for row in _rows(
             runs, cell_name(loss, temperature), f"{temperature:g}", known.get(temperature)
         )
     ]
+
+
+def _temperatures(runs: RunSet, loss: str, awaited: set[str]) -> list[float]:
+    """Return the temperatures of a loss's cells that have runs, or that are awaited."""
+    records = [run.record for run in runs.runs if not run.record.is_teacher]
+    found = {one.temperature for one in records if one.loss == loss}
+    begin = cell_name(loss, 0).removesuffix("0")
+    found |= {float(cell.removeprefix(begin)) for cell in awaited if cell.startswith(begin)}
+    return sorted(value for value in found if value is not None)
 
 
 def _rows(runs: RunSet, cell: str, label: str, accuracy: float | None) -> list[list[str]]:
