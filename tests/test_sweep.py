@@ -208,9 +208,13 @@ def test_checking_many_runs_shows_progress(
         (["loss=hard", "loss=soft", "model=teacher"], 3),
     ],
 )
-def test_the_same_run_is_run_once(plan_runs: Plan, asked: list[str], left: int) -> None:
+def test_the_same_run_is_run_once(
+    plan_runs: Plan, asked: list[str], left: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = plan_runs(*asked)
     assert len(found) == left
+    said = f"bitstill: {len(asked)} combinations are 1 run: some differ in what they do not read\n"
+    assert (said in capsys.readouterr().err) == (left < len(asked))
     assert found[0].overrides == tuple(asked[0].split())
 
 

@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 
 from bitstill.bar import bar
 from bitstill.config import check, check_batches
-from bitstill.errors import UserError
+from bitstill.errors import UserError, counted
+from bitstill.explanations import say
 from bitstill.identity import cell_of, directory_name, identity
 from bitstill.loggers.logged import not_logged
 from bitstill.manifest import Expected, run_name
@@ -188,6 +189,9 @@ def plan(
                 runs[run_identity] = PlannedRun(one, config, _expected(config, run_identity))
             shown.update()
     found = list(runs.values())
+    if len(found) < len(overrides):
+        fewer = counted(len(found), "run")
+        say(f"{len(overrides)} combinations are {fewer}: some differ in what they do not read")
     _check_folder(found, folder)
     return _told_apart(found)
 
