@@ -218,6 +218,11 @@ class IntegerNetwork:
         return self.classify(self.levels(images)[-1])
 
 
+def largest_inputs(activation_bits: int) -> list[int]:
+    """Return each layer's largest input: the image's, and then that of features."""
+    return [IMAGE_LEVELS] + [2**activation_bits - 1] * (len(TOPOLOGY) - 1)
+
+
 def has_integer_form(network: Network) -> TypeGuard[Student]:
     """Whether a network is a student with quantized weights and features."""
     if not isinstance(network, Student):
@@ -243,10 +248,10 @@ def integer_network(student: Student) -> IntegerNetwork:
             f"quantizer.{name} = null is full precision and has no integer form: "
             "export a student with 1 to 8 bits"
         )
-    input_levels = [IMAGE_LEVELS] + [2**activation_bits - 1] * (len(TOPOLOGY) - 1)
+    inputs = largest_inputs(activation_bits)
     layers = tuple(
         _integer_layer(layer, block, levels)
-        for layer, block, levels in zip(TOPOLOGY, student.stages(), input_levels, strict=True)
+        for layer, block, levels in zip(TOPOLOGY, student.stages(), inputs, strict=True)
     )
     return IntegerNetwork(
         layers,

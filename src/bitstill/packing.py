@@ -6,7 +6,7 @@ import torch
 
 from bitstill.engine.packed import PackedLayer, PackedModel
 from bitstill.engine.planes import pack_codes, unpack_codes
-from bitstill.integer import IMAGE_LEVELS, IntegerLayer, IntegerNetwork
+from bitstill.integer import IntegerLayer, IntegerNetwork, largest_inputs
 from bitstill.topology import TOPOLOGY, Layer
 
 
@@ -53,9 +53,8 @@ def pack(
 
 def unpack(model: PackedModel) -> IntegerNetwork:
     """Return the integer network of a packed form: the inverse of :func:`pack`."""
-    inputs = [IMAGE_LEVELS] + [2**model.activation_bits - 1] * (len(TOPOLOGY) - 1)
     return IntegerNetwork(
-        layers=tuple(map(_layer, TOPOLOGY, model.layers, inputs)),
+        layers=tuple(map(_layer, TOPOLOGY, model.layers, largest_inputs(model.activation_bits))),
         weight=torch.from_numpy(model.weight),
         bias=torch.from_numpy(model.bias),
         weight_bits=model.weight_bits,
@@ -63,9 +62,9 @@ def unpack(model: PackedModel) -> IntegerNetwork:
     )
 
 
-def _layer(layer: Layer, packed: PackedLayer, input_levels: int) -> IntegerLayer:
+def _layer(layer: Layer, packed: PackedLayer, levels: int) -> IntegerLayer:
     codes = unpack_codes(
         packed.planes, channels_out=layer.channels_out, channels_in=layer.channels_in
     )
     thresholds = torch.from_numpy(packed.thresholds)
-    return IntegerLayer(layer, torch.from_numpy(codes.copy()), thresholds, input_levels)
+    return IntegerLayer(layer, torch.from_numpy(codes.copy()), thresholds, levels)

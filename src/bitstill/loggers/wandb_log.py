@@ -47,7 +47,8 @@ class WandbLog:
         self._rows: Sequence[Row] = ()
         keep_wandb_quiet()
         run_id = wandb_id(record, group)
-        before, earlier = written(folder, run_id), _logged_offline(folder, run_id, settings)
+        before = written(folder, run_id)
+        earlier = _logged_offline(before, settings)
         self._run = begin(
             settings,
             folder,
@@ -132,13 +133,13 @@ def _kinds(row: Row) -> list[str]:
     return [kind for kind in STATISTICS if under("test/accuracy", kind) in row]
 
 
-def _logged_offline(folder: Path, name: str, settings: WandbConfig) -> int:
+def _logged_offline(files: Sequence[Path], settings: WandbConfig) -> int:
     """Return the last epoch that a run's earlier sittings have logged for the same project.
 
     Their files, in a sweep's folder, are read by wandb itself; what it cannot read was not logged.
     """
     last = 0
-    for file in written(folder, name):
+    for file in files:
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
         done = subprocess.run(  # noqa: S603
             [*command, str(file)], capture_output=True, check=False, timeout=_READ_SECONDS
