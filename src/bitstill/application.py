@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -60,6 +61,29 @@ def register_resolvers() -> None:
 
 # Here, not in a function: a worker process imports this module to find `job`.
 register_resolvers()
+
+
+class FolderCheck(Callback):
+    """Refuses a folder that holds another run, as ``hydra.run.dir`` may name one.
+
+    Before Hydra writes its copy of the configuration there.
+    """
+
+    def on_run_start(self, config: DictConfig, **options: object) -> None:
+        """Stop in :func:`train`: an error would be a warning to Hydra."""
+        from bitstill.config import check
+        from bitstill.identity import identity
+        from bitstill.runs import DamagedRecordError, RunPaths, read_record, refuse_another
+
+        try:
+            paths = RunPaths(Path(config.hydra.run.dir))
+            if (found := read_record(paths)) is not None:
+                checked = check(config)
+                refuse_another(paths, found, identity(checked, checked.data.identity()))
+        except DamagedRecordError:
+            pass  # the run moves it aside
+        except Exception as error:
+            raise SystemExit from error
 
 
 def job(composed: DictConfig) -> None:

@@ -24,11 +24,13 @@ from bitstill.repository import RememberingRepository
 
 _SLURM = "hydra_plugins.bitstill_slurm.SlurmLauncher"
 _SWEEPER = "hydra_plugins.bitstill_sweeper.GridSweeper"
+_FOLDER_CHECK = "bitstill.application.FolderCheck"
 # By the key that names code, or a file. Of ``ext://`` in logging only the two streams.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "_target_": (
         _SWEEPER,
         _SLURM,
+        _FOLDER_CHECK,
         "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
         "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",  # in --hydra-help alone
@@ -66,8 +68,6 @@ def check_hydra(hydra: DictConfig) -> None:
     for key in hydra:
         if key not in _SETTINGS:
             raise UserError(f"hydra.{key!s} is no setting: see bitstill train --cfg hydra")
-    if hydra.callbacks:
-        raise UserError("hydra.callbacks is not allowed: leave it out, a run has loggers")
     for name in _EXECUTED:
         _check(hydra, name, "hydra")
     _check_job(hydra)
@@ -116,6 +116,13 @@ def _check_folders(hydra: DictConfig) -> None:
                 f"hydra.{group}.{key} = {plain[group][key]} is not allowed: the folders of a sweep "
                 "follow from paths.output and name, and are relative to where you start bitstill"
             )
+
+
+def _check_callbacks(hydra: DictConfig) -> None:
+    """Refuse any callback but the one of conf/train.yaml."""
+    plain: Any = OmegaConf.to_container(hydra, resolve=False)
+    if plain["callbacks"] != {"folder": {"_target_": _FOLDER_CHECK}}:
+        raise UserError("hydra.callbacks is not allowed: leave it out, a run has loggers")
 
 
 def _check_sweeper(hydra: DictConfig) -> None:
@@ -207,6 +214,7 @@ class GuardedLoader(ConfigLoaderImpl):
         config = super().load_configuration(config_name, *arguments, **options)
         check_hydra(config.hydra)
         if config_name is not None:  # for --hydra-help Hydra composes itself alone
+            _check_callbacks(config.hydra)
             _check_sweeper(config.hydra)
             _check_launcher(config.hydra)
             _check_folders(config.hydra)

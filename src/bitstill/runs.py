@@ -329,6 +329,19 @@ def record_to_go_on_from(paths: RunPaths) -> RunRecord | None:
         return None
 
 
+def refuse_another(paths: RunPaths, record: RunRecord | None, known_as: str) -> None:
+    """See that a record, if there is one, is that of the run with this identity.
+
+    Raises:
+        UserError: it is another run's.
+    """
+    if record is not None and record.identity != known_as:
+        raise UserError(
+            f"{paths.directory} holds another run ({record.identity[:10]}, and this is "
+            f"{known_as[:10]}): give another folder, or move that one away"
+        )
+
+
 def in_store(teacher: TrainConfig, known_as: str) -> RunPaths:
     """Return where a teacher's files lie, or will lie, for all sweeps: by its identity."""
     return RunPaths(Path(teacher.paths.teachers) / known_as)

@@ -43,6 +43,7 @@ from bitstill.runs import (
     in_store,
     read_record,
     record_to_go_on_from,
+    refuse_another,
 )
 from bitstill.schema import TrainConfig
 from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask
@@ -126,11 +127,7 @@ def _settle(
     new = new_record(config, data)
     with exclusive(paths):
         found = record_to_go_on_from(paths)
-        if found is not None and found.identity != new.identity:
-            raise UserError(
-                f"{paths.directory} holds another run ({found.identity[:10]}, and this is "
-                f"{new.identity[:10]}): give another folder, or move that one away"
-            )
+        refuse_another(paths, found, new.identity)
         if found is not None and found.done:
             if not config.sweep.repeats_finished:  # another process was first
                 return found

@@ -145,6 +145,18 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from(
         trained(configure(tmp_path, "loss=hard", "seed=1"), tmp_path)
 
 
+def test_another_runs_folder_is_left_as_it_is(hard: Trained, train: Train, tmp_path: Path) -> None:
+    """Hydra would have written its copy of the configuration there, and opened the log."""
+    folder = tmp_path / "run"
+    shutil.copytree(hard.paths.directory, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    code, _, err = train(*SMALL, "loss=hard", "seed=1", f"hydra.run.dir={folder}")
+    assert code == 2
+    [line] = err.splitlines()
+    assert line.startswith(f"bitstill: {folder} holds another run ({hard.record.identity[:10]}, ")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_a_failing_run_records_why(hard: Trained, configure: Configure, tmp_path: Path) -> None:
     config, paths = configure(tmp_path, "loss=hard"), RunPaths(tmp_path / "run")
 
