@@ -341,6 +341,8 @@ def test_scripts_compose_as_the_command_line_does(configure: Callable[..., Train
         compose("temperature=20")
     with pytest.raises(UserError, match=r"^schedul.epochs is no setting: .* mean schedule.epochs?"):
         compose("schedul.epochs=3")
+    with pytest.raises(UserError, match=r"^compose\(\['seed=1'\],\) .*: give texts"):
+        compose(["seed=1"])  # type: ignore[arg-type]  # as hydra.compose takes them
 
 
 def test_scripts_that_use_hydra_compose_too(tmp_path: Path) -> None:

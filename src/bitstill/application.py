@@ -198,6 +198,10 @@ def compose(*overrides: str) -> "TrainConfig":
     """
     from bitstill.config import check
 
+    if not all(isinstance(one, str) for one in overrides):
+        raise UserError(
+            f"compose{overrides} is not allowed: give texts, compose('loss=soft', 'seed=1')"
+        )
     try:
         with guarded(), our_hydra():
             composed = hydra.compose("train", list(overrides))

@@ -118,9 +118,15 @@ def _check_folders(hydra: DictConfig) -> None:
             )
 
 
-def _check_callbacks(hydra: DictConfig) -> None:
-    """Refuse any callback but the one of conf/train.yaml."""
+def _check_callbacks(hydra: DictConfig, config_name: str) -> None:
+    """Refuse any callback but the one of conf/train.yaml, and a configuration not built on that."""
     plain: Any = OmegaConf.to_container(hydra, resolve=False)
+    if not plain["callbacks"]:
+        raise UserError(
+            f"--config-name {config_name} is not allowed: it is not built on conf/train.yaml; let "
+            "it begin with `defaults: [train, _self_]`, or give what differs on the command line "
+            "(.hydra/overrides.yaml has that of a run)"
+        )
     if plain["callbacks"] != {"folder": {"_target_": _FOLDER_CHECK}}:
         raise UserError("hydra.callbacks is not allowed: leave it out, a run has loggers")
 
@@ -214,7 +220,7 @@ class GuardedLoader(ConfigLoaderImpl):
         config = super().load_configuration(config_name, *arguments, **options)
         check_hydra(config.hydra)
         if config_name is not None:  # for --hydra-help Hydra composes itself alone
-            _check_callbacks(config.hydra)
+            _check_callbacks(config.hydra, config_name)
             _check_sweeper(config.hydra)
             _check_launcher(config.hydra)
             _check_folders(config.hydra)

@@ -227,6 +227,15 @@ def test_an_option_that_cannot_be_used(refused: Refused, arguments: tuple[str, .
     assert any(one in line for one in arguments)
 
 
+def test_a_primary_configuration_that_is_not_built_on_ours(refused: Refused, place: Path) -> None:
+    """As the copy in a run's ``.hydra`` is none."""
+    (place / "own.yaml").write_text("loss: {_target_: bitstill.losses.hard}\n")
+    line = refused("train", "--config-dir", str(place), "--config-name", "own")
+    assert "--config-name own is not allowed" in line
+    assert "defaults: [train, _self_]" in line
+    assert ".hydra/overrides.yaml" in line
+
+
 PLACES = {
     "output is a file": "paths.output=taken",
     "output below a file": "paths.output=taken/below",
