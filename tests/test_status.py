@@ -19,6 +19,7 @@ from bitstill import status
 from bitstill.errors import UserError
 from bitstill.locks import exclusive
 from bitstill.manifest import read_manifest, write_manifest
+from bitstill.queue import remember
 from bitstill.runs import Row, RunPaths, RunRecord
 from bitstill.status import RunState, look, seconds_left
 
@@ -172,6 +173,7 @@ def test_a_state_is_plain(folder: Path) -> None:
     common = {"name": "student a", "directory": "a", "identity": ONE, "epochs": 4}
     assert look(one).plain() == common | {
         "status": "missing",
+        "job": None,
         "epoch": 0,
         "seconds": 0.0,
         "test/accuracy": None,
@@ -182,6 +184,7 @@ def test_a_state_is_plain(folder: Path) -> None:
     put(made_up(identity=ONE, selections=SELECTIONS, **changes), one.paths)
     assert look(one).plain() == common | {
         "status": "failed",
+        "job": None,
         "epoch": 2,
         "seconds": 7.5,
         "test/accuracy": 0.625,
@@ -370,6 +373,29 @@ def test_status_for_programs(show: Show, swept: Path) -> None:
     assert [state["epoch"] for state in states] == [4, 2, 0, 1, 0, 4]
     assert states[0]["test/accuracy"] == 0.625
     assert states[2]["error"] == "bad luck"
+
+
+def test_what_is_in_slurms_queue_is_queued(
+    show: Show, swept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever came of it before; what has ended, or is at work, is known better from its files."""
+    jobs = {letter * 64: f"7_{number}" for number, letter in enumerate("45678")}
+    remember(swept / ".submitit", jobs)
+    monkeypatch.setenv("PATH", str(swept.parent))
+    assert "queued" not in show(str(swept))[1], "no Slurm here"
+    squeue = swept.parent / "squeue"
+    squeue.write_text("#!/bin/sh\necho 7_0; echo 7_1; echo 7_2; echo 7_4\n")
+    squeue.chmod(0o755)
+    code, out, err = show(str(swept))
+    assert (code, err) == (0, "")
+    *lines, last = out.splitlines()
+    assert [line.split()[2:3] for line in lines[:5]] == [
+        [state] for state in ("done", "running", "queued", "interrupted", "queued")
+    ]
+    assert lines[2].rstrip().endswith("0/4 epochs  job 7_2")
+    assert last.startswith("1/6 done, 1 running, 1 interrupted, 1 stored, 2 queued, about ")
+    states = json.loads(show(str(swept), "--json")[1])
+    assert [state["job"] for state in states] == [None, None, "7_2", None, "7_4", None]
 
 
 def test_status_changes_nothing(show: Show, swept: Path) -> None:

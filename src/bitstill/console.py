@@ -1,6 +1,7 @@
 """What a sweep says in the terminal: live progress, failures, tables."""
 
 import json
+import math
 import shlex
 import sys
 import threading
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from bitstill.errors import UserError
 from bitstill.manifest import Expected
+from bitstill.queue import SUBMITTED, queued
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import STATISTICS, Run
 from bitstill.report.table import in_encoding, output_console, to_rich
@@ -26,10 +28,11 @@ from bitstill.report.tables import CAPTION, accuracy_tables
 from bitstill.runs import ENDED
 from bitstill.status import RunState, look, seconds_left, stop_sign, sweep_states
 
-_UNFINISHED = ("running", "failed", "interrupted", "stored", "missing")
+_UNFINISHED = ("running", "failed", "interrupted", "stored", "queued", "missing")
 _LATEST = 5  # finished runs that stay in sight
 _POLL_SECONDS = 0.5
 _WATCH_SECONDS = 2.0
+_QUEUE_SECONDS = 30.0  # Slurm's controller serves the whole cluster
 
 
 def clock(seconds: float) -> str:
@@ -68,6 +71,8 @@ def summary(states: Sequence[RunState]) -> str:
 
 
 def _line(state: RunState) -> str:
+    if state.job is not None:
+        return f"job {state.job}"
     if state.accuracy is None or state.record is None:
         return ""
     statistics = STATISTICS[state.record.deciding]
@@ -94,7 +99,8 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
     """
     if watch and as_json:
         raise UserError("--watch --json is not allowed: give one of them")
-    states = sweep_states(folder)
+    jobs = _Jobs(folder)
+    states = sweep_states(folder, jobs.queued())
     if as_json:
         print(json.dumps([state.plain() for state in states], indent=2))  # noqa: T201  # output
         return
@@ -110,14 +116,31 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
     with Live(view(), console=console, auto_refresh=False) as live:
         while _goes_on(states, stopped=stop_sign(folder).exists()):
             time.sleep(_WATCH_SECONDS)
-            states = sweep_states(folder)
+            states = sweep_states(folder, jobs.queued())
             live.update(view(), refresh=True)
 
 
 def _goes_on(states: Sequence[RunState], *, stopped: bool) -> bool:
     """Whether a sweep has runs at work, or to come: none, once ``sweep.on_failure=stop`` struck."""
-    awaited = ("running",) if stopped else ("running", "stored", "missing")
+    awaited = ("running",) if stopped else ("running", "queued", "stored", "missing")
     return any(state.status in awaited for state in states)
+
+
+class _Jobs:
+    """What of a sweep is in Slurm's queue; nothing where Slurm is not, or does not answer."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / SUBMITTED
+        self._known: dict[str, str] = {}
+        self._asked = -math.inf
+
+    def queued(self) -> dict[str, str]:
+        """Return the jobs of runs, by identity; asked for seldom."""
+        if time.monotonic() - self._asked > _QUEUE_SECONDS:
+            with suppress(UserError):
+                self._known = queued(self._folder)
+            self._asked = time.monotonic()
+        return self._known
 
 
 class _Watch:

@@ -2,14 +2,14 @@
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from bitstill.errors import UserError, counted
-from bitstill.explanations import say
+from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.reading import json_object
 
+SUBMITTED = ".submitit"  # the folder of a sweep's jobs, in its own
 _JOBS = "jobs.json"  # job ids, by the identity of their runs
 _ASK = ("squeue", "--me", "--noheader", "--array", "--format=%i")
 _SECONDS = 60.0
@@ -49,13 +49,3 @@ def _in_queue() -> set[str]:
             "command when it answers"
         ) from error
     return set(said.stdout.split())
-
-
-def say_submitted(new: Sequence[str], *, there: int = 0) -> None:
-    """Name the new jobs, and count those that were in the queue before."""
-    arrays = list(dict.fromkeys(job.partition("_")[0] for job in new))
-    if new:
-        ids = ",".join(arrays)
-        say(f"{counted(len(new), 'run')} submitted: squeue -j {ids} shows, scancel {ids} ends them")
-    if there:
-        say(f"{counted(there, 'run')} in the queue already")

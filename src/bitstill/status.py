@@ -1,7 +1,7 @@
 """How far a sweep is, from what its runs have written: in this process, in others, anywhere."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from bitstill.identity import TEACHER
 from bitstill.manifest import Expected, read_manifest, run_name
 from bitstill.runs import ENDED, RunPaths, RunRecord, Status, known_record, known_runs, no_sweep
 
-State = Literal[Status, "missing", "stored"]
+State = Literal[Status, "missing", "queued", "stored"]
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,17 @@ class RunState:
 
     Attributes:
         expected: the run.
-        status: ``missing`` has no record yet; ``stored`` is a teacher that is trained and not yet
-            copied from its store; ``interrupted`` includes runs that were killed.
+        status: ``missing`` has no record yet; ``queued`` has a job that is to begin; ``stored`` is
+            a teacher that is trained and not yet copied from its store; ``interrupted`` includes
+            runs that were killed.
         record: its record, or None.
+        job: in Slurm's queue, of a queued run.
     """
 
     expected: Expected
     status: State
     record: RunRecord | None
+    job: str | None = None
 
     @property
     def epoch(self) -> int:
@@ -64,6 +67,7 @@ class RunState:
             "directory": self.expected.paths.directory.name,
             "identity": self.expected.identity,
             "status": self.status,
+            "job": self.job,
             "epoch": self.epoch,
             "epochs": self.expected.epochs,
             "seconds": record.seconds if record is not None else 0.0,
@@ -124,8 +128,12 @@ def seconds_left(states: Sequence[RunState]) -> float | None:
     return left / max(1, sum(one.status == "running" for one in states))
 
 
-def sweep_states(folder: Path) -> list[RunState]:
+def sweep_states(folder: Path, jobs: Mapping[str, str] | None = None) -> list[RunState]:
     """Return the state of every run in a sweep's folder, asked for by its manifest or found there.
+
+    Args:
+        folder: of the sweep.
+        jobs: what of it is in Slurm's queue, as ``queue.queued`` returns it.
 
     Raises:
         UserError: there is no sweep in the folder, or a record is of another schema version.
@@ -138,7 +146,14 @@ def sweep_states(folder: Path) -> list[RunState]:
             states.append(look(Expected(name, record.identity, record.epochs, paths)))
     if not states:
         raise no_sweep(folder)
-    return states
+    return [_queued(state, jobs) for state in states] if jobs else states
+
+
+def _queued(state: RunState, jobs: Mapping[str, str]) -> RunState:
+    job = jobs.get(state.expected.identity)
+    if job is None or state.status in ("done", "running"):
+        return state
+    return dataclasses.replace(state, status="queued", job=job)
 
 
 def mark_failed(state: RunState, message: str) -> None:

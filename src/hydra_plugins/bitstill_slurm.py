@@ -54,7 +54,9 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
             """
             import submitit
 
-            from bitstill.queue import queued, remember, say_submitted
+            from bitstill.errors import counted
+            from bitstill.explanations import say
+            from bitstill.queue import queued, remember
 
             assert self.config is not None  # noqa: S101  # Hydra has called setup
             pattern = str(self.params["submitit_folder"])
@@ -79,8 +81,12 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
                 jobs |= {row.name: job for row, job in zip(new, submitted, strict=True)}
                 noted |= {name: job.job_id for name, job in jobs.items()}
                 remember(folder, noted)  # at once: the next submission may be refused
-                say_submitted([job.job_id for job in submitted])
-            say_submitted([], there=there)
+                if submitted:
+                    array = submitted[0].job_id.partition("_")[0]
+                    said = f"squeue -j {array} shows, scancel {array} ends them"
+                    say(f"{counted(len(submitted), 'run')} submitted: {said}")
+            if there:
+                say(f"{counted(there, 'run')} in the queue already")
             if OmegaConf.select(self.config, "sweep.detach", default=False):
                 return []
             return [_result(jobs[row.name]) for row in rows]
