@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from bitstill.manifest import Expected
 from bitstill.runs import RunPaths
+from bitstill.runs.manifest import Expected
 
 ONE, TWO, TEACHER = "1" * 64, "2" * 64, "3" * 64
 

@@ -31,12 +31,12 @@ from tests.pictures import encoded
 from tests.wandb_server import WandbServer, serving
 
 from bitstill.application import register_resolvers
-from bitstill.conf import conf_directory
-from bitstill.config import check
-from bitstill.guard import guarded
+from bitstill.configuration.check import check
+from bitstill.configuration.guard import guarded
+from bitstill.configuration.shipped import conf_directory
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
-from bitstill.sweep import PlannedRun, plan
+from bitstill.sweep.plan import PlannedRun, plan
 
 # How fast something is no test says: machines are shared.
 hypothesis.settings.register_profile("untimed", deadline=None)

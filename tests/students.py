@@ -7,10 +7,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from bitstill.evaluation import precise_batch_norm
 from bitstill.integer import IntegerNetwork
 from bitstill.models import Student, to_input
 from bitstill.quantizers import Quantizer
+from bitstill.training.evaluation import precise_batch_norm
 
 
 def random_images(count: int, seed: int = 0) -> Tensor:

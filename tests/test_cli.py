@@ -12,9 +12,9 @@ import torch
 from tests.conftest import SMALL
 
 from bitstill import __version__, application
-from bitstill.completion import complete
+from bitstill.configuration.completion import complete
 from bitstill.runs import known_runs
-from bitstill.tasks import DivergedError
+from bitstill.training.tasks import DivergedError
 
 Train = Callable[..., tuple[int, str, str]]
 Bitstill = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.students import differing_levels, random_images, random_student, with_bits
 
-from bitstill import evaluation
 from bitstill.errors import UserError
-from bitstill.evaluation import disagreement
 from bitstill.integer import (
     IntegerNetwork,
     codes_and_unit,
@@ -25,6 +23,8 @@ from bitstill.quantizers import (
     WeightSteps,
     quantize_weight_dorefa,
 )
+from bitstill.training import evaluation
+from bitstill.training.evaluation import disagreement
 
 
 def plain(network: IntegerNetwork, images: NDArray[np.uint8]) -> list[NDArray[np.int64]]:

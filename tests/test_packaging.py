@@ -1,6 +1,7 @@
 """The wheel holds what an installed bitstill needs."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# The packages whose modules docs/architecture.md names, and the house itself.
+NAMED = ("", "configuration", "report", "runs", "sweep", "training")
 
 
 def python(*arguments: str, **options: object) -> str:
@@ -17,6 +20,16 @@ def python(*arguments: str, **options: object) -> str:
     assert done.returncode == 0, done.stderr
     assert isinstance(done.stdout, str)
     return done.stdout
+
+
+def test_the_house_is_as_documented() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    tree = text[text.index("    src/bitstill/") : text.index("    src/hydra_plugins/")]
+    package = ROOT / "src" / "bitstill"
+    modules = {one.name for name in NAMED for one in (package / name).glob("[!_]*.py")}
+    assert set(re.findall(r"\b[a-z_]+\.py\b", tree)) == modules
+    packages = {f"{one.parent.name}/" for one in package.glob("*/__init__.py")}
+    assert packages <= set(re.findall(r"\b[a-z_]+/", tree))
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.test_utils.launcher_common_tests import LauncherTestSuite
 from omegaconf import DictConfig
 
-import bitstill.conductor
-import bitstill.sweep
-from bitstill.sweep import PlannedRun
+import bitstill.sweep.conductor
+import bitstill.sweep.plan
+from bitstill.sweep.plan import PlannedRun
 
 Returns = Sequence[Any]
 
@@ -63,8 +63,8 @@ def without_bitstill(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> Returns:
         return [launch([list(run.overrides) for run in runs])]
 
-    monkeypatch.setattr(bitstill.sweep, "plan", plan)
-    monkeypatch.setattr(bitstill.conductor, "conduct", conduct)
+    monkeypatch.setattr(bitstill.sweep.plan, "plan", plan)
+    monkeypatch.setattr(bitstill.sweep.conductor, "conduct", conduct)
 
 
 @pytest.mark.usefixtures("without_bitstill")

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from scipy import stats
 
-from bitstill.manifest import manifest, read_manifest
 from bitstill.report.claims import findings
 from bitstill.report.content import build
 from bitstill.report.far_out import far_out
@@ -22,6 +21,7 @@ from bitstill.report.fill import NAMES, filled
 from bitstill.report.published import ACCURACIES, HARD_ACCURACY
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import VIEWS, Run, View, read_sweep
+from bitstill.runs.manifest import manifest, read_manifest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "reproduction.md").read_text()

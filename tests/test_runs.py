@@ -11,8 +11,8 @@ from tests.conftest import made_up
 
 from bitstill import runs
 from bitstill.errors import UserError
-from bitstill.identity import identity
 from bitstill.runs import RunPaths, RunRecord
+from bitstill.runs.identity import identity
 from bitstill.schema import TrainConfig
 
 Configure = Callable[..., TrainConfig]

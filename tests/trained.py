@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 import bitstill.train
 from bitstill import runs
 from bitstill.models import Network
-from bitstill.recorder import Recorder
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
-from bitstill.weights import load_weights
+from bitstill.training.recorder import Recorder
+from bitstill.training.weights import load_weights
 
 TEST_IMAGES = 360
 

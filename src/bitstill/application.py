@@ -18,12 +18,12 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bitstill.conf import conf_directory, our_hydra
+from bitstill.configuration.flags import flags_first
+from bitstill.configuration.guard import guarded
+from bitstill.configuration.shipped import conf_directory, our_hydra
 from bitstill.errors import StoppedError, UserError
 from bitstill.explanations import FULL_ERROR, explain, print_error, say
-from bitstill.flags import flags_first
-from bitstill.guard import guarded
-from bitstill.memory import imported_to_stay
+from bitstill.training.memory import imported_to_stay
 
 if TYPE_CHECKING:
     from bitstill.runs import RunRecord
@@ -41,8 +41,8 @@ INTERRUPTED = 130  # what a shell reports of Ctrl-C
 
 
 def _run_directory(*, _root_: DictConfig) -> str:
-    from bitstill.config import check
-    from bitstill.identity import directory_name, identity
+    from bitstill.configuration.check import check
+    from bitstill.runs.identity import directory_name, identity
 
     config = check(_root_)
     return directory_name(config, identity(config, config.data.identity()))
@@ -71,9 +71,9 @@ class FolderCheck(Callback):
 
     def on_run_start(self, config: DictConfig, **options: object) -> None:
         """Stop in :func:`train`: an error would be a warning to Hydra."""
-        from bitstill.config import check
-        from bitstill.identity import identity
+        from bitstill.configuration.check import check
         from bitstill.runs import DamagedRecordError, RunPaths, read_record, refuse_another
+        from bitstill.runs.identity import identity
 
         try:
             paths = RunPaths(Path(config.hydra.run.dir))
@@ -88,7 +88,7 @@ class FolderCheck(Callback):
 
 def job(composed: DictConfig) -> None:
     """Do one run: Hydra's task function, for a run alone and in a sweep."""
-    from bitstill.config import check
+    from bitstill.configuration.check import check
 
     context = HydraConfig.get()
     directory = Path(context.runtime.output_dir)
@@ -111,7 +111,7 @@ def job(composed: DictConfig) -> None:
 def _say_what_is_not_sent(config: "TrainConfig", folder: Path) -> None:
     from rich.console import Console
 
-    from bitstill.conductor import say_what_is_not_sent
+    from bitstill.sweep.conductor import say_what_is_not_sent
 
     say_what_is_not_sent(config, folder, Console(stderr=True))
 
@@ -126,7 +126,7 @@ def _refuse_what_launches_sweeps(config: "TrainConfig", overrides: Iterable[str]
 
 
 def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
-    from bitstill.sweep import is_stopped, stop_at_failure
+    from bitstill.sweep.plan import is_stopped, stop_at_failure
 
     for handler in logging.getLogger().handlers:  # the sweep shows progress; a job logs to its file
         if not isinstance(handler, logging.FileHandler):
@@ -196,7 +196,7 @@ def compose(*overrides: str) -> "TrainConfig":
     Raises:
         UserError: an override cannot be read, is no setting or no choice, or is not allowed.
     """
-    from bitstill.config import check
+    from bitstill.configuration.check import check
 
     if not all(isinstance(one, str) for one in overrides):
         raise UserError(

@@ -43,7 +43,7 @@ def root(
 
 
 def _complete_overrides(context: typer.Context, incomplete: str) -> list[str]:
-    from bitstill.completion import complete
+    from bitstill.configuration.completion import complete
 
     with contextlib.suppress(Exception):  # an error would be printed into the line
         return complete(list(context.params.get("overrides") or []), incomplete)
@@ -83,7 +83,7 @@ def status(
     as_json: _Json = False,
 ) -> None:
     """Show how far a sweep is, whatever runs it."""
-    from bitstill.console import show_status
+    from bitstill.sweep.console import show_status
 
     show_status(folder, watch=watch, as_json=as_json)
 
@@ -148,7 +148,7 @@ def sync(
     folder: Annotated[Path, typer.Argument(help="Of a sweep, as multirun/quick.")],
 ) -> None:
     """Send what the runs of a sweep have logged offline to wandb; again to go on."""
-    from bitstill.sync import sync as send
+    from bitstill.loggers.sync import sync as send
 
     typer.echo(send(folder))
 

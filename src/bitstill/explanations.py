@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from bitstill.configuration.hydra_errors import explain_hydra
 from bitstill.errors import SweepFailedError, UserError, one_line, printable
-from bitstill.refusals import explain_hydra
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # 1 shows tracebacks
 _NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words, of a CPU and of a GPU

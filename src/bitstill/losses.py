@@ -3,7 +3,7 @@
 Notation, after Hinton et al. 2015 (arXiv 1503.02531): z student logits, v teacher logits, y labels,
 s softmax, T temperature, CE(p, z) = -sum p log s(z), averaged over the batch. Every loss is made of
 at most two terms, a hard one CE(y, z) and a tempered one with factor c (``soft_weight``). The L2
-term that each published loss adds is the optimizer's (:func:`bitstill.tasks.adam`).
+term that each published loss adds is the optimizer's (:func:`bitstill.training.tasks.adam`).
 """
 
 import math

@@ -47,7 +47,7 @@ class Block(nn.Module, ABC):
     """Convolution, batch norm and what follows it, then the pool where the topology has one.
 
     ``forward`` is ``activate(convolve(x))``: the two halves are apart so that exact statistics can
-    be taken between them (:mod:`bitstill.evaluation`).
+    be taken between them (:mod:`bitstill.training.evaluation`).
     """
 
     def __init__(self, layer: Layer, *, affine: bool, momentum: float, epsilon: float) -> None:

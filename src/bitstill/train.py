@@ -13,28 +13,15 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor
 
-from bitstill.batches import Batches
-from bitstill.checkpoints import AtomicCheckpointIO, newest_checkpoint
-from bitstill.config import check_batches
+from bitstill.configuration.check import check_batches
 from bitstill.data import ImageData
-from bitstill.determinism import compute_deterministically
-from bitstill.devices import device_of, moved
 from bitstill.errors import StoppedError, UserError
-from bitstill.evaluation import float_classifier, logits_of
 from bitstill.files import write_atomically
-from bitstill.identity import identity, teacher_of
 from bitstill.integer import codes_and_unit
-from bitstill.interrupts import Interrupts
-from bitstill.lightning import LightningEnvironment, pl, quiet_lightning
-from bitstill.locks import exclusive
 from bitstill.loggers.callback import Loggers, log_finished
 from bitstill.loggers.logged import destinations, hand_on, not_logged
-from bitstill.memory import give_back_freed_memory, keep_freed_memory
 from bitstill.models import Network, network_of
 from bitstill.portable import portable_text
-from bitstill.progress_bar import ProgressBar
-from bitstill.provenance import new_record
-from bitstill.recorder import Recorder
 from bitstill.runs import (
     RunPaths,
     RunRecord,
@@ -45,10 +32,23 @@ from bitstill.runs import (
     record_to_go_on_from,
     refuse_another,
 )
+from bitstill.runs.identity import identity, teacher_of
+from bitstill.runs.locks import exclusive
 from bitstill.schema import TrainConfig
-from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask
-from bitstill.teachers import stored_logits, verify
-from bitstill.weights import load_weights
+from bitstill.training.batches import Batches
+from bitstill.training.checkpoints import AtomicCheckpointIO, newest_checkpoint
+from bitstill.training.determinism import compute_deterministically
+from bitstill.training.devices import device_of, moved
+from bitstill.training.evaluation import float_classifier, logits_of
+from bitstill.training.interrupts import Interrupts
+from bitstill.training.lightning import LightningEnvironment, pl, quiet_lightning
+from bitstill.training.memory import give_back_freed_memory, keep_freed_memory
+from bitstill.training.progress_bar import ProgressBar
+from bitstill.training.provenance import new_record
+from bitstill.training.recorder import Recorder
+from bitstill.training.tasks import DivergedError, StudentTask, Task, TeacherTask
+from bitstill.training.teachers import stored_logits, verify
+from bitstill.training.weights import load_weights
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bitstill.sweep import PlannedRun
+    from bitstill.sweep.plan import PlannedRun
 
 # Hydra imports every module of hydra_plugins; without the extra `slurm` this one is empty.
 if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
@@ -56,7 +56,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
 
             from bitstill.errors import counted
             from bitstill.explanations import say
-            from bitstill.queue import queued, remember
+            from bitstill.sweep.queue import queued, remember
 
             assert self.config is not None  # noqa: S101  # Hydra has called setup
             pattern = str(self.params["submitit_folder"])

@@ -100,10 +100,10 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Plan all runs, launch those that are left, and say what came of them."""
-        from bitstill.conductor import conduct
         from bitstill.errors import UserError
-        from bitstill.planner import show_plan
-        from bitstill.sweep import check_choices, composed_once_for_all_seeds, expand, plan
+        from bitstill.sweep.conductor import conduct
+        from bitstill.sweep.plan import check_choices, composed_once_for_all_seeds, expand, plan
+        from bitstill.sweep.preview import show_plan
 
         assert self.config is not None  # noqa: S101  # Hydra has called setup
         assert self.hydra_context is not None  # noqa: S101
@@ -142,7 +142,7 @@ class GridSweeper(BasicSweeper):
 
     def _folder(self, first_run: Callable[[], DictConfig]) -> Path:
         """Return the sweep's folder."""
-        from bitstill.config import check
+        from bitstill.configuration.check import check
 
         assert self.config is not None  # noqa: S101  # Hydra has called setup
         try:

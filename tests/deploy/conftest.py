@@ -10,7 +10,7 @@ from tests.students import random_student
 
 from bitstill.models import Teacher
 from bitstill.runs import RunPaths, RunRecord
-from bitstill.weights import save_weights
+from bitstill.training.weights import save_weights
 
 
 def record(model: str, **changes: Any) -> RunRecord:

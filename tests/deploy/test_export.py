@@ -27,7 +27,7 @@ from bitstill.errors import UserError
 from bitstill.integer import integer_network
 from bitstill.models import Student
 from bitstill.runs import RunPaths, read_record
-from bitstill.weights import save_weights
+from bitstill.training.weights import save_weights
 
 
 def test_packed(student_run: Path) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.faults.conftest import PARALLEL, SWEPT
 
-from bitstill.locks import is_worked_on
 from bitstill.runs import RunPaths, RunRecord, read_record
+from bitstill.runs.locks import is_worked_on
 
 pytestmark = pytest.mark.slow
 

@@ -6,17 +6,20 @@ from pathlib import Path
 import pytest
 
 from bitstill import train
-from bitstill.identity import directory_name
-from bitstill.identity import identity as identity_of
 from bitstill.runs import RunPaths
+from bitstill.runs.identity import directory_name
+from bitstill.runs.identity import identity as identity_of
 from bitstill.schema import TrainConfig
 
 Configure = Callable[..., TrainConfig]
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+def said(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], list[str]]:
     """Returns what the loggers have said so far."""
+    monkeypatch.delenv("WANDB_MODE")  # else the first test of a process is told that it is not read
     return lambda: [
         one.message for one in caplog.records if one.name.startswith("bitstill.loggers")
     ]

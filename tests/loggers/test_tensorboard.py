@@ -13,9 +13,9 @@ from tensorboard.backend.event_processing import event_accumulator  # type: igno
 from tensorboard.plugins.hparams import plugin_data_pb2  # type: ignore[import-untyped]
 from tests.conftest import Logged
 
-from bitstill.curves import read_curves
 from bitstill.loggers.names import results
 from bitstill.runs import RunPaths, read_record
+from bitstill.runs.curves import read_curves
 
 pytestmark = pytest.mark.slow
 

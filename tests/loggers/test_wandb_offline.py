@@ -7,10 +7,10 @@ import pytest
 from tests.conftest import Logged
 from tests.wandb_files import files, history, overview, records
 
-from bitstill.curves import read_curves
 from bitstill.loggers.names import wandb_id
 from bitstill.loggers.summary import summary_id
 from bitstill.runs import load_sweep, read_record
+from bitstill.runs.curves import read_curves
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from tests.wandb_files import epochs, files, overview
 from tests.wandb_server import API_KEY, WandbServer
 
 from bitstill.loggers import wandb_run
-from bitstill.recorder import Recorder
 from bitstill.runs import RunPaths
+from bitstill.training.recorder import Recorder
 
 pytestmark = [pytest.mark.usefixtures("restored", "fresh"), pytest.mark.slow]
 

@@ -16,12 +16,12 @@ from tests.wandb_files import epochs, files, overview, records
 from torch import Tensor
 
 from bitstill import train
-from bitstill.curves import read_curves
 from bitstill.loggers.wandb_run import _say_what_is_not_read
-from bitstill.recorder import Recorder
 from bitstill.runs import RunPaths
+from bitstill.runs.curves import read_curves
 from bitstill.schema import TrainConfig
-from bitstill.tasks import DivergedError, StudentTask
+from bitstill.training.recorder import Recorder
+from bitstill.training.tasks import DivergedError, StudentTask
 
 pytestmark = pytest.mark.usefixtures("restored")
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitstill.curves import select, write_curves
 from bitstill.report.published import TEMPERATURES
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import VIEWS, Run, RunSet, read_sweep
 from bitstill.runs import Row, RunPaths, RunRecord
+from bitstill.runs.curves import select, write_curves
 
 TEST_IMAGES = 1000
 CELLS = (

@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 from bitstill.cli import app, main
 from bitstill.errors import UserError
-from bitstill.manifest import Expected, write_manifest
 from bitstill.report.command import run_report, show
 from bitstill.report.content import build
 from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.runs import RunPaths
+from bitstill.runs.manifest import Expected, write_manifest
 
 RUN = CliRunner()
 OF_SETS = (

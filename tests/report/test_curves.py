@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from tests.report.conftest import write_run
 
-from bitstill.curves import read_curves, write_curves
 from bitstill.report.figures.curves import curve_figures
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.runs import RunPaths
+from bitstill.runs.curves import read_curves, write_curves
 
 
 def panels(runs: RunSet) -> list[str]:

@@ -13,7 +13,7 @@ from bitstill.report.figures.weights import weight_figures
 from bitstill.report.sets import run_sets
 from bitstill.report.sizes import model_sizes
 from bitstill.report.sweeps import RunSet, read_sweep
-from bitstill.weights import save_weights
+from bitstill.training.weights import save_weights
 
 SIZES = {"checkpoint": 3_500_000, "float32": 1_173_672, "deployed": 79_828}
 

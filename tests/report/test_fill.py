@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from bitstill.cli import app
 from bitstill.errors import UserError
-from bitstill.manifest import Expected, write_manifest
 from bitstill.report.content import Report, build
 from bitstill.report.fill import fill_page, filled
 from bitstill.report.sweeps import read_sweep
 from bitstill.runs import RunPaths
+from bitstill.runs.manifest import Expected, write_manifest
 
 PAGE = "# Mine\n\n<!-- report: {} -->\nold\n<!-- end -->\n\nMy words.\n"
 CELLS = [("teacher", None), ("hard", 15.0), ("soft", 10.0), ("soft", 15.0)]

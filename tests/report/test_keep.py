@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from bitstill.cli import app
 from bitstill.errors import UserError
-from bitstill.manifest import Expected, manifest, read_manifest, write_manifest
 from bitstill.report.content import build
 from bitstill.report.gradients import GRID, Ratio, gradient_ratios
 from bitstill.report.keep import keep
 from bitstill.report.sweeps import read_sweep
 from bitstill.runs import RunPaths, known_record
-from bitstill.teachers import stored_logits, verify
+from bitstill.runs.manifest import Expected, manifest, read_manifest, write_manifest
+from bitstill.training.teachers import stored_logits, verify
 
 CELLS = [("teacher", None), ("hard", 15.0), ("soft_hard", 15.0)]
 ARGUMENTS = """\

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from tests.report.conftest import write_run
 
-from bitstill.curves import write_curves
 from bitstill.report.noise import epoch_noise, noise_table
 from bitstill.report.sweeps import Run, RunSet, View, read_sweep
+from bitstill.runs.curves import write_curves
 
 RUNNING, EXACT = View("running", "best_val"), View("precise", "best_val")
 

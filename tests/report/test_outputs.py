@@ -15,7 +15,7 @@ from bitstill.packing import pack
 from bitstill.quantizers import Quantizer
 from bitstill.report.outputs import logits
 from bitstill.report.sweeps import Run, read_sweep
-from bitstill.weights import save_weights
+from bitstill.training.weights import save_weights
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from tests.report.conftest import write_run, write_sweep
 
-from bitstill import status
 from bitstill.errors import UserError
 from bitstill.report.keep import keep
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep
+from bitstill.runs import status
 
 
 def flat(loss: str, temperature: float | None, seed: int) -> float:

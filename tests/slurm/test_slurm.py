@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from bitstill.locks import is_worked_on
 from bitstill.runs import RunPaths, read_record
+from bitstill.runs.locks import is_worked_on
 
 pytestmark = [
     pytest.mark.slow,

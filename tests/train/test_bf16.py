@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from tests.trained import TEST_IMAGES, trained
 
 import bitstill.train
-from bitstill.identity import identity as identity_of
 from bitstill.models import to_input
+from bitstill.runs.identity import identity as identity_of
 from bitstill.schema import TrainConfig
 
 Configure = Callable[..., TrainConfig]

@@ -9,11 +9,11 @@ from omegaconf import DictConfig
 from tests.trained import trained
 from torch import Tensor
 
-from bitstill.config import check
+from bitstill.configuration.check import check
 from bitstill.models import Student, Teacher
 from bitstill.schema import TrainConfig
-from bitstill.tasks import DivergedError, StudentTask, Task, TeacherTask
-from bitstill.weights import are_finite
+from bitstill.training.tasks import DivergedError, StudentTask, Task, TeacherTask
+from bitstill.training.weights import are_finite
 
 Configure = Callable[..., TrainConfig]
 

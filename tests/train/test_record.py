@@ -13,16 +13,16 @@ from tests.trained import TEST_IMAGES, Trained, trained
 
 import bitstill.train
 from bitstill import runs
-from bitstill.correctness import read_correctness
-from bitstill.curves import read_curves
 from bitstill.data import Split
 from bitstill.deploy.export import export
 from bitstill.deploy.finished import Choice
-from bitstill.identity import identity as identity_of
-from bitstill.identity import portable_config, teacher_of
 from bitstill.models import Network
-from bitstill.recorder import Recorder
+from bitstill.runs.correctness import read_correctness
+from bitstill.runs.curves import read_curves
+from bitstill.runs.identity import identity as identity_of
+from bitstill.runs.identity import portable_config, teacher_of
 from bitstill.schema import TrainConfig
+from bitstill.training.recorder import Recorder
 
 Configure = Callable[..., TrainConfig]
 
@@ -175,7 +175,7 @@ def test_at_its_end_a_network_is_where_its_images_are(
         return finish(self, network)
 
     monkeypatch.setattr(Recorder, "finish", with_images_elsewhere)
-    monkeypatch.setattr("bitstill.recorder.disagreement", lambda *_, **__: 0)
+    monkeypatch.setattr("bitstill.training.recorder.disagreement", lambda *_, **__: 0)
     assert trained(configure(tmp_path, "loss=hard"), tmp_path).record.status == "done"
     assert devices == [torch.device("meta")]
 

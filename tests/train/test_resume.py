@@ -17,13 +17,13 @@ from torch import Tensor
 
 import bitstill.train
 from bitstill import runs
-from bitstill.curves import read_curves
 from bitstill.errors import UserError
 from bitstill.models import Network
-from bitstill.recorder import Recorder
 from bitstill.runs import RunPaths
+from bitstill.runs.curves import read_curves
 from bitstill.schema import TrainConfig
-from bitstill.tasks import StudentTask
+from bitstill.training.recorder import Recorder
+from bitstill.training.tasks import StudentTask
 
 Configure = Callable[..., TrainConfig]
 Train = Callable[..., tuple[int, str, str]]
@@ -125,7 +125,7 @@ def test_a_run_that_died_between_its_last_checkpoint_and_its_curves_has_all_of_t
         raise MemoryError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bitstill.recorder.write_curves", die)
+        patch.setattr("bitstill.training.recorder.write_curves", die)
         with pytest.raises(MemoryError):
             bitstill.train.run(config, paths.directory)
     assert paths.checkpoint.exists()

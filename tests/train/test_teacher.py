@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from tests.trained import Trained, trained
 
 import bitstill.train
-from bitstill.identity import teacher_of
 from bitstill.runs import RunPaths
+from bitstill.runs.identity import teacher_of
 from bitstill.schema import TrainConfig
-from bitstill.weights import load_weights
+from bitstill.training.weights import load_weights
 
 Configure = Callable[..., TrainConfig]
 

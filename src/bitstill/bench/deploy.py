@@ -62,10 +62,10 @@ def _models(images: NDArray[np.uint8]) -> tuple[Any, bytes, bytes]:
     import torch
 
     from bitstill.deploy.onnx_models import float_model, integer_model
-    from bitstill.evaluation import precise_batch_norm
     from bitstill.integer import integer_network
     from bitstill.models import Student, Teacher
     from bitstill.quantizers import Quantizer
+    from bitstill.training.evaluation import precise_batch_norm
 
     torch.manual_seed(0)
     student = Student(quantizer=Quantizer(activation_scale=0.5)).eval()

@@ -4,7 +4,7 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
-from bitstill.conf import conf_directory
+from bitstill.configuration.shipped import conf_directory
 from bitstill.errors import UserError
 
 YARDSTICK = "benchmarks/plain.py"

@@ -21,19 +21,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitstill.batches import Batches
 from bitstill.bench.paired import Report, Subject, Timing, paired, versions
 from bitstill.bench.plain import PACKAGES, YARDSTICK, load_plain, plain_path
 from bitstill.data import Split
-from bitstill.determinism import compute_deterministically
-from bitstill.lightning import pl, quiet_lightning
 from bitstill.losses import constant_weight, soft_hard
-from bitstill.memory import keep_freed_memory
 from bitstill.models import Network, Student
 from bitstill.schema import ScheduleConfig
-from bitstill.tasks import StudentTask, Task, TeacherTask
 from bitstill.topology import TOPOLOGY
 from bitstill.train import PRECISIONS
+from bitstill.training.batches import Batches
+from bitstill.training.determinism import compute_deterministically
+from bitstill.training.lightning import pl, quiet_lightning
+from bitstill.training.memory import keep_freed_memory
+from bitstill.training.tasks import StudentTask, Task, TeacherTask
 
 CONVOLUTIONS = "the convolutions alone"
 TEMPERATURE = 15.0

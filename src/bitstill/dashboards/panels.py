@@ -8,11 +8,11 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 
-from bitstill.curves import under
 from bitstill.dashboards.source import Source
 from bitstill.loggers.names import EPOCH, picture_name, summary_name
 from bitstill.report import published
 from bitstill.report.sweeps import SELECTIONS, STATISTICS
+from bitstill.runs.curves import under
 
 _PICTURES = ("confusion", "weight-levels", "weight-steps")
 _WIDE, _HALF, _HIGH = 24, 12, 8  # of a grid of 24 columns

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitstill.composed import composed
 from bitstill.errors import UserError
 from bitstill.report.claims import primary_view
 from bitstill.report.content import SetReport
@@ -22,6 +21,7 @@ from bitstill.report.sweeps import (
 )
 from bitstill.report.table import Table, told_apart
 from bitstill.report.tables import accuracy_tables
+from bitstill.runs.composed import composed
 
 TITLED = "bitstill: "  # how every title begins
 _PROJECT = "bitstill"  # what conf/logger/wandb.yaml has

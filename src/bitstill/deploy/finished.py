@@ -10,7 +10,7 @@ from bitstill.models import Network, network_of
 from bitstill.reading import compare, reading
 from bitstill.runs import RunPaths, RunRecord, known_runs, read_record
 from bitstill.schema import STATISTICS
-from bitstill.weights import are_finite, load_weights
+from bitstill.training.weights import are_finite, load_weights
 
 SELECTIONS = ("last", "best_val")
 AGAIN = "remove the run's folder and train it again"  # what is done is skipped otherwise

@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bitstill.curves import read_curves
 from bitstill.data import ImageData
 from bitstill.errors import StoppedError, one_line
-from bitstill.identity import directory_name
-from bitstill.lightning import pl
 from bitstill.loggers.logged import Destination, mark_logged, not_logged
 from bitstill.portable import portable_text
 from bitstill.runs import Row, RunPaths, RunRecord, read_record
+from bitstill.runs.curves import read_curves
+from bitstill.runs.identity import directory_name
 from bitstill.schema import TensorboardConfig, TrainConfig
+from bitstill.training.lightning import pl
 
 if TYPE_CHECKING:
     from bitstill.loggers.outcome import Outcome

@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from bitstill.curves import under
 from bitstill.report.settings import rules
 from bitstill.runs import Row, RunRecord
+from bitstill.runs.curves import under
 from bitstill.schema import STATISTICS
 
 Selections = Mapping[str, Mapping[str, Row | None]]  # as a record has them

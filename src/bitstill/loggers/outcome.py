@@ -6,13 +6,13 @@ from pathlib import Path
 
 from bitstill.data import ImageData
 from bitstill.deploy.finished import Choice, load_run
-from bitstill.evaluation import deployed_classifier, predictions
 from bitstill.loggers.names import picture_name
 from bitstill.report.figures.confusion import MOST_CLASSES, confusion_figure
 from bitstill.report.figures.figure import Figure, to_png, to_svg
 from bitstill.report.figures.weights import weight_figures
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.runs import RunPaths, RunRecord
+from bitstill.training.evaluation import deployed_classifier, predictions
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from bitstill.lightning import pl
 from bitstill.loggers.names import EPOCH, results, science
 from bitstill.loggers.outcome import Outcome
 from bitstill.runs import Row, RunPaths, RunRecord
+from bitstill.training.lightning import pl
 
 FOLDER = "tensorboard"
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from bitstill.curves import select, under
 from bitstill.loggers.names import (
     BEST,
     EPOCH,
@@ -24,6 +23,7 @@ from bitstill.loggers.outcome import Outcome
 from bitstill.loggers.wandb_files import keep_wandb_quiet, written
 from bitstill.loggers.wandb_run import begin, end
 from bitstill.runs import Row, RunPaths, RunRecord
+from bitstill.runs.curves import select, under
 from bitstill.schema import STATISTICS, WandbConfig
 
 _READ_SECONDS = 60

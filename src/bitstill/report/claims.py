@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from statistics import fmean
 
-from bitstill.identity import TEACHER, cell_name
 from bitstill.report import published
 from bitstill.report.evidence import all_above, blocked, missing
 from bitstill.report.findings import Comparison, Finding, Question, answer, awaited_by, waiting
 from bitstill.report.published import ACCURACIES, DISTILLED, HARD_TEMPERATURE, TEMPERATURES
 from bitstill.report.sizes import Sizes
 from bitstill.report.sweeps import HARD, RunSet, View
+from bitstill.runs.identity import TEACHER, cell_name
 from bitstill.statistics import Interval, Verdict, paired_difference
 
 BAND = 0.25

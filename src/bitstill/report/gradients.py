@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bitstill.files import write_atomically
-from bitstill.identity import cell_name
 from bitstill.reading import fits, reading
 from bitstill.report.outputs import Floats, Images, Sample, logits, teacher_logits
 from bitstill.report.published import HARD_TEMPERATURE, TEMPERATURES, TWO_TERMS
 from bitstill.report.sweeps import Run, RunSet
+from bitstill.runs.identity import cell_name
 
 if TYPE_CHECKING:
     import torch

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import yaml
 
-from bitstill.conf import conf_directory
+from bitstill.configuration.shipped import conf_directory
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
-from bitstill.manifest import manifest, manifest_text, read_manifest
 from bitstill.reading import reading
 from bitstill.report.gradients import keep_ratios
 from bitstill.report.outputs import stored_teacher
 from bitstill.report.sweeps import HARD, Run, read_sweep
 from bitstill.runs import ENDED, STORE, RunPaths
+from bitstill.runs.manifest import manifest, manifest_text, read_manifest
 
 # Settings whose values are folders of one machine, as they stand in `.hydra/overrides.yaml`.
 _FOLDER = re.compile(r"\+*(paths\..+|(.+\.)?(path|dir|cache))")

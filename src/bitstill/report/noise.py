@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from bitstill.curves import under
 from bitstill.report import published
 from bitstill.report.far_out import far_out_text
 from bitstill.report.sweeps import STATISTICS, Run, RunSet, View
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash
 from bitstill.report.tables import unfinished
 from bitstill.runs import RunRecord
+from bitstill.runs.curves import under
 
 LATE_SHARE = 0.25
 

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill import load
-from bitstill.composed import composed, teacher_stores
 from bitstill.data.splits import evenly
 from bitstill.errors import UserError
 from bitstill.reading import reading
 from bitstill.report.sweeps import Run
-from bitstill.runs import RunPaths
+from bitstill.runs import RunPaths, teacher_stores
+from bitstill.runs.composed import composed
 
 if TYPE_CHECKING:
     from bitstill.data import ImageData
@@ -123,7 +123,7 @@ def logits(run: Run, images: NDArray[np.uint8]) -> Floats | None:
     import torch
 
     from bitstill.deploy.finished import load_run
-    from bitstill.evaluation import float_classifier, logits_of
+    from bitstill.training.evaluation import float_classifier, logits_of
 
     if not run.paths.weights.exists():
         return None

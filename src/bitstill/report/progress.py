@@ -3,11 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
-from bitstill.manifest import read_manifest
 from bitstill.report.sweeps import RunSet
 from bitstill.report.table import Table
 from bitstill.runs import ENDED, known_record
-from bitstill.status import look, sweep_states
+from bitstill.runs.manifest import read_manifest
+from bitstill.runs.status import look, sweep_states
 
 
 def awaited(runs: RunSet) -> dict[str, int]:

@@ -12,14 +12,14 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from bitstill.correctness import read_correctness
-from bitstill.curves import read_curves
-from bitstill.identity import TEACHER, cell_name
-from bitstill.manifest import read_manifest
 from bitstill.reading import reading
 from bitstill.report.published import DISTILLED, HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings, teacher_settings
 from bitstill.runs import Row, RunPaths, RunRecord, known_runs, no_sweep
+from bitstill.runs.correctness import read_correctness
+from bitstill.runs.curves import read_curves
+from bitstill.runs.identity import TEACHER, cell_name
+from bitstill.runs.manifest import read_manifest
 
 LOSSES = ("hard", *DISTILLED)  # of the published tables, in their order
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from statistics import fmean
 
-from bitstill.identity import TEACHER, cell_name
 from bitstill.report import published
 from bitstill.report.sweeps import (
     HARD,
@@ -15,6 +14,7 @@ from bitstill.report.sweeps import (
     View,
 )
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, plus_minus
+from bitstill.runs.identity import TEACHER, cell_name
 
 DETAILS = ("tests", "robustness", "seeds", "cost")
 """Tables that few look at: not in the terminal, and folded on the page."""

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from bitstill.identity import cell_name
 from bitstill.report.claims import primary_view
 from bitstill.report.far_out import far_out, said_of
 from bitstill.report.published import HARD_TEMPERATURE
@@ -11,6 +10,7 @@ from bitstill.report.settings import rules, settings, teacher_settings
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.report.table import NOT_APPLICABLE, Table, plus_minus
 from bitstill.runs import RunRecord
+from bitstill.runs.identity import cell_name
 from bitstill.statistics import paired_difference
 
 

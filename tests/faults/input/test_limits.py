@@ -13,7 +13,7 @@ import bitstill.train
 from bitstill.models import Student
 from bitstill.quantizers import Quantizer
 from bitstill.runs import RunPaths
-from bitstill.weights import save_weights
+from bitstill.training.weights import save_weights
 
 Refused = Callable[..., str]
 

@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import made_up
 from tests.damage import Damage, a_circle, a_folder, cut, written
 
-from bitstill.correctness import read_correctness
 from bitstill.errors import UserError
 from bitstill.models import Student
 from bitstill.quantizers import Quantizer
 from bitstill.runs import RunPaths
-from bitstill.weights import save_weights
+from bitstill.runs.correctness import read_correctness
+from bitstill.training.weights import save_weights
 
 Refused = Callable[..., str]
 Attack = Callable[..., tuple[int, str, str]]

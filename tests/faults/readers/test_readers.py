@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from tests.conftest import made_up
 from tests.students import random_student
 
-from bitstill.correctness import read_correctness
-from bitstill.curves import read_curves
 from bitstill.data.images import decode_image, quiet_pillow
 from bitstill.deploy.finished import Choice, load_run
 from bitstill.engine.packed import from_bytes, read_packed, to_bytes
 from bitstill.errors import UserError
 from bitstill.integer import integer_network
-from bitstill.manifest import read_manifest
 from bitstill.packing import pack
 from bitstill.report.outputs import teacher_logits
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run, read_sweep
 from bitstill.runs import RunPaths, RunRecord, read_record
+from bitstill.runs.correctness import read_correctness
+from bitstill.runs.curves import read_curves
+from bitstill.runs.manifest import read_manifest
 
 thorough = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

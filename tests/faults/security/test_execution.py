@@ -18,14 +18,14 @@ from hydra.core.plugins import Plugins
 from hydra.errors import OverrideParseException
 from tests.conftest import SMALL
 
-import bitstill.conductor
-from bitstill.completion import complete
-from bitstill.conf import conf_directory
-from bitstill.config import settings
-from bitstill.guard import ALLOWED
-from bitstill.identity import portable_config
-from bitstill.manifest import write_manifest
+import bitstill.sweep.conductor
+from bitstill.configuration.check import settings
+from bitstill.configuration.completion import complete
+from bitstill.configuration.guard import ALLOWED
+from bitstill.configuration.shipped import conf_directory
 from bitstill.runs import RunPaths, known_record
+from bitstill.runs.identity import portable_config
+from bitstill.runs.manifest import write_manifest
 from bitstill.schema import TARGETS
 
 SOURCE = Path(bitstill.__file__).parent
@@ -203,7 +203,7 @@ def test_a_configuration_that_changes_after_the_plan_is_not_read_again(
             formatters = f"hydra: {{job_logging: {{formatters: {{x: {evil}}}}}}}"
             file.write_text(f"# @package _global_\n{formatters}\n")
 
-        monkeypatch.setattr(bitstill.conductor, "write_manifest", planned)
+        monkeypatch.setattr(bitstill.sweep.conductor, "write_manifest", planned)
         code, _, err = train(
             *("-m", "--config-dir", str(file.parent.parent), "experiment=later", *jobs),
             *(*SMALL, f"paths.output={tmp_path / 'output'}", "loss=hard", "seed=0,1"),
@@ -293,8 +293,8 @@ def test_a_checkpoint_is_not_unpickled(tmp_path: Path, name: str) -> None:
     import hashlib
     import io
 
-    from bitstill.checkpoints import AtomicCheckpointIO, newest_checkpoint
     from bitstill.runs import RunPaths
+    from bitstill.training.checkpoints import AtomicCheckpointIO, newest_checkpoint
 
     with nothing_executed(tmp_path) as command:
         stream = io.BytesIO()

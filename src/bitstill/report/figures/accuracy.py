@@ -2,7 +2,6 @@
 
 import math
 
-from bitstill.identity import TEACHER
 from bitstill.report import published
 from bitstill.report.far_out import fence
 from bitstill.report.figures.figure import (
@@ -15,6 +14,7 @@ from bitstill.report.figures.figure import (
     where,
 )
 from bitstill.report.sweeps import LOSSES, PUBLISHED_VIEW, VIEWS, RunSet, View
+from bitstill.runs.identity import TEACHER
 from bitstill.statistics import mean_interval
 
 _SEEDS = " seeds"  # behind a loss: the place beside its mean, where its seeds stand

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from bitstill.identity import TEACHER, cell_name
 from bitstill.report.figures.figure import Figure, Row, Spec, channel, legend_filter
 from bitstill.report.outputs import Images, logits, softmax
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.sweeps import LOSSES, RunSet
+from bitstill.runs.identity import TEACHER, cell_name
 
 _IMAGES = 1024
 _BINS = 10

@@ -2,8 +2,6 @@
 
 import math
 
-from bitstill.curves import under
-from bitstill.identity import TEACHER
 from bitstill.report.figures.figure import (
     Figure,
     Row,
@@ -14,6 +12,8 @@ from bitstill.report.figures.figure import (
     where,
 )
 from bitstill.report.sweeps import RunSet
+from bitstill.runs.curves import under
+from bitstill.runs.identity import TEACHER
 
 _PANELS = {
     "loss": "training loss",

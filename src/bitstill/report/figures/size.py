@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from statistics import fmean
 
-from bitstill.identity import TEACHER, cell_name
 from bitstill.report.figures.figure import Figure, Row, Spec, channel
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.sizes import Sizes
 from bitstill.report.sweeps import HARD, LOSSES, RunSet, View
+from bitstill.runs.identity import TEACHER, cell_name
 
 _KINDS = {"checkpoint": "checkpoint", "float32": "float32 weights", "deployed": "deployed"}
 _MODELS = {

@@ -1,10 +1,10 @@
 """What quantization does to a student's real weights, step by step and layer by layer."""
 
-from bitstill.identity import TEACHER, cell_name
 from bitstill.reading import reading
 from bitstill.report.figures.figure import Figure, Row, Spec, channel, where
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.sweeps import HARD, Run, RunSet
+from bitstill.runs.identity import TEACHER, cell_name
 
 _BINS = 48
 _STEPS = {

@@ -1,0 +1,239 @@
+"""What of Hydra's own settings names code, and the little of it that is allowed.
+
+Hydra instantiates every ``_target_`` below ``hydra`` (launcher, sweeper, callbacks) and hands its
+logging to :func:`logging.config.dictConfig`, which calls what ``()`` and ``class`` name: before
+anything of bitstill runs. So a configuration is looked at as soon as it is composed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra._internal import hydra as startup
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra.conf import HydraConf
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bitstill.configuration.repository import RememberingRepository
+from bitstill.configuration.shipped import choices
+from bitstill.errors import UserError
+
+_SLURM = "hydra_plugins.bitstill_slurm.SlurmLauncher"
+_SWEEPER = "hydra_plugins.bitstill_sweeper.GridSweeper"
+_FOLDER_CHECK = "bitstill.application.FolderCheck"
+# By the key that names code, or a file. Of ``ext://`` in logging only the two streams.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "_target_": (
+        _SWEEPER,
+        _SLURM,
+        _FOLDER_CHECK,
+        "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
+        "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",  # in --hydra-help alone
+    ),
+    "class": (
+        "logging.StreamHandler",
+        "logging.FileHandler",
+        "bitstill.portable.PortableFormatter",
+    ),
+    "()": ("colorlog.ColoredFormatter",),  # of hydra/job_logging=colorlog
+    ".": (),  # logging would set any attribute: the file of a handler, say
+    "filename": (  # a format may write any line into it
+        "${hydra.runtime.output_dir}/train.log",
+        "${hydra.runtime.output_dir}/${hydra.job.name}.log",
+    ),
+}
+_LAUNCHERS = "give hydra/launcher=basic, parallel or slurm"
+_STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+# What conf/train.yaml says of folders: a sweep looks for its runs where it has planned them.
+_FOLLOW: dict[tuple[str, str], object] = {
+    ("sweep", "dir"): "${paths.output}/${name}",
+    ("sweep", "subdir"): "${run_directory:}",
+    ("job", "chdir"): False,
+}
+_SETTINGS = {*HydraConf.__dataclass_fields__, "env"}  # the last by hydra/env, which is empty
+_EXECUTED = ("launcher", "sweeper", "callbacks", "job_logging", "hydra_logging")
+
+
+def check_hydra(hydra: DictConfig) -> None:
+    """Refuse what would call or import anything that is not in :data:`ALLOWED`.
+
+    Raises:
+        UserError: a setting names other code, sets the environment of what is started, or is none.
+    """
+    for key in hydra:
+        if key not in _SETTINGS:
+            raise UserError(f"hydra.{key!s} is no setting: see bitstill train --cfg hydra")
+    for name in _EXECUTED:
+        _check(hydra, name, "hydra")
+    _check_job(hydra)
+    verbose = hydra.verbose
+    names = verbose if isinstance(verbose, ListConfig) else [""]
+    if not isinstance(verbose, bool | str | ListConfig) or {type(one) for one in names} - {str}:
+        raise UserError(f"hydra.verbose = {verbose} is not allowed: give true or false")
+
+
+def _check_job(hydra: DictConfig) -> None:
+    """Refuse what would change what is started, or files that are no run's."""
+    if hydra.job.env_set:
+        raise UserError(
+            "hydra.job.env_set is not allowed: set environment variables where you start bitstill"
+        )
+    if hydra.output_subdir not in (".hydra", None):
+        raise UserError(
+            f"hydra.output_subdir = {hydra.output_subdir} is not allowed: leave it out, or give "
+            "null"
+        )
+    if "/" in hydra.job.name:
+        raise UserError(f"hydra.job.name = {hydra.job.name} is not allowed: give a word")
+
+
+def _check_launcher(hydra: DictConfig) -> None:
+    """Refuse Slurm where a file has chosen it: what the launcher is given goes into a script.
+
+    And joblib by Hydra's own name: here it is called ``parallel``.
+    """
+    if hydra.runtime.choices.get("hydra/launcher") == "joblib":
+        raise UserError(f"hydra/launcher=joblib is not allowed: {_LAUNCHERS}")
+    is_slurm = hydra.launcher is not None and hydra.launcher._target_ == _SLURM
+    if is_slurm and not any(one.startswith("hydra/launcher=") for one in hydra.overrides.hydra):
+        raise UserError(
+            "hydra/launcher=slurm hands its settings to a shell: give it on the command line, and "
+            "not in a file"
+        )
+
+
+def _check_folders(hydra: DictConfig) -> None:
+    """Refuse folders that a sweep would not look into for its runs."""
+    plain: Any = OmegaConf.to_container(hydra, resolve=False)
+    for group, key in _FOLLOW:
+        if plain[group][key] != _FOLLOW[group, key]:
+            raise UserError(
+                f"hydra.{group}.{key} = {plain[group][key]} is not allowed: the folders of a sweep "
+                "follow from paths.output and name, and are relative to where you start bitstill"
+            )
+
+
+def _check_callbacks(hydra: DictConfig, config_name: str) -> None:
+    """Refuse any callback but the one of conf/train.yaml, and a configuration not built on that."""
+    plain: Any = OmegaConf.to_container(hydra, resolve=False)
+    if not plain["callbacks"]:
+        raise UserError(
+            f"--config-name {config_name} is not allowed: it is not built on conf/train.yaml; let "
+            "it begin with `defaults: [train, _self_]`, or give what differs on the command line "
+            "(.hydra/overrides.yaml has that of a run)"
+        )
+    if plain["callbacks"] != {"folder": {"_target_": _FOLDER_CHECK}}:
+        raise UserError("hydra.callbacks is not allowed: leave it out, a run has loggers")
+
+
+def _check_sweeper(hydra: DictConfig) -> None:
+    """Refuse Hydra's own sweeper, which knows no grids and goes on with nothing."""
+    if hydra.sweeper is not None and hydra.sweeper._target_ != _SWEEPER:
+        given = hydra.sweeper._target_
+        raise UserError(
+            f"hydra.sweeper._target_ = {given} is not allowed: leave hydra/sweeper out, the one "
+            "that is there plans sweeps and goes on with them"
+        )
+
+
+def _check_choices(hydra: DictConfig) -> None:
+    """Refuse several choices of a group that has one: Hydra would take the last."""
+    groups = choices().keys() - {"logger"}
+    given: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    for override in given:
+        group, _, choice = override.partition("=")
+        if choice.startswith("[") and group in groups:
+            each = choice.strip("[]").replace(" ", "")
+            other = f", or to run each, -m {group}={each}" if group != "experiment" else ""
+            raise UserError(f"{override} is not allowed: give one{other}")
+
+
+def _check(parent: Any, key: Any, prefix: str) -> None:
+    name, node = f"{prefix}.{key}", parent._get_node(key)
+    value = None if node is None else node._value()
+    if key in ALLOWED:
+        if value not in ALLOWED[key]:
+            advice = _LAUNCHERS if prefix == "hydra.launcher" else _one_of(ALLOWED[key])
+            raise UserError(f"{name} = {value} is not allowed: {advice}")
+        return
+    if OmegaConf.is_interpolation(parent, key):
+        value = _resolved(parent, key)
+        if isinstance(value, DictConfig | ListConfig):
+            raise UserError(f"{name} is not allowed to refer to other settings: write them there")
+    if isinstance(value, str) and value.startswith(("ext://", "cfg://")) and value not in _STREAMS:
+        raise UserError(f"{name} = {value} is not allowed: give {' or '.join(_STREAMS)}")
+    if isinstance(value, dict | list) and node is not None:
+        for inner in node if isinstance(value, dict) else range(len(value)):
+            _check(node, inner, name)
+
+
+def _one_of(known: tuple[str, ...]) -> str:
+    return f"choose one of {', '.join(known)}" if known else "leave it out"
+
+
+def _resolved(parent: Any, key: Any) -> Any:
+    try:
+        return parent[key]
+    except OmegaConfBaseException:  # it will be refused where it is used
+        return None
+
+
+class GuardedLoader(ConfigLoaderImpl):
+    """Composes nothing that :func:`check_hydra` refuses.
+
+    Hydra hands its loader to the processes of a sweep, which compose their runs themselves: the
+    check goes with it, since an environment variable may be another there.
+    """
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = RememberingRepository(config_search_path)
+        self._known: CachingConfigRepository | None = None
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        """Return a group's choices.
+
+        Help asks for a hundred groups: all from one copy of what is known, where Hydra makes a copy
+        for each, which takes half a second.
+        """
+        if config_name or overrides:  # as completion asks, once
+            return super().get_group_options(group_name, results_filter, config_name, overrides)
+        if self._known is None:
+            self._known = self._parse_overrides_and_create_caching_repo(None, [])[1]
+        return self._known.get_group_options(group_name, results_filter)
+
+    def load_configuration(
+        self, config_name: str | None, *arguments: Any, **options: Any
+    ) -> DictConfig:
+        """Compose as Hydra does, and check."""
+        config = super().load_configuration(config_name, *arguments, **options)
+        check_hydra(config.hydra)
+        if config_name is not None:  # for --hydra-help Hydra composes itself alone
+            _check_callbacks(config.hydra, config_name)
+            _check_sweeper(config.hydra)
+            _check_launcher(config.hydra)
+            _check_folders(config.hydra)
+            _check_choices(config.hydra)
+        return config
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Let Hydra start with a :class:`GuardedLoader`."""
+    original = startup.ConfigLoaderImpl  # type: ignore[attr-defined]  # not exported, and no hook
+    startup.ConfigLoaderImpl = GuardedLoader  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        startup.ConfigLoaderImpl = original  # type: ignore[attr-defined]

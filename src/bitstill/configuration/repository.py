@@ -1,0 +1,83 @@
+"""Configuration files: where they may lie, and each read once for all compositions of a command."""
+
+import copy
+import re
+from typing import Any
+
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult
+
+from bitstill.errors import UserError
+
+# Sweepers and launchers that a sweep cannot have: :mod:`bitstill.configuration.guard`.
+_REFUSED = {
+    "hydra/launcher": ("joblib", "submitit_local", "submitit_slurm"),
+    "hydra/sweeper": ("basic",),
+}
+_USERS = ("command-line", "hydra.searchpath")  # what a source of theirs is called
+_PACKAGES = re.compile(r"pkg://hydra(\.conf|_plugins\..+)")  # Hydra's own, and its plugins'
+
+
+class RememberingRepository(ConfigRepository):
+    """Hydra's repository, but for reading a file again for every run of a sweep.
+
+    That is two fifths of a composition. What was read goes with the loader that a launcher hands
+    to the processes of a sweep: they compose what was planned, perhaps hours later, however
+    its files are edited meanwhile. Folders may hold configurations, packages may not: to look into
+    one is to import it.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._read: dict[tuple[str, ...], ConfigResult | None] = {}
+
+    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        """Look into what is searched.
+
+        Raises:
+            UserError: a package is, or a folder that is not there.
+        """
+        for element in config_search_path.get_path():
+            path = element.path or ""
+            if path.startswith("pkg://") and not _PACKAGES.fullmatch(path):
+                raise UserError(
+                    f"hydra.searchpath = {path} is not allowed: give folders, file://FOLDER"
+                )
+        super().initialize_sources(config_search_path)
+        for source in self.get_sources():
+            if source.provider.startswith("hydra.searchpath") and not source.available():
+                raise UserError(
+                    f"hydra.searchpath = {source.path} is no folder: give one that is there"
+                )
+
+    def get_group_options(
+        self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG
+    ) -> list[str]:
+        """Return the choices of a group, but for those of Hydra's that are refused."""
+        found = super().get_group_options(group_name, results_filter)
+        return [one for one in found if one not in _REFUSED.get(group_name, ())]
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """Return a file of its own for each composition, which may change it."""
+        known = (config_path, *(source.path for source in self.sources))
+        if known not in self._read:
+            self._refuse_two(config_path)
+            self._read[known] = super().load_config(config_path)
+        return copy.deepcopy(self._read[known])
+
+    def _refuse_two(self, config_path: str) -> None:
+        """Refuse a user's file by the name of one of ours, which Hydra would take."""
+        users = (one for one in self.sources if one.provider.startswith(_USERS))
+        theirs = next((one for one in users if one.is_config(config_path)), None)
+        ours = (one for one in self.sources if not one.provider.startswith(_USERS))
+        if theirs is not None and any(one.is_config(config_path) for one in ours):
+            raise UserError(
+                f"{config_path} in {theirs.path} has the name of bitstill's own, which would be "
+                "taken: give it another name"
+            )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "RememberingRepository":
+        """Share what was read with the copy that Hydra makes for a composition."""
+        return copy.copy(self)

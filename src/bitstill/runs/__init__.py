@@ -1,0 +1,45 @@
+"""What a run leaves behind: its files, its record, its curves, and what is known of it meanwhile.
+
+It imports neither torch nor Lightning, so that a sweep of hundreds of runs can be planned and
+looked at in a moment.
+"""
+
+from bitstill.runs.found import MANIFEST, known_runs, load_sweep, no_sweep, runs_in
+from bitstill.runs.paths import RunPaths
+from bitstill.runs.record import (
+    ENDED,
+    SCHEMA_VERSION,
+    DamagedRecordError,
+    Row,
+    RunRecord,
+    Status,
+    finished_record,
+    known_record,
+    read_record,
+    record_to_go_on_from,
+    refuse_another,
+)
+from bitstill.runs.store import STORE, in_store, teacher_stores
+
+__all__ = [
+    "ENDED",
+    "MANIFEST",
+    "SCHEMA_VERSION",
+    "STORE",
+    "DamagedRecordError",
+    "Row",
+    "RunPaths",
+    "RunRecord",
+    "Status",
+    "finished_record",
+    "in_store",
+    "known_record",
+    "known_runs",
+    "load_sweep",
+    "no_sweep",
+    "read_record",
+    "record_to_go_on_from",
+    "refuse_another",
+    "runs_in",
+    "teacher_stores",
+]

@@ -1,0 +1,33 @@
+"""What Hydra has kept of a run's configuration: its record leaves out folders and addresses."""
+
+from typing import Any
+
+from bitstill.reading import reading
+from bitstill.runs.paths import RunPaths
+
+
+def composed(paths: RunPaths, key: str) -> Any:
+    """Return a part of Hydra's copy of a run's configuration, with what it refers to.
+
+    Args:
+        paths: of the run.
+        key: such as ``paths.output``.
+
+    Returns:
+        Plain values; None where the copy was not kept, or has no such part.
+
+    Raises:
+        UserError: the copy cannot be read.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not paths.composed.exists():
+        return None
+    with reading(paths.composed, "move it away"):
+        whole = OmegaConf.load(paths.composed)
+    try:
+        part = OmegaConf.select(whole, key)
+        return OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
+    except (ValueError, OmegaConfBaseException):
+        return None

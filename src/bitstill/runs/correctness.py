@@ -1,0 +1,44 @@
+"""Which test images a run has right, a bit an image, by ``<statistics>/<selection>``."""
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstill.files import write_atomically
+from bitstill.reading import reading
+from bitstill.runs.paths import RunPaths
+from bitstill.runs.record import read_record
+
+
+def write_correctness(paths: RunPaths, packed: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Write ``correctness.npz``, atomically, from bits that are packed into bytes."""
+    content = io.BytesIO()
+    np.savez(content, **packed)  # type: ignore[arg-type]  # only arrays
+    write_atomically(paths.correctness, content.getvalue())
+
+
+def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
+    """Read which test images are right; empty without the file.
+
+    The bits come in whole bytes, so how many of them are images is taken from the record.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    record = read_record(paths)
+    if record is None or not paths.correctness.exists():
+        return {}
+    with (
+        reading(paths.correctness, "move it away"),
+        paths.correctness.open("rb") as file,  # np.load itself leaves a damaged one open
+        np.load(file, allow_pickle=False) as packed,
+    ):
+        count = record.images["test"]
+        bits = {name: packed[name] for name in packed.files}
+        if any(one.shape != (-(-count // 8),) for one in bits.values()):
+            raise ValueError(f"it is not of {count} test images")
+        return {
+            name: np.unpackbits(one, count=count).astype(np.bool_) for name, one in bits.items()
+        }

@@ -1,0 +1,73 @@
+"""What a run measured, a row an epoch, and which epochs are selected."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+from bitstill.files import write_atomically
+from bitstill.reading import reading
+from bitstill.runs.paths import RunPaths
+from bitstill.runs.record import Row
+
+_VAL, _TEST = "val/accuracy", "test/accuracy"
+
+
+def under(name: str, statistics: str) -> str:
+    """Return the name of what a kind of batch norm statistics gives; the published one's is plain.
+
+    >>> under("test/accuracy", "running"), under("test/accuracy", "precise")
+    ('test/accuracy', 'test/accuracy_precise')
+    """
+    return name if statistics == "running" else f"{name}_{statistics}"
+
+
+def write_curves(paths: RunPaths, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write ``metrics.csv``, atomically; numbers in full, so that they read back the same."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(paths.metrics, text.getvalue().encode())
+
+
+def read_curves(paths: RunPaths) -> list[Row]:
+    """Read ``metrics.csv``: a row an epoch.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    with reading(paths.metrics, "move it away"), paths.metrics.open(newline="") as file:
+        return [
+            {name: float(text) for name, text in row.items() if text}
+            for row in csv.DictReader(file)
+        ]
+
+
+def select(rows: Sequence[Row], statistics: Sequence[str]) -> dict[str, dict[str, Row | None]]:
+    """Choose the three epochs of a run, for each kind of batch norm statistics.
+
+    Of equal accuracies the first epoch is chosen. Without validation images ``best_val`` is None.
+    """
+    return {
+        kind: {
+            "last": _accuracies(rows[-1], kind),
+            "best_val": _best(rows, _VAL, kind),
+            "best_test": _best(rows, _TEST, kind),
+        }
+        for kind in statistics
+    }
+
+
+def _best(rows: Sequence[Row], name: str, statistics: str) -> Row | None:
+    column = under(name, statistics)
+    rated = [row for row in rows if column in row]
+    best = max(rated, key=lambda row: row[column], default=None)
+    return None if best is None else _accuracies(best, statistics)
+
+
+def _accuracies(row: Row, statistics: str) -> Row:
+    """Return an epoch's number and its accuracies under a kind of statistics, plainly named."""
+    columns = {name: under(name, statistics) for name in (_VAL, _TEST)}
+    found = {name: row[column] for name, column in columns.items() if column in row}
+    return {"epoch": row["epoch"], **found}

@@ -1,0 +1,40 @@
+"""The runs that lie in the folder of a sweep."""
+
+from pathlib import Path
+
+from bitstill.errors import UserError
+from bitstill.runs.paths import RunPaths
+from bitstill.runs.record import RunRecord, known_record
+
+MANIFEST = "sweep.json"  # what a sweep's folder says of its runs
+
+
+def no_sweep(folder: Path) -> UserError:
+    """Return the error of a folder that is no sweep's."""
+    if RunPaths(folder).record.exists():
+        return UserError(f"{folder} is a run: give the folder of its sweep, {folder.parent}")
+    what = "holds no runs" if folder.is_dir() else "is no folder"
+    return UserError(f"{folder} {what}: give the folder of a sweep, such as multirun/quick")
+
+
+def runs_in(folder: Path) -> list[RunPaths]:
+    """Return the runs in the folders of a sweep that have begun, in the order of their names."""
+    return [RunPaths(path.parent) for path in sorted(folder.glob("*/run.json"))]
+
+
+def known_runs(folder: Path) -> list[tuple[RunPaths, RunRecord]]:
+    """Return the runs of a sweep with their records; a damaged one costs a warning."""
+    found = ((paths, known_record(paths)) for paths in runs_in(folder))
+    return [(paths, record) for paths, record in found if record is not None]
+
+
+def load_sweep(folder: str | Path) -> list[RunRecord]:
+    """Read all records in the folders of a sweep, as :func:`known_runs`.
+
+    Raises:
+        UserError: it is no sweep's folder, or as :func:`read_record`, for what is not damage.
+    """
+    folder = Path(folder)
+    if not runs_in(folder) and not (folder / MANIFEST).exists():
+        raise no_sweep(folder)
+    return [record for _, record in known_runs(folder)]

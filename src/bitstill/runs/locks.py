@@ -1,0 +1,47 @@
+"""A run is worked on by one process at a time; the others wait, or look on."""
+
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bitstill.files import locked, locks_that_are_there, remove_halves
+from bitstill.runs.paths import RunPaths
+
+log = logging.getLogger(__name__)
+
+
+_LOOK_AGAIN = 1.0  # seconds: many may wait for one teacher, for hours
+
+
+@contextmanager
+def exclusive(paths: RunPaths) -> Iterator[None]:
+    """Work on a run alone, after whichever process works on it now.
+
+    Raises:
+        UserError: the file system has no locks.
+    """
+    paths.directory.mkdir(parents=True, exist_ok=True)
+    if is_worked_on(paths):
+        log.info("waiting for another process, which works on %s", paths.directory)
+    with locked(paths.lock, look_again=_LOOK_AGAIN):
+        for path in paths.written:
+            remove_halves(path)
+        yield
+
+
+def is_worked_on(paths: RunPaths) -> bool:
+    """Whether a process holds a run; a record that says ``running`` may outlive its process.
+
+    Raises:
+        UserError: the file system has no locks.
+    """
+    try:
+        # As an onlooker, who may not be allowed to write.
+        with paths.lock.open("rb") as file, locks_that_are_there(paths.lock):
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

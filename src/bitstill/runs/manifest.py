@@ -1,0 +1,126 @@
+"""A sweep's manifest: which runs it asks for, said in its folder before any has begun."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitstill.files import locked, remove_halves, write_atomically
+from bitstill.reading import fits, reading
+from bitstill.runs.found import MANIFEST
+from bitstill.runs.locks import is_worked_on
+from bitstill.runs.paths import RunPaths
+
+_ENTRY = {
+    "name": str,
+    "identity": str,
+    "epochs": int,
+    "directory": str,
+    "stored": str | None,
+}
+_SEED = " seed "
+
+
+def run_name(cell: str, seed: int) -> str:
+    """Return what a person calls a run: ``soft T=15 seed 0``."""
+    return f"{cell}{_SEED}{seed}"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A run that a sweep asks for.
+
+    Attributes:
+        name: of :func:`run_name`, with what it differs in where others of the sweep have the same.
+        identity: of the run.
+        epochs: planned.
+        paths: its files.
+        stored: a teacher's files in the teacher store, where it is trained; else None.
+    """
+
+    name: str
+    identity: str
+    epochs: int
+    paths: RunPaths
+    stored: RunPaths | None = None
+
+    @property
+    def cell(self) -> str:
+        """The cell that it fills."""
+        return self.name.partition(_SEED)[0]
+
+    @property
+    def difference(self) -> str:
+        """What its name has behind the seed, if several runs of the sweep share the rest."""
+        return self.name.partition(_SEED)[2].partition(", ")[2]
+
+    @property
+    def places(self) -> list[RunPaths]:
+        """Where it may be worked on, its own folder first."""
+        return [self.paths, self.stored] if self.stored is not None else [self.paths]
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a process holds it, wherever."""
+        return any(is_worked_on(paths) for paths in self.places)
+
+
+def manifest(folder: Path) -> Path:
+    """Return the file that says which runs a sweep asks for."""
+    return folder / MANIFEST
+
+
+def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
+    """Say in a sweep's folder which runs it asks for, beside those it has asked for before."""
+    path = manifest(folder)
+    with locked(folder / "sweep.lock"):  # two sweeps may begin in one folder at once
+        known = {one.identity: one for one in read_manifest(folder)}
+        known |= {one.identity: one for one in expected}
+        remove_halves(path)
+        write_atomically(path, manifest_text(folder, known.values()).encode())
+
+
+def manifest_text(folder: Path, expected: Iterable[Expected]) -> str:
+    """Return the manifest of a folder; its runs' places are relative to it."""
+    entries = [
+        {
+            "name": one.name,
+            "identity": one.identity,
+            "epochs": one.epochs,
+            "directory": os.path.relpath(one.paths.directory, folder),
+            "stored": _relative(one.stored.directory, folder) if one.stored else None,
+        }
+        for one in expected
+    ]
+    return json.dumps({"cells": entries}, indent=1)  # what runs were called once
+
+
+def _relative(directory: Path, folder: Path) -> str:
+    """Return a way from a folder that the system follows, whichever of the two is a link."""
+    return os.path.relpath(os.path.realpath(directory), os.path.realpath(folder))
+
+
+def read_manifest(folder: Path) -> list[Expected]:
+    """Return the runs that a sweep in this folder has asked for, none if there was no sweep.
+
+    Raises:
+        UserError: the manifest cannot be read.
+    """
+    path = manifest(folder)
+    if not path.exists():
+        return []
+    with reading(path, "remove it, the sweep writes it again"):
+        entries = json.loads(path.read_bytes())["cells"]
+        if not all(fits(entry[key], kind) for entry in entries for key, kind in _ENTRY.items()):
+            raise ValueError("a run in it has wrong values")
+        return [
+            Expected(
+                name=entry["name"],
+                identity=entry["identity"],
+                epochs=entry["epochs"],
+                paths=RunPaths(folder / entry["directory"]),
+                stored=RunPaths(folder / entry["stored"]) if entry["stored"] else None,
+            )
+            for entry in entries
+        ]

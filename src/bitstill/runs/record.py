@@ -1,0 +1,250 @@
+"""The record of a run, and how one is read that may be damaged, or another's."""
+
+import dataclasses
+import errno
+import functools
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from bitstill.errors import UserError
+from bitstill.files import write_atomically
+from bitstill.reading import fits
+from bitstill.runs.identity import cell_name, identity
+from bitstill.runs.paths import RunPaths
+from bitstill.schema import STATISTICS, TrainConfig
+
+log = logging.getLogger(__name__)
+
+# Raise this when run.json changes its shape.
+SCHEMA_VERSION = 1
+
+Status = Literal["running", "done", "failed", "interrupted"]
+ENDED = ("done", "failed")
+Row = dict[str, float]  # the numbers of an epoch, by their names in the curves
+
+
+_SELECTIONS = {"last", "best_val", "best_test"}
+_MEASURED = {"epoch", "test/accuracy"}
+_ERROR = {"type", "message", "traceback"}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known about a run; ``run.json``.
+
+    Accuracies are fractions. ``selections`` maps ``running`` and ``precise`` to the three choices
+    of an epoch: ``last``; ``best_val``, on validation images; and ``best_test``, which is selection
+    on the test set, as published. A choice gives ``epoch`` (from 1) and the accuracies there.
+
+    Attributes:
+        status: ``running``, ``done``, ``failed`` or ``interrupted``.
+        identity: the hash of what decides the result.
+        model: ``teacher`` or ``student``.
+        loss: name of the loss; of a teacher ``hard``, as of a student of labels alone.
+        temperature: T; None for a teacher.
+        seed: of initialization and order.
+        epoch: finished epochs.
+        epochs: planned epochs.
+        config: the resolved configuration without folders.
+        data_identity: checksum of images, labels and splits.
+        teacher_identity: of the teacher that was read, or None.
+        images: how many there are in each split.
+        classes: their names, by label; none in older records.
+        seconds: spent in training and evaluation, over all sittings.
+        images_per_second: training images through the student or teacher in a second of that.
+        selections: see above.
+        sizes: bytes, by name.
+        checksums: SHA-256 of the files of weights, by their name.
+        versions: of Python and of the packages that compute.
+        git_commit: of a checkout, with ``-dirty`` behind it where code was changed since; or None.
+        device: what it ran on.
+        error: of a failed run: ``type``, ``message``, ``traceback``.
+    """
+
+    status: Status
+    identity: str
+    model: Literal["teacher", "student"]
+    loss: str
+    temperature: float | None
+    seed: int
+    epoch: int
+    epochs: int
+    config: dict[str, Any]
+    data_identity: str
+    teacher_identity: str | None
+    images: dict[str, int] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    selections: dict[str, dict[str, Row | None]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    checksums: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    git_commit: str | None = None
+    device: str = ""
+    error: dict[str, str] | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, paths: RunPaths) -> None:
+        """Write ``run.json``, atomically."""
+        text = json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
+        write_atomically(paths.record, text.encode() + b"\n")
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether it is a teacher's."""
+        return self.model == "teacher"
+
+    @property
+    def done(self) -> bool:
+        """Whether it is a finished run's."""
+        return self.status == "done"
+
+    @property
+    def deciding(self) -> str:
+        """The kind of batch norm statistics that ``best_val`` was chosen under."""
+        return next(reversed(self.selections), "running")
+
+    def chosen(self, selection: str, statistics: str | None = None) -> Row | None:
+        """Return a selected epoch with its accuracies, under the deciding statistics by default."""
+        return self.selections.get(statistics or self.deciding, {}).get(selection)
+
+    @property
+    def error_line(self) -> str:
+        """The first line of what a failed run says; empty without one."""
+        return (self.error or {"message": ""})["message"].partition("\n")[0]
+
+    @property
+    def cell(self) -> str:
+        """The entry of a table that this run fills, seeds aside."""
+        return cell_name(self.loss, self.temperature)
+
+
+class DamagedRecordError(UserError):
+    """A file that should hold a record holds none: it was cut short, say."""
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return path.read_bytes()  # a job has replaced it meanwhile, on a network's disk
+
+
+def read_record(paths: RunPaths) -> RunRecord | None:
+    """Read a run's record, or None where there is none yet.
+
+    Raises:
+        DamagedRecordError: the file is no record.
+        UserError: it is one of another schema version, or cannot be opened.
+    """
+    try:
+        plain = json.loads(_content(paths.record))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{paths.record} cannot be read: {error}; move it away") from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(paths, error) from error
+    version = plain.get("schema_version") if isinstance(plain, dict) else None
+    if version is None:
+        raise _damaged(paths, "it has no schema version")
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{paths.record} has schema version {version}, and this bitstill reads "
+            f"{SCHEMA_VERSION}: use the bitstill that wrote it"
+        )
+    try:
+        return _typed(plain)
+    except (TypeError, ValueError) as error:
+        raise _damaged(paths, error) from error
+
+
+def _typed(plain: dict[str, Any]) -> RunRecord:
+    for name, annotation in _types().items():
+        if name in plain and not fits(plain[name], annotation):
+            raise ValueError(f"its {name} is wrong")
+    record = RunRecord(**plain)
+    if not record.selections.keys() <= {*STATISTICS}:
+        raise ValueError("its selections are wrong")
+    for chosen in record.selections.values():
+        rows = [row for row in chosen.values() if row is not None]
+        named = chosen.keys() == _SELECTIONS and chosen["last"] is not None
+        if not named or not all(row.keys() >= _MEASURED for row in rows):
+            raise ValueError("its selections are wrong")
+    if record.error is not None and not record.error.keys() >= _ERROR:
+        raise ValueError("its error is wrong")
+    return record
+
+
+@functools.cache
+def _types() -> dict[str, Any]:
+    return get_type_hints(RunRecord)
+
+
+def _damaged(paths: RunPaths, reason: object) -> DamagedRecordError:
+    return DamagedRecordError(
+        f"{paths.record} is damaged ({reason}): run its command again, which keeps the file as "
+        f"{paths.damaged_record.name}"
+    )
+
+
+def known_record(paths: RunPaths) -> RunRecord | None:
+    """Read a run's record as one of many: a damaged one costs a warning, and is none.
+
+    Raises:
+        UserError: as :func:`read_record`, for what is not damage.
+    """
+    try:
+        return read_record(paths)
+    except DamagedRecordError as error:
+        _warn_once(f"{error}; until then the run counts as missing")
+        return None
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    """Warn; once in a process, which may look at the same files again and again."""
+    log.warning(text)
+
+
+def record_to_go_on_from(paths: RunPaths) -> RunRecord | None:
+    """Read a run's record before training; a damaged one is moved aside, with a warning."""
+    try:
+        return read_record(paths)
+    except DamagedRecordError:
+        paths.record.replace(paths.damaged_record)
+        log.warning("%s was damaged: it is kept as %s", paths.record, paths.damaged_record.name)
+        return None
+
+
+def refuse_another(paths: RunPaths, record: RunRecord | None, known_as: str) -> None:
+    """See that a record, if there is one, is that of the run with this identity.
+
+    Raises:
+        UserError: it is another run's.
+    """
+    if record is not None and record.identity != known_as:
+        raise UserError(
+            f"{paths.directory} holds another run ({record.identity[:10]}, and this is "
+            f"{known_as[:10]}): give another folder, or move that one away"
+        )
+
+
+def finished_record(config: TrainConfig, paths: RunPaths) -> RunRecord | None:
+    """Return the record of a run that is done and is not asked for again; else None.
+
+    Without a lock: the folder may be another's, and read-only.
+    """
+    try:
+        record = read_record(paths)
+    except DamagedRecordError:
+        return None  # the run moves it aside
+    if record is None or not record.done or config.sweep.repeats_finished:
+        return None
+    return record if record.identity == identity(config, config.data.identity()) else None

@@ -1,0 +1,167 @@
+"""How far a sweep is, from what its runs have written: in this process, in others, anywhere."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bitstill.runs.found import known_runs, no_sweep
+from bitstill.runs.identity import TEACHER
+from bitstill.runs.manifest import Expected, read_manifest, run_name
+from bitstill.runs.paths import RunPaths
+from bitstill.runs.record import ENDED, RunRecord, Status, known_record
+
+State = Literal[Status, "missing", "queued", "stored"]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What is known of an expected run.
+
+    Attributes:
+        expected: the run.
+        status: ``missing`` has no record yet; ``queued`` has a job that is to begin; ``stored`` is
+            a teacher that is trained and not yet copied from its store; ``interrupted`` includes
+            runs that were killed.
+        record: its record, or None.
+        job: in Slurm's queue, of a queued run.
+    """
+
+    expected: Expected
+    status: State
+    record: RunRecord | None
+    job: str | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return self.record.epoch if self.record is not None else 0
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether it is a teacher: they take other times than students."""
+        return self.expected.cell == TEACHER
+
+    @property
+    def accuracy(self) -> float | None:
+        """Latest test accuracy, with exact statistics where they are measured; a fraction."""
+        last = None if self.record is None else self.record.chosen("last")
+        return None if last is None else last["test/accuracy"]
+
+    @property
+    def _error(self) -> dict[str, str] | None:
+        """What the record of a run that has failed, and is not begun again, says of it."""
+        return self.record.error if self.record and self.status == "failed" else None
+
+    @property
+    def error(self) -> str:
+        """The same in a line: type and first line; empty without an error."""
+        if self.record is None or self._error is None:
+            return ""
+        return f"{self._error['type']}: {self.record.error_line or 'no message'}"
+
+    def plain(self) -> dict[str, Any]:
+        """Return the state as plain values, for JSON."""
+        record = self.record
+        return {
+            "name": self.expected.name,
+            "directory": self.expected.paths.directory.name,
+            "identity": self.expected.identity,
+            "status": self.status,
+            "job": self.job,
+            "epoch": self.epoch,
+            "epochs": self.expected.epochs,
+            "seconds": record.seconds if record is not None else 0.0,
+            "test/accuracy": self.accuracy,
+            "error": self._error and self._error["message"],
+        }
+
+
+def stop_sign(folder: Path) -> Path:
+    """Return the file that tells jobs of a sweep not to start; see ``sweep.on_failure=stop``."""
+    return folder / ".stop"
+
+
+def look(expected: Expected) -> RunState:
+    """Read what is known of a run now: of a teacher, too, where it is trained for all."""
+    own, *stored = (_record_of(expected, paths) for paths in expected.places)
+    known = [record for record in (own, *stored) if record is not None]
+    if own is not None and own.done:
+        return RunState(expected, "done", own)
+    # What has got furthest, such as a teacher in its store that is not yet copied from there.
+    record = max(known, key=lambda one: (one.done, one.epoch), default=None)
+    if expected.is_at_work:
+        return RunState(expected, "running", record)
+    if record is None:
+        return RunState(expected, "missing", None)
+    if record.done:
+        return RunState(expected, "stored", record)
+    # Without a lock its process is gone, perhaps without a word.
+    return RunState(expected, "failed" if record.status == "failed" else "interrupted", record)
+
+
+def _record_of(expected: Expected, paths: RunPaths) -> RunRecord | None:
+    record = known_record(paths)
+    return record if record is not None and record.identity == expected.identity else None
+
+
+def seconds_left(states: Sequence[RunState]) -> float | None:
+    """Estimate how long the unfinished runs take, from seconds an epoch so far of their kind.
+
+    Of a kind of model that nothing is known of yet, from those of the other. As many runs at a time
+    as are running now, at least one; None while nothing is known.
+    """
+    seen = [state for state in states if state.record is not None and state.epoch]
+    if not seen:
+        return None
+
+    def an_epoch(*, teacher: bool) -> float:
+        alike = [one for one in seen if one.is_teacher == teacher] or seen
+        seconds = sum(one.record.seconds for one in alike if one.record is not None)
+        return seconds / sum(one.epoch for one in alike)
+
+    each = {teacher: an_epoch(teacher=teacher) for teacher in (True, False)}
+    left = sum(
+        (one.expected.epochs - one.epoch) * each[one.is_teacher]
+        for one in states
+        if one.status not in ENDED
+    )
+    return left / max(1, sum(one.status == "running" for one in states))
+
+
+def sweep_states(folder: Path, jobs: Mapping[str, str] | None = None) -> list[RunState]:
+    """Return the state of every run in a sweep's folder, asked for by its manifest or found there.
+
+    Args:
+        folder: of the sweep.
+        jobs: what of it is in Slurm's queue, as ``queue.queued`` returns it.
+
+    Raises:
+        UserError: there is no sweep in the folder, or a record is of another schema version.
+    """
+    states = [look(one) for one in read_manifest(folder)]
+    expected = {state.expected.paths.directory.name for state in states}
+    for paths, record in known_runs(folder):
+        if paths.directory.name not in expected:
+            name = run_name(record.cell, record.seed)
+            states.append(look(Expected(name, record.identity, record.epochs, paths)))
+    if not states:
+        raise no_sweep(folder)
+    return [_queued(state, jobs) for state in states] if jobs else states
+
+
+def _queued(state: RunState, jobs: Mapping[str, str]) -> RunState:
+    job = jobs.get(state.expected.identity)
+    if job is None or state.status in ("done", "running"):
+        return state
+    return dataclasses.replace(state, status="queued", job=job)
+
+
+def mark_failed(state: RunState, message: str) -> None:
+    """Record a failure that the run itself could not: its process is gone."""
+    if state.record is not None:
+        error = {"type": "ProcessKilled", "message": message, "traceback": ""}
+        # A teacher that was trained for a student has had no folder here yet.
+        state.expected.paths.directory.mkdir(parents=True, exist_ok=True)
+        dataclasses.replace(state.record, status="failed", error=error).write(state.expected.paths)

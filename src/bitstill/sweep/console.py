@@ -1,0 +1,201 @@
+"""What a sweep says in the terminal: live progress, failures, tables."""
+
+import json
+import math
+import shlex
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from bitstill.errors import UserError
+from bitstill.report.sets import run_sets
+from bitstill.report.sweeps import STATISTICS, Run
+from bitstill.report.table import in_encoding, output_console, to_rich
+from bitstill.report.tables import CAPTION, accuracy_tables
+from bitstill.runs import ENDED
+from bitstill.runs.manifest import Expected
+from bitstill.runs.status import RunState, look, seconds_left, stop_sign, sweep_states
+from bitstill.sweep.queue import SUBMITTED, queued
+
+_UNFINISHED = ("running", "failed", "interrupted", "stored", "queued", "missing")
+_LATEST = 5  # finished runs that stay in sight
+_POLL_SECONDS = 0.5
+_WATCH_SECONDS = 2.0
+_QUEUE_SECONDS = 30.0  # Slurm's controller serves the whole cluster
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as minutes:seconds, or hours:minutes:seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def print_tables(runs: Sequence[Run]) -> None:
+    """Print Tables 1 to 4, one set for each kind of run, and how to see the rest."""
+    console = output_console()
+    sets = run_sets(runs)
+    for one in sets:
+        if len(sets) > 1:
+            console.rule(escape(one.name), align="left")
+        for table in accuracy_tables(one):
+            console.print()
+            console.print(to_rich(table, encoding=console.encoding))
+    if runs:
+        console.print(in_encoding(CAPTION, console.encoding), style="dim")
+        folder = runs[0].paths.directory.parent
+        line = f"\nStatistics, figures and a page: bitstill report {shlex.quote(str(folder))}"
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def summary(states: Sequence[RunState]) -> str:
+    """Return a line on the whole of a sweep."""
+    counts: Counter[str] = Counter(state.status for state in states)
+    parts = [f"{counts['done']}/{len(states)} done"]
+    parts += [f"{counts[status]} {status}" for status in _UNFINISHED if counts[status]]
+    left = seconds_left(states)
+    if left:
+        parts.append(f"about {clock(left)} left")
+    return ", ".join(parts)
+
+
+def _line(state: RunState) -> str:
+    if state.job is not None:
+        return f"job {state.job}"
+    if state.accuracy is None or state.record is None:
+        return ""
+    statistics = STATISTICS[state.record.deciding]
+    return f"test {100 * state.accuracy:5.1f} % ({statistics})  {clock(state.record.seconds)}"
+
+
+def _grid(states: Sequence[RunState]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for number in range(5):  # in a narrow terminal the bar gives way first
+        is_bar = number == 2
+        grid.add_column(no_wrap=not is_bar, max_width=20 if is_bar else None)
+    for state in states:
+        bar = ProgressBar(total=state.expected.epochs, completed=state.epoch)
+        epochs = f"{state.epoch}/{state.expected.epochs} epochs"
+        grid.add_row(escape(state.expected.name), state.status, bar, epochs, _line(state))
+    return grid
+
+
+def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
+    """Print how far a sweep is, once or until it stands still.
+
+    Raises:
+        UserError: there is no sweep in the folder, or both are asked for.
+    """
+    if watch and as_json:
+        raise UserError("--watch --json is not allowed: give one of them")
+    jobs = _Jobs(folder)
+    states = sweep_states(folder, jobs.queued())
+    if as_json:
+        print(json.dumps([state.plain() for state in states], indent=2))  # noqa: T201  # output
+        return
+
+    def view() -> Group:
+        failed = [f"{state.expected.name}: {state.error}" for state in states if state.error]
+        return Group(_grid(states), *map(Text, failed), Text(summary(states), style="bold"))
+
+    console = output_console()
+    if not watch:
+        console.print(view())
+        return
+    with Live(view(), console=console, auto_refresh=False) as live:
+        while _goes_on(states, stopped=stop_sign(folder).exists()):
+            time.sleep(_WATCH_SECONDS)
+            states = sweep_states(folder, jobs.queued())
+            live.update(view(), refresh=True)
+
+
+def _goes_on(states: Sequence[RunState], *, stopped: bool) -> bool:
+    """Whether a sweep has runs at work, or to come: none, once ``sweep.on_failure=stop`` struck."""
+    awaited = ("running",) if stopped else ("running", "queued", "stored", "missing")
+    return any(state.status in awaited for state in states)
+
+
+class _Jobs:
+    """What of a sweep is in Slurm's queue; nothing where Slurm is not, or does not answer."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / SUBMITTED
+        self._known: dict[str, str] = {}
+        self._asked = -math.inf
+
+    def queued(self) -> dict[str, str]:
+        """Return the jobs of runs, by identity; asked for seldom."""
+        if time.monotonic() - self._asked > _QUEUE_SECONDS:
+            with suppress(UserError):
+                self._known = queued(self._folder)
+            self._asked = time.monotonic()
+        return self._known
+
+
+class _Watch:
+    """The states of a sweep's runs; those that are settled are not read again."""
+
+    def __init__(self, expected: Sequence[Expected]) -> None:
+        self.states = [look(one) for one in expected]
+        self._before = list(self.states)  # what a run is run again for is no news
+        self._settled: set[str] = set()
+
+    def refresh(self) -> list[RunState]:
+        """Read the states again; return those that were settled since."""
+        fresh = []
+        for index, state in enumerate(self.states):
+            if state.expected.identity in self._settled:
+                continue
+            self.states[index] = state = look(state.expected)
+            if state.status in ENDED and state != self._before[index]:
+                self._settled.add(state.expected.identity)
+                fresh.append(state)
+        return fresh
+
+    def __rich__(self) -> Group:
+        done = [state for state in self.states if state.status == "done"]
+        running = [state for state in self.states if state.status == "running"]
+        grid = _grid([*done[-_LATEST:], *running])
+        return Group(grid, Text(summary(self.states), style="bold"))
+
+
+@contextmanager
+def progress(expected: Sequence[Expected], console: Console) -> Iterator[None]:
+    """Show progress while the body runs: a live table on a terminal, else a line a finished run."""
+    watch, stopped = _Watch(expected), threading.Event()
+    live = Live(watch, console=console, transient=True) if console.is_terminal else None
+
+    def report() -> None:
+        for state in watch.refresh():
+            text = f"[{summary(watch.states)}] {state.expected.name}: {state.status} {_line(state)}"
+            if live is None:
+                print(text, file=sys.stderr, flush=True)  # noqa: T201  # no terminal: plain lines
+
+    def poll() -> None:
+        while not stopped.wait(_POLL_SECONDS):
+            with suppress(OSError, UserError):  # a record, on a network's disk: look again
+                report()
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        if live is None:
+            yield
+        else:
+            with live:
+                yield
+    finally:
+        stopped.set()
+        thread.join()
+        report()

@@ -1,0 +1,77 @@
+"""Launch the runs of a sweep, and those again that a dying worker process has taken with it."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from bitstill.runs import ENDED
+from bitstill.runs.status import RunState, look, mark_failed
+from bitstill.sweep.plan import PlannedRun, is_stopped, stop_at_failure
+
+Launch = Callable[[list[list[str]]], Sequence[Any]]
+
+_DEATHS_ALLOWED = 3  # of a run's process, before the run counts as failed
+_NOBODY = ""  # the identity that a death counts for, when no run was at work
+
+
+def launch_all(left: Sequence[PlannedRun], launch: Launch) -> dict[str, Exception]:
+    """Launch, and again what is left when a worker process dies and takes the others with it.
+
+    Nobody knows which run it was that died. So a death counts for each that was at work and has not
+    got on since the death before, and whatever counts one too few to have failed is run alone.
+
+    Returns:
+        What jobs have raised, or what took their process, by the identity of their run.
+    """
+    deaths: Counter[str] = Counter()
+    before = {run.overrides: look(run.expected) for run in left}
+    latest = dict(before)
+    raised: dict[str, Exception] = {}
+    while left and not is_stopped(left[0].config, left[0].config.folder):
+        suspects = [one for one in left if deaths[one.expected.identity] == _DEATHS_ALLOWED - 1]
+        batch = suspects[:1] or left
+        try:
+            raised |= _raised(batch, launch([list(one.overrides) for one in batch]))
+            left = [run for run in left if run not in batch]
+        except BrokenProcessPool as error:
+            _count_deaths(deaths, batch, latest)
+            left = [run for run in left if _is_left(look(run.expected), before[run.overrides])]
+            died = [one for one in left if deaths[one.expected.identity] >= _DEATHS_ALLOWED]
+            lost = left if deaths[_NOBODY] >= _DEATHS_ALLOWED else died
+            raised |= {run.expected.identity: error for run in lost}
+            left = [run for run in left if run not in lost]
+    return raised
+
+
+def _count_deaths(
+    deaths: Counter[str], batch: Sequence[PlannedRun], latest: dict[tuple[str, ...], RunState]
+) -> None:
+    """Count a death for each run that it may have come from, and give up those with too many."""
+    known = False
+    for run in batch:
+        state, earlier = look(run.expected), latest[run.overrides]
+        latest[run.overrides] = state
+        ended = state.status in ENDED
+        if ended and state != earlier:
+            known = True  # a process has died behind it
+        elif len(batch) == 1 or (state.status == "interrupted" and state != earlier):
+            known, one = True, run.expected.identity
+            deaths[one] = 1 if state.epoch > earlier.epoch else deaths[one] + 1
+            if deaths[one] >= _DEATHS_ALLOWED and not ended:
+                mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
+                stop_at_failure(run.config, run.config.folder)
+    if not known:  # a process has died before it began a run; nobody knows which
+        deaths[_NOBODY] += 1
+
+
+def _raised(batch: Sequence[PlannedRun], returns: Sequence[Any]) -> dict[str, Exception]:
+    """Return what jobs have raised; a detached sweep has nothing to say of its own."""
+    pairs = zip(batch, returns, strict=False)
+    values = {run.expected.identity: getattr(one, "_return_value", None) for run, one in pairs}
+    return {identity: one for identity, one in values.items() if isinstance(one, Exception)}
+
+
+def _is_left(now: RunState, before: RunState) -> bool:
+    """Whether a run has not come to an end, other than the one that it is run again for."""
+    return now.status not in ENDED or now == before

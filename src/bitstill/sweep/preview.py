@@ -1,0 +1,138 @@
+"""What a sweep would do, and what it would cost, before anything runs."""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from rich.markup import escape
+from rich.table import Table
+
+from bitstill.errors import counted
+from bitstill.report.table import output_console
+from bitstill.runs import in_store, known_record, runs_in
+from bitstill.runs.identity import identity, teacher_of
+from bitstill.runs.status import RunState, look
+from bitstill.schema import TrainConfig
+from bitstill.sweep.console import clock
+from bitstill.sweep.plan import PlannedRun
+
+# A checkpoint, two files of weights, curves and per-image results, as measured.
+_RUN_BYTES = 6_100_000
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that a sweep would do, or go on with.
+
+    Attributes:
+        config: what is trained.
+        epochs: that are left; a teacher that lies in the store has none.
+    """
+
+    config: TrainConfig
+    epochs: int
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether a teacher is only to be copied from the store."""
+        return self.config.is_teacher and not self.epochs
+
+    def seconds(self, speeds: Mapping[str, float]) -> float:
+        """Estimate them from images per second by kind of model; NaN for a kind not seen yet."""
+        images = self.config.data.training_images() * self.epochs
+        return images / speeds.get(self.config.kind, math.nan) if images else 0.0
+
+
+def show_plan(runs: Sequence[PlannedRun]) -> None:
+    """Print every run of a sweep with what would be done, the teachers, hours and disk.
+
+    Time is estimated from the images per second of finished runs of the same kind under
+    ``paths.output``; without any, it is said to be unknown.
+    """
+    table = Table("run", "now", "then", title=counted(len(runs), "run"), title_justify="left")
+    left: dict[str, Training] = {}
+    to_log = 0
+    for run in runs:
+        state = look(run.expected)
+        work = run.work(state)
+        training = _training(run, state)
+        action = _action(state, training) if work == "train" else work
+        table.add_row(escape(run.expected.name), state.status, action)
+        to_log += work == "log"
+        if work == "train":
+            left[run.expected.identity] = training
+    teachers = _teachers(runs)
+    trained = sum(not one.epochs for one in teachers.values())
+    console = output_console()
+    console.print(table)
+    console.print(_to_do(runs, left, to_log), soft_wrap=True)
+    console.print(f"Teachers that students read: {len(teachers)}, of which {trained} are trained")
+
+
+def _to_do(runs: Sequence[PlannedRun], left: Mapping[str, Training], to_log: int) -> str:
+    """Return the line of what is left and what it costs, missing teachers included."""
+    wanted = _teachers([run for run in runs if run.expected.identity in left])
+    extra = {name: one for name, one in wanted.items() if one.epochs and name not in left}
+    copies = sum(one.is_copied for one in left.values())
+    work = counted(len(left) - copies, "run")
+    work += f"; teachers to copy from the store: {copies}" if copies else ""
+    work += f"; missing teachers: {len(extra)}" if extra else ""
+    work += f"; finished runs to log: {to_log}" if to_log else ""
+    speeds = _speeds(runs)
+    trainings = [*left.values(), *extra.values()]
+    seconds = sum(one.seconds(speeds) for one in trainings)
+    cost = (
+        "unknown until a run of each kind has finished here"
+        if math.isnan(seconds)
+        else f"{clock(seconds)} of one process, by the speed of earlier runs here"
+    )
+    return f"To do: {work}; time: {cost}; disk: {len(trainings) * _RUN_BYTES / 1e6:.0f} MB"
+
+
+def _action(state: RunState, training: Training) -> str:
+    if training.is_copied:
+        return "copy from the store"
+    if state.status == "done":
+        return "run again"
+    return f"go on from epoch {state.epoch}" if state.epoch else "run"
+
+
+def _training(run: PlannedRun, state: RunState) -> Training:
+    if run.config.is_teacher:
+        return _stored(run.config, run.expected.identity)
+    done = 0 if state.status == "done" else state.epoch
+    return Training(run.config, run.expected.epochs - done)
+
+
+def _stored(teacher: TrainConfig, known_as: str) -> Training:
+    """Return what is left to train of a teacher in the store."""
+    record = known_record(in_store(teacher, known_as))
+    if record is None:
+        return Training(teacher, teacher.schedule.epochs)
+    # Killed after its last epoch and before its end, it has something left all the same.
+    left = max(1, teacher.schedule.epochs - record.epoch)
+    return Training(teacher, 0 if record.done else left)
+
+
+def _teachers(runs: Iterable[PlannedRun]) -> dict[str, Training]:
+    """Return what is left of all teachers that students read, by identity."""
+    configs = [run.config for run in runs if run.config.needs_teacher]
+    teachers = {identity(teacher_of(one), one.data.identity()): teacher_of(one) for one in configs}
+    return {known_as: _stored(config, known_as) for known_as, config in teachers.items()}
+
+
+def _speeds(runs: Iterable[PlannedRun]) -> dict[str, float]:
+    """Return the median images per second of finished runs, by kind of model."""
+    outputs = {Path(run.config.paths.output) for run in runs}
+    stores = {Path(run.config.paths.teachers) for run in runs}
+    sweeps = {*stores, *(folder for output in outputs for folder in output.glob("*/"))}
+    seen: dict[str, list[float]] = {}
+    for paths in itertools.chain.from_iterable(map(runs_in, sweeps)):
+        record = known_record(paths)
+        # Kept records, which have no weights, are of other machines.
+        if record is not None and record.done and paths.weights.exists():
+            seen.setdefault(record.model, []).append(record.images_per_second)
+    return {kind: median(speeds) for kind, speeds in seen.items()}

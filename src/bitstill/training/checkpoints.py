@@ -1,0 +1,91 @@
+"""Checkpoints that a crash cannot take away: written whole, checked, and one kept behind."""
+
+import hashlib
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bitstill.errors import first_line
+from bitstill.files import write_atomically
+from bitstill.runs import RunPaths
+from bitstill.training.lightning import pl
+
+log = logging.getLogger(__name__)
+
+_DIGITS = 64  # of a SHA-256
+
+
+class AtomicCheckpointIO(pl.plugins.CheckpointIO):
+    """How a Lightning Trainer reads and writes checkpoints here: nothing is unpickled."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint, atomically."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_atomically(Path(path), _sealed(content.getvalue()))
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Any | None = None,
+        weights_only: bool | None = True,
+    ) -> dict[str, Any]:
+        """Read a checkpoint: tensors and plain values, whatever ``weights_only`` says.
+
+        Onto the CPU: the GPU that it was written on need not be there.
+        """
+        where = map_location or "cpu"
+        loaded: dict[str, Any] = torch.load(path, map_location=where, weights_only=True)
+        return loaded
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def _sealed(archive: bytes) -> bytes:
+    """Append a checksum of the whole file as the zip archive's comment, which torch passes over.
+
+    The archive's own checksums are of its entries, not of the directory that says where they lie.
+    """
+    body = archive[:-2] + _DIGITS.to_bytes(2, "little")  # the length of the comment, so far none
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def make_room(paths: RunPaths) -> None:
+    """Keep the checkpoint that is about to be replaced as the one before it."""
+    if paths.checkpoint.exists():
+        paths.checkpoint.replace(paths.previous_checkpoint)
+
+
+def newest_checkpoint(paths: RunPaths) -> Path | None:
+    """Return the newest checkpoint that is whole, or None; warn of damaged ones.
+
+    If that is the one kept behind, it takes the place of the damaged one: :func:`make_room` would
+    put that over it.
+    """
+    for path in (paths.checkpoint, paths.previous_checkpoint):
+        if path.exists():
+            fault = _fault(path)
+            if fault is None:
+                return path.replace(paths.checkpoint)
+            log.warning("%s is damaged (%s): going on from the one before it", path, fault)
+    return None
+
+
+def _fault(path: Path) -> str | None:
+    """Say what is wrong with a checkpoint; torch reads damaged numbers without a word."""
+    try:
+        content = path.read_bytes()
+        body, checksum = content[:-_DIGITS], content[-_DIGITS:]
+        if hashlib.sha256(body).hexdigest().encode() != checksum:
+            return "its checksum does not fit"
+        torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except Exception as error:  # noqa: BLE001  # damage shows in any way
+        return f"{type(error).__name__}: {first_line(error)}"
+    return None

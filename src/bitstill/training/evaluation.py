@@ -1,0 +1,218 @@
+"""Accuracy, image by image, under running or exact batch norm statistics.
+
+A student is evaluated as what is deployed: integers. What has no integer form (a teacher, full
+precision) is evaluated in float32, whatever it was trained in.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bitstill.data import Split
+from bitstill.data.splits import evenly
+from bitstill.engine.engine import Engine, counts_bits
+from bitstill.integer import has_integer_form, integer_network
+from bitstill.models import Block, Network, StudentBlock, to_input
+from bitstill.packing import pack
+from bitstill.runs.curves import under
+
+# Logits (N, classes) of images, uint8, (N, 32, 32, 3).
+Classifier = Callable[[Tensor], Tensor]
+
+
+def float_classifier(network: Network) -> Classifier:
+    """Return a network, in evaluation mode, as it computes in training."""
+    return lambda images: network(to_input(images))
+
+
+def deployed_classifier(network: Network) -> Classifier:
+    """Return what a network is deployed as, with the batch norm statistics that it holds now.
+
+    On a CPU a student of one or two bits runs in the engine: the bits of the integer network in
+    torch, in a sixth of its time.
+    """
+    if not has_integer_form(network):
+        return float_classifier(network)
+    integers = integer_network(network)
+    if integers.weight.is_cuda or not counts_bits(
+        integers.weight_bits, activation_bits=integers.activation_bits
+    ):
+        return integers
+    engine = Engine(pack(integers), threads=torch.get_num_threads())
+    return lambda images: torch.from_numpy(engine.logits(images.numpy()))
+
+
+@torch.no_grad()
+def logits_of(classifier: Classifier, images: Tensor, *, batch_size: int) -> Tensor:
+    """Return the logits of many images, (N, classes).
+
+    Args:
+        classifier: what gives them.
+        images: uint8, (N, 32, 32, 3).
+        batch_size: images at a time.
+    """
+    return torch.cat([classifier(part) for part in images.split(batch_size)])
+
+
+def predictions(classifier: Classifier, images: Tensor, *, batch_size: int) -> Tensor:
+    """Return the predicted class of each image, (N,); arguments as for :func:`logits_of`."""
+    return logits_of(classifier, images, batch_size=batch_size).argmax(dim=1)
+
+
+def disagreement(network: Network, images: Tensor, *, batch_size: int) -> int:
+    """Count the images that a network's float path classifies otherwise than what is deployed.
+
+    Args:
+        network: any mode; it is left as it was.
+        images: uint8, (N, 32, 32, 3).
+        batch_size: images at a time.
+    """
+    with _evaluation_mode(network):
+        paths = deployed_classifier(network), float_classifier(network)
+        integers, floats = (predictions(path, images, batch_size=batch_size) for path in paths)
+    return int((integers != floats).sum())
+
+
+@contextmanager
+def _evaluation_mode(network: Network) -> Iterator[None]:
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
+@contextmanager
+def precise_batch_norm(
+    network: Network, images: Tensor, *, batch_size: int
+) -> Iterator[dict[str, Tensor]]:
+    """Evaluate with exact batch norm statistics, layer by layer, over some training images.
+
+    PreciseBN (Wu & Johnson 2021, arXiv 2105.07576, section 3). A 1-bit feature flips when its
+    threshold moves a little, and running statistics always lag behind the weights: with exact ones
+    the same weights score higher, and steadily. A layer's statistics depend on what the layers
+    below it let through, so each layer is finished before the next one begins. The running
+    statistics come back at the end.
+
+    Args:
+        network: in evaluation mode.
+        images: uint8, (N, 32, 32, 3); all N take part.
+        batch_size: images that are convolved in float32 at a time, for the memory's sake; the C
+            path takes all at once, with 64 KiB each.
+
+    Yields:
+        The exact statistics, by the name of their buffer in the network's state_dict.
+    """
+    with borrowed_statistics(network, {}) as buffers:
+        with torch.no_grad():
+            features = to_input(images)
+            for block in network.stages():
+                features = _calibrate(block, features, batch_size=batch_size)
+        yield {name: buffer.clone() for name, buffer in buffers.items()}
+
+
+def _calibrate(block: Block, features: Tensor, *, batch_size: int) -> Tensor:
+    """Give a block its exact statistics over all of its input, and return its output."""
+    made = block.calibrate(features) if isinstance(block, StudentBlock) else None
+    if made is not None:
+        return made
+    convolved = [block.convolve(part) for part in features.split(batch_size)]
+    for buffer, exact in zip(block.statistics, _moments(convolved), strict=True):
+        buffer.copy_(exact)
+    return torch.cat([block.activate(part) for part in convolved])
+
+
+@contextmanager
+def borrowed_statistics(
+    network: Network, statistics: Mapping[str, Tensor]
+) -> Iterator[dict[str, Tensor]]:
+    """Lend a network other batch norm statistics; its own come back at the end.
+
+    Args:
+        network: its buffers are written to.
+        statistics: by the name of their buffer; those that are missing stay.
+
+    Yields:
+        The network's buffers of statistics, by name.
+    """
+    buffers = {name: buffer for name, buffer in network.named_buffers() if "norm.running_" in name}
+    own = {name: buffer.clone() for name, buffer in buffers.items()}
+    try:
+        for name, value in statistics.items():
+            buffers[name].copy_(value)
+        yield buffers
+    finally:
+        for name, value in own.items():
+            buffers[name].copy_(value)
+
+
+def _moments(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return each channel's mean and population variance over parts (N, C, H, W).
+
+    Each part's moments are taken in two passes over its rows, ten times as fast as
+    ``torch.var_mean`` over three dimensions, and put together in float64.
+    """
+    rows = [part.permute(0, 2, 3, 1).flatten(end_dim=2) for part in parts]
+    means = [row.mean(dim=0) for row in rows]
+    squares = [(row - mean).square_().mean(dim=0) for row, mean in zip(rows, means, strict=True)]
+    sizes = torch.tensor([len(row) for row in rows], dtype=torch.float64, device=rows[0].device)
+    share = (sizes / sizes.sum())[:, None]
+    centres = torch.stack(means).double()
+    mean = (share * centres).sum(dim=0)
+    variance = (share * (torch.stack(squares) + (centres - mean).square())).sum(dim=0)
+    return mean, variance
+
+
+class Evaluation(NamedTuple):
+    """What one evaluation found.
+
+    Attributes:
+        correct: a bool vector for each split and kind of statistics, by the name of its accuracy.
+        exact: exact batch norm statistics, by the name of their buffer; empty if not asked for.
+    """
+
+    correct: dict[str, Tensor]
+    exact: dict[str, Tensor]
+
+
+def evaluate(
+    network: Network,
+    splits: Mapping[str, Split],
+    *,
+    statistics: Sequence[str],
+    calibration: Tensor,
+    calibration_images: int,
+    batch_size: int,
+) -> Evaluation:
+    """Say of every image of every split whether it is classified correctly.
+
+    Args:
+        network: any mode; it is evaluated in evaluation mode, and left as it was.
+        splits: what to evaluate on, by name; empty ones are left out.
+        statistics: ``running``, ``precise`` or both.
+        calibration: images that exact statistics may be taken over, uint8, (N, 32, 32, 3).
+        calibration_images: how many of them, spread evenly.
+        batch_size: images at a time.
+    """
+    found = Evaluation({}, {})
+
+    def measure(kind: str) -> None:
+        classifier = deployed_classifier(network)
+        for name, split in splits.items():
+            if len(split):
+                predicted = predictions(classifier, split.images, batch_size=batch_size)
+                found.correct[under(f"{name}/accuracy", kind)] = predicted == split.labels
+
+    with _evaluation_mode(network):
+        if "running" in statistics:
+            measure("running")
+        if "precise" in statistics:
+            chosen = calibration[evenly(len(calibration), calibration_images)]
+            with precise_batch_norm(network, chosen, batch_size=batch_size) as exact:
+                found.exact.update(exact)
+                measure("precise")
+    return found

@@ -1,0 +1,93 @@
+"""Signals wait until a training can go on from where they struck."""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from bitstill.errors import StoppedError, one_line
+from bitstill.training.lightning import pl
+
+# Ctrl-C, a polite kill, and what Slurm's launcher asks it to send before it ends a job.
+_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Interrupts(pl.Callback):
+    """Holds a signal back to the end of its step, saves a checkpoint, and then lets it through.
+
+    Whoever handled the signal before the trainer was made does so then: Python raises
+    KeyboardInterrupt, Slurm's launcher puts its job back into the queue, or lets it be. The same
+    signal again is let through at once. Signals that nobody handles end the process, as ever;
+    outside of the main thread nothing is held.
+
+    Args:
+        save: writes a checkpoint.
+    """
+
+    def __init__(self, save: Callable[[pl.Trainer], None]) -> None:
+        self._save = save
+        self._before = {number: signal.getsignal(number) for number in _HELD}
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._struck: list[int] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hold signals from here on, in place of Lightning: at SIGTERM it ends any run itself."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number, handler in self._before.items():
+            if callable(handler):
+                self._handlers[number] = handler
+                signal.signal(number, self._hold)
+            elif handler is not None:  # one that Python has not put there can stay alone
+                signal.signal(number, handler)
+
+    def _hold(self, number: int, frame: FrameType | None) -> None:
+        if number in self._struck:
+            self._struck.clear()
+            self._handlers[number](number, frame)
+        else:
+            self._struck.append(number)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save and let through, but for an epoch's last step: the epoch's end comes at once."""
+        if self._struck and batch_idx + 1 < trainer.num_training_batches:
+            self._save(trainer)
+            self._let_through()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let through: the epoch has just been saved."""
+        self._let_through()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hold nothing any more."""
+        self._release()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Hold nothing any more."""
+        self._release()
+
+    def _let_through(self) -> None:
+        struck, self._struck = self._struck, []
+        for number in struck:
+            try:
+                self._handlers[number](number, None)
+            except Exception as error:  # Slurm does not take the job back, say
+                raise StoppedError(f"stopped, and not queued again: {one_line(error)}") from error
+
+    def _release(self) -> None:
+        for number, handler in self._handlers.items():
+            # At Ctrl-C Lightning lets the next one be ignored; and it may have put its own back.
+            if signal.getsignal(number) in (self._hold, signal.SIG_IGN):
+                signal.signal(number, handler)
+        self._let_through()  # what struck in a step that has failed, or after the last one
+        self._handlers = {}

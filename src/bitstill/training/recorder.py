@@ -1,0 +1,229 @@
+"""Watches one training, measures after every epoch, and writes the run's files."""
+
+import dataclasses
+import hashlib
+import logging
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bitstill.data import ImageData
+from bitstill.engine.packed import to_bytes
+from bitstill.errors import UserError
+from bitstill.files import write_atomically
+from bitstill.integer import has_integer_form, integer_network
+from bitstill.models import Network, Student
+from bitstill.packing import describe_selection, pack
+from bitstill.runs import Row, RunPaths, RunRecord, Status
+from bitstill.runs.correctness import write_correctness
+from bitstill.runs.curves import select, under, write_curves
+from bitstill.schema import EvaluationConfig
+from bitstill.training.checkpoints import make_room
+from bitstill.training.evaluation import borrowed_statistics, disagreement, evaluate
+from bitstill.training.lightning import pl
+from bitstill.training.tasks import DivergedError, Task
+from bitstill.training.weights import are_finite, save_weights
+
+log = logging.getLogger(__name__)
+
+
+class Recorder(pl.Callback):
+    """Keeps ``run.json``, ``metrics.csv``, checkpoint, weights and per-image correctness.
+
+    Args:
+        paths: where they go.
+        record: what is known before training begins.
+        data: what is evaluated on.
+        evaluation: how.
+    """
+
+    def __init__(
+        self, paths: RunPaths, record: RunRecord, data: ImageData, evaluation: EvaluationConfig
+    ) -> None:
+        self.paths, self.record = paths, record
+        self._data, self._evaluation = data, evaluation
+        self._rows: list[Row] = []
+        self._correct: dict[str, NDArray[np.uint8]] = {}
+        self._exact: dict[str, Tensor] = {}  # batch norm statistics after the latest epoch
+        self._earlier_seconds = 0.0
+        self._begun = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs of this one, for the checkpoint."""
+        correct = {name: torch.from_numpy(bits) for name, bits in self._correct.items()}
+        return {
+            "identity": self.record.identity,
+            "rows": self._rows,
+            "correct": correct,
+            "exact": self._exact,
+            "seconds": self._seconds(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            UserError: it is another run's.
+        """
+        if state_dict["identity"] != self.record.identity:
+            raise UserError(
+                f"{self.paths.checkpoint} belongs to another run ({state_dict['identity'][:10]}, "
+                f"and this is {self.record.identity[:10]}): move it away"
+            )
+        self._rows = state_dict["rows"]
+        self._correct = {name: bits.numpy() for name, bits in state_dict["correct"].items()}
+        self._exact = state_dict["exact"]
+        self._earlier_seconds = state_dict["seconds"]
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.perf_counter() - self._begun
+
+    def _write(self, status: Status, **changes: Any) -> None:
+        seconds, epoch = self._seconds(), len(self._rows)
+        schedule = self.record.config["schedule"]
+        count = len(self._data.train) // schedule["batch_size"] * schedule["batch_size"]
+        self.record = dataclasses.replace(
+            self.record,
+            status=status,
+            epoch=epoch,
+            seconds=round(seconds, 3),
+            images_per_second=round(epoch * count / seconds, 1),
+            selections=select(self._rows, self._evaluation.statistics) if self._rows else {},
+            **changes,
+        )
+        self.record.write(self.paths)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say that the run is running."""
+        self._write("running")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Evaluate, and write everything that the epoch has changed."""
+        assert isinstance(pl_module, Task)  # noqa: S101  # the recorder is of no other
+        network = pl_module.network
+        self._check_finite(network)
+        evaluation = self._evaluation
+        correct, self._exact = evaluate(
+            network,
+            {"val": self._data.val, "test": self._data.test},
+            statistics=evaluation.statistics,
+            calibration=self._data.train.images,
+            calibration_images=evaluation.calibration_images,
+            batch_size=evaluation.batch_size,
+        )
+        accuracies = {name: right.double().mean().item() for name, right in correct.items()}
+        self._rows.append(
+            {
+                "epoch": trainer.current_epoch + 1,
+                **pl_module.epoch_settings(),
+                **pl_module.training_metrics(),
+                **accuracies,
+            }
+        )
+        self._keep(network, {name: right.cpu().numpy() for name, right in correct.items()})
+        self.save(trainer)
+        write_curves(self.paths, self._rows)
+        self._write("running")
+        log.info(
+            "%s: epoch %d of %d: train loss %.4g, test accuracy %.2f %%",
+            self.record.cell,
+            len(self._rows),
+            self.record.epochs,
+            self._rows[-1]["train/loss"],
+            100 * self._rows[-1][under("test/accuracy", evaluation.deciding)],
+        )
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Write a checkpoint, and keep the one before it."""
+        make_room(self.paths)
+        trainer.save_checkpoint(self.paths.checkpoint)
+
+    def _check_finite(self, network: Network) -> None:
+        """Find what the last step of an epoch broke, before anything of it is kept.
+
+        Raises:
+            DivergedError: a parameter or statistic is NaN or infinite.
+        """
+        if not are_finite(network):
+            raise DivergedError(
+                f"the weights became NaN or infinite in epoch {len(self._rows) + 1}: "
+                "lower schedule.learning_rates, or soft_weight"
+            )
+
+    def _keep(self, network: Network, correct: dict[str, NDArray[np.bool_]]) -> None:
+        """Keep this epoch's per-image results and weights where it is a selected one."""
+        chosen = select(self._rows, self._evaluation.statistics)
+        for kind, selections in chosen.items():
+            for selection, row in selections.items():
+                if row is not None and row["epoch"] == len(self._rows):
+                    right = correct[under("test/accuracy", kind)]
+                    self._correct[f"{kind}/{selection}"] = np.packbits(right)
+        best = chosen[self._evaluation.deciding]["best_val"]
+        if best is not None and best["epoch"] == len(self._rows):
+            save_weights(network, self.paths.best_val_weights, self._exact)
+
+    def finish(self, network: Network) -> RunRecord:
+        """Write what a finished run leaves, and the record last.
+
+        Raises:
+            RuntimeError: epochs are missing; it is not finished then.
+        """
+        if len(self._rows) != self.record.epochs:
+            raise RuntimeError(
+                f"the training ended after {len(self._rows)} of {self.record.epochs} epochs"
+            )
+        write_curves(self.paths, self._rows)  # killed after its last checkpoint, a run lacks a row
+        save_weights(network, self.paths.weights, self._exact)
+        write_correctness(self.paths, self._correct)
+        sizes = {
+            "checkpoint": self.paths.checkpoint.stat().st_size,
+            "float32": 4 * sum(parameter.numel() for parameter in network.parameters()),
+            "deployed": (
+                self._write_packed(network) if has_integer_form(network) else _folded_size(network)
+            ),
+        }
+        files = [self.paths.weights, self.paths.best_val_weights]
+        checksums = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+            if path.exists()
+        }
+        self.paths.previous_checkpoint.unlink(missing_ok=True)
+        self._write("done", sizes=sizes, checksums=checksums)
+        return self.record
+
+    def _write_packed(self, network: Student) -> int:
+        """Write the student as it is deployed, and return the file's size in bytes."""
+        kind = self._evaluation.deciding
+        test = self._data.test.images
+        network.to(test.device)  # at the end of training, Lightning has moved it to the CPU
+        with borrowed_statistics(network, self._exact):
+            integers = integer_network(network)
+            wrong = disagreement(network, test, batch_size=self._evaluation.batch_size)
+        log.info(
+            "float32 rounds: it would classify %d of %d test images otherwise than the integers",
+            wrong,
+            len(test),
+        )
+        model = pack(
+            integers,
+            classes=self._data.names,
+            identity=self.record.identity,
+            test_accuracy=self._rows[-1][under("test/accuracy", kind)],
+            selection=describe_selection("last", len(self._rows), kind),
+        )
+        content = to_bytes(model)
+        write_atomically(self.paths.packed, content)
+        return len(content)
+
+
+def _folded_size(network: Network) -> int:
+    """Return the bytes of a network in float32 with batch norm folded into its convolutions."""
+    weights = [*network.classifier.parameters()]
+    for block in network.stages():
+        weights += block.conv.parameters()
+    return 4 * sum(weight.numel() for weight in weights)

@@ -1,0 +1,76 @@
+"""The teacher store: train once, pin by hash, hand out cached logits.
+
+Under the folder ``paths.teachers`` a teacher lies as a run whose folder is named by its identity.
+Processes that need the same one wait for one training of it (:func:`locks.exclusive`).
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from bitstill.errors import UserError
+from bitstill.files import write_atomically
+from bitstill.reading import compare
+from bitstill.runs import RunPaths, read_record
+from bitstill.runs.locks import exclusive
+
+_compare = functools.partial(
+    compare,
+    trained="its teacher",
+    advice="remove its folder, and the teacher is trained again",
+)
+
+
+def verify(paths: RunPaths) -> None:
+    """Compare a finished teacher's weights with the checksum in its record.
+
+    In a repository a teacher may be kept for its logits alone (:mod:`bitstill.report.keep`).
+
+    Raises:
+        UserError: the file is missing, or is not what training wrote.
+    """
+    if not paths.weights.exists():
+        if paths.teacher_logits.exists():
+            return
+        raise UserError(
+            f"{paths.weights} is missing: remove its folder, and the teacher is trained again"
+        )
+    record = read_record(paths)
+    expected = record.checksums.get(paths.weights.name) if record else None
+    _compare(paths.weights, paths.weights.read_bytes(), expected)
+
+
+def stored_logits(paths: RunPaths, compute: Callable[[], Tensor]) -> Tensor:
+    """Return a teacher's logits over its training images, computed once.
+
+    There is no augmentation, so that these are what a forward pass in each step would give.
+
+    Args:
+        paths: of a finished teacher.
+        compute: returns float32 logits (N, classes), in the order of the training images.
+
+    Returns:
+        The logits, mapped into memory that all processes share.
+
+    Raises:
+        UserError: the file is not what was written.
+    """
+    path = paths.teacher_logits
+    if not path.exists():
+        with exclusive(paths):
+            if not path.exists():  # another process may have been first
+                logits = compute().contiguous()
+                checksum = hashlib.sha256(logits.numpy().data).hexdigest()
+                write_atomically(path, save({"logits": logits}, metadata={"sha256": checksum}))
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored: Tensor = file.get_tensor("logits")
+            expected = file.metadata().get("sha256")
+    except SafetensorError as error:
+        raise UserError(f"{path} cannot be read ({error}): remove its folder") from error
+    _compare(path, stored.numpy().data, expected)
+    return stored

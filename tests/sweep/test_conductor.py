@@ -1,0 +1,309 @@
+"""Conducting a sweep: what is launched, what is said, and what came of it."""
+
+import functools
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from rich.console import Console
+from tests.conftest import SMALL, Plan
+
+from bitstill import runs
+from bitstill.errors import SweepFailedError
+from bitstill.loggers.logged import mark_logged
+from bitstill.loggers.wandb_files import mark_sent
+from bitstill.runs.locks import exclusive
+from bitstill.runs.status import sweep_states
+from bitstill.sweep import conductor, console
+from bitstill.sweep.plan import PlannedRun
+
+Captured = pytest.CaptureFixture[str]
+Write = Callable[..., None]
+LUCK = {"type": "ValueError", "message": "bad luck\nand more", "traceback": "..."}
+
+
+def returned(status: JobStatus, value: Any = None) -> JobReturn:
+    result = JobReturn()
+    result.status, result.return_value = status, value
+    return result
+
+
+def test_without_a_terminal_a_finished_run_is_a_line(
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    launched: list[list[str]] = []
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        launched.extend(jobs)
+        for run in planned:
+            write(run)
+        return [returned(JobStatus.COMPLETED) for _ in jobs]
+
+    conductor.conduct(planned, tmp_path, launch)
+    assert launched == [["loss=hard", "seed=0"], ["loss=hard", "seed=1"]]
+    out, err = capfd.readouterr()
+    first, *lines = err.splitlines()
+    assert first == "2 runs: 0 skipped, 2 to do"
+    assert [line.partition("] ")[2] for line in lines] == [
+        "hard T=15 seed 0: done test  62.5 % (exact)  1:15",
+        "hard T=15 seed 1: done test  62.5 % (exact)  1:15",
+    ]
+    assert all(line.startswith("[2/2 done] ") for line in lines)
+    assert "Table 1" in out
+    assert "\x1b" not in out + err, "escape codes in a pipe"
+
+
+def test_an_estimate_needs_a_finished_epoch(
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        write(planned[0])
+        time.sleep(3 * console._POLL_SECONDS)  # seen while the second runs
+        write(planned[1])
+        return [returned(JobStatus.COMPLETED) for _ in jobs]
+
+    conductor.conduct(planned, tmp_path, launch)
+    _, first, second = capfd.readouterr().err.splitlines()
+    # 75 seconds for the one epoch so far, and one epoch is left.
+    assert first.startswith("[1/2 done, 1 missing, about 1:15 left] hard T=15 seed 0: done")
+    assert second.startswith("[2/2 done] hard T=15 seed 1: done")
+
+
+def test_what_is_done_is_not_launched(
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    launched: list[list[str]] = []
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        launched.extend(jobs)
+        write(planned[1])
+        return [returned(JobStatus.COMPLETED)]
+
+    write(planned[0])
+    conductor.conduct(planned, tmp_path, launch)
+    assert launched == [["loss=hard", "seed=1"]]
+    out, err = capfd.readouterr()
+    assert err.startswith("2 runs: 1 skipped, 1 to do\n")
+    assert re.search(r"hard T=15.* 2 *$", out, re.MULTILINE), "the table is of all runs"
+
+
+def test_a_sweep_that_is_done_shows_its_tables_alone(
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    for run in planned:
+        write(run)
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        raise AssertionError("launched")
+
+    conductor.conduct(planned, tmp_path, launch)
+    out, err = capfd.readouterr()
+    assert err == "2 runs: 2 skipped, 0 to do\n"
+    assert "62.5" in out
+
+
+def test_what_wandb_has_not_sent_is_said(
+    plan_runs: Plan, tmp_path: Path, write: Write, capfd: Captured
+) -> None:
+    """However it was logged: mode=online sends nothing that was logged offline."""
+    planned = plan_runs("logger=wandb logger.wandb.mode=online")
+    folder = planned[0].config.folder
+    write(planned[0])
+    mark_logged(planned[0].expected.paths, ["wandb bitstill"])
+    for name in ("offline-run-1-a", "run-2-b", "offline-run-3-c"):
+        file = folder / "wandb" / name / f"run-{name[-1]}.wandb"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"more than a header")
+    mark_sent(file)
+    conductor.conduct(planned, folder, lambda jobs: pytest.fail("launched"))
+    line = f"2 runs of wandb not sent: bitstill sync {folder} sends them\n"
+    assert capfd.readouterr().err.endswith(line)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "raised", "named"),
+    [
+        (LUCK, ValueError("bad luck"), "ValueError: bad luck"),
+        (None, OSError("no space\nat all"), "OSError: no space"),  # as on a full disk
+    ],
+    ids=["recorded", "not recorded"],
+)
+def test_failures_are_named_after_everything_else(
+    planned: list[PlannedRun],
+    write: Write,
+    tmp_path: Path,
+    capfd: Captured,
+    recorded: dict[str, str] | None,
+    raised: Exception,
+    named: str,
+) -> None:
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        if recorded is not None:
+            write(planned[0], "failed", error=recorded)
+        write(planned[1])
+        return [returned(JobStatus.FAILED, raised), returned(JobStatus.COMPLETED)]
+
+    with pytest.raises(SweepFailedError) as caught:
+        conductor.conduct(planned, tmp_path, launch)
+    assert str(caught.value) == (
+        "1 of 2 runs are not done:\n"
+        f"  hard T=15 seed 0: {named} ({planned[0].expected.paths.directory})"
+    )
+    assert "Table 1" in capfd.readouterr().out
+
+
+def test_a_launcher_that_breaks_is_heard(
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        write(planned[0])
+        raise OSError("no cluster")
+
+    with pytest.raises(OSError, match="no cluster"):
+        conductor.conduct(planned, tmp_path, launch)
+    assert "hard T=15 seed 0: done test" in capfd.readouterr().err, "what had finished is told"
+
+
+def test_on_a_terminal_there_is_a_live_table(
+    planned: list[PlannedRun],
+    write: Write,
+    tmp_path: Path,
+    capfd: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = functools.partial(Console, force_terminal=True, width=100)
+    for module in (conductor, console):
+        monkeypatch.setattr(module, "Console", terminal)
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        write(planned[0])
+        with exclusive(planned[1].expected.paths):
+            write(planned[1], "running")
+            time.sleep(2 * console._POLL_SECONDS)
+            write(planned[1])
+        return [returned(JobStatus.COMPLETED) for _ in jobs]
+
+    conductor.conduct(planned, tmp_path, launch)
+    err = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capfd.readouterr().err)
+    assert "1/2 done, 1 running" in err
+    assert re.search(r"hard T=15 seed 0 +done .*1/1 epochs +test  62\.5 % \(exact\)  1:15", err)
+    assert re.search(r"hard T=15 seed 1 +running .*1/1 epochs", err)
+    assert "[2/2 done" not in err, "plain lines are for pipes"
+
+
+def test_what_is_run_again_is_for_rerun_to_say(
+    plan_runs: Plan, write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    launched: list[str] = []
+
+    def swept(rerun: str) -> tuple[list[str], str]:
+        seeds = (f"seed={seed}" for seed in range(4))
+        planned = plan_runs(*seeds, common=[f"sweep.rerun={rerun}"])
+        write(planned[0])
+        write(planned[1], "failed", error=LUCK)
+        write(planned[2], "interrupted")
+
+        def launch(jobs: list[list[str]]) -> list[Any]:
+            launched[:] = [job[-1] for job in jobs]
+            for run in planned:
+                if list(run.overrides) in jobs:
+                    write(run)
+            return [returned(JobStatus.COMPLETED) for _ in jobs]
+
+        try:
+            conductor.conduct(planned, tmp_path, launch)
+        except SweepFailedError as failure:
+            return launched, str(failure)
+        return launched, ""
+
+    seeds, failure = swept("none")
+    assert seeds == ["seed=2", "seed=3"]
+    assert failure.startswith("1 of 4 runs are not done:\n  hard T=15 seed 1: ValueError: bad luck")
+    assert capfd.readouterr().err.startswith("4 runs: 2 skipped, 2 to do\n")
+    assert swept("failed") == (["seed=1", "seed=2"], "")  # seed 3 is done by now
+    assert swept("all") == (["seed=0", "seed=1", "seed=2", "seed=3"], "")
+
+
+def test_a_sweep_says_in_its_folder_what_it_asks_for(
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    """Before it begins: so that a status knows of runs that have not begun."""
+    folder = tmp_path / "default"
+    seen: list[str] = []
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        seen.extend(state.status for state in sweep_states(folder))
+        for run in planned:
+            write(run)
+        return []
+
+    conductor.conduct(planned, folder, launch)
+    assert seen == ["missing", "missing"]
+    assert [state.status for state in sweep_states(folder)] == ["done", "done"]
+
+
+def test_what_is_run_again_is_news_when_it_has_ended(
+    planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
+) -> None:
+    write(planned[0], "failed", error=LUCK)
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        time.sleep(2 * console._POLL_SECONDS)
+        for run in planned:
+            write(run)
+        return []
+
+    conductor.conduct(planned, tmp_path, launch)
+    _, *lines = capfd.readouterr().err.splitlines()
+    assert [line.partition("] ")[2].split(" test")[0] for line in lines] == [
+        "hard T=15 seed 0: done",
+        "hard T=15 seed 1: done",
+    ]
+
+
+def test_a_detached_sweep_returns_at_once(plan_runs: Plan, tmp_path: Path, capfd: Captured) -> None:
+    planned = plan_runs("seed=0", "seed=1", common=["sweep.detach=true"])
+    launched: list[list[str]] = []
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        launched.extend(jobs)
+        return []
+
+    conductor.conduct(planned, tmp_path / "default", launch)
+    assert launched == [["seed=0"], ["seed=1"]]
+    out, err = capfd.readouterr()
+    assert out == "", "there are no tables yet"
+    assert "2 runs: 0 skipped, 2 to do\nsubmitted; bitstill status " in err
+    assert "--watch says how far it is" in err
+    assert [state.status for state in sweep_states(tmp_path / "default")] == ["missing"] * 2
+
+
+FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"
+
+
+@pytest.mark.slow
+def test_stop_starts_no_further_run_and_the_next_command_does(
+    train: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    same = ["-m", *SMALL, f"paths.output={tmp_path}", "name=mine"]
+    rates = f"schedule.learning_rates={TOO_HIGH},{FINE}"  # the failing one is first
+    code, _, err = train(*same, rates, "sweep.on_failure=stop")
+    assert code == 1
+    [failed] = runs.load_sweep(tmp_path / "mine")
+    assert failed.status == "failed"
+    *_, headline, first, second = err.splitlines()
+    assert headline == "bitstill: 2 of 2 runs are not done:"
+    name = "  hard T=15 seed 0, schedule.learning_rates="
+    assert first.startswith(f"{name}[1e+36,1e+36,1e+36]: DivergedError: ")
+    assert second == f"{name}{FINE}: not started, sweep.on_failure=stop"
+
+    # What has failed is left as it is, and what was not started is run.
+    code, _, err = train(*same, rates, "sweep.on_failure=stop", "sweep.rerun=none")
+    assert code == 1
+    assert err.startswith("2 runs: 1 skipped, 1 to do\n")
+    assert err.splitlines()[-2] == "bitstill: 1 of 2 runs are not done:"
+    assert [record.status for record in runs.load_sweep(tmp_path / "mine")].count("done") == 1

@@ -1,0 +1,90 @@
+"""What is said in the terminal."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+from tests.conftest import made_up
+
+from bitstill.configuration.check import check
+from bitstill.report.sweeps import Run
+from bitstill.runs import RunPaths
+from bitstill.runs.identity import portable_config
+from bitstill.sweep import console
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0:00"),
+        (59.4, "0:59"),
+        (59.6, "1:00"),
+        (75, "1:15"),
+        (3600, "1:00:00"),
+        (7325, "2:02:05"),
+    ],
+)
+def test_a_time_is_shown_as_on_a_clock(seconds: float, shown: str) -> None:
+    assert console.clock(seconds) == shown
+
+
+def test_tables_of_nothing_are_nothing(capfd: Captured) -> None:
+    console.print_tables([])
+    assert capfd.readouterr().out == ""
+
+
+def test_the_next_command_can_be_pasted(default_run: DictConfig, capfd: Captured) -> None:
+    run = Run(
+        RunPaths(Path("my [old] sweep/run")), made_up(config=portable_config(check(default_run)))
+    )
+    console.print_tables([run])
+    assert capfd.readouterr().out.endswith(": bitstill report 'my [old] sweep'\n")
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
+def test_a_run_that_is_not_done_is_shown_as_such(
+    default_run: DictConfig, status: Any, capfd: Captured
+) -> None:
+    record = made_up(status=status, config=portable_config(check(default_run)))
+    console.print_tables([Run(RunPaths(Path("run")), record)])
+    row = re.search(r" hard .*", capfd.readouterr().out)  # in 80 columns T=15 may go below
+    assert row is not None
+    assert {"running": "unfinished", "interrupted": "unfinished"}.get(status, status) in row[0]
+
+
+def test_each_of_several_sets_of_tables_has_its_name(
+    default_run: DictConfig, capfd: Captured
+) -> None:
+    plain = portable_config(check(default_run))
+    other = {**plain, "quantizer": {**plain["quantizer"], "weight_bits": 1}}
+    records = [made_up(config=plain), made_up(config=other, identity="b" * 64)]
+    console.print_tables([Run(RunPaths(Path("run")), one) for one in records])
+    shown = capfd.readouterr().out
+    assert shown.index("default (quantizer.weight_bits=2)") < shown.index("=1)")
+    assert shown.count("Table 1") == 2
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_run_is_a_line_of_status(
+    tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for seed in (0, 1):
+        row = {"epoch": 60, "test/accuracy": 0.885}
+        chosen = {"running": dict.fromkeys(("last", "best_val", "best_test"), row)}
+        paths = RunPaths(tmp_path / f"run-{seed}")
+        paths.directory.mkdir()
+        made_up(
+            **{"loss": "soft_hard", "temperature": 100.0, "seed": seed, "seconds": 4049.0},
+            **{"epoch": 60, "epochs": 60, "selections": chosen},
+        ).write(paths)
+    console.show_status(tmp_path, watch=False, as_json=False)
+    *lines, last = capfd.readouterr().out.splitlines()
+    assert last == "2/2 done"
+    assert [line.split("  ")[0] for line in lines] == [f"soft_hard T=100 seed {n}" for n in (0, 1)]
+    end = "60/60 epochs  test  88.5 % (running)  1:07:29"
+    assert all(line.rstrip().endswith(end) for line in lines)

@@ -1,0 +1,30 @@
+"""What torch is told before a run."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch.utils import deterministic
+
+from bitstill.training.determinism import compute_deterministically
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    mode = torch.get_deterministic_debug_mode()
+    monkeypatch.setattr(deterministic, "fill_uninitialized_memory", True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch.backends.cuda.matmul.allow_tf32 = True  # by default it is not
+    yield
+    torch.set_deterministic_debug_mode(mode)
+
+
+def test_what_varies_is_refused_and_memory_stays_as_it_is() -> None:
+    compute_deterministically()
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # a property
+    assert not torch.backends.cudnn.allow_tf32, "float32 on a GPU is no TF32"
+    assert not torch.backends.cuda.matmul.allow_tf32
+    with pytest.raises(RuntimeError, match="deterministic"):
+        torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2), accumulate=False)

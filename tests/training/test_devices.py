@@ -1,0 +1,42 @@
+"""Where runs compute."""
+
+import logging
+
+import pytest
+import torch
+
+from bitstill.errors import UserError
+from bitstill.schema import TrainerConfig
+from bitstill.training.devices import device_name, device_of, has_fast_bf16
+
+
+def test_bf16_is_no_gain_on_every_processor(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bitstill.training.devices.platform.machine", lambda: "x86_64")
+    for capability, fast in (("AVX512", True), ("AVX2", False)):
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda one=capability: one)
+        assert has_fast_bf16() is fast
+    with caplog.at_level(logging.WARNING, logger="bitstill"):
+        assert device_of(TrainerConfig("cpu", "bf16", threads=None)) == torch.device("cpu")
+    assert "trainer.precision = bf16: this processor has no instructions for it" in caplog.text
+
+
+def test_a_record_says_which_instructions_torch_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They decide the last bits of a sum."""
+    monkeypatch.setattr("bitstill.training.devices.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+    name = device_name(TrainerConfig("cpu", "float32", threads=2))
+    assert name in (
+        "CPU (x86_64, AVX2), 2 threads, C kernel",
+        "CPU (x86_64, AVX2), 2 threads, no C kernel",
+    )
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError) as refused:
+        device_of(TrainerConfig("gpu", "float32", threads=None))
+    assert str(refused.value) == (
+        "trainer.accelerator = gpu: no CUDA device is found; give trainer=cpu"
+    )

@@ -1,0 +1,43 @@
+"""What stays with a process."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from bitstill import application
+from bitstill.training.memory import imported_to_stay
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    was = gc.isenabled()
+    yield
+    gc.unfreeze()
+    (gc.enable if was else gc.disable)()
+
+
+@pytest.mark.usefixtures("collector")
+@pytest.mark.parametrize("collects", [True, False])
+def test_imports_leave_the_collector_as_it_was(collects: bool) -> None:
+    (gc.enable if collects else gc.disable)()
+    with imported_to_stay():
+        assert not gc.isenabled()
+    assert gc.isenabled() == collects
+    assert gc.get_freeze_count() > 0
+
+
+@pytest.mark.usefixtures("collector")
+def test_so_does_what_cannot_be_imported() -> None:
+    gc.enable()
+    with pytest.raises(ImportError), imported_to_stay():
+        raise ImportError
+    assert gc.isenabled()
+
+
+@pytest.mark.usefixtures("collector")
+def test_what_runs_have_left_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the first run imports stays: each run's network is freed before the next."""
+    application._import_training()
+    monkeypatch.delattr(gc, "freeze")
+    application._import_training()
