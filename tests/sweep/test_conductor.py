@@ -156,6 +156,70 @@ def test_failures_are_named_after_everything_else(
     assert "Table 1" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("status", ["interrupted", "running"])
+def test_a_run_that_its_process_has_left_is_named(
+    planned: list[PlannedRun], write: Write, tmp_path: Path, status: Any
+) -> None:
+    """Without a failure, and perhaps without a word: the sweep is not done."""
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        write(planned[0])
+        write(planned[1], status)
+        return [returned(JobStatus.COMPLETED) for _ in jobs]
+
+    with pytest.raises(SweepFailedError) as caught:
+        conductor.conduct(planned, tmp_path, launch)
+    assert str(caught.value) == (
+        "1 of 2 runs are not done:\n"
+        f"  hard T=15 seed 1: interrupted ({planned[1].expected.paths.directory})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, "1 finished run is not wholly"), (2, "2 finished runs are not wholly")]
+)
+def test_what_a_logger_has_not_had_is_counted(
+    plan_runs: Plan, write: Write, capfd: Captured, count: int, said: str
+) -> None:
+    planned = plan_runs("seed=0", "seed=1", common=["logger=tensorboard"])
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        for run in planned:
+            write(run)
+        for run in planned[count:]:
+            mark_logged(run.expected.paths, ["tensorboard"])
+        return [returned(JobStatus.COMPLETED) for _ in jobs]
+
+    conductor.conduct(planned, planned[0].config.folder, launch)
+    line = f"{said} logged (train.log says why): the same command goes on"
+    assert line in capfd.readouterr().err.splitlines()
+
+
+def test_a_summary_that_wandb_does_not_take_ends_no_sweep(
+    plan_runs: Plan,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: Captured,
+) -> None:
+    """Its runs are done, whatever wandb says."""
+
+    def refuse(*_: object) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr("bitstill.loggers.summary.log_summary", refuse)
+    planned = plan_runs("logger=wandb")
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        write(planned[0])
+        mark_logged(planned[0].expected.paths, ["wandb bitstill"])
+        return [returned(JobStatus.COMPLETED)]
+
+    conductor.conduct(planned, planned[0].config.folder, launch)
+    assert caplog.messages == ["the sweep's summary is not logged to wandb: no space"]
+    assert "Table 1" in capfd.readouterr().out
+
+
 def test_a_launcher_that_breaks_is_heard(
     planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:
