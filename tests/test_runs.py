@@ -1,6 +1,8 @@
 """Record and files of a run."""
 
+import errno
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +165,27 @@ def test_a_folder_in_place_of_a_record_is_refused(tmp_path: Path) -> None:
         runs.read_record(RunPaths(tmp_path))
 
 
+def test_a_record_that_is_replaced_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a network's disk, by a job elsewhere; what else goes wrong there is said."""
+    paths, known = RunPaths(tmp_path), record()
+    known.write(paths)
+    read, faults = Path.read_bytes, [errno.ESTALE]
+
+    def failing(path: Path) -> bytes:
+        if faults:
+            number = faults.pop()
+            raise OSError(number, os.strerror(number))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    assert runs.read_record(paths) == known
+    faults.append(errno.EIO)
+    with pytest.raises(UserError, match=r"run\.json cannot be read: .*Input/output error"):
+        runs.read_record(paths)
+
+
 def test_a_finished_run_is_known_by_its_record(
     configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -196,11 +219,18 @@ def test_a_cell_is_a_runs_entry_seeds_aside() -> None:
     assert record(model="teacher", loss="hard", temperature=None).cell == "teacher"
 
 
+# Of what one of these were left, a run that begins anew would take as its own.
+TRAINED = (
+    *("run.json", "metrics.csv", "correctness.npz", "logged.json"),
+    *("last.ckpt", "previous.ckpt", "weights.safetensors", "best_val.safetensors"),
+    *("train_logits.safetensors", "student.bitstill"),
+)
+
+
 def test_clearing_leaves_the_log_the_lock_and_the_gradients(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
-    kept = (tmp_path / "train.log", paths.lock, paths.gradients)
-    for path in (*paths.written, *kept):
+    kept = {tmp_path / "train.log", paths.lock, paths.gradients}
+    for path in (*kept, *(tmp_path / name for name in TRAINED)):
         path.touch()
-    assert {paths.teacher_logits, paths.logged} < set(paths.written)
     paths.clear()
-    assert set(tmp_path.iterdir()) == set(kept)
+    assert set(tmp_path.iterdir()) == kept

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from omegaconf import DictConfig
 
+from bitstill.configuration.check import check
+from bitstill.report.sweeps import read_sweep
 from bitstill.runs.identity import directory_name, identity, portable_config, teacher_of
 from bitstill.schema import TrainConfig
 
@@ -158,6 +162,23 @@ def test_a_students_teacher_is_the_teacher_that_a_teachers_run_trains(
     teacher = configure(None, "model=teacher", "seed=2")
     assert identity(teacher_of(student), "d") == identity(teacher, "d")
     assert teacher_of(student).is_teacher
+
+
+STUDY = Path(__file__).parents[1] / "multirun" / "svhn-resplit"
+
+
+def test_the_commands_of_recorded_runs_mean_them_still(
+    compose_run: Callable[..., DictConfig],
+) -> None:
+    """Else the same command would begin a study of days again: versions are for other results."""
+    for run in read_sweep(STUDY):
+        record = run.record
+        if record.seed == 0 and record.temperature in (None, 15.0):
+            config = check(compose_run(*yaml.safe_load(run.paths.overrides.read_text())))
+            assert identity(config, record.data_identity) == record.identity, record.cell
+            if record.teacher_identity is not None:
+                taught = identity(teacher_of(config), record.data_identity)
+                assert taught == record.teacher_identity
 
 
 def test_an_identity_is_a_sha256(identified: Identified) -> None:

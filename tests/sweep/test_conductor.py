@@ -18,8 +18,7 @@ from bitstill.loggers.logged import mark_logged
 from bitstill.loggers.wandb_files import mark_sent
 from bitstill.runs.locks import exclusive
 from bitstill.runs.status import sweep_states
-from bitstill.sweep import conductor, console
-from bitstill.sweep.plan import PlannedRun
+from bitstill.sweep.plan import PlannedRun, conductor, console
 
 Captured = pytest.CaptureFixture[str]
 Write = Callable[..., None]

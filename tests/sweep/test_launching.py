@@ -11,8 +11,7 @@ from tests.conftest import Plan
 
 from bitstill.errors import SweepFailedError
 from bitstill.runs.status import look, stop_sign
-from bitstill.sweep import conductor
-from bitstill.sweep.plan import PlannedRun
+from bitstill.sweep.plan import PlannedRun, conductor
 
 Captured = pytest.CaptureFixture[str]
 Write = Callable[..., None]

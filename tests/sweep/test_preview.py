@@ -17,8 +17,8 @@ from bitstill.runs import RunPaths, RunRecord
 from bitstill.runs.identity import identity as identity_of
 from bitstill.runs.identity import teacher_of
 from bitstill.schema import TrainConfig
-from bitstill.sweep import preview as planner
 from bitstill.sweep.plan import PlannedRun
+from bitstill.sweep.plan import preview as planner
 
 Plan = Callable[..., list[str]]
 Put = Callable[..., None]
