@@ -5,15 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import SMALL
+from tests.conftest import SMALL, made_up, read_only
 from tests.loggers.test_tensorboard import events
 from tests.wandb_files import epochs, files, overview, records
 
 import bitstill.train
+from bitstill.identity import identity as identity_of
 from bitstill.loggers import outcome
 from bitstill.loggers.logged import hand_on, mark_logged, not_logged
 from bitstill.loggers.tensorboard_log import TensorboardLog
-from bitstill.runs import RunPaths, load_sweep
+from bitstill.runs import RunPaths, in_store, load_sweep
 from bitstill.schema import LoggerConfig, TensorboardConfig, TrainConfig, WandbConfig
 
 pytestmark = pytest.mark.usefixtures("restored")
@@ -76,6 +77,37 @@ def test_a_copied_teacher_is_not_logged_to_wandb_again(tmp_path: Path) -> None:
     hand_on(stored, copy)
     left = not_logged(LoggerConfig(TENSORBOARD, WANDB), copy)
     assert left == {"tensorboard": TENSORBOARD}, "its files lie in the store"
+
+
+def test_a_store_that_is_read_only_stays_as_it_is(tmp_path: Path) -> None:
+    """As that of a colleague: a copy of its teacher is logged, and the run does not fail."""
+    stored, copy = RunPaths(tmp_path / "stored"), RunPaths(tmp_path / "copy")
+    for paths in (stored, copy):
+        paths.directory.mkdir()
+        paths.record.touch()
+    mark_logged(copy, ["wandb bits"])
+    with read_only(stored.directory):
+        hand_on(copy, stored)
+    assert not stored.logged.exists()
+
+
+def test_a_teacher_that_is_logged_later_is_logged_for_all(
+    configure: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its copy in another sweep would be logged to wandb again."""
+
+    def log(config: TrainConfig, paths: RunPaths, data: object) -> None:
+        mark_logged(paths, ["wandb bitstill"])
+
+    monkeypatch.setattr(bitstill.train, "log_finished", log)
+    config = configure(tmp_path, "model=teacher", "logger=wandb")
+    identity = identity_of(config, config.data.identity())
+    stored, copy = in_store(config, identity), RunPaths(tmp_path / "mine" / "teacher")
+    for paths in (stored, copy):
+        paths.directory.mkdir(parents=True)
+        made_up(identity=identity, model="teacher", temperature=None).write(paths)
+    bitstill.train.run(config, copy.directory)
+    assert not not_logged(config.logger, stored)
 
 
 @pytest.mark.slow

@@ -298,3 +298,18 @@ def test_wandb_is_asked_for_whole_runs_and_has_to_mark_them(
     assert command[3:] == ["sync", "--include-online", "--include-synced", str(file.parent)]
     assert options["stdin"] == subprocess.DEVNULL
     assert options["env"]["WANDB_DIR"] == str(tmp_path)
+
+
+def test_a_run_that_wandb_complains_of_is_not_sent_whatever_it_has_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an artifact that the server has not taken, say, behind a history that it has."""
+    file = sitting(tmp_path, "offline-run-20260101_000000-a")
+
+    def run(command: list[str], **_: Any) -> "subprocess.CompletedProcess[str]":
+        mark_sent(file)
+        return subprocess.CompletedProcess(command, 1, "", "wandb: ERROR no artifact\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(SweepFailedError, match="a: wandb: ERROR no artifact"):
+        sync(tmp_path)
