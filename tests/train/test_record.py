@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.conftest import made_up
 from tests.trained import TEST_IMAGES, Trained, trained
 
 import bitstill.train
@@ -96,6 +97,35 @@ def test_a_record_holds_no_folder_of_this_machine(distilled: Trained) -> None:
         text = paths.record.read_text()
         for folder in (distilled.folder, os.environ["BITSTILL_CACHE"], Path.home(), Path.cwd()):
             assert str(folder) not in text
+
+
+def test_what_a_failed_run_says_holds_none_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = runs.RunPaths(tmp_path / "run")
+    paths.directory.mkdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        (tmp_path / "images").read_bytes()
+    bitstill.train._mark(made_up(status="running"), paths, "failed", caught.value)
+    record = runs.read_record(paths)
+    assert record is not None
+    assert record.error is not None
+    assert record.error["message"].endswith("'./images'")
+    assert str(tmp_path) not in paths.record.read_text()
+
+
+def test_a_run_says_its_accuracy_in_percent(
+    train: Callable[..., tuple[int, str, str]], few_images: tuple[str, ...], tmp_path: Path
+) -> None:
+    """After each epoch and at its end, of the statistics that decide."""
+    code, _, err = train(*few_images, "loss=hard", "schedule.epochs=1", f"paths.output={tmp_path}")
+    assert code == 0, err
+    [(paths, _)] = runs.known_runs(tmp_path / "default")
+    [row] = read_curves(paths)
+    percent = f"test accuracy {100 * row['test/accuracy_precise']:.2f} %"
+    assert f"hard T=15: epoch 1 of 1: train loss {row['train/loss']:.4g}, {percent}\n" in err
+    assert f"hard T=15: {percent}, in " in err
 
 
 def test_the_curves_are_a_row_an_epoch(distilled: Trained) -> None:
