@@ -571,14 +571,14 @@ def test_unknown_method_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["weight_bits", "activation_bits"])
-@pytest.mark.parametrize("bits", [0, 9, -1])
-def test_quantizer_refuses_other_numbers_of_bits(name: str, bits: int) -> None:
+@pytest.mark.parametrize("bits", [0, 9, -1, True, 2.0])
+def test_quantizer_refuses_other_numbers_of_bits(name: str, bits: float) -> None:
     settings: dict[str, Any] = {name: bits}
     with pytest.raises(ValueError, match=f"^{name} = {bits} is not allowed: give 1 to 8 bits"):
         Quantizer(**settings)
 
 
-@pytest.mark.parametrize("scale", [0.0, -0.1, math.nan])
+@pytest.mark.parametrize("scale", [0.0, -0.1, math.nan, math.inf])
 def test_quantizer_refuses_a_scale_that_is_not_above_zero(scale: float) -> None:
     with pytest.raises(ValueError, match=f"activation_scale = {scale}"):
         Quantizer(activation_scale=scale)

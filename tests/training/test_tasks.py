@@ -259,6 +259,23 @@ def test_reported_loss_is_the_mean_over_the_epoch() -> None:
     assert [one["train/loss"] for one in watch.logged] == [2, 15]
 
 
+def test_what_is_reported_is_the_mean_over_images_and_not_over_batches() -> None:
+    """Three right ones with a loss of 1, and a wrong one with 5: a DataLoader's last batch."""
+    values = iter([1.0, 5.0])
+
+    def loss(student_logits: Tensor, labels: Tensor) -> Tensor:
+        return student_logits.sum() * 0 + next(values)
+
+    task = StudentTask(linear(), schedule(), loss=loss, soft_weight=None)
+    with torch.no_grad():
+        task.network.get_parameter("last.weight").zero_()
+        task.network.get_parameter("last.bias").copy_(torch.tensor([1.0, 0, 0]))
+    for count, label in ((3, 0), (1, 2)):
+        labels = torch.full((count,), label)
+        task.training_step(some_batch(count)._replace(labels=labels), 0)
+    assert task.training_metrics() == {"train/loss": 2.0, "train/accuracy": 0.75}
+
+
 def test_a_trainer_of_ones_own() -> None:
     """With a DataLoader's batches, and Lightning's own callbacks, which read the metrics."""
     values = iter([3.0, 1.0, *[5.0] * 8])
