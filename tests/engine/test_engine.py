@@ -9,6 +9,7 @@ import sys
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -203,6 +204,22 @@ def test_a_backend_that_is_not_there(packed: PackedModel, monkeypatch: pytest.Mo
         Engine(packed, backend="c")
     with pytest.raises(UserError, match="backend = 'rust' is unknown: choose c or numba"):
         Engine(packed, backend="rust")
+
+
+@pytest.mark.parametrize(
+    ("paths", "taken"), [(("portable",), "numba"), (("avx2", "portable"), "C"), ((), "numba")]
+)
+def test_c_without_vectors_stands_behind_numba(
+    packed: PackedModel, monkeypatch: pytest.MonkeyPatch, paths: tuple[str, ...], taken: str
+) -> None:
+    """Which compiles for the processor at hand; whoever asks for C gets it all the same."""
+    made = SimpleNamespace(name="numba"), SimpleNamespace(name="C")
+    monkeypatch.setattr(kernel, "available", lambda: paths)
+    monkeypatch.setattr("bitstill.engine.engine._in_numba", lambda *_: made[0])
+    monkeypatch.setattr(kernel, "Kernel", lambda *_: made[1])
+    assert Engine(packed).backend.name == taken
+    if paths:
+        assert Engine(packed, backend="c").backend.name == "C"
 
 
 def test_a_library_of_another_machine(tmp_path: Path) -> None:

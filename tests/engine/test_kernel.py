@@ -95,6 +95,17 @@ def test_a_compiler_that_is_none_is_no_error(
     assert list(tmp_path.iterdir()) == [program]
 
 
+def test_a_library_is_for_all_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of an installation by root: a temporary file is its owner's alone."""
+    compiler, target = tmp_path / "compiler", tmp_path / "kernel.so"
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho made > "$2"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    assert compile_kernel(target) is None
+    assert target.read_text() == "made\n"
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
 @needs_compiler
 def test_a_library_of_other_sources_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -155,6 +155,33 @@ def test_thresholds_that_fall_are_refused(packed: PackedModel) -> None:
         from_bytes(to_bytes(replace(packed, layers=tuple(layers))))
 
 
+def with_thresholds(model: PackedModel, value: int, *, levels: int = 1) -> PackedModel:
+    layers = [
+        replace(one, thresholds=np.full((len(one.thresholds), levels), value, np.int32))
+        for one in model.layers
+    ]
+    return replace(model, layers=tuple(layers))
+
+
+@pytest.mark.parametrize("value", [2**15 - 1, 2**15, -(2**15), -(2**15) - 1, 2**27])
+def test_thresholds_of_any_size_come_back(packed: PackedModel, value: int) -> None:
+    """Those that 16 bits hold are written in 16 bits, and others are not cut."""
+    found = from_bytes(to_bytes(with_thresholds(packed, value)))
+    assert {int(one) for layer in found.layers for one in layer.thresholds.ravel()} == {value}
+
+
+@pytest.mark.parametrize("value", [2**27 + 1, -(2**27) - 1])
+def test_thresholds_above_every_sum_are_refused(packed: PackedModel, value: int) -> None:
+    with pytest.raises(ValueError, match="thresholds are out of range, or do not rise"):
+        from_bytes(to_bytes(with_thresholds(packed, value)))
+
+
+@pytest.mark.parametrize("levels", [2, 256, 511])
+def test_thresholds_of_no_number_of_bits_are_refused(packed: PackedModel, levels: int) -> None:
+    with pytest.raises(ValueError, match=f"it has {levels} thresholds a channel"):
+        from_bytes(to_bytes(with_thresholds(packed, 0, levels=levels)))
+
+
 def test_messages_name_file_and_next_step(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "student.bitstill"
     with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\)"):
