@@ -275,6 +275,14 @@ def test_the_effect_that_is_shown_is_the_one_whose_p_is() -> None:
     assert (found.verdict, found.effect) == ("contradicted", refuted.interval())
 
 
+def test_of_effects_without_noise_the_least_is_shown() -> None:
+    """As of one seed: the claim is that every one of them is above zero."""
+    effects = [Difference(estimate, math.nan, 0, 1) for estimate in (0.6, -0.2, 0.3)]
+    (found,) = answer([Question("z", "", "t", [Comparison("", one) for one in effects])], {})
+    assert found.effect is not None
+    assert found.effect.estimate == -0.2
+
+
 def test_without_running_statistics_the_exact_ones_count(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(published)
     exact = [

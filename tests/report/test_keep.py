@@ -210,14 +210,34 @@ def test_gradients_of_other_temperatures_are_refused(sweep: Path) -> None:
         gradient_ratios(build([sweep]).sets[0].runs, None)
 
 
-@pytest.mark.parametrize("name", ["folder", "home", "host"])
+def test_one_student_is_packed_though_an_earlier_seed_is_finished_later(
+    sweep: Path, tmp_path: Path
+) -> None:
+    late = RunPaths(sweep / "hard-15.0-0")
+    content = late.record.read_text()
+    late.record.write_text(content.replace('"status": "done"', '"status": "running"'))
+    keep(sweep, tmp_path / "kept")
+    assert list((tmp_path / "kept").glob("*/*.bitstill")) == [
+        tmp_path / "kept" / "hard-15.0-1" / "student.bitstill"
+    ]
+    late.record.write_text(content)
+    keep(sweep, tmp_path / "kept")
+    assert list((tmp_path / "kept").glob("*/*.bitstill")) == [
+        tmp_path / "kept" / "hard-15.0-0" / "student.bitstill"
+    ]
+
+
+@pytest.mark.parametrize("name", ["folder", "home", "host", "here"])
 def test_what_names_this_machine_is_refused(
     sweep: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.setattr("platform.node", lambda: "alpha-7")
-    text = {"folder": str(sweep), "home": "/home/somebody/x", "host": "run on alpha-7"}[name]
-    (sweep / "hard-15.0-0" / "metrics.csv").write_text(text)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    text = {"folder": str(sweep), "home": "/home/somebody/x", "host": "run on alpha-7"}
+    text["here"] = str(tmp_path / "here" / "images")
+    (sweep / "hard-15.0-0" / "metrics.csv").write_text(text[name])
     with pytest.raises(UserError, match=r"metrics.csv of hard-15.0-0 names .*nothing was kept"):
         keep(sweep, tmp_path / "kept")
     assert not (tmp_path / "kept").exists()

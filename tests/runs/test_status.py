@@ -155,6 +155,13 @@ def test_a_failed_run_that_is_begun_again_shows_no_error(folder: Path) -> None:
         assert look(one).plain()["error"] is None
 
 
+def test_an_error_without_words_is_named_by_its_type(folder: Path) -> None:
+    one = expected(folder, "a", ONE)
+    error = {"type": "MemoryError", "message": "", "traceback": "..."}
+    put(made_up(identity=ONE, status="failed", error=error), one.paths)
+    assert look(one).error == "MemoryError: no message"
+
+
 def test_accuracy_is_the_latest_with_exact_statistics(folder: Path) -> None:
     one = expected(folder, "a", ONE)
 

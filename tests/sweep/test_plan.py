@@ -233,6 +233,19 @@ def test_runs_of_one_name_say_what_tells_them_apart(
     ]
 
 
+def test_a_temperature_is_said_once(plan_runs: Plan) -> None:
+    runs = [
+        f"loss=hard temperature.value={value} quantizer.weight_bits={bits}"
+        for value in (3, 4)
+        for bits in (1, 2)
+    ]
+    assert [run.expected.name for run in plan_runs(*runs)] == [
+        f"hard T={value} seed 0, quantizer.weight_bits={bits}"
+        for value in (3, 4)
+        for bits in (1, 2)
+    ]
+
+
 def test_a_bad_run_is_refused_before_anything_runs(
     plan_runs: Plan,
 ) -> None:

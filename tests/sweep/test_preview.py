@@ -132,6 +132,16 @@ def test_time_is_estimated_by_hand(
     )
 
 
+def test_one_run_beside_others_is_no_speed(
+    asked: Callable[..., list[PlannedRun]], put: Put, planned: Plan
+) -> None:
+    """One that had the machine for itself, say: the median counts."""
+    *found, left = asked(*(f"loss=hard seed={seed}" for seed in range(4)))
+    for run, speed in zip(found, (129.3, 129.3, 1293.0), strict=True):
+        put(run, status="done", images_per_second=speed)
+    assert "time: 1:40 of one process" in planned([left])[-2]
+
+
 def test_a_teachers_speed_is_not_a_students(
     asked: Callable[..., list[PlannedRun]], put: Put, planned: Plan
 ) -> None:
