@@ -34,7 +34,7 @@ def test_the_page_stands_alone(page: Path) -> None:
     charts = json.loads(rest.partition("</script>")[0])["charts"]
     assert {"set1-claims", "set1-accuracy", "set1-curves-soft"} <= charts.keys()
     for name in charts:
-        assert f'id="{name}"' in head
+        assert head.count(f'id="{name}"') == 1
 
 
 def test_tables_are_semantic(page: Path) -> None:
@@ -72,6 +72,7 @@ def test_the_page_says_which_set_is_which(tmp_path: Path) -> None:
     text = render(build([tmp_path / "x"]))
     for epochs in (8, 9):
         assert f"made (schedule.epochs={epochs})</h2>" in text
+    assert text.count(">Tables 1 to 4</h3>") == 2, "below the set's own heading"
     head = text.partition("<script")[0]
     assert '<a href="#set2">made (schedule.epochs=9)</a></th><td class="number">1 of 1</td>' in head
     ids = re.findall(r'\bid="([^"]+)"', head)
@@ -113,6 +114,15 @@ def test_it_redraws_when_the_scheme_changes(browser: Any, page: Path) -> None:
     tab.wait_for_function(DRAWN, timeout=60_000)
     tab.emulate_media(color_scheme="dark")
     tab.wait_for_function("document.documentElement.dataset.drawn == 'dark'", timeout=60_000)
+
+
+@pytest.mark.slow
+def test_in_a_narrow_window_charts_scroll_and_the_page_does_not(browser: Any, page: Path) -> None:
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    tab.goto(page.as_uri())
+    tab.wait_for_function(DRAWN, timeout=60_000)
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    assert tab.locator("#set1-accuracy").evaluate("box => box.scrollWidth > box.clientWidth")
 
 
 @pytest.mark.slow
