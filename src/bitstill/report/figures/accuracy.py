@@ -131,7 +131,7 @@ def _layers(encoding: Spec, below: str, is_shown: Spec) -> list[Spec]:
         found["transform"] += [{"filter": below}, {"window": ranks, "groupby": ["loss", "T"]}]
         return found
 
-    small = {"type": "point", "filled": True, "size": 30, "opacity": 0.7}
+    small = {"type": "point", "filled": True, "size": 30, "opacity": 0.8}
     seeds = layer("seed", small, tooltip=tooltip[:4], shape=shape)
     seeds["params"] = [legend_filter("loss", "loss")]
     rule = {"type": "rule", "strokeWidth": 2}
@@ -145,13 +145,15 @@ def _layers(encoding: Spec, below: str, is_shown: Spec) -> list[Spec]:
             "tooltip": {"field": "accuracy", "title": "teacher"},
         },
     }
-    large, diamond = {**small, "size": 90, "opacity": 1}, {"type": "point", "shape": "diamond"}
+    large = {**small, "size": 90, "opacity": 1}
     return [
         teacher,
         bar,
         seeds,
         layer("mean", large, tooltip=tooltip, shape=shape),
-        layer("published", {**diamond, "size": 90}, tooltip=tooltip[:4]),
+        layer(
+            "published", {"type": "point", "style": "published"}, tooltip=tooltip[:4], color=None
+        ),
         number("mean", align="right", dx=-8),
         number("seed", align="left", dx=8),
     ]

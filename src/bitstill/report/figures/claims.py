@@ -10,6 +10,8 @@ from bitstill.report.figures.figure import Figure, Row, Spec, channel
 from bitstill.report.findings import Finding
 from bitstill.statistics import Verdict
 
+_WIDTH = 400
+
 
 def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
     """Return the figure of all claims that are measured in points of accuracy."""
@@ -33,8 +35,8 @@ def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
     caption = (
         "For each claim about accuracy the effect that decides (in points; right of zero as "
         "claimed), its own 95 % t interval where there are several seeds, not corrected as "
-        "verdicts are, and as a diamond the published effect. Intervals that would make all others "
-        "a dot run out of the picture, where a triangle stands."
+        "verdicts are, as a diamond the published effect, and the verdict. Intervals that would "
+        "make all others a dot run out of the picture, where a triangle stands."
     )
     limit = _limit(rows)
     spec = _spec(bounded=any(row["low"] is not None for row in rows), limit=limit)
@@ -56,8 +58,8 @@ def _spec(*, bounded: bool, limit: float) -> Spec:
     scale = {"domain": [-limit, limit], "nice": False}
     few = {"tickCount": 5}  # where there are more, every other one has a number, and zero may not
     x = channel("effect", title="points of test accuracy", scale=scale, axis=few)
-    verdicts = {"domain": [NO_VERDICT, *reversed(get_args(Verdict))]}
-    color = channel("verdict", "nominal", title="verdict", scale=verdicts)
+    verdicts = {"domain": [NO_VERDICT, *reversed(get_args(Verdict))], "range": "verdict"}
+    color = channel("verdict", "nominal", legend=None, scale=verdicts)
     numbers = ("effect", "low", "high", "published")
     tooltip = [{"field": name, "format": ".2f"} for name in numbers] + [{"field": "verdict"}]
     intervals = {
@@ -66,7 +68,7 @@ def _spec(*, bounded: bool, limit: float) -> Spec:
     }
     axis = {"labelLimit": 420}
     return {
-        "width": 400,
+        "width": _WIDTH,
         "height": {"step": 26},
         "encoding": {"y": channel("claim", "nominal", sort=None, title=None, axis=axis)},
         "layer": [
@@ -81,8 +83,12 @@ def _spec(*, bounded: bool, limit: float) -> Spec:
                 "encoding": {"x": x, "color": color, "tooltip": tooltip},
             },
             {
-                "mark": {"type": "point", "shape": "diamond", "size": 70},
-                "encoding": {"x": {**x, "field": "published"}, "color": color, "tooltip": tooltip},
+                "mark": {"type": "text", "align": "left", "dx": 12},
+                "encoding": {"x": {"value": _WIDTH}, "text": {"field": "verdict"}, "color": color},
+            },
+            {
+                "mark": {"type": "point", "style": "published"},
+                "encoding": {"x": {**x, "field": "published"}, "tooltip": tooltip},
             },
         ],
     }

@@ -120,7 +120,7 @@ def theme(*, dark: bool) -> Spec:
         else ["#6b7280", "#0072b2", "#c85200", "#00825f", "#a03a8c"]
     )
     temperatures = (
-        ["#c79bff", "#ff8f6b", "#5ab0f0", "#7ddb8a", "#ff86c3", "#e3c94b", "#4dd0d6", "#aab2bf"]
+        ["#d9b8ff", "#ff8f6b", "#3d9be0", "#7ddb8a", "#ff86c3", "#e3c94b", "#4dd0d6", "#aab2bf"]
         if dark
         else [
             "#6f3fb5",
@@ -132,6 +132,11 @@ def theme(*, dark: bool) -> Spec:
             "#0f7b83",
             "#4b5563",
         ]
+    )
+    verdicts = (  # as on the page: no verdict, undecided, contradicted, reproduced
+        ["#a5adb8", "#f3cf79", "#ffab9f", "#7fe0aa"]
+        if dark
+        else ["#59636e", "#7a5200", "#b3261e", "#0a6b3d"]
     )
     return {
         "background": None,
@@ -160,5 +165,7 @@ def theme(*, dark: bool) -> Spec:
         "text": {"color": text},
         "rule": {"color": line},
         "bar": {"color": losses[1]},
-        "range": {"category": losses, "ordinal": temperatures},
+        "point": {"opacity": 1},
+        "style": {"published": {"shape": "diamond", "size": 130, "color": text}},
+        "range": {"category": losses, "ordinal": temperatures, "verdict": verdicts},
     }

@@ -47,7 +47,7 @@ def _row(loss: str, factor: str, kind: str, seed: int | str, t: float, ratio: fl
 
 def _spec() -> Spec:
     log = {"type": "log"}
-    y_axis = {"format": ".3~g", "tickCount": 6}
+    y_axis = {"format": ".1~r", "tickCount": 6}
     encoding = {
         "x": temperature_axis(),
         "y": channel("ratio", title="gradient norms, tempered / hard", scale=log, axis=y_axis),
@@ -60,7 +60,7 @@ def _spec() -> Spec:
     marks = {
         "limit": {"type": "line", "strokeDash": [5, 4], "strokeWidth": 1.5},
         "measured": {"type": "line", "strokeWidth": 2.5},
-        "seed": {"type": "point", "filled": True, "size": 35, "opacity": 0.7},
+        "seed": {"type": "point", "filled": True, "size": 35, "opacity": 0.8},
     }
     panels = [
         {

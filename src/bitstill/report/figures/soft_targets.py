@@ -45,7 +45,7 @@ def soft_target_figures(runs: RunSet, images: Images | None) -> list[Figure]:
                 "probabilities for every class. The order of the wrong classes is what a student "
                 "learns beyond the label.",
                 examples,
-                _examples_spec(),
+                _examples_spec(pictured=any(row["picture"] for row in examples)),
             )
         )
     return figures
@@ -132,15 +132,15 @@ def _data_uri(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _examples_spec() -> Spec:
+def _examples_spec(*, pictured: bool) -> Spec:
     shown = [f"T = {temperature:g}" for temperature in _SHOWN]
     bars = {
-        "width": 88,
+        "width": 110,
         "height": 76,
         "mark": "bar",
         "encoding": {
             "x": channel("class", "ordinal", axis={"labelAngle": 0}),
-            "y": channel("probability", title=None, scale={"domain": [0, 1]}),
+            "y": channel("probability", scale={"domain": [0, 1]}),
             "tooltip": [{"field": "class"}, {"field": "probability", "format": ".3f"}],
         },
     }
@@ -151,19 +151,15 @@ def _examples_spec() -> Spec:
         "encoding": {"url": {"field": "picture"}},
     }
     header = {"labelAngle": 0, "labelAlign": "left"}
-    return {
-        "hconcat": [
-            {
-                "transform": [{"filter": "datum.picture"}],
-                "facet": {"row": channel("image", "nominal", title=None, header=header)},
-                "spec": picture,
-            },
-            {
-                "facet": {
-                    "row": channel("image", "nominal", title=None, header=None),
-                    "column": channel("T", "nominal", sort=shown, title=None),
-                },
-                "spec": bars,
-            },
-        ]
+    # Whatever stands on the left says which image a row is of.
+    named = channel("image", "nominal", title=None, header=header)
+    unnamed = channel("image", "nominal", title=None, header=None)
+    pictures = {"transform": [{"filter": "datum.picture"}], "facet": {"row": named}}
+    targets = {
+        "facet": {
+            "row": unnamed if pictured else named,
+            "column": channel("T", "nominal", sort=shown, title=None),
+        },
+        "spec": bars,
     }
+    return {"hconcat": [{**pictures, "spec": picture}, targets] if pictured else [targets]}
