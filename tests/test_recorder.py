@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tests.conftest import made_up
 
-from bitstill.recorder import Recorder
 from bitstill.runs import RunPaths, read_record
 from bitstill.schema import TrainConfig
+from bitstill.training.recorder import Recorder
 
 NOTHING: Any = None
 
@@ -30,7 +30,9 @@ def test_the_seconds_of_all_sittings_are_recorded(
 ) -> None:
     """100 of the first, 20 so far of the second; what lies between the two is none of them."""
     now = [0.0]
-    monkeypatch.setattr("bitstill.recorder.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(
+        "bitstill.training.recorder.time", SimpleNamespace(perf_counter=lambda: now[0])
+    )
     first = recorder()
     accuracies = {"test/accuracy": 0.5, "test/accuracy_precise": 0.5}
     first._rows = [{"epoch": epoch, **accuracies} for epoch in (1, 2)]
@@ -54,7 +56,8 @@ def test_the_best_weights_are_those_of_the_statistics_that_decide(
     one = recorder()
     rows, saved = one._rows, list[tuple[str, int]]()
     monkeypatch.setattr(
-        "bitstill.recorder.save_weights", lambda _, path, __: saved.append((path.name, len(rows)))
+        "bitstill.training.recorder.save_weights",
+        lambda _, path, __: saved.append((path.name, len(rows))),
     )
     right = dict.fromkeys(("test/accuracy", "test/accuracy_precise"), np.ones(8, bool))
     for epoch, (running, exact) in enumerate([(0.9, 0.5), (0.1, 0.6), (0.2, 0.6)], start=1):

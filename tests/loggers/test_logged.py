@@ -10,11 +10,11 @@ from tests.loggers.test_tensorboard import events
 from tests.wandb_files import epochs, files, overview, records
 
 import bitstill.train
-from bitstill.identity import identity as identity_of
 from bitstill.loggers import outcome
 from bitstill.loggers.logged import hand_on, mark_logged, not_logged
 from bitstill.loggers.tensorboard_log import TensorboardLog
 from bitstill.runs import RunPaths, in_store, load_sweep
+from bitstill.runs.identity import identity as identity_of
 from bitstill.schema import LoggerConfig, TensorboardConfig, TrainConfig, WandbConfig
 
 pytestmark = pytest.mark.usefixtures("restored")

@@ -42,6 +42,13 @@ def test_one_teacher_for_all_seeds_is_all_of_them(tmp_path: Path) -> None:
     assert {row[-1] for row in second.rows if row[0] == "15"} == {"3"}
 
 
+def test_n_is_of_all_seeds_that_are_asked_for(make_set: Callable[..., RunSet]) -> None:
+    runs = make_set(lambda *_: 80.0, seeds=range(2), cells=(("hard", 15.0), ("soft", 15.0)))
+    first, second = accuracy_tables(runs, {"hard T=15": 3, "soft T=10": 5})
+    assert {row[-1] for row in first.rows} == {"2/5"}
+    assert [(row[0], row[-1]) for row in second.rows[::2]] == [("10", "0/5"), ("15", "2")]
+
+
 def test_a_loss_of_ones_own_stands_behind_the_published_ones(
     make_set: Callable[..., RunSet],
 ) -> None:

@@ -172,7 +172,7 @@ def test_the_commands_of_recorded_runs_mean_them_still(
 ) -> None:
     """But for a version that is raised: else a study of days would be begun again."""
     for version, recorded in (("TEACHER_VERSION", 4), ("STUDENT_VERSION", 5)):
-        monkeypatch.setattr(f"bitstill.identity.{version}", recorded)
+        monkeypatch.setattr(f"bitstill.runs.identity.{version}", recorded)
     for run in read_sweep(STUDY):
         record = run.record
         if record.seed == 0 and record.temperature in (None, 15.0):

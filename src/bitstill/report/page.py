@@ -128,8 +128,12 @@ def _facts(one: SetReport) -> list[tuple[str, str]]:
         ("data", f"{first.config['data']['source']} {first.data_identity[:10]}"),
         ("schedule", f"{schedule['epochs']} epochs of batches of {schedule['batch_size']}"),
         ("device", ", ".join(dict.fromkeys(run.record.device for run in runs))),
-        ("training time", f"{seconds / 60:.1f} min in all"),
+        ("training time", f"{_duration(seconds)} in all"),
     ]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def _environment(run: Run) -> str:

@@ -1,6 +1,6 @@
 """Tables 1 to 4 with ours beside the published numbers, and every seed."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from statistics import fmean
 
 from bitstill.report import published
@@ -14,6 +14,7 @@ from bitstill.report.sweeps import (
     View,
 )
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, plus_minus
+from bitstill.runs import ENDED
 from bitstill.runs.identity import TEACHER, cell_name
 
 DETAILS = ("tests", "robustness", "seeds", "cost")
@@ -29,23 +30,23 @@ _HEADER = ("published", "batch norm", *SELECTIONS.values(), "optimism", "n")
 _STATES = {"running": "unfinished"}  # "running" means batch norm statistics here
 
 
-def accuracy_tables(runs: RunSet, awaited: Iterable[str] = ()) -> list[Table]:
+def accuracy_tables(runs: RunSet, awaited: Mapping[str, int] | None = None) -> list[Table]:
     """Return the published tables that a set of runs has something for, row by row.
 
     Args:
         runs: that may be compared.
-        awaited: the cells that their sweep asks for beside those that have runs.
+        awaited: how many runs of each cell their sweep asks for and has not finished.
     """
-    awaited = set(awaited)
+    awaited = awaited or {}
     found = []
     if TEACHER in runs.cells or "hard" in runs.losses:
         known = {TEACHER: published.TEACHER_ACCURACY, HARD: published.HARD_ACCURACY}
         cells = [cell_name("hard", value) for value in _temperatures(runs, "hard", awaited)]
-        asked = [cell for cell in known if cell in awaited.union(runs.cells)]
+        asked = [cell for cell in known if cell in {*awaited, *runs.cells}]
         rows = [
             row
             for cell in dict.fromkeys([*asked, *cells])
-            for row in _rows(runs, cell, cell, known.get(cell))
+            for row in _rows(runs, cell, cell, known.get(cell), awaited.get(cell, 0))
         ]
         title = "Table 1: teacher, and student from ground truth only (hard)"
         found.append(Table("table1", title, "", ("model", *_HEADER), rows))
@@ -76,19 +77,20 @@ def temperature_table(runs: RunSet, view: View) -> Table:
     return Table("temperatures", title, caption, header, rows)
 
 
-def _by_t(runs: RunSet, loss: str, awaited: set[str]) -> list[list[str]]:
+def _by_t(runs: RunSet, loss: str, awaited: Mapping[str, int]) -> list[list[str]]:
     """Return the rows of a loss at every temperature that is asked for."""
     known = published.ACCURACIES.get(loss, {})
     return [
         row
         for temperature in _temperatures(runs, loss, awaited)
+        for cell in [cell_name(loss, temperature)]
         for row in _rows(
-            runs, cell_name(loss, temperature), f"{temperature:g}", known.get(temperature)
+            runs, cell, f"{temperature:g}", known.get(temperature), awaited.get(cell, 0)
         )
     ]
 
 
-def _temperatures(runs: RunSet, loss: str, awaited: set[str]) -> list[float]:
+def _temperatures(runs: RunSet, loss: str, awaited: Collection[str]) -> list[float]:
     """Return the temperatures of a loss's cells that have runs, or that are awaited."""
     records = [run.record for run in runs.runs if not run.record.is_teacher]
     found = {one.temperature for one in records if one.loss == loss}
@@ -97,7 +99,9 @@ def _temperatures(runs: RunSet, loss: str, awaited: set[str]) -> list[float]:
     return sorted(value for value in found if value is not None)
 
 
-def _rows(runs: RunSet, cell: str, label: str, accuracy: float | None) -> list[list[str]]:
+def _rows(
+    runs: RunSet, cell: str, label: str, accuracy: float | None, awaited: int
+) -> list[list[str]]:
     """Return a row for each kind of batch norm statistics; what is not there is said."""
     return [
         [
@@ -106,7 +110,7 @@ def _rows(runs: RunSet, cell: str, label: str, accuracy: float | None) -> list[l
             name,
             *(_mean(runs, cell, View(kind, selection)) for selection in SELECTIONS),
             _optimism(runs, cell, kind),
-            _count(runs, cell),
+            _count(runs, cell, awaited),
         ]
         for kind, name in STATISTICS.items()
     ]
@@ -136,11 +140,16 @@ def _optimism(runs: RunSet, cell: str, kind: str) -> str:
     return f"{round(fmean(best[s] - honest[s] for s in shared), 1) + 0.0:.1f}"
 
 
-def _count(runs: RunSet, cell: str) -> str:
-    """Return how many seeds of a cell are done, and of how many if not of all in the set."""
+def _count(runs: RunSet, cell: str, awaited: int) -> str:
+    """Return how many seeds of a cell are done, and of how many if not of all.
+
+    All are those in the set, or those that the sweep asks for where these are more.
+    """
     students = [run.record for run in runs.runs if not run.record.is_teacher]
     teachers = {one.config["teacher"]["seed"] for one in students}  # one for all, perhaps
-    expected = len(teachers if cell == TEACHER and students else runs.seeds)
+    in_set = len(teachers if cell == TEACHER and students else runs.seeds)
+    ended = sum(run.record.status in ENDED for run in runs.of(cell))
+    expected = max(in_set, ended + awaited)
     done = len(runs.done(cell))
     return str(done) if done == expected else f"{done}/{expected}"
 
