@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bitstill.report.claims import primary_view
-from bitstill.report.sweeps import STATISTICS, RunSet, View
+from bitstill.report.far_out import far_out, said_of
+from bitstill.report.sweeps import STATISTICS, Run, RunSet, View
 from bitstill.report.table import NOT_APPLICABLE, Table, p_text, plus_minus
 from bitstill.statistics import MARGIN, Difference, equivalence_p, holm, paired_difference
 
@@ -63,8 +64,20 @@ class SetComparison:
         if differing:
             caption = f"The sets differ in {', '.join(differing)}. " + caption
         header = ("cell", "first", "second", "difference", "p", "p equal", "pairs")
+        if named := said_of(self._far_out(), self.view):
+            caption += f" {named}"
         title = f"{self.first.name} and {self.second.name}, cell by cell"
         return Table(name, title, caption, header, [_row(one) for one in self.cells])
+
+    def _far_out(self) -> list[Run]:
+        """Return the runs in the differences that did not learn."""
+        compared = {(one.cell, seed) for one in self.cells for seed in one.first}
+        return [
+            run
+            for runs in (self.first, self.second)
+            for run in far_out(runs, self.view)
+            if (run.record.cell, run.record.seed) in compared
+        ]
 
 
 def pairs(first: Sequence[RunSet], later: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
