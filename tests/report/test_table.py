@@ -3,7 +3,16 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from bitstill.report.table import Table, p_text, plus_minus, to_html, to_latex, to_markdown, to_rich
+from bitstill.report.table import (
+    Table,
+    p_text,
+    plus_minus,
+    print_set_name,
+    to_html,
+    to_latex,
+    to_markdown,
+    to_rich,
+)
 
 TABLE = Table("t", "A_title", "100 % & more", ("T", "ours"), [("10", "90.1 ± 0.2"), ("15", "—")])
 
@@ -39,6 +48,15 @@ def test_a_terminal_without_unicode_gets_ascii() -> None:
     console.print(to_rich(TABLE, encoding="ascii"))
     file.flush()
     assert b"90.1+-0.2" in file.buffer.getvalue()
+
+
+def test_a_long_name_of_a_set_is_whole_in_any_encoding() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    print_set_name(Console(file=file, width=20), "study (schedule.batch_size=256)")
+    file.flush()
+    line, *name = file.buffer.getvalue().split(b"\n")
+    assert line == b"-" * 20
+    assert b"".join(name).replace(b" ", b"") == b"study(schedule.batch_size=256)"
 
 
 def test_title_and_caption_are_not_squeezed_into_a_narrow_table() -> None:

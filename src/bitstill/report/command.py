@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bitstill.errors import UserError
@@ -20,6 +19,7 @@ from bitstill.report.table import (
     Table,
     in_encoding,
     output_console,
+    print_set_name,
     to_latex,
     to_markdown,
     to_rich,
@@ -96,14 +96,14 @@ def show(report: Report, console: Console) -> None:
     """Print the tables of a report."""
     for one in report.sets:
         if len(report.sets) > 1:
-            console.rule(escape(one.runs.name), align="left")
+            print_set_name(console, one.runs.name)
         for table in one.tables:
             if table.name not in DETAILS:
-                console.print(to_rich(table, encoding=console.encoding))
+                _show_table(console, table)
         _say(console, one.far_out)
         _say(console, one.left_out_text, style="dim")
     for table in report.comparison_tables:
-        console.print(to_rich(table, encoding=console.encoding))
+        _show_table(console, table)
     _say(console, report.not_compared)
     console.print(in_encoding(CAPTION, console.encoding), style="dim")
     if len(report.sets) == 1:
@@ -111,6 +111,12 @@ def show(report: Report, console: Console) -> None:
     else:
         console.print()
         console.print(to_rich(overview_table(report.sets), encoding=console.encoding))
+
+
+def _show_table(console: Console, table: Table) -> None:
+    console.print(to_rich(table, encoding=console.encoding))
+    if table.caption:  # below rows there is a free line; below words there is not
+        console.print()
 
 
 def _say(console: Console, sentence: str, style: str | None = None) -> None:

@@ -88,6 +88,16 @@ def output_console() -> rich.console.Console:
     return rich.console.Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
+def print_set_name(console: rich.console.Console, name: str) -> None:
+    """Print a line and the name of a set over what is said of it.
+
+    All of the name, as its end may be what tells the set apart; and a title in a line would be cut
+    with a sign that not every encoding knows.
+    """
+    console.rule(characters="-")  # its own is not ASCII
+    console.print(name, style="bold", highlight=False, markup=False)
+
+
 def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.console.Group:
     """Return the table for a terminal of 80 columns; in ASCII where its encoding knows no more.
 

@@ -21,7 +21,7 @@ from rich.text import Text
 from bitstill.errors import UserError
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import STATISTICS, Run
-from bitstill.report.table import in_encoding, output_console, to_rich
+from bitstill.report.table import in_encoding, output_console, print_set_name, to_rich
 from bitstill.report.tables import CAPTION, accuracy_tables
 from bitstill.runs import ENDED
 from bitstill.runs.manifest import Expected
@@ -48,7 +48,7 @@ def print_tables(runs: Sequence[Run]) -> None:
     sets = run_sets(runs)
     for one in sets:
         if len(sets) > 1:
-            console.rule(escape(one.name), align="left")
+            print_set_name(console, one.name)
         for table in accuracy_tables(one):
             console.print()
             console.print(to_rich(table, encoding=console.encoding))
