@@ -336,10 +336,12 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
     together = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # half a minute: once for all workers
         together = together.parent
-    home = together / "alice-at-work"
+    home, whole = together / "alice-at-work", together / "alice-is-done"
     with FileLock(together / "alice.lock"):
-        if not home.exists():
+        if not whole.exists():  # what another worker has failed at, fails here as well
+            shutil.rmtree(home, ignore_errors=True)
             _log_a_sweep(home, key, user)
+            whole.touch()
     return Logged(home, home / "multirun" / "mine", (key, user, str(home), sys.prefix))
 
 

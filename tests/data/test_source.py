@@ -161,16 +161,23 @@ print('torch' in sys.modules)
 
 def test_processes_decode_once(parquet: Parquet, tmp_path: Path) -> None:
     script = f"""
-import dataclasses, pathlib, time
+import os, pathlib, time
 from bitstill.data import Parquet
+
+here = pathlib.Path({str(tmp_path)!r})
 
 decode = Parquet._decode
 def slow(self, files):
-    pathlib.Path({str(tmp_path / "log")!r}).open('a').write('decoded ')
+    (here / "log").open('a').write('decoded ')
     time.sleep(0.5)
     return decode(self, files)
 
 Parquet._decode = slow
+(here / f"ready-{{os.getpid()}}").touch()
+end = time.monotonic() + 30
+while len(list(here.glob("ready-*"))) < 2:
+    assert time.monotonic() < end
+    time.sleep(0.01)
 print({parquet}.identity())
 """
     command = [sys.executable, "-c", script]

@@ -222,13 +222,6 @@ def test_c_without_vectors_stands_behind_numba(
         assert Engine(packed, backend="c").backend.name == "C"
 
 
-def test_a_library_of_another_machine(tmp_path: Path) -> None:
-    strange = tmp_path / "kernel.so"
-    assert kernel.available(strange) == ()
-    strange.write_bytes(b"no library")
-    assert kernel.available(strange) == ()
-
-
 def test_a_numba_that_cannot_be_imported(
     packed: PackedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,12 +78,12 @@ def test_a_dead_server_costs_one_warning(
     said: Callable[[], list[str]],
 ) -> None:
     wandb.teardown()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
     monkeypatch.setenv("WANDB_API_KEY", API_KEY)
-    run_here(*ONLINE)
-    run_here(*ONLINE, "seed=1")
+    with socket.socket() as dead:  # nobody else's, and without `listen` it refuses
+        dead.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{dead.getsockname()[1]}")
+        run_here(*ONLINE)
+        run_here(*ONLINE, "seed=1")
     assert len(said()) == 1, said()
     [line] = said()
     assert line.startswith("wandb is offline (")

@@ -320,11 +320,3 @@ def test_reading_records_imports_no_torch(sweep: Path) -> None:
         "assert not {'torch', 'pandas', 'vl_convert'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
-
-
-def test_a_run_of_an_experiment_is_made_again_alone(tmp_path: Path) -> None:
-    paths = write_run(tmp_path, "hard", 15.0, 0, 90.0)
-    paths.overrides.parent.mkdir()
-    paths.overrides.write_text("- loss=hard\n- experiment=quick\n")
-    (run,) = read_sweep(tmp_path)
-    assert run.command == "bitstill train loss=hard experiment=quick hydra.mode=RUN"

@@ -164,7 +164,7 @@ def test_a_students_teacher_is_the_teacher_that_a_teachers_run_trains(
     assert teacher_of(student).is_teacher
 
 
-STUDY = Path(__file__).parents[1] / "multirun" / "svhn-resplit"
+STUDY = Path(__file__).parents[2] / "multirun" / "svhn-resplit"
 
 
 def test_the_commands_of_recorded_runs_mean_them_still(

@@ -18,7 +18,8 @@ from bitstill.loggers.logged import mark_logged
 from bitstill.loggers.wandb_files import mark_sent
 from bitstill.runs.locks import exclusive
 from bitstill.runs.status import sweep_states
-from bitstill.sweep.plan import PlannedRun, conductor, console
+from bitstill.sweep import conductor, console
+from bitstill.sweep.plan import PlannedRun
 
 Captured = pytest.CaptureFixture[str]
 Write = Callable[..., None]
@@ -51,9 +52,19 @@ def test_without_a_terminal_a_finished_run_is_a_line(
         "hard T=15 seed 0: done test  62.5 % (exact)  1:15",
         "hard T=15 seed 1: done test  62.5 % (exact)  1:15",
     ]
-    assert all(line.startswith("[2/2 done] ") for line in lines)
+    assert lines[-1].startswith("[2/2 done] ")
     assert "Table 1" in out
     assert "\x1b" not in out + err, "escape codes in a pipe"
+
+
+def wait_for(text: str, capfd: Captured) -> str:
+    """Wait until progress has said a text; return all that was said since it was last read."""
+    said, end = "", time.monotonic() + 60
+    while text not in said:
+        assert time.monotonic() < end, said
+        time.sleep(0.01)
+        said += capfd.readouterr().err
+    return said
 
 
 def test_an_estimate_needs_a_finished_epoch(
@@ -61,12 +72,13 @@ def test_an_estimate_needs_a_finished_epoch(
 ) -> None:
     def launch(jobs: list[list[str]]) -> list[Any]:
         write(planned[0])
-        time.sleep(3 * console._POLL_SECONDS)  # seen while the second runs
+        said.append(wait_for("seed 0: done", capfd))
         write(planned[1])
         return [returned(JobStatus.COMPLETED) for _ in jobs]
 
+    said: list[str] = []
     conductor.conduct(planned, tmp_path, launch)
-    _, first, second = capfd.readouterr().err.splitlines()
+    _, first, second = (said[0] + capfd.readouterr().err).splitlines()
     # 75 seconds for the one epoch so far, and one epoch is left.
     assert first.startswith("[1/2 done, 1 missing, about 1:15 left] hard T=15 seed 0: done")
     assert second.startswith("[2/2 done] hard T=15 seed 1: done")
@@ -246,12 +258,13 @@ def test_on_a_terminal_there_is_a_live_table(
         write(planned[0])
         with exclusive(planned[1].expected.paths):
             write(planned[1], "running")
-            time.sleep(2 * console._POLL_SECONDS)
+            said.append(wait_for("1 running", capfd))
             write(planned[1])
         return [returned(JobStatus.COMPLETED) for _ in jobs]
 
+    said: list[str] = []
     conductor.conduct(planned, tmp_path, launch)
-    err = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capfd.readouterr().err)
+    err = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said[0] + capfd.readouterr().err)
     assert "1/2 done, 1 running" in err
     assert re.search(r"hard T=15 seed 0 +done .*1/1 epochs +test  62\.5 % \(exact\)  1:15", err)
     assert re.search(r"hard T=15 seed 1 +running .*1/1 epochs", err)

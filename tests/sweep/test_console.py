@@ -12,7 +12,7 @@ from bitstill.configuration.check import check
 from bitstill.report.sweeps import Run
 from bitstill.runs import RunPaths
 from bitstill.runs.identity import portable_config
-from bitstill.sweep.plan import console
+from bitstill.sweep import console
 
 Captured = pytest.CaptureFixture[str]
 

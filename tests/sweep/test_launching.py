@@ -11,7 +11,8 @@ from tests.conftest import Plan
 
 from bitstill.errors import SweepFailedError
 from bitstill.runs.status import look, stop_sign
-from bitstill.sweep.plan import PlannedRun, conductor
+from bitstill.sweep import conductor
+from bitstill.sweep.plan import PlannedRun
 
 Captured = pytest.CaptureFixture[str]
 Write = Callable[..., None]

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from bitstill.sweep import patience as module
 from bitstill.sweep.patience import patience
-from bitstill.sweep.plan import patience as module
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,8 @@ from bitstill.runs import RunPaths, RunRecord
 from bitstill.runs.identity import identity as identity_of
 from bitstill.runs.identity import teacher_of
 from bitstill.schema import TrainConfig
+from bitstill.sweep import preview
 from bitstill.sweep.plan import PlannedRun
-from bitstill.sweep.plan import preview as planner
 
 Plan = Callable[..., list[str]]
 Put = Callable[..., None]
@@ -60,7 +60,7 @@ def planned(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
     def of(asked: list[PlannedRun]) -> list[str]:
         capfd.readouterr()
-        planner.show_plan(asked)
+        preview.show_plan(asked)
         lines = capfd.readouterr().out.splitlines()
         inside = [re.split(r"\s*[│|]\s*", line)[1:-1] for line in lines if "│" in line]
         return [" | ".join(row) for row in inside] + lines[-2:]

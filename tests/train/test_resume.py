@@ -78,9 +78,6 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
         interrupt(patch, epoch=0, batch=0)
         bitstill.train.run(config, paths.directory)
     same_results(paths, distilled.paths)
-    finished = runs.read_record(paths)
-    assert finished is not None
-    assert finished.seconds > record.seconds
 
 
 def test_a_run_interrupted_before_its_first_epoch_begins_anew(

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import bitstill.train
-from bitstill.errors import UserError
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
 from bitstill.training.checkpoints import AtomicCheckpointIO, make_room, newest_checkpoint
@@ -187,25 +186,6 @@ def test_without_a_whole_one_there_is_none(
     assert warned == [str(paths.checkpoint), str(paths.previous_checkpoint)]
 
 
-class Stopped(BaseException):
-    pass
-
-
-@pytest.mark.parametrize("function", ["fsync", "replace"])
-def test_a_write_that_is_stopped_leaves_what_was_there(
-    paths: RunPaths, monkeypatch: pytest.MonkeyPatch, function: str
-) -> None:
-    def stop(*arguments: object) -> None:
-        raise Stopped
-
-    before = {path.name: path.read_bytes() for path in paths.directory.iterdir()}
-    with monkeypatch.context() as patch:
-        patch.setattr(os, function, stop)
-        with pytest.raises(Stopped):
-            AtomicCheckpointIO().save_checkpoint(made(3), paths.checkpoint)
-    assert {path.name: path.read_bytes() for path in paths.directory.iterdir()} == before
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("restored")
 def test_a_run_that_is_done_keeps_its_last_checkpoint_alone(
@@ -225,18 +205,6 @@ def test_a_run_that_is_done_keeps_its_last_checkpoint_alone(
     checkpoint = loaded(paths.checkpoint)
     [state] = [one for key, one in checkpoint["callbacks"].items() if "Recorder" in key]
     assert [row["epoch"] for row in state["rows"]] == [1, 2]
-
-
-def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
-    recorder = Recorder.__new__(Recorder)
-    recorder.paths = RunPaths(tmp_path)
-    recorder.record = type("Record", (), {"identity": "b" * 64})()
-    with pytest.raises(UserError) as caught:
-        recorder.load_state_dict({"identity": "a" * 64})
-    assert str(caught.value) == (
-        f"{tmp_path / 'last.ckpt'} belongs to another run (aaaaaaaaaa, and this is bbbbbbbbbb): "
-        "move it away"
-    )
 
 
 def test_a_checkpoint_is_read_onto_the_cpu(

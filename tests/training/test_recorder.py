@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.conftest import made_up
 
+from bitstill.errors import UserError
 from bitstill.runs import RunPaths, read_record
 from bitstill.schema import TrainConfig
 from bitstill.training.recorder import Recorder
@@ -65,3 +66,15 @@ def test_the_best_weights_are_those_of_the_statistics_that_decide(
         rows.append({"epoch": epoch, **accuracies, **dict.fromkeys(right, 0.5)})
         one._keep(NOTHING, right)
     assert saved == [("best_val.safetensors", 1), ("best_val.safetensors", 2)]
+
+
+def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
+    recorder = Recorder.__new__(Recorder)
+    recorder.paths = RunPaths(tmp_path)
+    recorder.record = type("Record", (), {"identity": "b" * 64})()
+    with pytest.raises(UserError) as caught:
+        recorder.load_state_dict({"identity": "a" * 64})
+    assert str(caught.value) == (
+        f"{tmp_path / 'last.ckpt'} belongs to another run (aaaaaaaaaa, and this is bbbbbbbbbb): "
+        "move it away"
+    )

@@ -35,7 +35,9 @@ def compute():
     return torch.ones(2, 3)
 
 (folder / f"ready-{name}").touch()
+end = time.monotonic() + 60
 while len(list(folder.glob("ready-*"))) < 2:
+    assert time.monotonic() < end
     time.sleep(0.01)
 assert stored_logits(RunPaths(folder / "teacher"), compute).sum() == 6
 """
