@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 _interrupted = threading.Event()
 
 INTERRUPTED = 130  # what a shell reports of Ctrl-C
+# Processes of a sweep are started with `python -m`, which would import a random.py, say, that lies
+# in the current folder.
+_SAFE_PATH = "PYTHONSAFEPATH"
 
 
 # What checks a run is imported where it is used: `--help` and `--cfg job` then need half the time.
@@ -219,6 +222,8 @@ def train(arguments: list[str]) -> int:
     """Run the Hydra application with command-line arguments; return the exit code."""
     detailed = os.environ.get(FULL_ERROR) == "1"
     os.environ[FULL_ERROR] = "1"  # let Hydra raise its errors, to be explained here
+    was_safe = _SAFE_PATH in os.environ
+    os.environ.setdefault(_SAFE_PATH, "1")
     application = hydra.main(
         version_base="1.3", config_path=str(conf_directory()), config_name="train"
     )(job)
@@ -244,6 +249,8 @@ def train(arguments: list[str]) -> int:
         signal.signal(signal.SIGTERM, terminate)
         if not detailed:
             del os.environ[FULL_ERROR]
+        if not was_safe:
+            del os.environ[_SAFE_PATH]
     return 0
 
 

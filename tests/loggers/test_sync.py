@@ -295,7 +295,8 @@ def test_wandb_is_asked_for_whole_runs_and_has_to_mark_them(
     with pytest.raises(SweepFailedError, match="a: no word from wandb sync"):
         sync(tmp_path)
     [(command, options)] = asked
-    assert command[3:] == ["sync", "--include-online", "--include-synced", str(file.parent)]
+    assert command[1:4] == ["-P", "-m", "wandb"]
+    assert command[4:] == ["sync", "--include-online", "--include-synced", str(file.parent)]
     assert options["stdin"] == subprocess.DEVNULL
     assert options["env"]["WANDB_DIR"] == str(tmp_path)
 

@@ -31,7 +31,7 @@ def bench(*, rounds: int = 3, epochs: int = 4) -> Report:
     """
     plain = [sys.executable, str(plain_path()), f"--epochs={epochs}", f"--batch-size={_BATCH}"]
     ours = [
-        *(sys.executable, "-m", "bitstill", "train", "-m", "experiment=quick"),
+        *(sys.executable, "-P", "-m", "bitstill", "train", "-m", "experiment=quick"),
         *(f"schedule.epochs={epochs}", f"schedule.batch_size={_BATCH}"),
     ]
     subjects = {YARDSTICK: lambda: _seconds(plain), OURS: lambda: _seconds(ours)}

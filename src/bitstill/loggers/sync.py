@@ -110,7 +110,8 @@ def _send(files: Sequence[Path], folder: Path, base: Path) -> str:
     """Send the files of a run; return an empty text, or why not."""
     options = ("--include-online", "--include-synced")
     folders = (str(file.parent) for file in files)
-    command = [sys.executable, "-m", "wandb", "sync", *options, *folders]
+    # -P: what is sent may be another's, and base hold a wandb.py that -m alone would run.
+    command = [sys.executable, "-P", "-m", "wandb", "sync", *options, *folders]
     done = subprocess.run(  # noqa: S603
         command,
         stdin=subprocess.DEVNULL,  # it would ask for a key

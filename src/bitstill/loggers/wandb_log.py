@@ -140,7 +140,8 @@ def _logged_offline(files: Sequence[Path], settings: WandbConfig) -> int:
     """
     last = 0
     for file in files:
-        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
+        # -P: or a wandb.py in the current folder would be run.
+        command = [sys.executable, "-P", "-m", "wandb", "leet", "inspect", "--summary", "--json"]
         done = subprocess.run(  # noqa: S603
             [*command, str(file)], capture_output=True, check=False, timeout=_READ_SECONDS
         )

@@ -16,8 +16,9 @@ import submitit
 import torch
 from hydra.core.plugins import Plugins
 from hydra.errors import OverrideParseException
-from tests.conftest import SMALL
+from tests.conftest import SMALL, made_up
 
+import bitstill.application
 import bitstill.sweep.conductor
 from bitstill.configuration.check import settings
 from bitstill.configuration.completion import complete
@@ -365,6 +366,60 @@ def test_subprocesses_have_no_shell() -> None:
             if isinstance(node, ast.Call) and called(node).startswith("subprocess."):
                 assert "shell" not in {one.arg for one in node.keywords}, path
                 assert not isinstance(node.args[0], ast.Constant | ast.JoinedStr), path
+
+
+def test_modules_are_run_without_the_current_folder() -> None:
+    """With -m alone Python would import from there first."""
+    seen = 0
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.List | ast.Tuple):
+                parts = [ast.unparse(one) for one in node.elts]
+                if "sys.executable" in parts and "'-m'" in parts:
+                    assert "'-P'" in parts, f"{path}:{node.lineno}"
+                    seen += 1
+    assert seen
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_sent_runs_nothing_that_lies_beside_it(
+    tmp_path: Path, command: Train
+) -> None:
+    """Wandb is called in the folder that the sweep says it was made in."""
+    sweep = tmp_path / "multirun" / "theirs"
+    sitting = sweep / "wandb" / "offline-run-20260101_000000-a" / "run-a.wandb"
+    sitting.parent.mkdir(parents=True)
+    sitting.write_bytes(b"this is no run")
+    paths = RunPaths(sweep / "run")
+    paths.composed.parent.mkdir(parents=True)
+    paths.composed.write_text("paths: {output: multirun}\n")
+    made_up().write(paths)
+    with nothing_executed(tmp_path) as touch:
+        trace = touch.split()[1]
+        (tmp_path / "wandb.py").write_text(f"open({trace!r}, 'w')\n")
+        code, _, err = command("sync", str(sweep))
+    assert (code, err.splitlines()[0]) == (
+        1,
+        "bitstill: 1 of 1 runs were not sent; the same command goes on:",
+    )
+
+
+def test_processes_of_a_sweep_import_nothing_from_the_current_folder(
+    restored: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Joblib and submitit start them with -m."""
+    seen = []
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        seen.append(os.environ.get("PYTHONSAFEPATH"))
+        yield
+
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.setattr(bitstill.application, "guarded", watched)
+    assert bitstill.application.train(["--cfg", "job"]) == 0
+    assert seen == ["1"]
+    assert "PYTHONSAFEPATH" not in os.environ
 
 
 # What is allowed of ruff's security rules, and nothing else: asserts for the type checker (S101),
