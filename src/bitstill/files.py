@@ -12,6 +12,25 @@ from bitstill.errors import UserError
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
+def at_home(path: str | Path, *, name: str) -> Path:
+    """Return a folder with a home in place of its ``~``.
+
+    Args:
+        path: of the folder.
+        name: of the setting that it is from.
+
+    Raises:
+        UserError: there is no such home, as of a user whom a container does not know.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{name}={path} is in a home folder, and there is none: set {name} to a folder that is "
+            "written out, or set HOME"
+        ) from error
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, finds the old one or the new one whole."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")

@@ -188,3 +188,28 @@ def test_files_are_flushed_before_their_folder_has_its_name(
     monkeypatch.setattr(os, "fsync", flush)
     cached(tmp_path, "key", Maker())
     assert set(flushed) == {"a.npy", "b.npy", "meta.json"}
+
+
+def test_an_entry_that_is_another_is_made_again(tmp_path: Path) -> None:
+    """The folder may be one that others write to."""
+    make = Maker()
+
+    def check(entry: Entry) -> None:
+        if entry.arrays["a"].max() > 11:
+            raise UserError("it is another")
+
+    cached(tmp_path, "key", make, check)
+    np.save(tmp_path / "key" / "a.npy", np.full((3, 4), 12, np.int64))
+    assert cached(tmp_path, "key", make, check).arrays["a"].max() == 11
+    assert make.calls == 2
+
+
+def test_without_a_home_a_folder_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a user whom a container does not know."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    with pytest.raises(UserError, match=r"^paths\.cache=~/cache is in a home folder, and there is"):
+        cached("~/cache", "key", Maker())
+    assert cached(tmp_path, "key", Maker()).arrays

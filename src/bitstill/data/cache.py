@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.errors import UserError
-from bitstill.files import locked
+from bitstill.files import at_home, locked
 
 _META = "meta.json"
 _SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # nothing is wrong with the files
@@ -56,7 +56,7 @@ def cached(root: str | Path, key: str, make: Callable[[], Entry]) -> Entry:
         UserError: the cache folder cannot be written, there is no memory or file handle left, or
             what `make` raises.
     """
-    folder = Path(root).expanduser() / key
+    folder = at_home(root, name="paths.cache") / key
     # A complete entry is used without its lock, so that a cache that is shared read-only works.
     entry = _open_if_sound(folder)
     if entry is not None:

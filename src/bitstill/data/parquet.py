@@ -16,6 +16,7 @@ from bitstill.bar import bar
 from bitstill.data.images import decode_image, quiet_pillow
 from bitstill.data.source import Decoded, ImageSource, Part
 from bitstill.errors import UserError, one_line
+from bitstill.files import at_home
 from bitstill.topology import MAX_CLASSES, SIDE
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Parquet(ImageSource):
     path: str
 
     def _locate(self) -> Sequence[Path]:
-        root = Path(self.path).expanduser()
+        root = at_home(self.path, name="data.path")
         if not root.is_dir():
             raise UserError(
                 f"data.path={self.path} is no folder: set it to the one with train-*.parquet and "

@@ -13,7 +13,7 @@ import numpy as np
 
 from bitstill.data.source import Decoded, ImageSource, Part
 from bitstill.errors import UserError, one_line
-from bitstill.files import locked
+from bitstill.files import at_home, locked
 
 TRAIN, TEST, EXTRA = "train_32x32.mat", "test_32x32.mat", "extra_32x32.mat"
 MD5 = {
@@ -48,7 +48,7 @@ class Svhn(ImageSource):
 
     def _locate(self) -> Sequence[Path]:
         names = [TRAIN, *([EXTRA] if self.extra else []), TEST]
-        files = [Path(self.path).expanduser() / name for name in names]
+        files = [at_home(self.path, name="data.path") / name for name in names]
         missing = [file for file in files if not file.is_file()]
         if missing and not self.download:
             listed = ", ".join(f"{file.name} (MD5 {MD5[file.name]})" for file in missing)

@@ -5,6 +5,7 @@ from the same teacher, bit for bit.
 """
 
 import dataclasses
+import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,8 +66,9 @@ def keep(sweep: Path, target: Path) -> Kept:
             texts[kept.record] = stored.record.read_text("utf-8")
     if manifest(sweep).exists():
         texts[manifest(target)] = _merged_manifest(sweep, target)
+    home = Path(os.path.expanduser("~"))  # a user may have none: "~" names no folder then
     for path, text in texts.items():
-        _refuse_names(path, text, [Path.home(), Path.cwd(), sweep.resolve()])
+        _refuse_names(path, text, [home, Path.cwd(), sweep.resolve()])
     try:
         for stored, kept in teachers:
             kept.directory.mkdir(parents=True, exist_ok=True)
