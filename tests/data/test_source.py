@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -289,3 +290,37 @@ def test_what_a_source_of_ones_own_decodes_is_checked(
     monkeypatch.setattr(Own, "train", Part(images, labels))
     with pytest.raises(UserError, match=line):
         Own(path=str(tmp_path), **options).identity()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"facts": {}},
+        {"arrays": {}},
+        {"facts": {"checksum": 3, "names": ["0"]}},
+        {"facts": {"checksum": "c", "names": 3}},
+        {"facts": {"checksum": "c", "names": ["0", "1"]}},
+    ],
+)
+def test_an_entry_of_a_cache_that_fits_no_images_is_made_again(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    source = Digits(val_fraction=0.1, split_seed=0, cache=str(tmp_path))
+    identity = source.identity()
+    [meta] = tmp_path.glob("digits-*/meta.json")
+    before = meta.read_text()
+    meta.write_text(json.dumps(json.loads(before) | change))
+    assert source.identity() == identity
+    assert meta.read_text() == before
+
+
+@pytest.mark.parametrize("labels", [np.full(1437, 10), np.full(1437, -1), np.zeros(10, np.int64)])
+def test_labels_of_a_cache_that_are_none_are_made_again(tmp_path: Path, labels: np.ndarray) -> None:
+    source = Digits(val_fraction=0, split_seed=0, cache=str(tmp_path))
+    before = source.load().train.labels.tolist()
+    [meta] = tmp_path.glob("digits-*/meta.json")
+    noted = json.loads(meta.read_text())
+    noted["arrays"]["train_labels"] = [labels.dtype.str, list(labels.shape)]
+    meta.write_text(json.dumps(noted))
+    np.save(meta.with_name("train_labels.npy"), labels)
+    assert source.load().train.labels.tolist() == before

@@ -35,18 +35,25 @@ class Entry:
     facts: Mapping[str, Any]
 
 
-def cached(root: str | Path, key: str, make: Callable[[], Entry]) -> Entry:
+Check = Callable[[Entry], object]
+
+
+def cached(
+    root: str | Path, key: str, make: Callable[[], Entry], check: Check = lambda entry: None
+) -> Entry:
     """Open the entry `key` in the folder `root`, after making it if it is missing or damaged.
 
     Of several processes that ask at the same time one makes the entry and the others wait for it.
     Damage means an unreadable `meta.json`, or an array that is missing, truncated or of another
-    type or shape than noted there. The arrays' contents are not read again: that would cost every
-    process the whole data set.
+    type or shape than noted there, or what `check` refuses. The arrays' contents are not read
+    again: that would cost every process the whole data set.
 
     Args:
         root: the cache folder; may begin with `~`; created if need be.
         key: a file name that stands for everything that decides what `make` returns.
         make: called with no lock but the entry's own.
+        check: raises what damage raises, or `UserError`, for an entry that `make` does not return:
+            the folder may be shared.
 
     Returns:
         The entry with its arrays memory-mapped copy-on-write: pages are shared between processes,
@@ -58,24 +65,26 @@ def cached(root: str | Path, key: str, make: Callable[[], Entry]) -> Entry:
     """
     folder = at_home(root, name="paths.cache") / key
     # A complete entry is used without its lock, so that a cache that is shared read-only works.
-    entry = _open_if_sound(folder)
+    entry = _open_if_sound(folder, check)
     if entry is not None:
         return entry
     with _locked(folder):
-        entry = _open_if_sound(folder)
+        entry = _open_if_sound(folder, check)
         if entry is not None:
             return entry
         made = make()
         try:
-            _write(folder, made)
+            _write(folder, made, check)
             return _open(folder)
         except OSError as error:
             raise _unwritable(folder.parent, error) from error
 
 
-def _open_if_sound(folder: Path) -> Entry | None:
+def _open_if_sound(folder: Path, check: Check) -> Entry | None:
     try:
-        return _open(folder)
+        entry = _open(folder)
+        check(entry)
+        return entry
     except OSError as error:
         if error.errno in _SCARCE:
             raise UserError(
@@ -84,7 +93,7 @@ def _open_if_sound(folder: Path) -> Entry | None:
             ) from error
         return None
     # TypeError, KeyError and AttributeError: JSON of another form than `_write` gives it.
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, UserError):
         return None
 
 
@@ -99,7 +108,7 @@ def _open(folder: Path) -> Entry:
     return Entry(arrays, dict(meta["facts"]))
 
 
-def _write(folder: Path, entry: Entry) -> None:
+def _write(folder: Path, entry: Entry, check: Check) -> None:
     # The name is fixed, and safe since the lock is held: what a killed process left is found here
     # and removed. The rename at the end makes a half-written entry impossible.
     partial = folder.with_name(f"{folder.name}.partial")
@@ -116,20 +125,20 @@ def _write(folder: Path, entry: Entry) -> None:
         for path in partial.iterdir():  # or a crash might leave names without contents
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-        _put(partial, folder)
+        _put(partial, folder, check)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)  # a full disk stays no fuller than it was
         raise
 
 
-def _put(partial: Path, folder: Path) -> None:
+def _put(partial: Path, folder: Path, check: Check) -> None:
     """Give a new entry its name, in place of a damaged one."""
     try:
         partial.rename(folder)
     except OSError:
         # A sound one may be there that was not to be seen a moment ago, on a network's disk: it is
         # another node's, which may have mapped it.
-        if _open_if_sound(folder) is None:
+        if _open_if_sound(folder, check) is None:
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
         else:

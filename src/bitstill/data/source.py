@@ -24,6 +24,7 @@ from bitstill.data.splits import (
     validation_count,
 )
 from bitstill.errors import UserError
+from bitstill.reading import fits
 from bitstill.topology import SIDE
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class ImageSource(ABC):
             (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files
         ]
         key = f"{name}-{_digest([CACHE_FORMAT, name, stamps, self._own_options()])[:16]}"
-        entry = cached(self.cache, key, lambda: _as_entry(self._decode(files), name))
+        entry = cached(self.cache, key, lambda: _as_entry(self._decode(files), name), _check_entry)
         found = entry.facts["checksum"]
         if self.checksum is not None and self.checksum.lower() != found:
             raise UserError(
@@ -172,7 +173,19 @@ class ImageSource(ABC):
                 arrays[f"{name}_labels"] = labels[indices]
             return Entry(arrays, {})
 
-        return cached(self.cache, f"split-{_digest([CACHE_FORMAT, identity])[:16]}", make).arrays
+        def check(entry: Entry) -> None:
+            parts = [
+                _part(entry, name)
+                for name in ("train", "val")
+                if entry.arrays[f"{name}_labels"].size
+            ]
+            for part in parts:
+                _check_part(part, "a split", len(content.facts["names"]))
+            if sum(len(part.labels) for part in parts) != len(labels):
+                raise ValueError("a split has lost images")
+
+        key = f"split-{_digest([CACHE_FORMAT, identity])[:16]}"
+        return cached(self.cache, key, make, check).arrays
 
 
 def _as_entry(decoded: Decoded, source: str) -> Entry:
@@ -193,6 +206,23 @@ def _as_entry(decoded: Decoded, source: str) -> Entry:
         "names": list(decoded.names or map(str, range(decoded.classes))),
     }
     return Entry(arrays, facts)
+
+
+def _part(entry: Entry, split: str) -> Part:
+    return Part(entry.arrays[f"{split}_images"], entry.arrays[f"{split}_labels"])
+
+
+def _check_entry(entry: Entry) -> None:
+    """See that an entry of the cache is one of :func:`_as_entry`, by all but its pixels.
+
+    Raises:
+        UserError, ValueError, KeyError: it is not.
+    """
+    names, checksum = entry.facts["names"], entry.facts["checksum"]
+    if not (fits(names, list[str]) and fits(checksum, str)):
+        raise ValueError("its names or its checksum are none")
+    for split in ("train", "test"):
+        _check_part(_part(entry, split), split, len(names))
 
 
 def _check_part(part: Part, what: str, classes: int) -> None:
