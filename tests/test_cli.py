@@ -1,5 +1,6 @@
 """The command line, right and wrong."""
 
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import torch
 from tests.conftest import SMALL
 
 from bitstill import __version__, application
+from bitstill.cli import main
 from bitstill.configuration.completion import complete
 from bitstill.runs import known_runs
 from bitstill.training.tasks import DivergedError
@@ -496,3 +498,16 @@ def test_an_experiment_of_ones_own_without_its_package_is_said(
     code, _, err = train("--config-dir", str(tmp_path), "experiment=mine")
     assert code == 2
     assert "give an experiment's file '# @package _global_' as first line" in err
+
+
+def test_a_name_that_the_terminal_does_not_know_is_written_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setattr(sys, "argv", ["bitstill", "--version"])
+    with pytest.raises(SystemExit):
+        main()
+    shown.write("\u65e5.png \udcff.png")
+    shown.flush()
+    assert shown.buffer.getvalue().endswith(b"\\u65e5.png \\udcff.png")  # type: ignore[attr-defined]

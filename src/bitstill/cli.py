@@ -1,6 +1,7 @@
 """The command line."""
 
 import contextlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -243,6 +244,9 @@ def main() -> None:
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed where this was started
             setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115  # to the end
+    # A name that the terminal's encoding does not know must not cost what was computed.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except Exception as error:
