@@ -121,6 +121,12 @@ def test_far_too_many_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     assert decode_image(encoded(Image.new("RGB", (30, 40)))).shape == (32, 32, 3)
 
 
+def test_a_side_that_is_far_too_long_is_refused() -> None:
+    """Each row costs memory: 69 bytes would take gigabytes."""
+    with pytest.raises(ValueError, match="it has 1 x 70000 pixels, which is too long"):
+        decode_image(encoded(Image.new("L", (1, 70_000))))
+
+
 def test_what_only_some_of_pillows_decoders_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     for error in (RuntimeError, NotImplementedError, TypeError, KeyError, EOFError, OverflowError):
 

@@ -26,6 +26,7 @@ FORMATS = (
 )
 
 
+_LONGEST = 2**16  # pixels of a side, as of a JPEG: each row costs memory, however short it is
 _CAMERA_BITS = 12  # of grey that some write into files of 16, as it is
 
 
@@ -44,7 +45,7 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
-    """Decode an image of any mode, of up to 89 million pixels (Pillow's limit).
+    """Decode an image of any mode, of up to 89 million pixels (Pillow's limit), 65,536 a side.
 
     A photo is turned upright; an alpha channel is dropped; 16-bit grey keeps its upper byte; other
     sizes are resized (bilinear, both sides on their own). A 32x32 RGB image stays as it is, bit for
@@ -70,6 +71,8 @@ def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
                 raise ValueError(f"it is {image.format}: give one of {', '.join(FORMATS)}")
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise ValueError(f"it has {image.width} x {image.height} pixels, which is too many")
+            if max(image.size) > _LONGEST:
+                raise ValueError(f"it has {image.width} x {image.height} pixels, which is too long")
             _refuse_unknown_white(image)
             rgb = _rgb(_upright(image))
     except damage as error:
