@@ -40,3 +40,12 @@ def test_damaged_results_are_one_line(tmp_path: Path, content: bytes) -> None:
     ) as caught:
         read_correctness(paths)
     assert "pickle" not in str(caught.value), "advice of NumPy's that nobody should follow"
+
+
+def test_what_is_small_on_disk_alone_is_not_unpacked(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    made_up(images={"test": 8}).write(paths)
+    np.savez_compressed(paths.correctness, **{"running/last": np.zeros(10**6, np.uint8)})  # type: ignore[arg-type]
+    assert paths.correctness.stat().st_size < 10**4
+    with pytest.raises(UserError, match=r"it is not of 8 test images"):
+        read_correctness(paths)

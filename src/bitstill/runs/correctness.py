@@ -11,6 +11,8 @@ from bitstill.reading import reading
 from bitstill.runs.paths import RunPaths
 from bitstill.runs.record import read_record
 
+_HEADER = 4096  # bytes in front of an array's own, and many more
+
 
 def write_correctness(paths: RunPaths, packed: Mapping[str, NDArray[np.uint8]]) -> None:
     """Write ``correctness.npz``, atomically, from bits that are packed into bytes."""
@@ -36,6 +38,9 @@ def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
         np.load(file, allow_pickle=False) as packed,
     ):
         count = record.images["test"]
+        # Before they are unpacked: a megabyte may become as many gigabytes.
+        if any(one.file_size > count + _HEADER for one in packed.zip.infolist()):
+            raise ValueError(f"it is not of {count} test images")
         bits = {name: packed[name] for name in packed.files}
         if any(one.shape != (-(-count // 8),) for one in bits.values()):
             raise ValueError(f"it is not of {count} test images")
