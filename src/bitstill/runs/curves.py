@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 from bitstill.files import write_atomically
@@ -38,10 +39,19 @@ def read_curves(paths: RunPaths) -> list[Row]:
         UserError: it is damaged.
     """
     with reading(paths.metrics, "move it away"), paths.metrics.open(newline="") as file:
-        return [
+        rows = [
             {name: float(text) for name, text in row.items() if text}
             for row in csv.DictReader(file)
         ]
+        if not all(map(_is_epoch, rows)):
+            raise ValueError("a row in it is no epoch's")
+        return rows
+
+
+def _is_epoch(row: Row) -> bool:
+    """Whether a row has a number, and accuracies that are some."""
+    accuracies = [value for name, value in row.items() if "/accuracy" in name]
+    return 1 <= row.get("epoch", 0) < math.inf and all(0 <= one <= 1 for one in accuracies)
 
 
 def select(rows: Sequence[Row], statistics: Sequence[str]) -> dict[str, dict[str, Row | None]]:
