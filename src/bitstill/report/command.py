@@ -134,9 +134,9 @@ def write(report: Report, output: Path) -> Path:
 
     plain = json.dumps(to_plain(report), indent=1, allow_nan=False) + "\n"
     files = {output / _NUMBERS: plain.encode(), **dict(_parts(report, output))}
-    files[output / "runs.csv"] = to_csv(run_rows(report)).encode()
+    files[output / "runs.csv"] = _encoded(to_csv(run_rows(report)))
     page = output / _PAGE
-    files[page] = render(report).encode()
+    files[page] = _encoded(render(report))
     for folder in ("tables", "figures"):
         (output / folder).mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
@@ -144,6 +144,11 @@ def write(report: Report, output: Path) -> Path:
     for path in _of_earlier_reports(files):
         path.unlink(missing_ok=True)
     return page
+
+
+def _encoded(text: str) -> bytes:
+    """Return a text as a file has it; a folder's name may be no UTF-8."""
+    return text.encode(errors="backslashreplace")
 
 
 def _parts(report: Report, output: Path) -> Iterator[tuple[Path, bytes]]:
@@ -176,8 +181,8 @@ def _of_earlier_reports(files: Collection[Path]) -> Iterator[Path]:
 
 
 def _forms_of_table(path: Path, table: Table) -> Iterator[tuple[Path, bytes]]:
-    yield path.with_name(f"{path.name}.md"), to_markdown(table).encode()
-    yield path.with_name(f"{path.name}.tex"), to_latex(table, label=path.name).encode()
+    yield path.with_name(f"{path.name}.md"), _encoded(to_markdown(table))
+    yield path.with_name(f"{path.name}.tex"), _encoded(to_latex(table, label=path.name))
 
 
 def _forms_of_figure(path: Path, figure: Figure) -> Iterator[tuple[Path, bytes]]:

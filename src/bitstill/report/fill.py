@@ -40,7 +40,7 @@ def fill_page(path: Path, report: Report) -> None:
             file = _file(path.stem, figure)
             if f"]({quote(file)})" in text:
                 write_atomically(path.with_name(file), to_svg(figure).encode())
-        write_atomically(path, text.encode())
+        write_atomically(path, text.encode(errors="backslashreplace"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--fill: {path} cannot be filled ({error}): give another page") from error
 

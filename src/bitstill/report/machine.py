@@ -92,9 +92,9 @@ def run_rows(report: Report) -> list[dict[str, Any]]:
     differing = _differing([one.runs.settings for one in report.sets])
     return [
         {
-            "set": one.runs.name,
-            "folder": run.paths.directory.name,
-            "identity": run.record.identity,
+            "set": _no_formula(one.runs.name),
+            "folder": _no_formula(run.paths.directory.name),
+            "identity": _no_formula(run.record.identity),
             "model": run.record.model,
             "loss": "" if run.record.is_teacher else run.record.loss,
             "temperature": run.record.temperature,
@@ -108,6 +108,11 @@ def run_rows(report: Report) -> list[dict[str, Any]]:
         for one in report.sets
         for run in one.runs.runs
     ]
+
+
+def _no_formula(name: str) -> str:
+    """Return a name that no spreadsheet computes: a sweep may be another's."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def _differing(sets: Sequence[Mapping[str, str]]) -> list[str]:
