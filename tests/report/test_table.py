@@ -30,6 +30,14 @@ def test_a_sweep_s_name_is_no_markup() -> None:
     )
 
 
+def test_a_cell_is_no_markup() -> None:
+    table = replace(TABLE, rows=[("<script>[/b]", "<0.001")])
+    assert "| &lt;script>[/b] | <0.001 |" in to_markdown(table)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(to_rich(table))
+    assert "<script>[/b]" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_latex() -> None:
     text = to_latex(TABLE, label="set2-t")
     assert r"\caption{A\_title. 100 \% \& more}" in text

@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import rich.box
 import rich.console
 import rich.table
+from rich.markup import escape
 from rich.text import Text
 
 from bitstill.statistics import mean_interval
@@ -123,7 +125,7 @@ def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.console.Group:
             style="cyan" if name == "published" else None,
         )
     for row in table.rows:
-        shown.add_row(*(known(cell) for cell in row))
+        shown.add_row(*(escape(known(cell)) for cell in row))
     title, caption = Text(known(table.title), "bold"), Text(known(table.caption), "table.caption")
     return rich.console.Group(title, shown, *([caption] if table.caption else []))
 
@@ -150,7 +152,8 @@ def to_markdown(table: Table) -> str:
     """Return the table for Markdown, with title and caption as paragraphs."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        plain = (_TAG.sub("&lt;", cell.replace("|", "\\|")) for cell in cells)
+        return f"| {' | '.join(plain)} |"
 
     rule = [":---" if n < table.labels else "---:" for n in range(len(table.header))]
     lines = [line(table.header), line(rule), *(line(row) for row in table.rows)]
@@ -159,6 +162,7 @@ def to_markdown(table: Table) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+_TAG = re.compile("<(?=[A-Za-z/!?])")  # in the name of a cell; "<0.001" is none
 _MARKDOWN = str.maketrans({"<": "&lt;", "*": r"\*"})  # in the name of a sweep
 
 
