@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from bitstill.errors import UserError, one_line
 
+_DIGITS = 20  # of 64 bits, with a sign
+
 
 @contextmanager
 def reading(path: Path, advice: str) -> Iterator[None]:
@@ -36,6 +38,39 @@ def _reason(error: Exception) -> str:
     if "allow_pickle" in text:  # NumPy's advice, which nobody should follow
         return "it holds something else than plain arrays"
     return text[:200]
+
+
+def loads(content: bytes) -> Any:
+    """Return what JSON says, if its whole numbers are some that can be computed with.
+
+    Raises:
+        ValueError: it is no JSON, or a number has too many digits: as a float it overflows.
+        RecursionError: it is nested too deep.
+    """
+    return json.loads(content, parse_int=_whole)
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number in it has {len(digits)} digits")
+    return int(digits)
+
+
+def without_aliases(text: str) -> str:
+    """Return YAML as it is, if nothing in it stands for a copy of something else.
+
+    Hydra writes no such thing; ten lines of it stand for more than any memory holds.
+
+    Raises:
+        ValueError: it has aliases.
+        yaml.YAMLError: it is no YAML.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    if any(isinstance(one, yaml.AliasEvent) for one in yaml.parse(text, Loader=loader)):
+        raise ValueError("it has aliases")
+    return text
 
 
 def json_object(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from omegaconf.errors import (
 )
 
 from bitstill.configuration.shipped import choices
+from bitstill.data import ImageSource
 from bitstill.errors import UserError, first_line, nearest
 from bitstill.schema import TARGETS, LoggerConfig, Range, TrainConfig
 
@@ -52,6 +53,17 @@ def check(composed: DictConfig) -> TrainConfig:
     _check_together(config)
     _check_environment(config)
     return config
+
+
+def image_source(settings: Mapping[str, Any]) -> ImageSource:
+    """Return a source of images from plain values, checked.
+
+    Raises:
+        UserError: as :func:`check`.
+    """
+    source = _node("data", settings, ImageSource)
+    assert isinstance(source, ImageSource)  # noqa: S101  # what was asked for
+    return source
 
 
 def _check_environment(config: TrainConfig) -> None:

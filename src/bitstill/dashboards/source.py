@@ -114,6 +114,7 @@ def _logged_to(runs: Sequence[Run]) -> tuple[str, str]:
     """Return entity and project that the runs were configured with, as Hydra has kept it."""
     for run in runs:
         found = composed(run.paths, "logger.wandb")
-        if found is not None:
-            return found["entity"] or "", found["project"]
+        if isinstance(found, dict):
+            entity, project = found.get("entity"), found.get("project")
+            return str(entity or ""), str(project or _PROJECT)
     return "", _PROJECT

@@ -83,7 +83,7 @@ def _base(folder: Path) -> Path:
     Hydra has kept how the output folder was given.
     """
     known = (composed(paths, "paths.output") for paths in runs_in(folder))
-    if kept := next(filter(None, known), None):
+    if kept := next((one for one in known if one and isinstance(one, str)), None):
         output = Path(kept)
         inside = not output.is_absolute() and ".." not in output.parts
         inside &= len(output.parts) < len(folder.parents)  # else it has been moved

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bitstill.files import write_atomically
-from bitstill.reading import fits, reading
+from bitstill.reading import fits, loads, reading
 from bitstill.report.outputs import Floats, Images, Sample, logits, teacher_logits
 from bitstill.report.published import HARD_TEMPERATURE, TEMPERATURES, TWO_TERMS
 from bitstill.report.sweeps import Run, RunSet
@@ -94,11 +94,11 @@ def _kept(run: Run) -> Ratio | None:
     if not path.exists():
         return None
     with reading(path, "move it away"):
-        plain = json.loads(path.read_bytes())
+        plain = loads(path.read_bytes())
         if not np.allclose(plain["T"], GRID):
             raise ValueError("it is of other temperatures")
-        if not all(fits(one, float) for name in _KEPT for one in plain[name]):
-            raise ValueError("a ratio in it is no number")
+        if not all(fits(one, float) and one > 0 for name in _KEPT for one in plain[name]):
+            raise ValueError("a ratio in it is no number above 0")
         measured, limit = (dict(zip(GRID, plain[name], strict=True)) for name in _KEPT)
     return Ratio(run.record.loss, run.record.seed, measured, limit)
 

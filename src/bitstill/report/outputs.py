@@ -77,14 +77,14 @@ class Images:
 
 def _source(run: Run) -> Any:
     """Return the run's image source, which never downloads."""
-    from bitstill.schema import TARGETS
+    from bitstill.configuration.check import image_source
 
     found = composed(run.paths, "data")
+    if not isinstance(found, dict):
+        return None
     try:
-        settings = dict(found or {})
-        source = TARGETS["data"][settings.pop("_target_")]
-        return source(**settings | ({"download": False} if "download" in settings else {}))
-    except (KeyError, TypeError, ValueError):
+        return image_source(found | ({"download": False} if "download" in found else {}))
+    except UserError:  # of another bitstill, or somebody's
         return None
 
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bitstill.errors import printable
 from bitstill.runs import RunRecord
 from bitstill.schema import WITH_SOFT_WEIGHT
 
@@ -41,7 +42,7 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", "null" if value is None else str(value)
+            yield printable(f"{prefix}{key}"), "null" if value is None else printable(str(value))
 
 
 def arithmetic(record: RunRecord) -> dict[str, object]:

@@ -12,7 +12,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from bitstill.reading import reading
+from bitstill.errors import printable
+from bitstill.reading import reading, without_aliases
 from bitstill.report.published import DISTILLED, HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings, teacher_settings
 from bitstill.runs import Row, RunPaths, RunRecord, known_runs, no_sweep
@@ -102,7 +103,7 @@ class Run:
         # OmegaConf would take a second for a hundred runs.
         with reading(self.paths.overrides, "move it away"):
             text = self.paths.overrides.read_text("utf-8")
-            settings = [str(one) for one in yaml.safe_load(text)]
+            settings = [str(one) for one in yaml.safe_load(without_aliases(text))]
         return [*_flags(self.paths), *settings]
 
 
@@ -199,7 +200,7 @@ class RunSet:
 def sweep_name(runs: Sequence[Run]) -> str:
     """Return the name of a sweep, as its students have it: a teacher may be another sweep's."""
     first = next((run for run in runs if not run.record.is_teacher), runs[0])
-    return str(first.record.config["name"])
+    return printable(str(first.record.config["name"]))
 
 
 def losses_of(runs: Iterable[Run]) -> list[str]:
@@ -229,5 +230,8 @@ def _checked(run: Run) -> Run:
         settings(run.record)
         teacher_settings(run.record)
         rules(run.record)
-        _ = [config[key] for key in ("name", "schedule", "batch_norm", "evaluation")]
+        _ = [config[key] for key in ("name", "batch_norm", "evaluation")]
+        _ = [config["schedule"][key] for key in ("epochs", "batch_size")]
+        if not run.record.is_teacher:
+            _ = [config["quantizer"][key] for key in ("method", "weight_bits")]
     return run

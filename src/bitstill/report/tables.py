@@ -95,13 +95,22 @@ def _temperatures(runs: RunSet, loss: str, awaited: Collection[str]) -> list[flo
     records = [run.record for run in runs.runs if not run.record.is_teacher]
     found = {one.temperature for one in records if one.loss == loss}
     begin = cell_name(loss, 0).removesuffix("0")
-    found |= {float(cell.removeprefix(begin)) for cell in awaited if cell.startswith(begin)}
+    found |= {_number(cell.removeprefix(begin)) for cell in awaited if cell.startswith(begin)}
     return sorted(value for value in found if value is not None)
 
 
 def _rows(
     runs: RunSet, cell: str, label: str, accuracy: float | None, awaited: int
 ) -> list[list[str]]:
+def _number(text: str) -> float | None:
+    """Return the temperature of a cell's name; None where somebody has written another."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _rows(runs: RunSet, cell: str, label: str, accuracy: float | None) -> list[list[str]]:
     """Return a row for each kind of batch norm statistics; what is not there is said."""
     return [
         [

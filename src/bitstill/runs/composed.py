@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from bitstill.reading import reading
+from bitstill.reading import reading, without_aliases
+from bitstill.runs import STORE, RunPaths
 from bitstill.runs.paths import RunPaths
 
 
@@ -25,9 +26,16 @@ def composed(paths: RunPaths, key: str) -> Any:
     if not paths.composed.exists():
         return None
     with reading(paths.composed, "move it away"):
-        whole = OmegaConf.load(paths.composed)
+        whole = OmegaConf.create(without_aliases(paths.composed.read_text("utf-8")))
     try:
         part = OmegaConf.select(whole, key)
         return OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
     except (ValueError, OmegaConfBaseException):
         return None
+
+
+def teacher_stores(paths: RunPaths) -> list[Path]:
+    """Return where a run's teacher may lie: beside the sweeps, or as configured."""
+    configured = composed(paths, "paths.teachers")
+    beside = paths.directory.parent.parent / STORE
+    return [beside, Path(configured)] if isinstance(configured, str) else [beside]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitstill.files import locked, remove_halves, write_atomically
-from bitstill.reading import fits, reading
+from bitstill.reading import fits, loads, reading
+from bitstill.runs import MANIFEST, RunPaths
 from bitstill.runs.found import MANIFEST
 from bitstill.runs.locks import is_worked_on
 from bitstill.runs.paths import RunPaths
@@ -111,16 +112,25 @@ def read_manifest(folder: Path) -> list[Expected]:
     if not path.exists():
         return []
     with reading(path, "remove it, the sweep writes it again"):
-        entries = json.loads(path.read_bytes())["cells"]
+        entries = loads(path.read_bytes())["cells"]
         if not all(fits(entry[key], kind) for entry in entries for key, kind in _ENTRY.items()):
             raise ValueError("a run in it has wrong values")
+        if not all(one["name"].isprintable() for one in entries):
+            raise ValueError("a run in it has a name that cannot be printed")
         return [
             Expected(
                 name=entry["name"],
                 identity=entry["identity"],
                 epochs=entry["epochs"],
-                paths=RunPaths(folder / entry["directory"]),
-                stored=RunPaths(folder / entry["stored"]) if entry["stored"] else None,
+                paths=_place(folder, entry["directory"]),
+                stored=_place(folder, entry["stored"]) if entry["stored"] else None,
             )
             for entry in entries
         ]
+
+
+def _place(folder: Path, relative: str) -> RunPaths:
+    """Return the files of a run; its folder's name is one that another folder can have, too."""
+    if b"\0" in os.fsencode(relative) or Path(relative).name in ("", ".."):
+        raise ValueError("a run in it has no folder")
+    return RunPaths(folder / relative)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from bitstill.errors import UserError
+from bitstill.errors import UserError, printable
 from bitstill.files import write_atomically
-from bitstill.reading import fits
+from bitstill.reading import fits, loads
 from bitstill.runs.identity import cell_name, identity
 from bitstill.runs.paths import RunPaths
 from bitstill.schema import STATISTICS, TrainConfig
@@ -115,7 +115,7 @@ class RunRecord:
     @property
     def error_line(self) -> str:
         """The first line of what a failed run says; empty without one."""
-        return (self.error or {"message": ""})["message"].partition("\n")[0]
+        return printable((self.error or {"message": ""})["message"].partition("\n")[0])
 
     @property
     def cell(self) -> str:
@@ -144,7 +144,7 @@ def read_record(paths: RunPaths) -> RunRecord | None:
         UserError: it is one of another schema version, or cannot be opened.
     """
     try:
-        plain = json.loads(_content(paths.record))
+        plain = loads(_content(paths.record))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -170,16 +170,32 @@ def _typed(plain: dict[str, Any]) -> RunRecord:
         if name in plain and not fits(plain[name], annotation):
             raise ValueError(f"its {name} is wrong")
     record = RunRecord(**plain)
+    _check_names(record)
     if not record.selections.keys() <= {*STATISTICS}:
         raise ValueError("its selections are wrong")
     for chosen in record.selections.values():
         rows = [row for row in chosen.values() if row is not None]
         named = chosen.keys() == _SELECTIONS and chosen["last"] is not None
-        if not named or not all(row.keys() >= _MEASURED for row in rows):
+        if not named or not all(map(_is_measured, rows)):
             raise ValueError("its selections are wrong")
     if record.error is not None and not record.error.keys() >= _ERROR:
         raise ValueError("its error is wrong")
     return record
+
+
+def _is_measured(row: Row) -> bool:
+    """Whether a selected epoch has a number, and accuracies that are some."""
+    accuracies = [value for name, value in row.items() if "/accuracy" in name]
+    return row.keys() >= _MEASURED and all(0 <= one <= 1 for one in accuracies)
+
+
+def _check_names(record: RunRecord) -> None:
+    """Refuse what would be more than a name in a table, on a page, or below the teacher store."""
+    if not record.loss.isidentifier():  # a function's
+        raise ValueError("its loss is wrong")
+    for name in (record.identity, record.teacher_identity):
+        if name is not None and not (name.isprintable() and Path(name).name == name != ".."):
+            raise ValueError("its identity is wrong")
 
 
 @functools.cache

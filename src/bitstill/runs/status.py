@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bitstill.errors import printable
+from bitstill.runs import ENDED, RunPaths, RunRecord, Status, known_record, known_runs, no_sweep
 from bitstill.runs.found import known_runs, no_sweep
 from bitstill.runs.identity import TEACHER
 from bitstill.runs.manifest import Expected, read_manifest, run_name
@@ -59,7 +61,7 @@ class RunState:
         """The same in a line: type and first line; empty without an error."""
         if self.record is None or self._error is None:
             return ""
-        return f"{self._error['type']}: {self.record.error_line or 'no message'}"
+        return f"{printable(self._error['type'])}: {self.record.error_line or 'no message'}"
 
     def plain(self) -> dict[str, Any]:
         """Return the state as plain values, for JSON."""

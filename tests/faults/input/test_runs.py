@@ -1,5 +1,6 @@
 """Folders of runs that are damaged, forged or none, for every command that reads them."""
 
+import itertools
 import json
 import os
 import stat
@@ -16,8 +17,13 @@ from tests.damage import Damage, a_circle, a_folder, cut, written
 from bitstill.errors import UserError
 from bitstill.models import Student
 from bitstill.quantizers import Quantizer
-from bitstill.runs import RunPaths
+from bitstill.report.gradients import GRID
+from bitstill.report.outputs import Images, stored_teacher
+from bitstill.report.sweeps import Run
+from bitstill.runs import RunPaths, read_record
+from bitstill.runs.composed import composed
 from bitstill.runs.correctness import read_correctness
+from bitstill.runs.curves import read_curves
 from bitstill.training.weights import save_weights
 
 Refused = Callable[..., str]
@@ -58,6 +64,22 @@ RECORDS: dict[str, Damage] = {
     "images a list": forged(images=[1]),
     "images texts": forged(images={"test": "many"}),
     "seconds a text": forged(seconds="long"),
+    "seconds of 400 digits": forged(seconds=10**400),
+    "epoch of 400 digits": forged(epoch=10**400),
+    "configuration of 400 digits": forged(config={"seed": 10**400}),
+    "loss of markup": forged(loss="[/b]"),
+    "loss of two lines": forged(loss="hard\n|x"),
+    "identity above": forged(identity=".."),
+    "teacher elsewhere": forged(teacher_identity="../../x"),
+    "teacher unprintable": forged(teacher_identity="\x1b[2J"),
+    "accuracy above 1": forged(
+        selections={
+            "running": {
+                name: {"epoch": 1, "test/accuracy": 1e308}
+                for name in ("last", "best_val", "best_test")
+            }
+        }
+    ),
     "selections a list": forged(selections=[1]),
     "selections texts": forged(selections={"running": "best"}),
     "selections deep": forged(selections={"running": {"last": {"test/accuracy": "high"}}}),
@@ -137,6 +159,7 @@ def test_a_record_that_is_none(refused: Refused, run: RunPaths, case: str, comma
 FORGED: dict[str, dict[str, Any]] = {
     "no configuration": {"config": {}},
     "no batch norm": {"config": {"quantizer": {}}},
+    "no schedule": {"config": {"schedule": None}},
     "quantizer a text": {"config": {"quantizer": "dorefa", "batch_norm": {}}},
     "bits": {
         "config": {"quantizer": {"weight_bits": 99}, "batch_norm": {"momentum": 1, "epsilon": 1}}
@@ -178,6 +201,63 @@ def test_curves_that_cannot_be_read(
         assert attack(*commands(run)["report"])[0] == 0
     else:
         assert run.metrics.name in refused(*commands(run)["report"])
+
+
+@pytest.mark.parametrize(
+    "row", ["1,0.5,nan", "1,0.5,1e308", "inf,0.5,0.5", "nan,0.5,0.5", "0,0.5,0.5", ",0.5,0.5", ",,"]
+)
+def test_curves_of_no_epochs(run: RunPaths, row: str) -> None:
+    run.metrics.write_text(f"epoch,train/loss,test/accuracy\n{row}\n")
+    with pytest.raises(UserError, match=r"metrics\.csv cannot be read .*: move it away$"):
+        read_curves(run)
+
+
+@pytest.mark.parametrize("ratio", [0, -1, 10**400])
+@pytest.mark.parametrize("name", ["measured", "limit"])
+def test_gradients_that_have_no_ratio(
+    refused: Refused, run: RunPaths, name: str, ratio: int
+) -> None:
+    forged(loss="soft_hard", teacher_identity="t")(run.record)
+    lists = {"T": GRID, "measured": [1.0] * len(GRID), "limit": [1.0] * len(GRID)}
+    run.gradients.write_text(json.dumps(lists | {name: [ratio] * len(GRID)}))
+    assert "gradients.json cannot be read" in refused(*commands(run)["report"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "paths: {teachers: 3}",
+        "data: {_target_: bitstill.data.Digits, val_fraction: x, split_seed: 0, cache: cache}",
+        "data: {_target_: bitstill.data.Digits, val_fraction: 0.1, split_seed: 0, cache: 3}",
+        "data: {_target_: bitstill.data.Parquet, path: 3, val_fraction: 0, split_seed: 0,cache: c}",
+        "data: {_target_: bitstill.data.Digits, val_fraction: 0, split_seed: 0, cache: ~nobody.x}",
+    ],
+)
+def test_a_composed_configuration_of_other_types_says_nothing(run: RunPaths, content: str) -> None:
+    run.composed.parent.mkdir()
+    run.composed.write_text(content)
+    record = read_record(run)
+    assert record is not None
+    found = Run(run, record)
+    assert not Images(found).at_hand
+    assert stored_teacher(found) is None
+
+
+def test_what_stands_for_more_than_it_says_is_not_read(run: RunPaths) -> None:
+    """Nine lists of nine lists of nine: the whole would be 387 million."""
+    names = "abcdefghi"
+    lines = [f"x{names[0]}: &{names[0]} [{','.join('x' * 9)}]"]
+    for one, other in itertools.pairwise(names):
+        lines.append(f"x{other}: &{other} [{','.join([f'*{one}'] * 9)}]")
+    run.composed.parent.mkdir()
+    run.composed.write_text("\n".join(lines))
+    with pytest.raises(UserError, match="it has aliases"):
+        composed(run, "xa")
+    run.overrides.write_text("- &a [x]\n- *a\n")
+    record = read_record(run)
+    assert record is not None
+    with pytest.raises(UserError, match="it has aliases"):
+        _ = Run(run, record).arguments
 
 
 @pytest.mark.parametrize("case", FILES)
@@ -260,6 +340,29 @@ def test_hydras_copies_that_cannot_be_read(
         b'{"cells": 3}',
         b'{"cells": [3]}',
         b'{"cells": [{"name": 3}]}',
+        *(
+            json.dumps(
+                {
+                    "cells": [
+                        {
+                            "name": "n",
+                            "identity": "i",
+                            "epochs": 1,
+                            "directory": "d",
+                            "stored": None,
+                        }
+                        | one
+                    ]
+                }
+            ).encode()
+            for one in (
+                {"name": "\x1b]0;x\x07 seed 0"},
+                {"epochs": 10**400},
+                {"directory": "a\0b"},
+                {"directory": "\ud800"},
+                {"stored": "teachers/.."},
+            )
+        ),
         b'{"cells": [{"name": 1, "identity": [], "epochs": "x", "directory": 3, "stored": 0}]}',
     ],
     ids=repr,
