@@ -510,4 +510,4 @@ def test_a_name_that_the_terminal_does_not_know_is_written_out(
         main()
     shown.write("\u65e5.png \udcff.png")
     shown.flush()
-    assert shown.buffer.getvalue().endswith(b"\\u65e5.png \\udcff.png")  # type: ignore[attr-defined]
+    assert shown.buffer.getvalue().endswith(b"\\u65e5.png \\udcff.png")

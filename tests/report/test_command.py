@@ -323,14 +323,6 @@ def test_reading_records_imports_no_torch(sweep: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
 
 
-def test_a_run_of_an_experiment_is_made_again_alone(tmp_path: Path) -> None:
-    paths = write_run(tmp_path, "hard", 15.0, 0, 90.0)
-    paths.overrides.parent.mkdir()
-    paths.overrides.write_text("- loss=hard\n- experiment=quick\n")
-    (run,) = read_sweep(tmp_path)
-    assert run.command == "bitstill train loss=hard experiment=quick hydra.mode=RUN"
-
-
 def test_names_of_files_are_no_formulas_and_may_be_no_utf8() -> None:
     assert _no_formula("=1+1") == "'=1+1"
     assert _no_formula("hard-T15-seed0") == "hard-T15-seed0"

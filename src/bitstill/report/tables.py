@@ -99,9 +99,6 @@ def _temperatures(runs: RunSet, loss: str, awaited: Collection[str]) -> list[flo
     return sorted(value for value in found if value is not None)
 
 
-def _rows(
-    runs: RunSet, cell: str, label: str, accuracy: float | None, awaited: int
-) -> list[list[str]]:
 def _number(text: str) -> float | None:
     """Return the temperature of a cell's name; None where somebody has written another."""
     try:
@@ -110,7 +107,9 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _rows(runs: RunSet, cell: str, label: str, accuracy: float | None) -> list[list[str]]:
+def _rows(
+    runs: RunSet, cell: str, label: str, accuracy: float | None, awaited: int
+) -> list[list[str]]:
     """Return a row for each kind of batch norm statistics; what is not there is said."""
     return [
         [

@@ -3,7 +3,6 @@
 from typing import Any
 
 from bitstill.reading import reading, without_aliases
-from bitstill.runs import STORE, RunPaths
 from bitstill.runs.paths import RunPaths
 
 
@@ -32,10 +31,3 @@ def composed(paths: RunPaths, key: str) -> Any:
         return OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
     except (ValueError, OmegaConfBaseException):
         return None
-
-
-def teacher_stores(paths: RunPaths) -> list[Path]:
-    """Return where a run's teacher may lie: beside the sweeps, or as configured."""
-    configured = composed(paths, "paths.teachers")
-    beside = paths.directory.parent.parent / STORE
-    return [beside, Path(configured)] if isinstance(configured, str) else [beside]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bitstill.files import locked, remove_halves, write_atomically
 from bitstill.reading import fits, loads, reading
-from bitstill.runs import MANIFEST, RunPaths
 from bitstill.runs.found import MANIFEST
 from bitstill.runs.locks import is_worked_on
 from bitstill.runs.paths import RunPaths

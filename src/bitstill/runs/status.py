@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bitstill.errors import printable
-from bitstill.runs import ENDED, RunPaths, RunRecord, Status, known_record, known_runs, no_sweep
 from bitstill.runs.found import known_runs, no_sweep
 from bitstill.runs.identity import TEACHER
 from bitstill.runs.manifest import Expected, read_manifest, run_name

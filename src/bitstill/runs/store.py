@@ -18,4 +18,4 @@ def teacher_stores(paths: RunPaths) -> list[Path]:
     """Return where a run's teacher may lie: beside the sweeps, or as configured."""
     configured = composed(paths, "paths.teachers")
     beside = paths.directory.parent.parent / STORE
-    return [beside] if configured is None else [beside, Path(configured)]
+    return [beside, Path(configured)] if isinstance(configured, str) else [beside]
