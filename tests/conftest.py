@@ -20,7 +20,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from filelock import FileLock
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
@@ -34,6 +33,7 @@ from bitstill.application import register_resolvers
 from bitstill.configuration.check import check
 from bitstill.configuration.guard import guarded
 from bitstill.configuration.shipped import conf_directory
+from bitstill.files import locked
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.schema import TrainConfig
 from bitstill.sweep.plan import PlannedRun, plan
@@ -337,7 +337,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
     if "PYTEST_XDIST_WORKER" in os.environ:  # half a minute: once for all workers
         together = together.parent
     home, whole = together / "alice-at-work", together / "alice-is-done"
-    with FileLock(together / "alice.lock"):
+    with locked(together / "alice.lock"):
         if not whole.exists():  # what another worker has failed at, fails here as well
             shutil.rmtree(home, ignore_errors=True)
             _log_a_sweep(home, key, user)

@@ -92,6 +92,7 @@ class FolderCheck(Callback):
 def job(composed: DictConfig) -> None:
     """Do one run: Hydra's task function, for a run alone and in a sweep."""
     from bitstill.configuration.check import check
+    from bitstill.loggers.sync import say_what_is_not_sent
 
     context = HydraConfig.get()
     directory = Path(context.runtime.output_dir)
@@ -103,20 +104,11 @@ def job(composed: DictConfig) -> None:
             config = check(composed)
             _refuse_what_launches_sweeps(config, context.overrides.hydra)
             _train(config, directory, progress=sys.stderr.isatty())
-            if config.logger.to_wandb is not None:
-                _say_what_is_not_sent(config, directory.parent)
+            say_what_is_not_sent(config, directory.parent)
         except Exception as error:  # as it is, Hydra would print a line of its own before ours
             raise SystemExit from error
     else:
         _train_in_sweep(check(composed), directory)
-
-
-def _say_what_is_not_sent(config: "TrainConfig", folder: Path) -> None:
-    from rich.console import Console
-
-    from bitstill.sweep.conductor import say_what_is_not_sent
-
-    say_what_is_not_sent(config, folder, Console(stderr=True))
 
 
 def _refuse_what_launches_sweeps(config: "TrainConfig", overrides: Iterable[str]) -> None:
@@ -137,7 +129,7 @@ def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
     if _interrupted.is_set():
         raise KeyboardInterrupt
     _log_slurm_job()
-    if is_stopped(config, directory.parent):
+    if is_stopped(config):
         log.info("not started: another run has failed, and sweep.on_failure=stop")
         return
     try:
@@ -150,7 +142,7 @@ def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
         raise
     except Exception:
         log.exception("failed")
-        stop_at_failure(config, directory.parent)
+        stop_at_failure(config)
         raise
 
 

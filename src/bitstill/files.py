@@ -1,6 +1,7 @@
 """Files that are found whole, or as they were; and locks on them."""
 
 import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -52,27 +53,17 @@ def remove_halves(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, look_again: float = 0.05) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold a file's lock, after whoever holds it now; it ends with its process.
-
-    Args:
-        path: of the lock.
-        look_again: seconds; less often where many may wait for long, on a network's disk.
 
     Raises:
         UserError: the file system has no locks.
         OSError: the file cannot be opened.
     """
-    from filelock import FileLock
-
-    # Not the soft lock that filelock would take instead: who is killed leaves that for ever.
-    lock = FileLock(path, fallback_to_soft=False)
-    with locks_that_are_there(path):
-        lock.acquire(poll_interval=look_again)
-    try:
+    with path.open("ab") as file:  # closed, it is free
+        with locks_that_are_there(path):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -15,22 +15,17 @@ from torch import Tensor
 
 from bitstill.configuration.check import check_batches
 from bitstill.data import ImageData
-from bitstill.errors import StoppedError, UserError
+from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.integer import codes_and_unit
 from bitstill.loggers.callback import Loggers, log_finished
 from bitstill.loggers.logged import destinations, hand_on, not_logged
 from bitstill.models import Network, network_of
-from bitstill.portable import portable_text
 from bitstill.runs import (
     RunPaths,
     RunRecord,
-    Status,
     finished_record,
     in_store,
-    read_record,
-    record_to_go_on_from,
-    refuse_another,
 )
 from bitstill.runs.identity import identity, teacher_of
 from bitstill.runs.locks import exclusive
@@ -41,10 +36,10 @@ from bitstill.training.determinism import compute_deterministically
 from bitstill.training.devices import device_of, moved
 from bitstill.training.evaluation import float_classifier, logits_of
 from bitstill.training.interrupts import Interrupts
+from bitstill.training.lifecycle import complete
 from bitstill.training.lightning import LightningEnvironment, pl, quiet_lightning
 from bitstill.training.memory import give_back_freed_memory, keep_freed_memory
 from bitstill.training.progress_bar import ProgressBar
-from bitstill.training.provenance import new_record
 from bitstill.training.recorder import Recorder
 from bitstill.training.tasks import DivergedError, StudentTask, Task, TeacherTask
 from bitstill.training.teachers import stored_logits, verify
@@ -90,7 +85,7 @@ def _run(config: TrainConfig, paths: RunPaths, *, progress: bool) -> RunRecord:
     compute_deterministically()
     data = config.data.load()
     fit = functools.partial(_fit_run, config, data, progress=progress)
-    return _settle(config, data, paths, fit)
+    return complete(config, data, paths, fit)
 
 
 def _log_to_the_rest(config: TrainConfig, paths: RunPaths) -> None:
@@ -104,7 +99,9 @@ def _log_to_the_rest(config: TrainConfig, paths: RunPaths) -> None:
 
 
 # No closure: the frames of an error keep one, and with it what it refers to.
-def _fit_run(config: TrainConfig, data: ImageData, paths: RunPaths, *, progress: bool) -> None:
+def _fit_run(
+    config: TrainConfig, data: ImageData, paths: RunPaths, record: RunRecord, *, progress: bool
+) -> None:
     device = device_of(config.trainer)
     data = moved(data, device)
     if config.is_teacher:
@@ -117,54 +114,7 @@ def _fit_run(config: TrainConfig, data: ImageData, paths: RunPaths, *, progress:
     logits = None
     if config.needs_teacher:
         logits = _teacher_logits(teacher_of(config), data, progress=progress).to(device)
-    _fit(config, data, logits, paths, progress=progress)
-
-
-def _settle(
-    config: TrainConfig, data: ImageData, paths: RunPaths, fit: Callable[[RunPaths], None]
-) -> RunRecord:
-    """Bring a run to its end, alone, and leave a record of whatever that end is."""
-    new = new_record(config, data)
-    with exclusive(paths):
-        found = record_to_go_on_from(paths)
-        refuse_another(paths, found, new.identity)
-        if found is not None and found.done:
-            if not config.sweep.repeats_finished:  # another process was first
-                return found
-            paths.clear()
-        try:
-            fit(paths)
-        except (KeyboardInterrupt, StoppedError):
-            _mark(new, paths, "interrupted")
-            raise
-        except Exception as error:
-            _mark(new, paths, "failed", error)
-            raise
-        record = read_record(paths)
-        assert record is not None  # noqa: S101  # a fit ends with it
-        return record
-
-
-def _mark(new: RunRecord, paths: RunPaths, status: Status, error: Exception | None = None) -> None:
-    """Write an early end into the record; a full disk must not hide why it came.
-
-    What is done stays so: its loggers were at work.
-    """
-    try:
-        found = read_record(paths) or new
-        if found.done:
-            return
-        record = dataclasses.replace(found, status=status, error=None)
-        if error is not None:
-            described = {
-                "type": type(error).__name__,
-                "message": portable_text(str(error)),
-                "traceback": portable_text("".join(traceback.format_exception(error))),
-            }
-            record = dataclasses.replace(record, error=described)
-        record.write(paths)
-    except (OSError, UserError) as unwritable:
-        log.warning("the record of %s cannot be written: %s", paths.directory, unwritable)
+    _fit(config, data, logits, paths, record, progress=progress)
 
 
 def build_network(config: TrainConfig, *, classes: int) -> Network:
@@ -215,7 +165,7 @@ def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPath
     config = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, rerun="failed"))
     if finished_record(config, paths) is None:
         fit = functools.partial(_fit, config, data, None, progress=progress)
-        _settle(config, data, paths, fit)
+        complete(config, data, paths, fit)
     verify(paths)
     return paths
 
@@ -252,6 +202,7 @@ def _fit(
     data: ImageData,
     teacher_logits: Tensor | None,
     paths: RunPaths,
+    record: RunRecord,
     *,
     progress: bool,
 ) -> None:
@@ -261,7 +212,7 @@ def _fit(
     batches = Batches(
         data.train, teacher_logits, batch_size=config.schedule.batch_size, seed=config.seed
     )
-    recorder = Recorder(paths, new_record(config, data), data, config.evaluation)
+    recorder = Recorder(paths, record, data, config.evaluation)
     loggers = Loggers(paths, destinations(config.logger))
     bar = [ProgressBar(recorder.record.model)] if progress else []
     trainer = pl.Trainer(

@@ -100,29 +100,16 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Plan all runs, launch those that are left, and say what came of them."""
-        from bitstill.errors import UserError
         from bitstill.sweep.conductor import conduct
-        from bitstill.sweep.plan import check_choices, composed_once_for_all_seeds, expand, plan
+        from bitstill.sweep.grids import composed_once_for_all_seeds
+        from bitstill.sweep.plan import plan
         from bitstill.sweep.preview import show_plan
 
         assert self.config is not None  # noqa: S101  # Hydra has called setup
         assert self.hydra_context is not None  # noqa: S101
         loader, config = self.hydra_context.config_loader, self.config
         parser = OverridesParser.create(config_loader=loader)
-
-        def split(overrides: list[str]) -> Any:
-            parsed = parser.parse_overrides(overrides)
-            check_choices(one.get_key_element() for one in parsed if one.is_sweep_override())
-            try:
-                return self.split_arguments(parsed, None)[0]
-            except ValueError as error:  # range() is evaluated here
-                given = ", ".join(overrides)
-                raise UserError(f"{given} cannot be run ({error}): give other values") from error
-
-        # Not those that __init__ was given: Hydra has resolved them.
-        grids = OmegaConf.select(config, "hydra.sweeper.grids") or ()
-        params = _as_written(OmegaConf.select(config, "hydra.sweeper.params"))
-        overrides = expand([*map(_as_written, grids)], params, arguments, split)
+        overrides = self._overrides(arguments, parser)
         compose = composed_once_for_all_seeds(
             lambda one: loader.load_sweep_config(config, list(one)),
             lambda one: parser.parse_override(one).value(),
@@ -139,6 +126,29 @@ class GridSweeper(BasicSweeper):
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
         return conduct(runs, folder, self._launch, in_workers=in_workers)
+
+    def _overrides(
+        self, arguments: Sequence[str], parser: OverridesParser
+    ) -> list[tuple[str, ...]]:
+        """Return those of each run: of grids, params and command line."""
+        from bitstill.errors import UserError
+        from bitstill.sweep.grids import check_choices, expand
+
+        assert self.config is not None  # noqa: S101  # Hydra has called setup
+
+        def split(overrides: list[str]) -> Any:
+            parsed = parser.parse_overrides(overrides)
+            check_choices(one.get_key_element() for one in parsed if one.is_sweep_override())
+            try:
+                return self.split_arguments(parsed, None)[0]
+            except ValueError as error:  # range() is evaluated here
+                given = ", ".join(overrides)
+                raise UserError(f"{given} cannot be run ({error}): give other values") from error
+
+        # Not those that __init__ was given: Hydra has resolved them.
+        grids = OmegaConf.select(self.config, "hydra.sweeper.grids") or ()
+        params = _as_written(OmegaConf.select(self.config, "hydra.sweeper.params"))
+        return expand([*map(_as_written, grids)], params, arguments, split)
 
     def _folder(self, first_run: Callable[[], DictConfig]) -> Path:
         """Return the sweep's folder."""

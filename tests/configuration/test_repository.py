@@ -5,13 +5,15 @@ from pathlib import Path
 
 import cloudpickle
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from bitstill.configuration.repository import RememberingRepository
+from bitstill import application
+from bitstill.configuration.repository import CachingLoader, RememberingRepository
 from bitstill.errors import UserError
 
 
@@ -105,3 +107,33 @@ def test_a_name_of_ours_is_refused(folder: Path, tmp_path: Path, provider: str) 
     assert repository.load_config("two") is not None
     with pytest.raises(UserError, match=rf"^one in {theirs} has the name of bitstill's own, which"):
         repository.load_config("one")
+
+
+@pytest.mark.usefixtures("restored")
+def test_help_says_the_same_and_copies_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = 0
+    original = ConfigLoaderImpl._parse_overrides_and_create_caching_repo
+
+    def counted(self: ConfigLoaderImpl, *arguments: object) -> object:
+        nonlocal copies
+        copies += 1
+        return original(self, *arguments)  # type: ignore[arg-type]  # as given
+
+    monkeypatch.setattr(ConfigLoaderImpl, "_parse_overrides_and_create_caching_repo", counted)
+    with pytest.raises(SystemExit, match="0"):
+        application.train(["--help"])
+    ours, few = capsys.readouterr().out, copies
+    monkeypatch.delattr(CachingLoader, "get_group_options")
+    with pytest.raises(SystemExit, match="0"):
+        application.train(["--help"])
+    assert capsys.readouterr().out == ours
+    assert "temperature: T1, T10, T100, T15, T50" in ours
+    assert few <= 4 < copies - few
+
+
+def test_hydra_s_own_help_is_there(restored: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        application.train(["--hydra-help"])
+    assert capsys.readouterr().out.startswith("Hydra (")

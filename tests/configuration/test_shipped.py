@@ -14,7 +14,7 @@ from bitstill.configuration.check import check
 from bitstill.configuration.shipped import conf_directory
 from bitstill.runs.identity import directory_name, identity
 from bitstill.schema import TrainConfig
-from bitstill.sweep.plan import expand
+from bitstill.sweep.grids import expand
 from hydra_plugins.bitstill_sweeper import GridSweeper
 
 Compose = Callable[..., DictConfig]

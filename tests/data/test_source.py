@@ -149,7 +149,7 @@ def test_sources_are_frozen_and_keyword_only(source: type[ImageSource]) -> None:
 
 
 def test_import_is_light(parquet: Parquet) -> None:
-    heavy = "{'torch', 'sklearn', 'scipy', 'pyarrow', 'pooch', 'PIL', 'filelock', 'tqdm'}"
+    heavy = "{'torch', 'sklearn', 'scipy', 'pyarrow', 'pooch', 'PIL', 'tqdm'}"
     script = f"""
 import sys, numpy
 import bitstill.data

@@ -23,6 +23,7 @@ from bitstill.runs.curves import read_curves
 from bitstill.runs.identity import identity as identity_of
 from bitstill.runs.identity import portable_config, teacher_of
 from bitstill.schema import TrainConfig
+from bitstill.training import lifecycle
 from bitstill.training.recorder import Recorder
 
 Configure = Callable[..., TrainConfig]
@@ -107,7 +108,7 @@ def test_what_a_failed_run_says_holds_none_either(
     paths.directory.mkdir()
     with pytest.raises(FileNotFoundError) as caught:
         (tmp_path / "images").read_bytes()
-    bitstill.train._mark(made_up(status="running"), paths, "failed", caught.value)
+    lifecycle._mark(made_up(status="running"), paths, "failed", caught.value)
     record = runs.read_record(paths)
     assert record is not None
     assert record.error is not None

@@ -10,15 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra._internal import hydra as startup
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
 from hydra.conf import HydraConf
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bitstill.configuration.repository import RememberingRepository
+from bitstill.configuration.repository import CachingLoader
 from bitstill.configuration.shipped import choices
 from bitstill.errors import UserError
 
@@ -183,35 +179,12 @@ def _resolved(parent: Any, key: Any) -> Any:
         return None
 
 
-class GuardedLoader(ConfigLoaderImpl):
+class GuardedLoader(CachingLoader):
     """Composes nothing that :func:`check_hydra` refuses.
 
     Hydra hands its loader to the processes of a sweep, which compose their runs themselves: the
     check goes with it, since an environment variable may be another there.
     """
-
-    def __init__(self, config_search_path: ConfigSearchPath) -> None:
-        super().__init__(config_search_path)
-        self.repository = RememberingRepository(config_search_path)
-        self._known: CachingConfigRepository | None = None
-
-    def get_group_options(
-        self,
-        group_name: str,
-        results_filter: ObjectType | None = ObjectType.CONFIG,
-        config_name: str | None = None,
-        overrides: list[str] | None = None,
-    ) -> list[str]:
-        """Return a group's choices.
-
-        Help asks for a hundred groups: all from one copy of what is known, where Hydra makes a copy
-        for each, which takes half a second.
-        """
-        if config_name or overrides:  # as completion asks, once
-            return super().get_group_options(group_name, results_filter, config_name, overrides)
-        if self._known is None:
-            self._known = self._parse_overrides_and_create_caching_repo(None, [])[1]
-        return self._known.get_group_options(group_name, results_filter)
 
     def load_configuration(
         self, config_name: str | None, *arguments: Any, **options: Any

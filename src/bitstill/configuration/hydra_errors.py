@@ -13,6 +13,7 @@ from hydra.errors import (
 from omegaconf.errors import OmegaConfBaseException
 
 from bitstill.configuration.shipped import choices
+from bitstill.configuration.single import has_one_value, several_values
 from bitstill.errors import first_line, nearest
 
 _LOGGING = (
@@ -39,9 +40,6 @@ _PLAIN_ERRORS = {
         "a number has thousands of digits: give KEY=VALUE with a smaller one"
     ),
 }
-# What tells no two runs apart. Hydra refuses several values of its own settings.
-_OF_THE_SWEEP = ("experiment", "name", "paths", "sweep", "logger")
-_LISTS = {"logger": "csv,wandb", "logger.wandb.tags": "A,B"}
 # How Hydra's and OmegaConf's lines begin, and what is said instead.
 _NEXT_STEPS = {
     r"In '((\w+)/[^']+)': Could not override '\2/(\w+)": (
@@ -82,22 +80,6 @@ _NEXT_STEPS = {
 }
 _ABSENT = re.compile(r"Could not delete from config\. '([\w.]+)' does not exist")
 _TWICE = re.compile(r"(?:Multiple values for )?([\w/]+)(?:\. To over| appears more than once)")
-
-
-def is_of_the_sweep(key: str) -> bool:
-    """Whether a setting or group is one that a sweep has one value of."""
-    return key.lstrip("+").partition(".")[0] in _OF_THE_SWEEP
-
-
-def several_values(key: str) -> str:
-    """Return the line on several values of such a setting: those of a list go into brackets."""
-    name = key.lstrip("+")
-    how = (
-        f"give brackets, '{name}=[{_LISTS[name]}]'"
-        if name in _LISTS
-        else "give one here, and run the command again for each other"
-    )
-    return f"{name} has several values, and a sweep has one: {how}"
 
 
 def explain_hydra(chain: Sequence[BaseException], arguments: Sequence[str]) -> str | None:
@@ -158,7 +140,7 @@ def _with_next_step(line: str, error: BaseException, arguments: Iterable[str]) -
             return found.expand(said)
     if line.startswith("Ambiguous value"):
         name = line.partition("'")[2].partition("=")[0]
-        if is_of_the_sweep(name):
+        if has_one_value(name):
             return several_values(name)
         listed = ", or brackets for a list" if "." in name else ""
         return f"{line}: give -m to run each{listed}"

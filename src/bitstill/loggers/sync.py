@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from bitstill.runs import RunPaths, runs_in, teacher_stores
 from bitstill.runs.composed import composed
 from bitstill.runs.locks import is_worked_on
 from bitstill.runs.status import sweep_states
+from bitstill.schema import TrainConfig
 
 _ERROR = re.compile(r"[\w.]+(Error|Exception)\b: ")
 _SECONDS = 600  # for one run, pictures and artifacts included
@@ -136,3 +138,12 @@ def _reason(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if _ERROR.match(line)]
     return " ".join(lines[errors[-1] :] if errors else lines[-1:])
+
+
+def say_what_is_not_sent(config: TrainConfig, folder: Path) -> None:
+    """Count what was logged offline, however long ago, where wandb is asked for."""
+    count = len(unsent(folder)) if config.logger.to_wandb is not None else 0
+    if count:
+        command = f"bitstill sync {shlex.quote(str(folder))}"
+        them = "them" if count > 1 else "it"
+        print(f"{counted(count, 'run')} of wandb not sent: {command} sends {them}", file=sys.stderr)  # noqa: T201

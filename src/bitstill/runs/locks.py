@@ -11,9 +11,6 @@ from bitstill.runs.paths import RunPaths
 log = logging.getLogger(__name__)
 
 
-_LOOK_AGAIN = 1.0  # seconds: many may wait for one teacher, for hours
-
-
 @contextmanager
 def exclusive(paths: RunPaths) -> Iterator[None]:
     """Work on a run alone, after whichever process works on it now.
@@ -24,7 +21,7 @@ def exclusive(paths: RunPaths) -> Iterator[None]:
     paths.directory.mkdir(parents=True, exist_ok=True)
     if is_worked_on(paths):
         log.info("waiting for another process, which works on %s", paths.directory)
-    with locked(paths.lock, look_again=_LOOK_AGAIN):
+    with locked(paths.lock):
         for path in paths.written:
             remove_halves(path)
         yield

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bitstill.errors import SweepFailedError, counted, first_line
-from bitstill.loggers.wandb_files import unsent
+from bitstill.loggers.sync import say_what_is_not_sent
 from bitstill.report.sweeps import Run
 from bitstill.runs.manifest import write_manifest
 from bitstill.runs.status import RunState, look, stop_sign
@@ -58,7 +58,7 @@ def conduct(
     if left and any(run.done for run in begun):
         _summarize(left[0].config, folder)
     _say_what_is_not_logged(left, console)
-    say_what_is_not_sent(runs[0].config, folder, console)
+    say_what_is_not_sent(runs[0].config, folder)
     _raise_failures(states, raised, stopped=stop_sign(folder).exists())
 
 
@@ -92,16 +92,6 @@ def _say_what_is_not_logged(left: Sequence[PlannedRun], console: Console) -> Non
     if count:
         runs = f"{count} finished run{'s are' if count > 1 else ' is'} not wholly logged"
         console.print(f"{runs} (train.log says why): the same command goes on", soft_wrap=True)
-
-
-def say_what_is_not_sent(config: TrainConfig, folder: Path, console: Console) -> None:
-    """Count what was logged offline, however long ago, where wandb is asked for."""
-    count = len(unsent(folder)) if config.logger.to_wandb is not None else 0
-    if count:
-        said = (
-            f"{counted(count, 'run')} of wandb not sent: bitstill sync {shlex.quote(str(folder))}"
-        )
-        console.print(f"{said} sends {'them' if count > 1 else 'it'}", markup=False, soft_wrap=True)
 
 
 def _summarize(config: TrainConfig, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Launch the runs of a sweep, and those again that a dying worker process has taken with it."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -25,10 +25,10 @@ def launch_all(left: Sequence[PlannedRun], launch: Launch) -> dict[str, Exceptio
         What jobs have raised, or what took their process, by the identity of their run.
     """
     deaths: Counter[str] = Counter()
-    before = {run.overrides: look(run.expected) for run in left}
+    before = {run.expected.identity: look(run.expected) for run in left}
     latest = dict(before)
     raised: dict[str, Exception] = {}
-    while left and not is_stopped(left[0].config, left[0].config.folder):
+    while left and not is_stopped(left[0].config):
         suspects = [one for one in left if deaths[one.expected.identity] == _DEATHS_ALLOWED - 1]
         batch = suspects[:1] or left
         try:
@@ -36,7 +36,7 @@ def launch_all(left: Sequence[PlannedRun], launch: Launch) -> dict[str, Exceptio
             left = [run for run in left if run not in batch]
         except BrokenProcessPool as error:
             _count_deaths(deaths, batch, latest)
-            left = [run for run in left if _is_left(look(run.expected), before[run.overrides])]
+            left = [run for run in left if _is_left(run, before)]
             died = [one for one in left if deaths[one.expected.identity] >= _DEATHS_ALLOWED]
             lost = left if deaths[_NOBODY] >= _DEATHS_ALLOWED else died
             raised |= {run.expected.identity: error for run in lost}
@@ -45,22 +45,23 @@ def launch_all(left: Sequence[PlannedRun], launch: Launch) -> dict[str, Exceptio
 
 
 def _count_deaths(
-    deaths: Counter[str], batch: Sequence[PlannedRun], latest: dict[tuple[str, ...], RunState]
+    deaths: Counter[str], batch: Sequence[PlannedRun], latest: dict[str, RunState]
 ) -> None:
     """Count a death for each run that it may have come from, and give up those with too many."""
     known = False
     for run in batch:
-        state, earlier = look(run.expected), latest[run.overrides]
-        latest[run.overrides] = state
+        one = run.expected.identity
+        state, earlier = look(run.expected), latest[one]
+        latest[one] = state
         ended = state.status in ENDED
         if ended and state != earlier:
             known = True  # a process has died behind it
         elif len(batch) == 1 or (state.status == "interrupted" and state != earlier):
-            known, one = True, run.expected.identity
+            known = True
             deaths[one] = 1 if state.epoch > earlier.epoch else deaths[one] + 1
             if deaths[one] >= _DEATHS_ALLOWED and not ended:
                 mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
-                stop_at_failure(run.config, run.config.folder)
+                stop_at_failure(run.config)
     if not known:  # a process has died before it began a run; nobody knows which
         deaths[_NOBODY] += 1
 
@@ -72,6 +73,7 @@ def _raised(batch: Sequence[PlannedRun], returns: Sequence[Any]) -> dict[str, Ex
     return {identity: one for identity, one in values.items() if isinstance(one, Exception)}
 
 
-def _is_left(now: RunState, before: RunState) -> bool:
+def _is_left(run: PlannedRun, before: Mapping[str, RunState]) -> bool:
     """Whether a run has not come to an end, other than the one that it is run again for."""
-    return now.status not in ENDED or now == before
+    now = look(run.expected)
+    return now.status not in ENDED or now == before[run.expected.identity]

@@ -1,11 +1,9 @@
 """A sweep as a contract: which runs there are, and which of them are left to run."""
 
 import dataclasses
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +11,6 @@ from omegaconf import DictConfig
 
 from bitstill.bar import bar
 from bitstill.configuration.check import check, check_batches
-from bitstill.configuration.hydra_errors import is_of_the_sweep, several_values
 from bitstill.errors import UserError, counted
 from bitstill.explanations import say
 from bitstill.loggers.logged import not_logged
@@ -49,116 +46,15 @@ class PlannedRun:
         return "skip" if state.status == "failed" and sweep.rerun == "none" else "train"
 
 
-def expand(
-    grids: Sequence[Mapping[str, object]],
-    params: Mapping[str, object],
-    arguments: Sequence[str],
-    split: Callable[[list[str]], Iterable[Sequence[str]]],
-) -> list[tuple[str, ...]]:
-    """Return the overrides of all runs: one product of choices for each grid.
-
-    Args:
-        grids: each maps settings to choices, as ``hydra.sweeper.params`` does; none is one empty
-            grid.
-        params: choices in every grid.
-        arguments: overrides from the command line, which win; ``temperature=T15`` also over
-            ``temperature.value``, which is all that it chooses.
-        split: Hydra's: turns overrides with choices into the overrides of single jobs.
-
-    Raises:
-        UserError: there is no run, or a grid has what a sweep has one of.
-    """
-    for key in itertools.chain(params, *grids):
-        if is_of_the_sweep(key):
-            raise UserError(
-                f"hydra.sweeper has {key}, and a sweep has one: give it beside hydra, and not in "
-                "params or grids"
-            )
-    has_temperature = any(one.startswith("temperature=") for one in arguments)
-
-    def left_out(key: str) -> bool:
-        return has_temperature and key == "temperature.value"
-
-    def product(grid: Mapping[str, object]) -> Iterable[Sequence[str]]:
-        settings = {**params, **grid}.items()
-        kept = [_override(key, value) for key, value in settings if not left_out(key)]
-        return split([*kept, *arguments])
-
-    products = (product(grid) for grid in (grids or [{}]))
-    runs = list(dict.fromkeys(tuple(one) for one in itertools.chain.from_iterable(products)))
-    if not runs:
-        raise UserError("the sweep has no runs: give each of its ranges and lists a value at least")
-    return runs
-
-
-def _override(key: str, value: object) -> str:
-    if isinstance(value, Mapping):
-        name: object = key
-        inner: object = value
-        while isinstance(inner, Mapping) and inner:
-            part, inner = next(iter(inner.items()))
-            name = f"{name}.{part}"
-        raise UserError(
-            f"hydra.sweeper: {key} = {value} is not allowed: write whole names, {name}: 'A,B'"
-        )
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        raise UserError(
-            f"hydra.sweeper: {key} = {value} is not allowed: give choices as one text, 'A,B', and "
-            "a list as '[A,B]'"
-        )
-    return f"{key}={'null' if value is None else value}"
-
-
-def check_choices(keys: Iterable[str]) -> None:
-    """Refuse several values of what a sweep has one of.
-
-    Args:
-        keys: of the overrides that are given several.
-    """
-    for key in keys:
-        if is_of_the_sweep(key):
-            raise UserError(several_values(key))
-
-
-def is_stopped(config: TrainConfig, folder: Path) -> bool:
+def is_stopped(config: TrainConfig) -> bool:
     """Whether a run is not to be begun: another of its sweep has failed."""
-    return config.sweep.on_failure == "stop" and stop_sign(folder).exists()
+    return config.sweep.on_failure == "stop" and stop_sign(config.folder).exists()
 
 
-def stop_at_failure(config: TrainConfig, folder: Path) -> None:
+def stop_at_failure(config: TrainConfig) -> None:
     """Let no further run of a failed run's sweep begin, if that is asked for."""
     if config.sweep.on_failure == "stop":
-        stop_sign(folder).touch()
-
-
-def composed_once_for_all_seeds(
-    compose: Callable[[tuple[str, ...]], DictConfig], parse: Callable[[str], object]
-) -> Callable[[tuple[str, ...]], DictConfig]:
-    """Return what composes as ``compose`` does, once for runs that differ in their seed alone.
-
-    A composition takes a tenth of a second, and no choice of a file depends on the seed; where
-    another override names it, the run is composed alone. What is returned holds until the next
-    call.
-
-    Args:
-        compose: overrides to a configuration.
-        parse: an override to its value.
-    """
-
-    @cache
-    def without_seed(overrides: tuple[str, ...]) -> DictConfig:
-        return compose(overrides)
-
-    def composed(overrides: tuple[str, ...]) -> DictConfig:
-        seeds = [one for one in overrides if one.startswith("seed=")]
-        others = tuple(one for one in overrides if one not in seeds)
-        if not seeds or any("seed" in one for one in others):
-            return compose(overrides)
-        config = without_seed(others)
-        config.seed = parse(seeds[-1])
-        return config
-
-    return composed
+        stop_sign(config.folder).touch()
 
 
 def plan(

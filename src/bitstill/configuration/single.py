@@ -1,0 +1,21 @@
+"""What a sweep has one value of: it tells no two runs apart."""
+
+# Hydra refuses several values of its own settings.
+_OF_THE_SWEEP = ("experiment", "name", "paths", "sweep", "logger")
+_LISTS = {"logger": "csv,wandb", "logger.wandb.tags": "A,B"}
+
+
+def has_one_value(key: str) -> bool:
+    """Whether a setting or group is one that a sweep has one value of."""
+    return key.lstrip("+").partition(".")[0] in _OF_THE_SWEEP
+
+
+def several_values(key: str) -> str:
+    """Return the line on several values of such a setting: those of a list go into brackets."""
+    name = key.lstrip("+")
+    how = (
+        f"give brackets, '{name}=[{_LISTS[name]}]'"
+        if name in _LISTS
+        else "give one here, and run the command again for each other"
+    )
+    return f"{name} has several values, and a sweep has one: {how}"

@@ -1,0 +1,111 @@
+"""From the grids of a sweep to the overrides of its runs, each composed but for its seed once."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+
+from omegaconf import DictConfig
+
+from bitstill.configuration.single import has_one_value, several_values
+from bitstill.errors import UserError
+
+
+def expand(
+    grids: Sequence[Mapping[str, object]],
+    params: Mapping[str, object],
+    arguments: Sequence[str],
+    split: Callable[[list[str]], Iterable[Sequence[str]]],
+) -> list[tuple[str, ...]]:
+    """Return the overrides of all runs: one product of choices for each grid.
+
+    Args:
+        grids: each maps settings to choices, as ``hydra.sweeper.params`` does; none is one empty
+            grid.
+        params: choices in every grid.
+        arguments: overrides from the command line, which win; ``temperature=T15`` also over
+            ``temperature.value``, which is all that it chooses.
+        split: Hydra's: turns overrides with choices into the overrides of single jobs.
+
+    Raises:
+        UserError: there is no run, or a grid has what a sweep has one of.
+    """
+    for key in itertools.chain(params, *grids):
+        if has_one_value(key):
+            raise UserError(
+                f"hydra.sweeper has {key}, and a sweep has one: give it beside hydra, and not in "
+                "params or grids"
+            )
+    has_temperature = any(one.startswith("temperature=") for one in arguments)
+
+    def left_out(key: str) -> bool:
+        return has_temperature and key == "temperature.value"
+
+    def product(grid: Mapping[str, object]) -> Iterable[Sequence[str]]:
+        settings = {**params, **grid}.items()
+        kept = [_override(key, value) for key, value in settings if not left_out(key)]
+        return split([*kept, *arguments])
+
+    products = (product(grid) for grid in (grids or [{}]))
+    runs = list(dict.fromkeys(tuple(one) for one in itertools.chain.from_iterable(products)))
+    if not runs:
+        raise UserError("the sweep has no runs: give each of its ranges and lists a value at least")
+    return runs
+
+
+def _override(key: str, value: object) -> str:
+    if isinstance(value, Mapping):
+        name: object = key
+        inner: object = value
+        while isinstance(inner, Mapping) and inner:
+            part, inner = next(iter(inner.items()))
+            name = f"{name}.{part}"
+        raise UserError(
+            f"hydra.sweeper: {key} = {value} is not allowed: write whole names, {name}: 'A,B'"
+        )
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        raise UserError(
+            f"hydra.sweeper: {key} = {value} is not allowed: give choices as one text, 'A,B', and "
+            "a list as '[A,B]'"
+        )
+    return f"{key}={'null' if value is None else value}"
+
+
+def check_choices(keys: Iterable[str]) -> None:
+    """Refuse several values of what a sweep has one of.
+
+    Args:
+        keys: of the overrides that are given several.
+    """
+    for key in keys:
+        if has_one_value(key):
+            raise UserError(several_values(key))
+
+
+def composed_once_for_all_seeds(
+    compose: Callable[[tuple[str, ...]], DictConfig], parse: Callable[[str], object]
+) -> Callable[[tuple[str, ...]], DictConfig]:
+    """Return what composes as ``compose`` does, once for runs that differ in their seed alone.
+
+    A composition takes a tenth of a second, and no choice of a file depends on the seed; where
+    another override names it, the run is composed alone. What is returned holds until the next
+    call.
+
+    Args:
+        compose: overrides to a configuration.
+        parse: an override to its value.
+    """
+
+    @cache
+    def without_seed(overrides: tuple[str, ...]) -> DictConfig:
+        return compose(overrides)
+
+    def composed(overrides: tuple[str, ...]) -> DictConfig:
+        seeds = [one for one in overrides if one.startswith("seed=")]
+        others = tuple(one for one in overrides if one not in seeds)
+        if not seeds or any("seed" in one for one in others):
+            return compose(overrides)
+        config = without_seed(others)
+        config.seed = parse(seeds[-1])
+        return config
+
+    return composed

@@ -1,0 +1,81 @@
+"""A run from its beginning to whatever its end is, with a record of that."""
+
+import dataclasses
+import logging
+import traceback
+from collections.abc import Callable
+
+from bitstill.data import ImageData
+from bitstill.errors import StoppedError, UserError
+from bitstill.portable import portable_text
+from bitstill.runs import (
+    RunPaths,
+    RunRecord,
+    Status,
+    read_record,
+    record_to_go_on_from,
+    refuse_another,
+)
+from bitstill.runs.locks import exclusive
+from bitstill.schema import TrainConfig
+from bitstill.training.provenance import new_record
+
+log = logging.getLogger(__name__)
+
+Fit = Callable[[RunPaths, RunRecord], None]
+
+
+def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) -> RunRecord:
+    """Bring a run to its end, alone, or find that another process has.
+
+    Args:
+        config: of the run.
+        data: its images.
+        paths: its files.
+        fit: trains into these files, and ends with a record that is done; it is given the one that
+            the run begins with.
+
+    Raises:
+        UserError: the folder holds another run.
+    """
+    new = new_record(config, data)
+    with exclusive(paths):
+        found = record_to_go_on_from(paths)
+        refuse_another(paths, found, new.identity)
+        if found is not None and found.done:
+            if not config.sweep.repeats_finished:  # another process was first
+                return found
+            paths.clear()
+        try:
+            fit(paths, new)
+        except (KeyboardInterrupt, StoppedError):
+            _mark(new, paths, "interrupted")
+            raise
+        except Exception as error:
+            _mark(new, paths, "failed", error)
+            raise
+        record = read_record(paths)
+        assert record is not None  # noqa: S101  # a fit ends with it
+        return record
+
+
+def _mark(new: RunRecord, paths: RunPaths, status: Status, error: Exception | None = None) -> None:
+    """Write an early end into the record; a full disk must not hide why it came.
+
+    What is done stays so: its loggers were at work.
+    """
+    try:
+        found = read_record(paths) or new
+        if found.done:
+            return
+        record = dataclasses.replace(found, status=status, error=None)
+        if error is not None:
+            described = {
+                "type": type(error).__name__,
+                "message": portable_text(str(error)),
+                "traceback": portable_text("".join(traceback.format_exception(error))),
+            }
+            record = dataclasses.replace(record, error=described)
+        record.write(paths)
+    except (OSError, UserError) as unwritable:
+        log.warning("the record of %s cannot be written: %s", paths.directory, unwritable)
