@@ -11,7 +11,6 @@ import wandb_workspaces.reports.v2 as wr
 from bitstill.dashboards.source import Source
 from bitstill.loggers.names import EPOCH, picture_name, summary_name
 from bitstill.report import published
-from bitstill.report.sweeps import SELECTIONS, STATISTICS
 from bitstill.runs.curves import under
 
 _PICTURES = ("confusion", "weight-levels", "weight-steps")
@@ -68,8 +67,7 @@ def _metric(source: Source) -> str:
 
 
 def _axis(source: Source) -> str:
-    selection, statistics = SELECTIONS[source.view.selection], STATISTICS[source.view.statistics]
-    return f"test accuracy, fraction ({selection}, {statistics} batch norm)"
+    return f"test accuracy, fraction ({source.view.label} batch norm)"
 
 
 def _curves(metric: str, group: str, *, left: int = 0, top: int = 0) -> Any:

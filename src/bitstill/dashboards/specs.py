@@ -10,7 +10,7 @@ import wandb_workspaces.workspaces as ws
 from bitstill.dashboards.panels import sections, shared_sections
 from bitstill.dashboards.source import Source
 from bitstill.loggers.names import EPOCH, summary_name
-from bitstill.report.sweeps import SELECTIONS
+from bitstill.report.sweeps import SELECTION_NAMES
 from bitstill.report.table import to_markdown
 from bitstill.report.tables import CAPTION
 
@@ -52,7 +52,7 @@ def report(source: Source, *, online: bool = False) -> Any:
 
 def workspace(source: Source) -> Any:
     """Return the workspace: a section of panels for each section, runs grouped by their cell."""
-    accuracies = [summary_name(selection, source.view.statistics) for selection in SELECTIONS]
+    accuracies = [summary_name(selection, source.view.statistics) for selection in SELECTION_NAMES]
     return ws.Workspace(
         entity=source.entity,
         project=source.project,

@@ -12,7 +12,7 @@ from bitstill.runs import RunPaths, RunRecord, known_runs, read_record
 from bitstill.schema import STATISTICS
 from bitstill.training.weights import are_finite, load_weights
 
-SELECTIONS = ("last", "best_val")
+_DEPLOYABLE = ("last", "best_val")
 AGAIN = "remove the run's folder and train it again"  # what is done is skipped otherwise
 _NOT_KEPT = f"export where it was trained, or {AGAIN}"
 
@@ -31,7 +31,7 @@ class Choice:
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
-            ("--select", self.select, SELECTIONS),
+            ("--select", self.select, _DEPLOYABLE),
             ("--statistics", self.statistics, (None, *STATISTICS)),
         ):
             if value not in allowed:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bitstill.report.claims import primary_view
 from bitstill.report.far_out import far_out, said_of
-from bitstill.report.sweeps import STATISTICS, Run, RunSet, View
+from bitstill.report.sweeps import STATISTICS_NAMES, Run, RunSet, View
 from bitstill.report.table import NOT_APPLICABLE, Table, p_text, plus_minus
 from bitstill.statistics import MARGIN, Difference, equivalence_p, holm, paired_difference
 
@@ -136,7 +136,7 @@ def shared_view(first: RunSet, second: RunSet) -> View:
     views = {primary_view(first), primary_view(second)}
     if len(views) == 1:
         return views.pop()
-    last = [View(statistics, "last") for statistics in STATISTICS]
+    last = [View(statistics, "last") for statistics in STATISTICS_NAMES]
     return next((view for view in last if first.measured(view) and second.measured(view)), last[0])
 
 

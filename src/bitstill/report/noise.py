@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 
 from bitstill.report import published
 from bitstill.report.far_out import far_out_text
-from bitstill.report.sweeps import STATISTICS, Run, RunSet, View
+from bitstill.report.sweeps import STATISTICS_NAMES, Run, RunSet, View
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash
 from bitstill.report.tables import unfinished
 from bitstill.runs import RunRecord
@@ -73,7 +73,7 @@ def noise_table(runs: RunSet, view: View) -> Table:
         spread_and_gap = [or_dash(spread, ".2f"), or_dash(gap, ".1f")]
         rows.append([cell, str(noise.epochs), *numbers, *spread_and_gap])
     caption = (
-        f"In points, {STATISTICS[statistics]} statistics. Late epochs: the last quarter; "
+        f"In points, {STATISTICS_NAMES[statistics]} statistics. Late epochs: the last quarter; "
         "deviation: standard deviation over them, swing: highest minus lowest, gain: the best of "
         "all epochs on the test set minus their mean, each the mean over runs. What of a gain "
         "held-out images find, too, is real; the rest is the optimism of Tables 1 to 4. over "

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import variance
 
 from bitstill.report.far_out import far_out_text
-from bitstill.report.sweeps import STATISTICS, RunSet, View
+from bitstill.report.sweeps import STATISTICS_NAMES, RunSet, View
 from bitstill.report.table import NOT_APPLICABLE, Table
 from bitstill.statistics import ALPHA, POWER, seeds_needed
 
@@ -23,7 +23,7 @@ def seed_noise_table(runs: RunSet, view: View) -> Table:
     rows = [
         [loss, name, *_numbers(_cells(runs, loss, View(kind, view.selection)))]
         for loss in runs.losses
-        for kind, name in STATISTICS.items()
+        for kind, name in STATISTICS_NAMES.items()
     ]
     caption = (
         f"In points, {view.label.partition(',')[0]}. deviation: standard deviation over seeds, "

@@ -42,16 +42,16 @@ class View(NamedTuple):
     @property
     def label(self) -> str:
         """What a reader is told."""
-        return f"{SELECTIONS[self.selection]}, {STATISTICS[self.statistics]}"
+        return f"{SELECTION_NAMES[self.selection]}, {STATISTICS_NAMES[self.statistics]}"
 
 
-SELECTIONS = {
+SELECTION_NAMES = {
     "best_test": "best test",
     "best_val": "best val",
     "last": "last",
 }
-STATISTICS = {"running": "running", "precise": "exact"}
-VIEWS = tuple(View(kind, selection) for kind in STATISTICS for selection in SELECTIONS)
+STATISTICS_NAMES = {"running": "running", "precise": "exact"}
+VIEWS = tuple(View(kind, selection) for kind in STATISTICS_NAMES for selection in SELECTION_NAMES)
 PUBLISHED_VIEW = View("running", "best_test")
 
 

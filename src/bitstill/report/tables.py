@@ -7,8 +7,8 @@ from bitstill.report import published
 from bitstill.report.sweeps import (
     HARD,
     PUBLISHED_VIEW,
-    SELECTIONS,
-    STATISTICS,
+    SELECTION_NAMES,
+    STATISTICS_NAMES,
     VIEWS,
     RunSet,
     View,
@@ -26,7 +26,7 @@ CAPTION = (
     "the epoch chosen on held-out training images. optimism: best test minus best val, in points. "
     "Batch norm is evaluated with running statistics, as published, or with exact ones."
 )
-_HEADER = ("published", "batch norm", *SELECTIONS.values(), "optimism", "n")
+_HEADER = ("published", "batch norm", *SELECTION_NAMES.values(), "optimism", "n")
 _STATES = {"running": "unfinished"}  # "running" means batch norm statistics here
 
 
@@ -70,8 +70,8 @@ def temperature_table(runs: RunSet, view: View) -> Table:
 
     rows = [[f"{value:g}", *(entry(loss, value) for loss in runs.losses)] for value in temperatures]
     caption = (
-        f"Test accuracy in %: {SELECTIONS[view.selection]}, {STATISTICS[view.statistics]} batch "
-        "norm statistics; mean over seeds ± 95 % t interval."
+        f"Test accuracy in %: {view.label} batch norm statistics; mean over seeds ± 95 % t "
+        "interval."
     )
     title, header = "Temperature and loss at a glance", ("T", *runs.losses)
     return Table("temperatures", title, caption, header, rows)
@@ -116,11 +116,11 @@ def _rows(
             label,
             or_dash(accuracy, ".1f") if kind == PUBLISHED_VIEW.statistics else NOT_APPLICABLE,
             name,
-            *(_mean(runs, cell, View(kind, selection)) for selection in SELECTIONS),
+            *(_mean(runs, cell, View(kind, selection)) for selection in SELECTION_NAMES),
             _optimism(runs, cell, kind),
             _count(runs, cell, awaited),
         ]
-        for kind, name in STATISTICS.items()
+        for kind, name in STATISTICS_NAMES.items()
     ]
 
 

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from bitstill.errors import UserError
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import STATISTICS, Run
+from bitstill.report.sweeps import STATISTICS_NAMES, Run
 from bitstill.report.table import in_encoding, output_console, print_set_name, to_rich
 from bitstill.report.tables import CAPTION, accuracy_tables
 from bitstill.runs import ENDED
@@ -75,7 +75,7 @@ def _line(state: RunState) -> str:
         return f"job {state.job}"
     if state.accuracy is None or state.record is None:
         return ""
-    statistics = STATISTICS[state.record.deciding]
+    statistics = STATISTICS_NAMES[state.record.deciding]
     return f"test {100 * state.accuracy:5.1f} % ({statistics})  {clock(state.record.seconds)}"
 
 
