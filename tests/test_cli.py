@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.errors import MissingConfigException
 from tests.conftest import SMALL
 
 from bitstill import __version__, application
 from bitstill.cli import main
 from bitstill.configuration.completion import complete
+from bitstill.configuration.hydra_errors import explain_hydra
 from bitstill.runs import known_runs
 from bitstill.training.tasks import DivergedError
 
@@ -511,3 +513,13 @@ def test_a_name_that_the_terminal_does_not_know_is_written_out(
     shown.write("\u65e5.png \udcff.png")
     shown.flush()
     assert shown.buffer.getvalue().endswith(b"\\u65e5.png \\udcff.png")
+
+
+def test_slurm_without_its_extra() -> None:
+    """As Hydra says it where submitit is not installed; here it is."""
+    error = MissingConfigException(
+        "In 'hydra/launcher/slurm': Could not load 'hydra/launcher/submitit_slurm'.",
+        missing_cfg_file="hydra/launcher/submitit_slurm",
+    )
+    needed = "hydra/launcher=slurm needs submitit: pip install 'bitstill[slurm]'"
+    assert explain_hydra([error], []) == needed

@@ -37,7 +37,7 @@ def bench(
     """
     for name in ("onnx", "onnxruntime"):
         if find_spec(name) is None:
-            raise UserError(f"{name} is not installed: in the checkout, pip install '.[onnx]'")
+            raise UserError(f"{name} is not installed: pip install 'bitstill[onnx]'")
     images = np.random.default_rng(0).integers(0, 256, (max(batches), 32, 32, 3), np.uint8)
     student, onnx_float, onnx_int8 = _models(images)
     timings, equal = [], True

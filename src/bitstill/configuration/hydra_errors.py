@@ -109,10 +109,10 @@ def _explain_its_own(error: Exception, arguments: Sequence[str]) -> str:
     lines = str(error).splitlines()
     # What ends in a colon has its reason on the next line.
     first = _with_next_step(" ".join(lines[: 1 + lines[0].endswith(":")]), error, arguments)
+    if "hydra/launcher/submitit_slurm" in first:
+        return "hydra/launcher=slurm needs submitit: pip install 'bitstill[slurm]'"
     if isinstance(error, ConfigCompositionException):
         return _unknown_setting(first, arguments)
-    if "submitit_slurm" in first:
-        return "hydra/launcher=slurm needs submitit: in the checkout, pip install '.[slurm]'"
     return first
 
 

@@ -42,7 +42,7 @@ def export(source: Path, form: str, choice: Choice, output: Path | None = None) 
         make = _of_packed if source.is_file() else _of_run
         usual, content = make(source, form, choice)
     except ModuleNotFoundError as error:
-        missing = f"{error.name} is not installed: in the checkout, pip install '.[onnx]'"
+        missing = f"{error.name} is not installed: pip install 'bitstill[onnx]'"
         raise UserError(missing) from error
     except ValueError as error:
         raise UserError(f"{source}: {error}") from error
