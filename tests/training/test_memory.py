@@ -1,7 +1,10 @@
 """What stays with a process."""
 
+import atexit
 import gc
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
@@ -25,6 +28,16 @@ def test_imports_leave_the_collector_as_it_was(collects: bool) -> None:
         assert not gc.isenabled()
     assert gc.isenabled() == collects
     assert gc.get_freeze_count() > 0
+
+
+@pytest.mark.usefixtures("collector")
+def test_triton_is_collected_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[object] = []
+    monkeypatch.setattr(atexit, "register", registered.append)
+    monkeypatch.setitem(sys.modules, "triton", ModuleType("triton"))
+    with imported_to_stay():
+        pass
+    assert registered == [gc.unfreeze]
 
 
 @pytest.mark.usefixtures("collector")

@@ -1,7 +1,9 @@
 """What stays with the process: freed memory, until a run fails; and what it has imported."""
 
+import atexit
 import ctypes
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,5 +52,7 @@ def imported_to_stay() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
+        if "triton" in sys.modules:  # at exit it lists what it made and nobody has collected
+            atexit.register(gc.unfreeze)
         if collects:
             gc.enable()
