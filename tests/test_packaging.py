@@ -1,9 +1,11 @@
-"""The wheel holds what an installed bitstill needs."""
+"""The wheel holds what an installed bitstill needs, and the sdist what is in the repository."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -58,6 +60,24 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
     assert wanted <= names
     # And nothing else but what the format asks for.
     assert {name for name in names - wanted if ".dist-info/" not in name} == set()
+
+
+@pytest.mark.slow
+def test_the_sdist_holds_the_repository(tmp_path: Path) -> None:
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("this is no clone")
+    python("-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(ROOT))
+    [built] = tmp_path.iterdir()
+    with tarfile.open(built) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    listed = subprocess.run(  # noqa: S603
+        [git, "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
+    )
+    tracked = {name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()}
+    assert tracked <= held
+    # Runs of one's own are not.
+    assert {name for name in held - tracked if name.startswith("multirun/")} == set()
 
 
 @pytest.mark.slow
