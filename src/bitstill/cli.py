@@ -60,7 +60,7 @@ _Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
     add_help_option=False,
 )
 def train(overrides: _Overrides = None) -> None:
-    """Train a teacher or a student, or sweep over many (-m): a Hydra application."""
+    """Train a teacher, a student, or with -m a sweep."""
     from bitstill.application import train as run_application
 
     raise typer.Exit(run_application(overrides or []))
@@ -68,7 +68,10 @@ def train(overrides: _Overrides = None) -> None:
 
 @app.command(context_settings={"ignore_unknown_options": True})
 def plan(overrides: _Overrides = None) -> None:
-    """Show what a sweep would do, and what it would cost; takes what `train -m` takes."""
+    """Show what a sweep would do, and what it would cost.
+
+    Takes what `train -m` takes.
+    """
     from bitstill.application import train as run_application
 
     arguments = ["--multirun", *(overrides or []), "hydra.sweeper.plan_only=true"]
@@ -100,7 +103,10 @@ def report(
         typer.Option(metavar="PAGE", help="Fill the places of this Markdown page of yours, too."),
     ] = None,
 ) -> None:
-    """Say what sweeps showed: tables, claims with statistics, figures, one page."""
+    """Say what sweeps showed, in tables, figures and on a page.
+
+    Whether published claims hold among it, with statistics.
+    """
     from bitstill.report.command import run_report
 
     run_report(sweeps, output, fill)
@@ -111,7 +117,10 @@ def keep(
     sweep: Annotated[Path, typer.Argument(help="Folder of a sweep, finished or not.")],
     target: Annotated[Path, typer.Argument(help="Folder to copy to; again to go on.")],
 ) -> None:
-    """Copy what a repository should hold of a sweep: records, teachers' logits, one student."""
+    """Copy what a repository should hold of a sweep.
+
+    Records, curves, each image's result, teachers' logits, one packed student.
+    """
     from bitstill.errors import counted
     from bitstill.report.keep import keep as copy
 
@@ -148,7 +157,10 @@ def dashboard(
 def sync(
     folder: Annotated[Path, typer.Argument(help="Of a sweep, as multirun/quick.")],
 ) -> None:
-    """Send what the runs of a sweep have logged offline to wandb; again to go on."""
+    """Send to wandb what the runs of a sweep logged offline.
+
+    Give it again to go on.
+    """
     from bitstill.loggers.sync import sync as send
 
     typer.echo(send(folder))
@@ -166,7 +178,7 @@ def export(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
 ) -> None:
-    """Write a finished run's network as a file that other programs run."""
+    """Write a finished run's network for other programs to run."""
     from bitstill.deploy.export import export as write
     from bitstill.deploy.finished import Choice
 
@@ -181,7 +193,10 @@ def predict(
     as_json: _Json = False,
     threads: Annotated[int, typer.Option(min=1, help="For many images.")] = 1,
 ) -> None:
-    """Say what images show: class and confidence (softmax at T = 1, no probability)."""
+    """Say what images show.
+
+    Class and confidence, which is the softmax at T = 1, and no probability.
+    """
     from bitstill.deploy import predict as deployed
     from bitstill.errors import counted, printable
 

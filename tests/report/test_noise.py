@@ -13,7 +13,7 @@ RUNNING, EXACT = View("running", "best_val"), View("precise", "best_val")
 
 
 def with_curve(run: Run, percents: Sequence[float]) -> Run:
-    rows = [{"epoch": n, "test/accuracy": value / 100} for n, value in enumerate(percents)]
+    rows = [{"epoch": n, "test/accuracy": value / 100} for n, value in enumerate(percents, start=1)]
     write_curves(run.paths, rows)
     return Run(run.paths, run.record)
 

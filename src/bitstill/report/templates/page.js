@@ -14,13 +14,14 @@
     const chart = charts[id];
     const row = document.createElement("div");
     row.className = "save";
+    const name = document.getElementById(`${id}-name`).textContent;
     const csv = () => save(`${id}.csv`, URL.createObjectURL(new Blob([chart.data.values], { type: "text/csv" })));
     const image = (type) => async () => save(`${id}.${type}`, await views[id].toImageURL(type));
     for (const [type, action] of [["CSV", csv], ["SVG", image("svg")], ["PNG", image("png")]]) {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = type;
-      button.setAttribute("aria-label", `Save ${id} as ${type}`);
+      button.setAttribute("aria-label", `Save ${name} as ${type}`);
       button.addEventListener("click", action);
       row.append(button);
     }
