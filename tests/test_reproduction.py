@@ -21,7 +21,7 @@ from bitstill.report.fill import NAMES, filled
 from bitstill.report.published import ACCURACIES, HARD_ACCURACY
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import VIEWS, Run, View, read_sweep
-from bitstill.runs.manifest import manifest, read_manifest
+from bitstill.runs.manifest import manifest_path, read_manifest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "reproduction.md").read_text()
@@ -191,7 +191,7 @@ def test_records_hold_what_the_curves_and_the_images_say(all_runs: list[Run]) ->
 def test_records_name_no_machine(all_runs: list[Run]) -> None:
     texts = [run.paths.record.read_text() for run in all_runs]
     texts += [run.paths.overrides.read_text() for run in all_runs]
-    for text in [*texts, *(manifest(folder).read_text() for folder in FOLDERS)]:
+    for text in [*texts, *(manifest_path(folder).read_text() for folder in FOLDERS)]:
         # An absolute path, or one that leaves the sweep's own folders.
         assert not re.search(r"""(^|["'\s=(])(/|~)\w""", text)
         assert "../" not in text.replace('"../teachers/', "")

@@ -46,7 +46,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def remove_halves(path: Path) -> None:
+def remove_partial_files(path: Path) -> None:
     """Remove what processes that were killed have left of :func:`write_atomically`."""
     for half in path.parent.glob(f".{path.name}.*"):
         half.unlink(missing_ok=True)
@@ -61,13 +61,13 @@ def locked(path: Path) -> Iterator[None]:
         OSError: the file cannot be opened.
     """
     with path.open("ab") as file:  # closed, it is free
-        with locks_that_are_there(path):
+        with explain_missing_locks(path):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def locks_that_are_there(path: Path) -> Iterator[None]:
+def explain_missing_locks(path: Path) -> Iterator[None]:
     """Turn what a file system without locks raises into one line."""
     try:
         yield

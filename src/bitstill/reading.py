@@ -82,7 +82,7 @@ def json_object(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def compare(
+def check_sha256(
     path: Path, content: bytes | memoryview, expected: str | None, *, trained: str, advice: str
 ) -> None:
     """Compare what a file holds with the SHA-256 that was recorded of it.

@@ -17,7 +17,7 @@ from bitstill.report.gradients import GRID, Ratio, gradient_ratios
 from bitstill.report.keep import keep
 from bitstill.report.sweeps import read_sweep
 from bitstill.runs import RunPaths, known_record
-from bitstill.runs.manifest import Expected, manifest, read_manifest, write_manifest
+from bitstill.runs.manifest import Expected, manifest_path, read_manifest, write_manifest
 from bitstill.training.teachers import stored_logits, verify
 
 CELLS = [("teacher", None), ("hard", 15.0), ("soft_hard", 15.0)]
@@ -76,7 +76,7 @@ def test_records_are_kept_and_one_packed_student(sweep: Path, tmp_path: Path) ->
         path.read_bytes() == (sweep / path.relative_to(target)).read_bytes()
         for path in target.rglob("*.npz")
     } == {True}
-    assert manifest(target).read_text() == manifest(sweep).read_text()
+    assert manifest_path(target).read_text() == manifest_path(sweep).read_text()
 
 
 def test_teachers_are_kept_for_their_logits(sweep: Path, tmp_path: Path) -> None:
@@ -256,13 +256,13 @@ def test_two_sweeps_in_one_folder_ask_for_the_runs_of_both(sweep: Path, tmp_path
     asked = Expected("soft T=10 seed 9", "absent", 8, RunPaths(other / "absent"))
     write_manifest(other, [asked])
     keep(sweep, tmp_path / "kept")
-    before = manifest(tmp_path / "kept").read_text()
-    assert before == manifest(sweep).read_text()
+    before = manifest_path(tmp_path / "kept").read_text()
+    assert before == manifest_path(sweep).read_text()
     keep(other, tmp_path / "kept")
-    found = json.loads(manifest(tmp_path / "kept").read_text())["cells"]
+    found = json.loads(manifest_path(tmp_path / "kept").read_text())["cells"]
     assert found == [
         *json.loads(before)["cells"],
-        *json.loads(manifest(other).read_text())["cells"],
+        *json.loads(manifest_path(other).read_text())["cells"],
     ]
 
 

@@ -35,7 +35,7 @@ def test_halves_are_removed_by_who_holds_the_run(
     paths = RunPaths(tmp_path)
     held: list[bool] = []
     monkeypatch.setattr(
-        "bitstill.runs.locks.remove_halves", lambda path: held.append(is_worked_on(paths))
+        "bitstill.runs.locks.remove_partial_files", lambda path: held.append(is_worked_on(paths))
     )
     with exclusive(paths):
         assert set(held) == {True}

@@ -16,7 +16,7 @@ from torch import Tensor
 import bitstill.train
 from bitstill.runs import RunPaths
 from bitstill.schema import TrainConfig
-from bitstill.training.checkpoints import AtomicCheckpointIO, make_room, newest_checkpoint
+from bitstill.training.checkpoints import AtomicCheckpointIO, newest_checkpoint, rotate_checkpoint
 from bitstill.training.recorder import Recorder
 
 Damage = Callable[[bytes], bytes]
@@ -45,7 +45,7 @@ def same(one: Any, other: Any) -> bool:
 
 def save(paths: RunPaths, number: int) -> None:
     """Do what the recorder does after an epoch."""
-    make_room(paths)
+    rotate_checkpoint(paths)
     AtomicCheckpointIO().save_checkpoint(made(number), paths.checkpoint)
 
 
@@ -103,13 +103,13 @@ def test_without_any_there_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 def test_between_two_checkpoints_there_is_the_one_before(paths: RunPaths) -> None:
     """Killed after the old one was moved, before the new one was there."""
-    make_room(paths)
+    rotate_checkpoint(paths)
     assert not paths.checkpoint.exists()
     assert same(loaded(newest_checkpoint(paths)), made(2))
 
 
 def test_making_room_for_the_first_moves_nothing(tmp_path: Path) -> None:
-    make_room(RunPaths(tmp_path))
+    rotate_checkpoint(RunPaths(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -171,7 +171,7 @@ def test_a_damaged_one_is_warned_of_and_the_one_before_it_taken(
 def test_a_damaged_one_is_not_kept_in_the_place_of_a_whole_one(paths: RunPaths) -> None:
     paths.checkpoint.write_bytes(b"damaged")
     newest_checkpoint(paths)
-    make_room(paths)  # and then the process dies
+    rotate_checkpoint(paths)  # and then the process dies
     assert same(loaded(newest_checkpoint(paths)), made(1))
 
 

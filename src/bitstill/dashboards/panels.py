@@ -70,7 +70,7 @@ def _axis(source: Source) -> str:
     return f"test accuracy, fraction ({source.view.label} batch norm)"
 
 
-def _curves(metric: str, group: str, *, left: int = 0, top: int = 0) -> Any:
+def _curves(metric: str, group: str, *, top: int = 0) -> Any:
     """Return curves against the epoch: the mean of a group, and a band of a standard deviation."""
     return wr.LinePlot(
         title=f"{metric}, by {group}: mean and standard deviation of its runs",
@@ -81,11 +81,11 @@ def _curves(metric: str, group: str, *, left: int = 0, top: int = 0) -> Any:
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
         smoothing_type="none",
-        layout=wr.Layout(x=left, y=top, w=_HALF, h=_HIGH),
+        layout=wr.Layout(x=0, y=top, w=_HALF, h=_HIGH),
     )
 
 
-def _bars(source: Source, group: str, *, left: int = 0, top: int = 0) -> Any:
+def _bars(source: Source, group: str, *, left: int = 0) -> Any:
     return wr.BarPlot(
         title=f"test accuracy, by {group}",
         metrics=[wr.SummaryMetric(_metric(source))],
@@ -94,7 +94,7 @@ def _bars(source: Source, group: str, *, left: int = 0, top: int = 0) -> Any:
         groupby=wr.Config(group),
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
-        layout=wr.Layout(x=left, y=top, w=_HALF, h=_HIGH),
+        layout=wr.Layout(x=left, y=0, w=_HALF, h=_HIGH),
     )
 
 

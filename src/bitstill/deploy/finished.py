@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 
 from bitstill.errors import UserError, first_line
 from bitstill.models import Network, network_of
-from bitstill.reading import compare, reading
+from bitstill.reading import check_sha256, reading
 from bitstill.runs import RunPaths, RunRecord, known_runs, read_record
 from bitstill.schema import STATISTICS
 from bitstill.training.weights import are_finite, load_weights
@@ -156,7 +156,7 @@ def _verify(file: Path, record: RunRecord) -> None:
     """Refuse weights that are not those that the record's accuracies are of."""
     if file.name in record.checksums:  # a record made by hand may have none
         expected = record.checksums[file.name]
-        compare(file, file.read_bytes(), expected, trained="the run", advice=AGAIN)
+        check_sha256(file, file.read_bytes(), expected, trained="the run", advice=AGAIN)
 
 
 def _classes(file: Path) -> int:

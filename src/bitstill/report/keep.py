@@ -22,7 +22,7 @@ from bitstill.report.gradients import keep_ratios
 from bitstill.report.outputs import stored_teacher
 from bitstill.report.sweeps import HARD, Run, read_sweep
 from bitstill.runs import ENDED, STORE, RunPaths
-from bitstill.runs.manifest import manifest, manifest_text, read_manifest
+from bitstill.runs.manifest import manifest_path, manifest_text, read_manifest
 
 # Settings whose values are folders of one machine, as they stand in `.hydra/overrides.yaml`.
 _FOLDER = re.compile(r"\+*(paths\..+|(.+\.)?(path|dir|cache))")
@@ -64,8 +64,8 @@ def keep(sweep: Path, target: Path) -> Kept:
     for stored, kept in teachers:
         with reading(stored.record, "move it away"):
             texts[kept.record] = stored.record.read_text("utf-8")
-    if manifest(sweep).exists():
-        texts[manifest(target)] = _merged_manifest(sweep, target)
+    if manifest_path(sweep).exists():
+        texts[manifest_path(target)] = _merged_manifest(sweep, target)
     home = Path(os.path.expanduser("~"))  # a user may have none: "~" names no folder then
     for path, text in texts.items():
         _refuse_names(path, text, [home, Path.cwd(), sweep.resolve()])

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bitstill.files import locked, locks_that_are_there, remove_halves
+from bitstill.files import explain_missing_locks, locked, remove_partial_files
 from bitstill.runs.paths import RunPaths
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def exclusive(paths: RunPaths) -> Iterator[None]:
         log.info("waiting for another process, which works on %s", paths.directory)
     with locked(paths.lock):
         for path in paths.written:
-            remove_halves(path)
+            remove_partial_files(path)
         yield
 
 
@@ -35,7 +35,7 @@ def is_worked_on(paths: RunPaths) -> bool:
     """
     try:
         # As an onlooker, who may not be allowed to write.
-        with paths.lock.open("rb") as file, locks_that_are_there(paths.lock):
+        with paths.lock.open("rb") as file, explain_missing_locks(paths.lock):
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

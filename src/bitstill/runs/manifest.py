@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitstill.files import locked, remove_halves, write_atomically
+from bitstill.files import locked, remove_partial_files, write_atomically
 from bitstill.reading import fits, loads, reading
 from bitstill.runs.found import MANIFEST
 from bitstill.runs.locks import is_worked_on
@@ -66,18 +66,18 @@ class Expected:
         return any(is_worked_on(paths) for paths in self.places)
 
 
-def manifest(folder: Path) -> Path:
+def manifest_path(folder: Path) -> Path:
     """Return the file that says which runs a sweep asks for."""
     return folder / MANIFEST
 
 
 def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
     """Say in a sweep's folder which runs it asks for, beside those it has asked for before."""
-    path = manifest(folder)
+    path = manifest_path(folder)
     with locked(folder / "sweep.lock"):  # two sweeps may begin in one folder at once
         known = {one.identity: one for one in read_manifest(folder)}
         known |= {one.identity: one for one in expected}
-        remove_halves(path)
+        remove_partial_files(path)
         write_atomically(path, manifest_text(folder, known.values()).encode())
 
 
@@ -107,7 +107,7 @@ def read_manifest(folder: Path) -> list[Expected]:
     Raises:
         UserError: the manifest cannot be read.
     """
-    path = manifest(folder)
+    path = manifest_path(folder)
     if not path.exists():
         return []
     with reading(path, "remove it, the sweep writes it again"):

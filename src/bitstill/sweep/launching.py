@@ -12,7 +12,7 @@ from bitstill.sweep.plan import PlannedRun, is_stopped, stop_at_failure
 Launch = Callable[[list[list[str]]], Sequence[Any]]
 
 _DEATHS_ALLOWED = 3  # of a run's process, before the run counts as failed
-_NOBODY = ""  # the identity that a death counts for, when no run was at work
+_UNATTRIBUTED = ""  # the identity that a death counts for, when no run was at work
 
 
 def launch_all(left: Sequence[PlannedRun], launch: Launch) -> dict[str, Exception]:
@@ -38,7 +38,7 @@ def launch_all(left: Sequence[PlannedRun], launch: Launch) -> dict[str, Exceptio
             _count_deaths(deaths, batch, latest)
             left = [run for run in left if _is_left(run, before)]
             died = [one for one in left if deaths[one.expected.identity] >= _DEATHS_ALLOWED]
-            lost = left if deaths[_NOBODY] >= _DEATHS_ALLOWED else died
+            lost = left if deaths[_UNATTRIBUTED] >= _DEATHS_ALLOWED else died
             raised |= {run.expected.identity: error for run in lost}
             left = [run for run in left if run not in lost]
     return raised
@@ -63,7 +63,7 @@ def _count_deaths(
                 mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
                 stop_at_failure(run.config)
     if not known:  # a process has died before it began a run; nobody knows which
-        deaths[_NOBODY] += 1
+        deaths[_UNATTRIBUTED] += 1
 
 
 def _raised(batch: Sequence[PlannedRun], returns: Sequence[Any]) -> dict[str, Exception]:

@@ -57,7 +57,7 @@ def _sealed(archive: bytes) -> bytes:
     return body + hashlib.sha256(body).hexdigest().encode()
 
 
-def make_room(paths: RunPaths) -> None:
+def rotate_checkpoint(paths: RunPaths) -> None:
     """Keep the checkpoint that is about to be replaced as the one before it."""
     if paths.checkpoint.exists():
         paths.checkpoint.replace(paths.previous_checkpoint)
@@ -66,8 +66,8 @@ def make_room(paths: RunPaths) -> None:
 def newest_checkpoint(paths: RunPaths) -> Path | None:
     """Return the newest checkpoint that is whole, or None; warn of damaged ones.
 
-    If that is the one kept behind, it takes the place of the damaged one: :func:`make_room` would
-    put that over it.
+    If that is the one kept behind, it takes the place of the damaged one:
+    :func:`rotate_checkpoint` would put that over it.
     """
     for path in (paths.checkpoint, paths.previous_checkpoint):
         if path.exists():

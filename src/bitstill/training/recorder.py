@@ -22,7 +22,7 @@ from bitstill.runs import Row, RunPaths, RunRecord, Status
 from bitstill.runs.correctness import write_correctness
 from bitstill.runs.curves import select, under, write_curves
 from bitstill.schema import EvaluationConfig
-from bitstill.training.checkpoints import make_room
+from bitstill.training.checkpoints import rotate_checkpoint
 from bitstill.training.evaluation import borrowed_statistics, disagreement, evaluate
 from bitstill.training.lightning import pl
 from bitstill.training.tasks import DivergedError, Task
@@ -139,7 +139,7 @@ class Recorder(pl.Callback):
 
     def save(self, trainer: pl.Trainer) -> None:
         """Write a checkpoint, and keep the one before it."""
-        make_room(self.paths)
+        rotate_checkpoint(self.paths)
         trainer.save_checkpoint(self.paths.checkpoint)
 
     def _check_finite(self, network: Network) -> None:

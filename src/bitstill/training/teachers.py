@@ -14,12 +14,12 @@ from torch import Tensor
 
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
-from bitstill.reading import compare
+from bitstill.reading import check_sha256
 from bitstill.runs import RunPaths, read_record
 from bitstill.runs.locks import exclusive
 
 _compare = functools.partial(
-    compare,
+    check_sha256,
     trained="its teacher",
     advice="remove its folder, and the teacher is trained again",
 )
