@@ -21,12 +21,7 @@ from bitstill.integer import codes_and_unit
 from bitstill.loggers.callback import Loggers, log_finished
 from bitstill.loggers.logged import destinations, hand_on, not_logged
 from bitstill.models import Network, network_of
-from bitstill.runs import (
-    RunPaths,
-    RunRecord,
-    finished_record,
-    in_store,
-)
+from bitstill.runs import RunPaths, RunRecord, finished_record, in_store
 from bitstill.runs.identity import identity, teacher_of
 from bitstill.runs.locks import exclusive
 from bitstill.schema import TrainConfig
@@ -84,8 +79,19 @@ def _run(config: TrainConfig, paths: RunPaths, *, progress: bool) -> RunRecord:
     keep_freed_memory()
     compute_deterministically()
     data = config.data.load()
+    if config.is_teacher:
+        _refuse_the_store(paths, in_store(config, identity(config, data.identity)))
     fit = functools.partial(_fit_run, config, data, progress=progress)
     return complete(config, data, paths, fit)
+
+
+def _refuse_the_store(paths: RunPaths, stored: RunPaths) -> None:
+    """See that a teacher's run is not where it is stored: it would wait for its own lock."""
+    if paths.directory.resolve() == stored.directory.resolve():
+        raise UserError(
+            f"{paths.directory} is where paths.teachers keeps this teacher for all runs: "
+            "leave hydra.run.dir out, or give another folder"
+        )
 
 
 def _log_to_the_rest(config: TrainConfig, paths: RunPaths) -> None:

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from tests.trained import Trained, trained
 
 import bitstill.train
-from bitstill.runs import RunPaths
-from bitstill.runs.identity import teacher_of
+from bitstill.errors import UserError
+from bitstill.runs import RunPaths, in_store
+from bitstill.runs.identity import identity, teacher_of
 from bitstill.schema import TrainConfig
 from bitstill.training.weights import load_weights
 
@@ -41,6 +42,17 @@ def test_a_teacher_that_is_run_again_stays_in_its_store(
         assert copied.paths.weights.read_bytes() == before[distilled.teacher.weights]
         assert contents(distilled.teacher.directory) == before
         copied.paths.weights.write_bytes(b"to be copied again")
+
+
+def test_a_teacher_s_run_is_not_where_it_is_stored(configure: Configure, tmp_path: Path) -> None:
+    """It would wait for itself, and all others for it."""
+    config = configure(tmp_path, "model=teacher")
+    stored = in_store(config, identity(config, config.data.identity())).directory
+    with pytest.raises(
+        UserError, match=r"is where paths\.teachers keeps .*: leave hydra\.run\.dir out"
+    ):
+        bitstill.train.run(config, stored.parent / "x" / ".." / stored.name)
+    assert not stored.exists()
 
 
 def test_a_teacher_is_trained_once_and_stays_as_it_was(
