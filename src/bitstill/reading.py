@@ -77,7 +77,7 @@ def json_object(path: Path) -> dict[str, Any]:
     """Return what a JSON file holds; nothing where it is not there or holds something else."""
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

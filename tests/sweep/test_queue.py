@@ -117,3 +117,14 @@ def test_a_queue_that_does_not_answer_stops_a_command(slurm: Path, tmp_path: Pat
     (slurm / "squeue").write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(UserError, match=r"^squeue does not say what of the sweep is in the queue"):
         queued(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"a": [1], "b": {}, "c": 7, "d": "7"}', "[" * 10**5, '{"a": ' * 10**5, '["7"]', "\xff"],
+)
+def test_a_note_that_is_another_s_is_read_as_far_as_it_goes(slurm: Path, content: str) -> None:
+    """``status`` reads the one of any folder."""
+    (slurm / "queue").write_text("7\n")
+    (slurm / "jobs.json").write_text(content, "latin-1")
+    assert queued(slurm) == ({"d": "7"} if '"d"' in content else {})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
-from bitstill.reading import json_object
+from bitstill.reading import fits, json_object
 
 SUBMITTED = ".submitit"  # the folder of a sweep's jobs, in its own
 _JOBS = "jobs.json"  # job ids, by the identity of their runs
@@ -34,7 +34,7 @@ def queued(folder: Path) -> dict[str, str]:
     """
     noted = json_object(folder / _JOBS)
     there = _in_queue() if noted else set()
-    return {run: job for run, job in noted.items() if job in there}
+    return {run: job for run, job in noted.items() if fits(job, str) and job in there}
 
 
 def _in_queue() -> set[str]:
