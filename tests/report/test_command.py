@@ -20,7 +20,7 @@ from bitstill.cli import app, main
 from bitstill.errors import UserError
 from bitstill.report.command import _encoded, run_report, show
 from bitstill.report.content import build
-from bitstill.report.machine import _no_formula
+from bitstill.report.machine import run_rows
 from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.runs import RunPaths
 from bitstill.runs.manifest import Expected, write_manifest
@@ -323,7 +323,19 @@ def test_reading_records_imports_no_torch(sweep: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
 
 
-def test_names_of_files_are_no_formulas_and_may_be_no_utf8() -> None:
-    assert _no_formula("=1+1") == "'=1+1"
-    assert _no_formula("hard-T15-seed0") == "hard-T15-seed0"
+def test_what_a_sweep_says_is_no_formula(tmp_path: Path) -> None:
+    for seed, value in enumerate(("=1+1", "@x")):
+        paths = write_run(tmp_path, "hard", 15.0, seed, 88.0, name="-mine")
+        plain = json.loads(paths.record.read_text())
+        plain["identity"] = f"+{seed}"
+        plain["config"] = {"=0": {"x": value}} | plain["config"]
+        paths.record.write_text(json.dumps(plain))
+        paths.directory.rename(tmp_path / f"={seed}")
+    rows = run_rows(build([tmp_path]))
+    texts = [one for row in rows for cell in row.items() for one in cell if isinstance(one, str)]
+    assert {"'=0", "'=1", "'+0", "'+1", "'=0.x", "'=1+1", "'@x"} <= set(texts)
+    assert not [one for one in texts if one.startswith(("=", "+", "-", "@"))]
+
+
+def test_names_of_files_may_be_no_utf8() -> None:
     assert _encoded("a\udcff") == b"a\\udcff"

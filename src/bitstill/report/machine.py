@@ -110,9 +110,9 @@ def run_rows(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _no_formula(name: str) -> str:
-    """Return a name that no spreadsheet computes: a sweep may be another's."""
-    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
+def _no_formula(text: str) -> str:
+    """Return a text that no spreadsheet computes: a sweep may be another's."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _differing(sets: Sequence[Mapping[str, str]]) -> list[str]:
@@ -125,7 +125,7 @@ def _told_apart_by(record: RunRecord, runs: RunSet, names: Sequence[str]) -> dic
     """Return a run's settings of these names, and its set's rules; empty where it has none."""
     followed = {name: runs.settings.get(name, "") for name in rules(record)}
     known = settings(record) | teacher_settings(record) | followed
-    return {name: known.get(name, "") for name in names}
+    return {_no_formula(name): _no_formula(known.get(name, "")) for name in names}
 
 
 def _cells(comparison: SetComparison) -> list[dict[str, Any]]:
