@@ -138,3 +138,27 @@ def test_arguments_that_were_not_kept_are_no_command(tmp_path: Path) -> None:
     write_run(tmp_path, "hard", 15.0, 0, 89.9)
     [run] = read_sweep(tmp_path)
     assert run.command == "its arguments were not kept"
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value"),
+    [
+        ("data", "source", [1]),
+        ("schedule", "epochs", None),
+        ("schedule", "batch_size", "x"),
+        ("quantizer", "method", 3),
+        ("quantizer", "weight_bits", "2"),
+        ("teacher", "seed", [1]),
+    ],
+)
+def test_a_configuration_of_other_types_is_refused(
+    tmp_path: Path, group: str, key: str, value: object
+) -> None:
+    record = write_run(tmp_path, "hard", 15.0, 0, 80.0).record
+    plain = json.loads(record.read_text())
+    plain["config"][group][key] = value
+    record.write_text(json.dumps(plain))
+    with pytest.raises(
+        UserError, match=rf"run\.json .*\(its {group}\.{key} is wrong\).*move it away"
+    ):
+        read_sweep(tmp_path)

@@ -6,14 +6,14 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from bitstill.errors import printable
-from bitstill.reading import reading, without_aliases
+from bitstill.reading import fits, reading, without_aliases
 from bitstill.report.published import DISTILLED, HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings, teacher_settings
 from bitstill.runs import Row, RunPaths, RunRecord, known_runs, no_sweep
@@ -223,6 +223,19 @@ def read_sweep(folder: Path) -> list[Run]:
     return [_checked(run) for run in found]
 
 
+# What reports read of a configuration, beside what settings and rules are made of.
+_READ: dict[tuple[str, str], Any] = {
+    ("data", "source"): str,
+    ("schedule", "epochs"): int,
+    ("schedule", "batch_size"): int,
+}
+_OF_STUDENTS: dict[tuple[str, str], Any] = {
+    ("quantizer", "method"): str,
+    ("quantizer", "weight_bits"): int | None,
+    ("teacher", "seed"): int,
+}
+
+
 def _checked(run: Run) -> Run:
     """See that a record has of its configuration what runs are told apart by."""
     config = run.record.config
@@ -231,7 +244,9 @@ def _checked(run: Run) -> Run:
         teacher_settings(run.record)
         rules(run.record)
         _ = [config[key] for key in ("name", "batch_norm", "evaluation")]
-        _ = [config["schedule"][key] for key in ("epochs", "batch_size")]
-        if not run.record.is_teacher:
-            _ = [config["quantizer"][key] for key in ("method", "weight_bits")]
+        for (group, key), kind in (
+            _READ if run.record.is_teacher else _READ | _OF_STUDENTS
+        ).items():
+            if not fits(config[group][key], kind):
+                raise ValueError(f"its {group}.{key} is wrong")
     return run
