@@ -80,7 +80,8 @@ class FolderCheck(Callback):
 
         try:
             paths = RunPaths(Path(config.hydra.run.dir))
-            if (found := read_record(paths)) is not None:
+            # What is no folder is said where Hydra would make it one.
+            if paths.directory.is_dir() and (found := read_record(paths)) is not None:
                 checked = check(config)
                 refuse_another(paths, found, identity(checked, checked.data.identity()))
         except DamagedRecordError:

@@ -21,14 +21,17 @@ from bitstill.errors import UserError
 _SLURM = "hydra_plugins.bitstill_slurm.SlurmLauncher"
 _SWEEPER = "hydra_plugins.bitstill_sweeper.GridSweeper"
 _FOLDER_CHECK = "bitstill.application.FolderCheck"
+_LAUNCHED_BY = (
+    _SLURM,
+    "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
+    "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+)
 # By the key that names code, or a file. Of ``ext://`` in logging only the two streams.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "_target_": (
         _SWEEPER,
-        _SLURM,
         _FOLDER_CHECK,
-        "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
-        "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+        *_LAUNCHED_BY,
         "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",  # in --hydra-help alone
     ),
     "class": (
@@ -91,12 +94,16 @@ def _check_job(hydra: DictConfig) -> None:
 def _check_launcher(hydra: DictConfig) -> None:
     """Refuse Slurm where a file has chosen it: what the launcher is given goes into a script.
 
-    And joblib by Hydra's own name: here it is called ``parallel``.
+    And what is no launcher, and joblib by Hydra's own name: here it is called ``parallel``.
     """
     if hydra.runtime.choices.get("hydra/launcher") == "joblib":
         raise UserError(f"hydra/launcher=joblib is not allowed: {_LAUNCHERS}")
-    is_slurm = hydra.launcher is not None and hydra.launcher._target_ == _SLURM
-    if is_slurm and not any(one.startswith("hydra/launcher=") for one in hydra.overrides.hydra):
+    given = None if hydra.launcher is None else hydra.launcher._target_
+    if given not in (None, *_LAUNCHED_BY):
+        raise UserError(f"hydra.launcher._target_ = {given} is not allowed: {_LAUNCHERS}")
+    if given == _SLURM and not any(
+        one.startswith("hydra/launcher=") for one in hydra.overrides.hydra
+    ):
         raise UserError(
             "hydra/launcher=slurm hands its settings to a shell: give it on the command line, and "
             "not in a file"
@@ -117,14 +124,17 @@ def _check_folders(hydra: DictConfig) -> None:
 def _check_callbacks(hydra: DictConfig, config_name: str) -> None:
     """Refuse any callback but the one of conf/train.yaml, and a configuration not built on that."""
     plain: Any = OmegaConf.to_container(hydra, resolve=False)
-    if not plain["callbacks"]:
+    given = plain["callbacks"]
+    if not given and config_name != "train":
         raise UserError(
             f"--config-name {config_name} is not allowed: it is not built on conf/train.yaml; let "
             "it begin with `defaults: [train, _self_]`, or give what differs on the command line "
             "(.hydra/overrides.yaml has that of a run)"
         )
-    if plain["callbacks"] != {"folder": {"_target_": _FOLDER_CHECK}}:
-        raise UserError("hydra.callbacks is not allowed: leave it out, a run has loggers")
+    if given != {"folder": {"_target_": _FOLDER_CHECK}}:
+        raise UserError(
+            f"hydra.callbacks = {given} is not allowed: leave it out, a run has loggers"
+        )
 
 
 def _check_sweeper(hydra: DictConfig) -> None:

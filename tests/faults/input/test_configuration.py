@@ -236,6 +236,21 @@ def test_a_primary_configuration_that_is_not_built_on_ours(refused: Refused, pla
     assert ".hydra/overrides.yaml" in line
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("~hydra.callbacks.folder", "hydra.callbacks = {} is not allowed: leave it out"),
+        ("+hydra.callbacks.folder.x=1", "hydra.callbacks = {'folder': {'_target_': "),
+        (
+            "hydra.launcher._target_=bitstill.application.FolderCheck",
+            "hydra.launcher._target_ = bitstill.application.FolderCheck is not allowed: give hydra",
+        ),
+    ],
+)
+def test_what_hydra_s_own_settings_may_not_name(refused: Refused, given: str, said: str) -> None:
+    assert said in refused("train", "-m", *SMALL, given)
+
+
 PLACES = {
     "output is a file": "paths.output=taken",
     "output below a file": "paths.output=taken/below",
@@ -250,6 +265,10 @@ PLACES = {
     "cache with a null": 'paths.cache="a\0b"',
     "teachers is a file": "paths.teachers=taken",
     "teachers below a file": "paths.teachers=taken/below",
+    "run is a file": "hydra.run.dir=taken",
+    "run below a file": "hydra.run.dir=taken/below",
+    "run too long": f"hydra.run.dir=output/{LONG}",
+    "run circular": "hydra.run.dir=circle",
 }
 
 
@@ -259,3 +278,5 @@ def test_a_folder_that_cannot_be_used(refused: Refused, place: Path, case: str) 
     (place / "circle").symlink_to("circle")
     line = refused("train", *SMALL, "paths.output=output", "loss=soft", PLACES[case])
     assert any(words in line for words in ("taken", "xxx", "circle", "/dev/null", "\\x00"))
+    if "hydra.run.dir" in PLACES[case]:
+        assert "run.json" not in line, "there is none"
