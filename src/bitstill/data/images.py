@@ -72,7 +72,9 @@ def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise ValueError(f"it has {image.width} x {image.height} pixels, which is too many")
             if max(image.size) > _LONGEST:
-                raise ValueError(f"it has {image.width} x {image.height} pixels, which is too long")
+                raise ValueError(
+                    f"it has {image.width} x {image.height} pixels, above {_LONGEST} on a side"
+                )
             _refuse_unknown_white(image)
             rgb = _rgb(_upright(image))
     except damage as error:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from bitstill.files import write_atomically
 from bitstill.reading import reading
 from bitstill.runs.paths import RunPaths
-from bitstill.runs.record import Row
+from bitstill.runs.record import Row, has_fractions
 
 _VAL, _TEST = "val/accuracy", "test/accuracy"
 
@@ -43,15 +43,9 @@ def read_curves(paths: RunPaths) -> list[Row]:
             {name: float(text) for name, text in row.items() if text}
             for row in csv.DictReader(file)
         ]
-        if not all(map(_is_epoch, rows)):
+        if not all(1 <= row.get("epoch", 0) < math.inf and has_fractions(row) for row in rows):
             raise ValueError("a row in it is no epoch's")
         return rows
-
-
-def _is_epoch(row: Row) -> bool:
-    """Whether a row has a number, and accuracies that are some."""
-    accuracies = [value for name, value in row.items() if "/accuracy" in name]
-    return 1 <= row.get("epoch", 0) < math.inf and all(0 <= one <= 1 for one in accuracies)
 
 
 def select(rows: Sequence[Row], statistics: Sequence[str]) -> dict[str, dict[str, Row | None]]:

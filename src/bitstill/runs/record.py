@@ -176,17 +176,16 @@ def _typed(plain: dict[str, Any]) -> RunRecord:
     for chosen in record.selections.values():
         rows = [row for row in chosen.values() if row is not None]
         named = chosen.keys() == _SELECTIONS and chosen["last"] is not None
-        if not named or not all(map(_is_measured, rows)):
+        if not named or not all(row.keys() >= _MEASURED and has_fractions(row) for row in rows):
             raise ValueError("its selections are wrong")
     if record.error is not None and not record.error.keys() >= _ERROR:
         raise ValueError("its error is wrong")
     return record
 
 
-def _is_measured(row: Row) -> bool:
-    """Whether a selected epoch has a number, and accuracies that are some."""
-    accuracies = [value for name, value in row.items() if "/accuracy" in name]
-    return row.keys() >= _MEASURED and all(0 <= one <= 1 for one in accuracies)
+def has_fractions(row: Row) -> bool:
+    """Whether the accuracies of an epoch are some."""
+    return all(0 <= value <= 1 for name, value in row.items() if "/accuracy" in name)
 
 
 def _check_names(record: RunRecord) -> None:
@@ -194,7 +193,9 @@ def _check_names(record: RunRecord) -> None:
     if not record.loss.isidentifier():  # a function's
         raise ValueError("its loss is wrong")
     for name in (record.identity, record.teacher_identity):
-        if name is not None and not (name.isprintable() and Path(name).name == name != ".."):
+        if name is None:
+            continue
+        if name in ("", "..") or Path(name).name != name or not name.isprintable():
             raise ValueError("its identity is wrong")
 
 

@@ -71,6 +71,7 @@ RECORDS: dict[str, Damage] = {
     "loss of two lines": forged(loss="hard\n|x"),
     "identity above": forged(identity=".."),
     "teacher elsewhere": forged(teacher_identity="../../x"),
+    "teacher nowhere": forged(teacher_identity=""),
     "teacher unprintable": forged(teacher_identity="\x1b[2J"),
     "accuracy above 1": forged(
         selections={
