@@ -45,8 +45,8 @@ def cached(
 
     Of several processes that ask at the same time one makes the entry and the others wait for it.
     Damage means an unreadable `meta.json`, or an array that is missing, truncated or of another
-    type or shape than noted there, or what `check` refuses. The arrays' contents are not read
-    again: that would cost every process the whole data set.
+    type or shape than noted there, or what `check` refuses. Of the arrays' contents nothing else
+    is read again: that would cost every process the whole data set.
 
     Args:
         root: the cache folder; may begin with `~`; created if need be.
