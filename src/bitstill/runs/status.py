@@ -62,6 +62,17 @@ class RunState:
             return ""
         return f"{printable(self._error['type'])}: {self.record.error_line or 'no message'}"
 
+    def with_job(self, jobs: Mapping[str, str]) -> "RunState":
+        """Return the state with the run's job, if it is to begin.
+
+        Args:
+            jobs: in Slurm's queue, by the identity of their runs.
+        """
+        job = jobs.get(self.expected.identity)
+        if job is None or self.status in ("done", "running"):
+            return self
+        return dataclasses.replace(self, status="queued", job=job)
+
     def plain(self) -> dict[str, Any]:
         """Return the state as plain values, for JSON."""
         record = self.record
@@ -131,12 +142,8 @@ def seconds_left(states: Sequence[RunState]) -> float | None:
     return left / max(1, sum(one.status == "running" for one in states))
 
 
-def sweep_states(folder: Path, jobs: Mapping[str, str] | None = None) -> list[RunState]:
+def sweep_states(folder: Path) -> list[RunState]:
     """Return the state of every run in a sweep's folder, asked for by its manifest or found there.
-
-    Args:
-        folder: of the sweep.
-        jobs: what of it is in Slurm's queue, as ``queue.queued`` returns it.
 
     Raises:
         UserError: there is no sweep in the folder, or a record is of another schema version.
@@ -149,14 +156,7 @@ def sweep_states(folder: Path, jobs: Mapping[str, str] | None = None) -> list[Ru
             states.append(look(Expected(name, record.identity, record.epochs, paths)))
     if not states:
         raise no_sweep(folder)
-    return [_queued(state, jobs) for state in states] if jobs else states
-
-
-def _queued(state: RunState, jobs: Mapping[str, str]) -> RunState:
-    job = jobs.get(state.expected.identity)
-    if job is None or state.status in ("done", "running"):
-        return state
-    return dataclasses.replace(state, status="queued", job=job)
+    return states
 
 
 def mark_failed(state: RunState, message: str) -> None:

@@ -99,8 +99,8 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
     """
     if watch and as_json:
         raise UserError("--watch --json is not allowed: give one of them")
-    jobs = _Jobs(folder)
-    states = sweep_states(folder, jobs.queued())
+    sweep = _QueuedSweep(folder)
+    states = sweep.states()
     if as_json:
         print(json.dumps([state.plain() for state in states], indent=2))  # noqa: T201  # output
         return
@@ -116,7 +116,7 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
     with Live(view(), console=console, auto_refresh=False) as live:
         while _goes_on(states, stopped=stop_sign(folder).exists()):
             time.sleep(_WATCH_SECONDS)
-            states = sweep_states(folder, jobs.queued())
+            states = sweep.states()
             live.update(view(), refresh=True)
 
 
@@ -126,21 +126,23 @@ def _goes_on(states: Sequence[RunState], *, stopped: bool) -> bool:
     return any(state.status in awaited for state in states)
 
 
-class _Jobs:
-    """What of a sweep is in Slurm's queue; nothing where Slurm is not, or does not answer."""
+class _QueuedSweep:
+    """The runs of a sweep, with what Slurm has in its queue where it is there and answers."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / SUBMITTED
+        self._folder = folder
         self._known: dict[str, str] = {}
         self._asked = -math.inf
 
-    def queued(self) -> dict[str, str]:
-        """Return the jobs of runs, by identity; asked for seldom."""
-        if time.monotonic() - self._asked > _QUEUE_SECONDS:
+    def states(self) -> list[RunState]:
+        """Return the states of all runs; the queue is asked for seldom, and not in vain."""
+        states = sweep_states(self._folder)
+        is_due = time.monotonic() - self._asked > _QUEUE_SECONDS
+        if is_due and any(one.status not in ("done", "running") for one in states):
             with suppress(UserError):
-                self._known = queued(self._folder)
+                self._known = queued(self._folder / SUBMITTED)
             self._asked = time.monotonic()
-        return self._known
+        return [one.with_job(self._known) for one in states]
 
 
 class _Watch:
