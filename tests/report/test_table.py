@@ -38,6 +38,12 @@ def test_a_cell_is_no_markup() -> None:
     assert "<script>[/b]" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_no_text_is_a_link() -> None:
+    text = "![a](http://b/c.png)"
+    table = replace(TABLE, title=text, caption=text, rows=[(text, "1")])
+    assert to_markdown(table).count(r"![a]\(http://b/c.png)") == 3
+
+
 def test_latex() -> None:
     text = to_latex(TABLE, label="set2-t")
     assert r"\caption{A\_title. 100 \% \& more}" in text

@@ -159,7 +159,8 @@ def to_markdown(table: Table) -> str:
     lines = [line(table.header), line(rule), *(line(row) for row in table.rows)]
     title, caption = (text.translate(_MARKDOWN) for text in (table.title, table.caption))
     parts = [f"**{title}**", "\n".join(lines), caption]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    return text.replace("](", r"]\(")  # what is another's is no link, and no picture of a server
 
 
 _TAG = re.compile("<(?=[A-Za-z/!?])")  # in the name of a cell; "<0.001" is none
