@@ -244,9 +244,8 @@ def _checked(run: Run) -> Run:
         teacher_settings(run.record)
         rules(run.record)
         _ = [config[key] for key in ("name", "batch_norm", "evaluation")]
-        for (group, key), kind in (
-            _READ if run.record.is_teacher else _READ | _OF_STUDENTS
-        ).items():
+        read = _READ if run.record.is_teacher else _READ | _OF_STUDENTS
+        for (group, key), kind in read.items():
             if not fits(config[group][key], kind):
                 raise ValueError(f"its {group}.{key} is wrong")
     return run
