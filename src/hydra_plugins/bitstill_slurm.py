@@ -4,6 +4,7 @@ A failed run is a failed job, and a sweep can be left to itself.
 """
 
 import os
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bitstill.sweep.plan import PlannedRun
+
+_LATE_SECONDS = 15
 
 # Hydra imports every module of hydra_plugins; without the extra `slurm` this one is empty.
 if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
@@ -89,7 +92,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
                 say(f"{counted(there, 'run')} in the queue already")
             if OmegaConf.select(self.config, "sweep.detach", default=False):
                 return []
-            return [_result(jobs[row.name]) for row in rows]
+            return _results([jobs[row.name] for row in rows])
 
         def _row(
             self, overrides: Sequence[str], index: int, *, waits_for: Collection[str]
@@ -149,8 +152,23 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
     class JobEndedError(Exception):
         """A job has come to an end without any result."""
 
+    def _results(jobs: Sequence[Any]) -> list[JobReturn]:
+        """Wait for submitit jobs, and once for what a network's disk is late to show of them.
+
+        Submitit would wait as long for each that has left nothing, one after another.
+        """
+        for job in jobs:
+            job.wait()
+        for _ in range(_LATE_SECONDS):
+            if all(job.paths.result_pickle.exists() for job in jobs):
+                break
+            time.sleep(1)
+        for job in jobs:
+            job._results_timeout_s = 0
+        return [_result(job) for job in jobs]
+
     def _result(job: Any) -> JobReturn:
-        """Wait for a submitit job; what went wrong is in the run's record, or in the exception."""
+        """Return what a job has; what went wrong is in the run's record, or in the exception."""
         import submitit
 
         try:

@@ -3,18 +3,22 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import submitit
 
 from bitstill.errors import UserError
 from bitstill.sweep.queue import queued, remember
+from hydra_plugins.bitstill_slurm import _results
 
 # Each keeps what it was given, or says what it is told to.
 COMMANDS = {
     "srun": "",
     "squeue": 'cat "$STAND_IN/queue"',
+    "sacct": 'cat "$STAND_IN/accounts"',
     "sbatch": 'N=$(ls "$STAND_IN"/*.sh 2>/dev/null | wc -l)\n'
     'cp "$1" "$STAND_IN/$N.sh"\necho "Submitted batch job 10$N"',
 }
@@ -96,6 +100,24 @@ def test_what_was_taken_of_a_sweep_is_noted(slurm: Path, submit: Callable[..., s
     for number in (1, 2):
         script = (slurm / f"{number}.sh").read_text()
         assert "#SBATCH --dependency=afterany:100_0:100_1\n" in script
+
+
+def test_jobs_that_have_left_nothing_are_waited_for_together(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after ``scancel``: a disk may be late to show what they have left, and is so for all."""
+    names = [f"100_{number}" for number in range(5)]
+    lines = [f"{name}|CANCELLED by 0|node" for name in names]
+    (slurm / "accounts").write_text("\n".join(["JobID|State|NodeList", *lines]) + "\n")
+    for name in names:
+        (tmp_path / name).mkdir()
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    found = _results([submitit.SlurmJob(tmp_path / "%j", name) for name in names])
+    assert slept == [1] * 15
+    assert [str(one._return_value).partition(";")[0] for one in found] == [
+        f"Slurm job {name} has ended as CANCELLED by 0" for name in names
+    ]
 
 
 def test_of_the_noted_jobs_those_in_the_queue_are_found(slurm: Path, tmp_path: Path) -> None:
