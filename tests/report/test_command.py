@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 
 from bitstill.cli import app, main
 from bitstill.errors import UserError
-from bitstill.report.command import _encoded, run_report, show
+from bitstill.report.command import run_report, show
 from bitstill.report.content import build
 from bitstill.report.machine import run_rows
 from bitstill.report.sweeps import RunSet, read_sweep
+from bitstill.report.table import encoded
 from bitstill.runs import RunPaths
 from bitstill.runs.manifest import Expected, write_manifest
 
@@ -338,4 +339,4 @@ def test_what_a_sweep_says_is_no_formula(tmp_path: Path) -> None:
 
 
 def test_names_of_files_may_be_no_utf8() -> None:
-    assert _encoded("a\udcff") == b"a\\udcff"
+    assert encoded("a\udcff") == b"a\\udcff"

@@ -146,4 +146,4 @@ def say_what_is_not_sent(config: TrainConfig, folder: Path) -> None:
     if count:
         command = f"bitstill sync {shlex.quote(str(folder))}"
         them = "them" if count > 1 else "it"
-        print(f"{counted(count, 'run')} of wandb not sent: {command} sends {them}", file=sys.stderr)  # noqa: T201
+        print(f"{counted(count, 'run')} of wandb not sent: {command} sends {them}", file=sys.stderr)  # noqa: T201  # as progress does

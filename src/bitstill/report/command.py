@@ -17,6 +17,7 @@ from bitstill.report.fill import fill_page
 from bitstill.report.overview import overview_table, summary
 from bitstill.report.table import (
     Table,
+    encoded,
     in_encoding,
     output_console,
     print_set_name,
@@ -134,9 +135,9 @@ def write(report: Report, output: Path) -> Path:
 
     plain = json.dumps(to_plain(report), indent=1, allow_nan=False) + "\n"
     files = {output / _NUMBERS: plain.encode(), **dict(_parts(report, output))}
-    files[output / "runs.csv"] = _encoded(to_csv(run_rows(report)))
+    files[output / "runs.csv"] = encoded(to_csv(run_rows(report)))
     page = output / _PAGE
-    files[page] = _encoded(render(report))
+    files[page] = encoded(render(report))
     for folder in ("tables", "figures"):
         (output / folder).mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
@@ -144,11 +145,6 @@ def write(report: Report, output: Path) -> Path:
     for path in _of_earlier_reports(files):
         path.unlink(missing_ok=True)
     return page
-
-
-def _encoded(text: str) -> bytes:
-    """Return a text as a file has it; a folder's name may be no UTF-8."""
-    return text.encode(errors="backslashreplace")
 
 
 def _parts(report: Report, output: Path) -> Iterator[tuple[Path, bytes]]:
@@ -181,8 +177,8 @@ def _of_earlier_reports(files: Collection[Path]) -> Iterator[Path]:
 
 
 def _forms_of_table(path: Path, table: Table) -> Iterator[tuple[Path, bytes]]:
-    yield path.with_name(f"{path.name}.md"), _encoded(to_markdown(table))
-    yield path.with_name(f"{path.name}.tex"), _encoded(to_latex(table, label=path.name))
+    yield path.with_name(f"{path.name}.md"), encoded(to_markdown(table))
+    yield path.with_name(f"{path.name}.tex"), encoded(to_latex(table, label=path.name))
 
 
 def _forms_of_figure(path: Path, figure: Figure) -> Iterator[tuple[Path, bytes]]:

@@ -11,7 +11,7 @@ from bitstill.report.content import Report, SetReport
 from bitstill.report.cost import official_table
 from bitstill.report.figures.figure import Figure, to_svg
 from bitstill.report.progress import progress_table
-from bitstill.report.table import to_markdown
+from bitstill.report.table import encoded, to_markdown
 from bitstill.report.variants import variants_table
 
 _LATER = "open"  # the one place that is not the first sweep's
@@ -40,7 +40,7 @@ def fill_page(path: Path, report: Report) -> None:
             file = _file(path.stem, figure)
             if f"]({quote(file)})" in text:
                 write_atomically(path.with_name(file), to_svg(figure).encode())
-        write_atomically(path, text.encode(errors="backslashreplace"))
+        write_atomically(path, encoded(text))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--fill: {path} cannot be filled ({error}): give another page") from error
 

@@ -209,3 +209,8 @@ def to_latex(table: Table, *, label: str) -> str:
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def encoded(text: str) -> bytes:
+    """Return a text as a file has it; a folder's name may be no UTF-8."""
+    return text.encode(errors="backslashreplace")
