@@ -14,10 +14,11 @@ from hydra.version import getbase
 from omegaconf import DictConfig
 from tests.conftest import SMALL
 
-from bitstill import losses
+from bitstill import application, losses
 from bitstill.application import compose
 from bitstill.configuration.check import check, check_batches, settings
 from bitstill.errors import UserError
+from bitstill.explanations import explain
 from bitstill.schema import TARGETS, WITH_SOFT_WEIGHT, WITH_TEACHER, TrainConfig
 
 Changed = Callable[..., DictConfig]
@@ -271,6 +272,26 @@ def test_an_unknown_interpolation_is_named(changed: Changed) -> None:
     line = refusal(changed({"schedule.l2": "${nowhere}"}))
     assert line.startswith("schedule.l2: ")
     assert "nowhere" in line
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), SystemError("error return without exception set")], ids=["said", "not"]
+)
+def test_a_setting_is_not_blamed_for_a_lack_of_memory(
+    changed: Changed, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def square(_: float) -> float:
+        raise error
+
+    monkeypatch.setattr(application, "_square", square)
+    application.register_resolvers()
+    with pytest.raises(MemoryError) as caught:
+        check(changed({"loss.soft_weight": "${square:2}"}))
+    monkeypatch.undo()
+    application.register_resolvers()
+    line = explain(caught.value, [])
+    assert line is not None
+    assert line.startswith("out of memory (")
 
 
 @pytest.mark.parametrize("logger", ["foo", "csv", "tensorbaord"])

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -10,6 +11,27 @@ import pytest
 
 from bitstill import application
 from bitstill.training.memory import imported_to_stay
+
+# In a process of its own: malloc keeps what it was told.
+RESERVED = """
+import resource
+from bitstill.training.memory import give_back_freed_memory, keep_freed_memory
+
+def addresses() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+give_back_freed_memory()
+before = addresses()
+for _ in range(2):
+    keep_freed_memory()
+    print(addresses() - before)
+give_back_freed_memory()
+print(addresses() - before)
+resource.setrlimit(resource.RLIMIT_AS, (before + 2**24, before + 2**24))
+keep_freed_memory()
+print(addresses() - before)
+"""
 
 
 @pytest.fixture
@@ -38,6 +60,16 @@ def test_triton_is_collected_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     with imported_to_stay():
         pass
     assert registered == [gc.unfreeze]
+
+
+def test_a_reserve_is_held_once_until_a_failure_and_where_it_leaves_enough() -> None:
+    done = subprocess.run([sys.executable, "-c", RESERVED], capture_output=True, text=True)  # noqa: S603
+    held, again, given_back, scarce = (int(line) for line in done.stdout.split())
+    page = 2**16  # of the heap, which grows by few as the numbers are printed
+    assert 0 <= held - 2**24 < page
+    assert 0 <= again - held < page
+    assert given_back < page
+    assert scarce < page
 
 
 @pytest.mark.usefixtures("collector")

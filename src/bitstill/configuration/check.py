@@ -25,6 +25,12 @@ from bitstill.data import ImageSource
 from bitstill.errors import UserError, first_line, nearest
 from bitstill.schema import TARGETS, LoggerConfig, Range, TrainConfig
 
+# What CPython raises where it has no memory; the second where it could not even say so.
+_NO_MEMORY = (
+    "MemoryError raised",
+    "SystemError raised while resolving interpolation: error return without exception set",
+)
+
 
 def settings(schema: type = TrainConfig, prefix: str = "") -> list[str]:
     """Return the full names of all settings, for hints."""
@@ -89,6 +95,8 @@ def _resolved(composed: DictConfig) -> dict[str, Any]:
         raise _not_set(str(error.full_key or str(error).rpartition(" ")[2])) from error
     except InterpolationResolutionError as error:
         first = first_line(error)
+        if first.startswith(_NO_MEMORY):
+            raise MemoryError(first) from error  # the setting is not to blame
         key = first.split("'")[1] if isinstance(error, InterpolationKeyError) else ""
         if key in settings():  # that another one refers to
             raise _not_set(key) from error

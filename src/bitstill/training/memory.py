@@ -1,14 +1,17 @@
-"""What stays with the process: freed memory, until a run fails; and what it has imported."""
+"""What stays with the process: freed memory and a reserve, until a run fails; what it imports."""
 
 import atexit
 import ctypes
 import gc
+import mmap
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 _NEVER = 2**31 - 1
+_RESERVE = 2**24  # bytes: to compose a run takes some 2 MiB
+_reserved: list[mmap.mmap] = []
 
 
 def keep_freed_memory() -> None:
@@ -17,8 +20,9 @@ def keep_freed_memory() -> None:
     A training step frees what the next one allocates, in pieces of megabytes. glibc returns such
     pieces at once, and the kernel clears them, page by page, when they are asked for again. Results
     are the same, and a process stays as large as its largest step. Where there is no ``mallopt``,
-    nothing happens.
+    nothing happens. Addresses that nobody uses are held back for the time after a failure.
     """
+    _hold_back()
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library, another system
@@ -30,12 +34,26 @@ def keep_freed_memory() -> None:
 def give_back_freed_memory() -> None:
     """Return to the system what :func:`keep_freed_memory` has kept.
 
-    A run that has asked for too much would leave the process no room for the next one.
+    A run that has asked for too much would leave the process no room for the next one: the heap
+    shrinks only to the last small piece that is in use, and Python takes its memory from elsewhere.
     """
+    while _reserved:
+        _reserved.pop().close()
     gc.collect()  # a network and what trains it refer to each other
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):
+        return
+
+
+def _hold_back() -> None:
+    """Hold a reserve of addresses, which costs no memory, where as many others are left."""
+    if _reserved:
+        return
+    try:
+        mmap.mmap(-1, 2 * _RESERVE, mmap.MAP_PRIVATE).close()
+        _reserved.append(mmap.mmap(-1, _RESERVE, mmap.MAP_PRIVATE))
+    except OSError:
         return
 
 
