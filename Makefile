@@ -31,8 +31,10 @@ lint: $(INSTALLED)  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# Hypothesis tries the same values each time here; `make faults` tries others.
 test: lint  ## lint, then all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15 \
+		--hypothesis-seed=0
 
 faults: $(INSTALLED)  ## try to break it: bad input, random bytes, foreign code, kills, full disks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -p tests.faults.summary tests/faults

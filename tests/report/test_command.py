@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from scipy import stats
+from tests.asked import absent
 from tests.report.conftest import scattered, write_run, write_sweep
 from typer.testing import CliRunner
 
@@ -23,8 +24,7 @@ from bitstill.report.content import build
 from bitstill.report.machine import run_rows
 from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.report.table import encoded
-from bitstill.runs import RunPaths
-from bitstill.runs.manifest import Expected, write_manifest
+from bitstill.runs.manifest import write_manifest
 
 RUN = CliRunner()
 OF_SETS = (
@@ -99,8 +99,8 @@ def test_missing_failed_and_far_cells_are_said(sweep: Path, tmp_path: Path) -> N
     error = {"type": "ValueError", "message": "exploded", "traceback": "..."}
     write_run(sweep, "soft", 50.0, 0, 10.0, status="failed", error=error)
     far = write_run(sweep, "soft", 15.0, 3, 20.0)
-    later = [f"soft T={value} seed {seed}" for value in (30, 100) for seed in range(3)]
-    write_manifest(sweep, [Expected(name, name, 8, RunPaths(sweep / name)) for name in later])
+    later = [(f"soft T={value}", seed) for value in (30, 100) for seed in range(3)]
+    write_manifest(sweep, [absent(sweep, *one) for one in later])
     result = RUN.invoke(app, ["report", str(sweep), "--output", str(tmp_path / "out")])
     rows = (tmp_path / "out/tables/table2.md").read_text().splitlines()
     assert "| 50 | 88.1 | running | failed | failed | failed | — | 0/4 |" in rows

@@ -1,10 +1,12 @@
 """Tables inside a Markdown page of somebody's own."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 from scipy import stats
+from tests.asked import absent, asked_again
 from tests.report.conftest import write_run, write_sweep
 from typer.testing import CliRunner
 
@@ -29,12 +31,10 @@ def sweep(tmp_path: Path) -> Path:
     return write_sweep(tmp_path / "sweep", percent, seeds=range(3), cells=CELLS)
 
 
-def asked_for(sweep: Path, *more: str) -> Report:
+def asked_for(sweep: Path, *more: Expected) -> Report:
     """Report on a sweep that asks for its runs and for more."""
-    names = [(f"{run.record.cell} seed {run.record.seed}", run) for run in read_sweep(sweep)]
-    there = [Expected(name, run.record.identity, 8, run.paths) for name, run in names]
-    absent = [Expected(name, name, 8, RunPaths(sweep / name)) for name in more]
-    write_manifest(sweep, [*there, *absent])
+    there = map(asked_again, read_sweep(sweep))
+    write_manifest(sweep, [*there, *more])
     return build([sweep])
 
 
@@ -120,7 +120,10 @@ def test_a_page_that_is_not_there_is_refused(sweep: Path, tmp_path: Path) -> Non
 
 
 def test_progress_counts_what_the_sweep_asks_for(sweep: Path) -> None:
-    text = filled(PAGE.format("progress"), asked_for(sweep, "soft T=15 seed 3", "soft T=50 seed 0"))
+    text = filled(
+        PAGE.format("progress"),
+        asked_for(sweep, absent(sweep, "soft T=15", 3), absent(sweep, "soft T=50", 0)),
+    )
     assert "**12 of 14 runs are finished**" in text
     assert "| soft T=15 | 3 | 4 |\n" in text
     assert "| soft T=50 | 0 | 1 |\n" in text
@@ -134,13 +137,12 @@ def test_of_a_sweep_of_several_sets_each_waits_for_its_own(sweep: Path, key: str
     plain["config"]["schedule"]["l2"] = 0.5
     changed.record.write_text(json.dumps(plain))
     runs = [run for run in read_sweep(sweep) if run.paths != changed]
-    names = [(f"{run.record.cell} seed {run.record.seed}, {key}=0", run) for run in runs]
-    there = [Expected(name, run.record.identity, 8, run.paths) for name, run in names]
-    name, identity = f"{key}=0.5", plain["identity"]
+    there = [asked_again(run, difference=f"{key}=0") for run in runs]
+    identity = plain["identity"]
     folders = [changed, *map(RunPaths, (sweep / "1", sweep / "2"))]
     identities = [identity, f"{identity}1", f"{identity}2"]
     other = [
-        Expected(f"soft T=50 seed {seed}, {name}", of, 8, folders[seed])
+        Expected("soft T=50", seed, of, 8, folders[seed], difference=f"{key}=0.5")
         for seed, of in enumerate(identities)
     ]
     write_manifest(sweep, [*there, *other])
@@ -153,7 +155,11 @@ def test_of_a_sweep_of_several_sets_each_waits_for_its_own(sweep: Path, key: str
 
 def test_what_no_set_has_begun_is_awaited_by_all(sweep: Path) -> None:
     """Of two factors c, say, whose runs come after those of ``soft``, which has none."""
-    of_two = [f"soft_hard T=15 seed 0, soft_weight={one}" for one in ("t_squared", "constant")]
+    missing = absent(sweep, "soft_hard T=15", 0)
+    of_two = [
+        dataclasses.replace(missing, identity=factor, difference=f"soft_weight={factor}")
+        for factor in ("t_squared", "constant")
+    ]
     [one] = asked_for(sweep, *of_two).sets
     assert one.asked == 12 + 2
     waiting = {one.question.name for one in one.main_findings if one.awaited}
@@ -174,7 +180,7 @@ def test_a_set_waits_for_none_that_another_has_begun(sweep: Path) -> None:
 
 def test_a_verdict_waits_for_the_runs_of_its_cells_alone(sweep: Path) -> None:
     before = {one.question.name: one for one in build([sweep]).sets[0].main_findings}
-    [one] = asked_for(sweep, "soft T=15 seed 3", "soft_hard T=15 seed 0").sets
+    [one] = asked_for(sweep, absent(sweep, "soft T=15", 3), absent(sweep, "soft_hard T=15", 0)).sets
     after = {one.question.name: one for one in one.main_findings}
     soft, teacher = "soft at T = 15 above hard", "teacher above the student (hard, T = 15)"
     assert before[soft].verdict is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.asked import absent, asked_again
 from tests.report.conftest import shifted, write_run, write_sweep
 from typer.testing import CliRunner
 
@@ -17,7 +18,7 @@ from bitstill.report.gradients import GRID, Ratio, gradient_ratios
 from bitstill.report.keep import keep
 from bitstill.report.sweeps import read_sweep
 from bitstill.runs import RunPaths, known_record
-from bitstill.runs.manifest import Expected, manifest_path, read_manifest, write_manifest
+from bitstill.runs.manifest import manifest_path, read_manifest, write_manifest
 from bitstill.training.teachers import stored_logits, verify
 
 CELLS = [("teacher", None), ("hard", 15.0), ("soft_hard", 15.0)]
@@ -41,20 +42,7 @@ def sweep(tmp_path: Path) -> Path:
         for file in (paths.weights, paths.checkpoint, paths.packed, paths.lock, paths.composed):
             file.write_bytes(b"heavy")
         (paths.directory / "train.log").write_text("said")
-    records = [run.record for run in read_sweep(folder)]
-    names = {"teacher": "teacher", "student": "student"}
-    write_manifest(
-        folder,
-        [
-            Expected(
-                f"{names[one.model]} seed {one.seed}",
-                one.identity,
-                8,
-                RunPaths(folder / f"{number}"),
-            )
-            for number, one in enumerate(records)
-        ],
-    )
+    write_manifest(folder, map(asked_again, read_sweep(folder)))
     return folder
 
 
@@ -84,8 +72,7 @@ def test_teachers_are_kept_for_their_logits(sweep: Path, tmp_path: Path) -> None
     [run] = [run for run in read_sweep(sweep) if run.record.cell == "teacher"][:1]
     identity = run.record.identity
     stored = RunPaths(tmp_path / "teachers" / identity)
-    cell = Expected("teacher", identity, 8, run.paths, stored)
-    write_manifest(sweep, [cell])
+    write_manifest(sweep, [asked_again(run, stored)])
     stored.directory.mkdir(parents=True)
     assert keep(sweep, tmp_path / "early" / "sweep").runs == 6
     assert not (tmp_path / "early" / "teachers").exists()  # its logits have not been asked for
@@ -130,12 +117,7 @@ def test_unfinished_runs_are_kept_once_they_are_finished(sweep: Path, tmp_path: 
 def test_a_report_on_what_is_kept_says_the_same(sweep: Path, tmp_path: Path, fails: bool) -> None:
     """A failed run has come to its end, too: nothing waits for it, here or there."""
     runs = read_sweep(sweep)
-    names = [f"{run.record.cell} seed {run.record.seed}" for run in runs]
-    found = [
-        Expected(name, run.record.identity, 8, run.paths)
-        for name, run in zip(names, runs, strict=True)
-    ]
-    write_manifest(sweep, found)
+    write_manifest(sweep, map(asked_again, runs))
     if fails:
         dataclasses.replace(runs[-1].record, status="failed").write(runs[-1].paths)
     keep(sweep, tmp_path / "kept")
@@ -149,7 +131,7 @@ def test_a_report_on_what_is_kept_says_the_same(sweep: Path, tmp_path: Path, fai
 def test_teachers_from_anywhere_are_kept_beside_the_folder(sweep: Path, tmp_path: Path) -> None:
     [run] = [run for run in read_sweep(sweep) if run.record.cell == "teacher"][:1]
     stored = RunPaths(tmp_path / "far" / "away" / "store" / run.record.identity)
-    write_manifest(sweep, [Expected("teacher", run.record.identity, 8, run.paths, stored)])
+    write_manifest(sweep, [asked_again(run, stored)])
     stored.directory.mkdir(parents=True)
     run.record.write(stored)
     stored_logits(stored, lambda: torch.arange(20.0).reshape(2, 10))
@@ -253,16 +235,15 @@ def test_a_machine_may_be_called_as_a_setting(
 
 def test_two_sweeps_in_one_folder_ask_for_the_runs_of_both(sweep: Path, tmp_path: Path) -> None:
     other = write_sweep(tmp_path / "other", shifted, seeds=range(7, 9), cells=[("soft", 10.0)])
-    asked = Expected("soft T=10 seed 9", "absent", 8, RunPaths(other / "absent"))
-    write_manifest(other, [asked])
+    write_manifest(other, [absent(other, "soft T=10", 9)])
     keep(sweep, tmp_path / "kept")
     before = manifest_path(tmp_path / "kept").read_text()
     assert before == manifest_path(sweep).read_text()
     keep(other, tmp_path / "kept")
-    found = json.loads(manifest_path(tmp_path / "kept").read_text())["cells"]
+    found = json.loads(manifest_path(tmp_path / "kept").read_text())["runs"]
     assert found == [
-        *json.loads(before)["cells"],
-        *json.loads(manifest_path(other).read_text())["cells"],
+        *json.loads(before)["runs"],
+        *json.loads(manifest_path(other).read_text())["runs"],
     ]
 
 

@@ -12,7 +12,7 @@ from tests.asked import ONE, TWO, expected, sweeps_folder, teacher
 
 from bitstill.errors import UserError
 from bitstill.runs import RunPaths
-from bitstill.runs.manifest import Expected, read_manifest, run_name, write_manifest
+from bitstill.runs.manifest import Expected, read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_sweeps_that_begin_at_once_in_one_folder_are_all_in_its_manifest(folder:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b'{"cells": [', b"[]", b"{}", b'{"cells": 3}', b'{"cells": [{"name": "a"}]}', b"\xff"],
+    [b"", b'{"runs": [', b"[]", b"{}", b'{"runs": 3}', b'{"runs": [{"cell": "a"}]}', b"\xff"],
 )
 def test_a_damaged_manifest_is_refused_in_one_line(folder: Path, content: bytes) -> None:
     path = folder / "sweep.json"
@@ -85,21 +85,27 @@ def test_a_damaged_manifest_is_refused_in_one_line(folder: Path, content: bytes)
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("name", 3), ("identity", None), ("epochs", "4"), ("directory", ["a"]), ("stored", 3)],
+    [
+        ("cell", 3),
+        ("seed", "3"),
+        ("difference", None),
+        ("identity", None),
+        ("epochs", "4"),
+        ("directory", ["a"]),
+        ("stored", 3),
+    ],
 )
 def test_a_run_with_a_value_of_another_type_is_refused(folder: Path, key: str, value: Any) -> None:
     write_manifest(folder, [expected(folder, "a", ONE)])
     path = folder / "sweep.json"
-    [cell] = json.loads(path.read_bytes())["cells"]
-    path.write_text(json.dumps({"cells": [cell | {key: value}]}))
+    [entry] = json.loads(path.read_bytes())["runs"]
+    path.write_text(json.dumps({"runs": [entry | {key: value}]}))
     with pytest.raises(UserError, match="a run in it has wrong values"):
         read_manifest(folder)
 
 
-@pytest.mark.parametrize(
-    ("own", "difference"), [("", ""), (", quantizer=dorefa, seed=1", "quantizer=dorefa, seed=1")]
-)
-def test_a_name_says_the_cell_and_what_a_run_differs_in(own: str, difference: str) -> None:
-    one = Expected(run_name("soft T=15", 3) + own, ONE, 4, RunPaths(Path("run")))
-    assert one.name == f"soft T=15 seed 3{own}"
-    assert (one.cell, one.difference) == ("soft T=15", difference)
+def test_a_name_says_the_cell_and_what_a_run_differs_in() -> None:
+    one = Expected("soft T=15", 3, ONE, 4, RunPaths(Path("run")))
+    assert one.name == "soft T=15 seed 3"
+    other = dataclasses.replace(one, difference="quantizer=dorefa, seed=1")
+    assert other.name == "soft T=15 seed 3, quantizer=dorefa, seed=1"

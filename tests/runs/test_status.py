@@ -176,7 +176,8 @@ def test_accuracy_is_the_latest_with_exact_statistics(folder: Path) -> None:
 
 def test_a_state_is_plain(folder: Path) -> None:
     one = expected(folder, "a", ONE)
-    common = {"name": "student a", "directory": "a", "identity": ONE, "epochs": 4}
+    common = {"name": "student a seed 0", "directory": "a", "identity": ONE, "epochs": 4}
+    common |= {"cell": "student a", "seed": 0}
     assert look(one).plain() == common | {
         "status": "missing",
         "job": None,
@@ -221,7 +222,7 @@ def test_time_left_by_hand(folder: Path) -> None:
 
 def test_teachers_and_students_take_times_of_their_own(folder: Path) -> None:
     one = expected(folder, "a", ONE, epochs=10)
-    asked = [dataclasses.replace(one, name="teacher seed 0"), one]
+    asked = [dataclasses.replace(one, cell="teacher"), one]
     taught = RunState(asked[0], "done", made_up(epoch=10, seconds=90.0))
     missing = [RunState(one, "missing", None) for one in asked]
     assert seconds_left([taught, missing[1]]) == 90.0, "until a student has shown how fast it is"
@@ -280,7 +281,7 @@ def test_runs_that_no_manifest_names_are_found(folder: Path) -> None:
     put(made_up(identity=TWO), RunPaths(folder / "b"))
     put(made_up(identity=ONE, seed=3, epoch=2, epochs=5), RunPaths(folder / "a"))
     found = status.sweep_states(folder)
-    assert [state.expected.name for state in found] == ["student b", "hard T=15 seed 3"]
+    assert [state.expected.name for state in found] == ["student b seed 0", "hard T=15 seed 3"]
     assert [(state.epoch, state.expected.epochs) for state in found] == [(1, 4), (2, 5)]
     (folder / "sweep.json").unlink()
     assert [state.expected.paths.directory.name for state in status.sweep_states(folder)] == [
@@ -349,16 +350,16 @@ def test_status_shows_every_state(show: Show, swept: Path) -> None:
     code, out, err = show(str(swept))
     assert (code, err) == (0, "")
     *lines, error, last = out.splitlines()
-    assert error == "student c: ValueError: bad luck"
+    assert error == "student c seed 0: ValueError: bad luck"
     *students, taught = lines
-    assert [line.split()[:3] for line in students] == [
-        ["student", "a", "done"],
-        ["student", "b", "running"],
-        ["student", "c", "failed"],
-        ["student", "d", "interrupted"],
-        ["student", "e", "missing"],
+    assert [line.split()[:5] for line in students] == [
+        ["student", "a", "seed", "0", "done"],
+        ["student", "b", "seed", "0", "running"],
+        ["student", "c", "seed", "0", "failed"],
+        ["student", "d", "seed", "0", "interrupted"],
+        ["student", "e", "seed", "0", "missing"],
     ]
-    assert taught.split()[:2] == ["teacher", "stored"]
+    assert taught.split()[:4] == ["teacher", "seed", "0", "stored"]
     assert [line.partition(" epochs")[0].split()[-1] for line in lines] == [
         *("4/4", "2/4", "0/4", "1/4", "0/4", "4/4")
     ]
@@ -395,7 +396,7 @@ def test_what_is_in_slurms_queue_is_queued(
     code, out, err = show(str(swept))
     assert (code, err) == (0, "")
     *lines, last = out.splitlines()
-    assert [line.split()[2:3] for line in lines[:5]] == [
+    assert [line.split()[4:5] for line in lines[:5]] == [
         [state] for state in ("done", "running", "queued", "interrupted", "queued")
     ]
     assert lines[2].rstrip().endswith("0/4 epochs  job 7_2")

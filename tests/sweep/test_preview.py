@@ -332,6 +332,6 @@ def test_the_speed_of_teachers_in_a_store_elsewhere_counts(
 
 def test_names_are_no_markup(asked: Callable[..., list[PlannedRun]], planned: Plan) -> None:
     [one] = asked("loss=hard")
-    expected = dataclasses.replace(one.expected, name="hard, tags=[red]")
+    expected = dataclasses.replace(one.expected, difference="tags=[red]")
     named = dataclasses.replace(one, expected=expected)
-    assert planned([named])[0] == "hard, tags=[red] | missing | run"
+    assert planned([named])[0] == "hard T=15 seed 0, tags=[red] | missing | run"

@@ -13,18 +13,14 @@ from bitstill.runs.locks import is_worked_on
 from bitstill.runs.paths import RunPaths
 
 _ENTRY = {
-    "name": str,
+    "cell": str,
+    "seed": int,
+    "difference": str,
     "identity": str,
     "epochs": int,
     "directory": str,
     "stored": str | None,
 }
-_SEED = " seed "
-
-
-def run_name(cell: str, seed: int) -> str:
-    """Return what a person calls a run: ``soft T=15 seed 0``."""
-    return f"{cell}{_SEED}{seed}"
 
 
 @dataclass(frozen=True)
@@ -32,28 +28,27 @@ class Expected:
     """A run that a sweep asks for.
 
     Attributes:
-        name: of :func:`run_name`, with what it differs in where others of the sweep have the same.
+        cell: that it fills.
+        seed: of it.
         identity: of the run.
         epochs: planned.
         paths: its files.
         stored: a teacher's files in the teacher store, where it is trained; else None.
+        difference: what it differs in from others of the sweep with its cell and seed; else empty.
     """
 
-    name: str
+    cell: str
+    seed: int
     identity: str
     epochs: int
     paths: RunPaths
     stored: RunPaths | None = None
+    difference: str = ""
 
     @property
-    def cell(self) -> str:
-        """The cell that it fills."""
-        return self.name.partition(_SEED)[0]
-
-    @property
-    def difference(self) -> str:
-        """What its name has behind the seed, if several runs of the sweep share the rest."""
-        return self.name.partition(_SEED)[2].partition(", ")[2]
+    def name(self) -> str:
+        """What a person calls it: ``soft T=15 seed 0``, and what it differs in."""
+        return ", ".join(filter(None, (f"{self.cell} seed {self.seed}", self.difference)))
 
     @property
     def places(self) -> list[RunPaths]:
@@ -85,7 +80,9 @@ def manifest_text(folder: Path, expected: Iterable[Expected]) -> str:
     """Return the manifest of a folder; its runs' places are relative to it."""
     entries = [
         {
-            "name": one.name,
+            "cell": one.cell,
+            "seed": one.seed,
+            "difference": one.difference,
             "identity": one.identity,
             "epochs": one.epochs,
             "directory": os.path.relpath(one.paths.directory, folder),
@@ -93,7 +90,7 @@ def manifest_text(folder: Path, expected: Iterable[Expected]) -> str:
         }
         for one in expected
     ]
-    return json.dumps({"cells": entries}, indent=1)  # what runs were called once
+    return json.dumps({"runs": entries}, indent=1)
 
 
 def _relative(directory: Path, folder: Path) -> str:
@@ -111,18 +108,20 @@ def read_manifest(folder: Path) -> list[Expected]:
     if not path.exists():
         return []
     with reading(path, "remove it, the sweep writes it again"):
-        entries = loads(path.read_bytes())["cells"]
+        entries = loads(path.read_bytes())["runs"]
         if not all(fits(entry[key], kind) for entry in entries for key, kind in _ENTRY.items()):
             raise ValueError("a run in it has wrong values")
-        if not all(one["name"].isprintable() for one in entries):
+        if not all((one["cell"] + one["difference"]).isprintable() for one in entries):
             raise ValueError("a run in it has a name that cannot be printed")
         return [
             Expected(
-                name=entry["name"],
+                cell=entry["cell"],
+                seed=entry["seed"],
                 identity=entry["identity"],
                 epochs=entry["epochs"],
                 paths=_place(folder, entry["directory"]),
                 stored=_place(folder, entry["stored"]) if entry["stored"] else None,
+                difference=entry["difference"],
             )
             for entry in entries
         ]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from bitstill.errors import printable
 from bitstill.runs.found import known_runs, no_sweep
 from bitstill.runs.identity import TEACHER
-from bitstill.runs.manifest import Expected, read_manifest, run_name
+from bitstill.runs.manifest import Expected, read_manifest
 from bitstill.runs.paths import RunPaths
 from bitstill.runs.record import ENDED, RunRecord, Status, known_record
 
@@ -78,6 +78,8 @@ class RunState:
         record = self.record
         return {
             "name": self.expected.name,
+            "cell": self.expected.cell,
+            "seed": self.expected.seed,
             "directory": self.expected.paths.directory.name,
             "identity": self.expected.identity,
             "status": self.status,
@@ -152,8 +154,8 @@ def sweep_states(folder: Path) -> list[RunState]:
     expected = {state.expected.paths.directory.name for state in states}
     for paths, record in known_runs(folder):
         if paths.directory.name not in expected:
-            name = run_name(record.cell, record.seed)
-            states.append(look(Expected(name, record.identity, record.epochs, paths)))
+            one = Expected(record.cell, record.seed, record.identity, record.epochs, paths)
+            states.append(look(one))
     if not states:
         raise no_sweep(folder)
     return states

@@ -16,7 +16,7 @@ from bitstill.explanations import say
 from bitstill.loggers.logged import not_logged
 from bitstill.runs import RunPaths, in_store
 from bitstill.runs.identity import cell_of, directory_name, identity
-from bitstill.runs.manifest import Expected, run_name
+from bitstill.runs.manifest import Expected
 from bitstill.runs.status import RunState, stop_sign
 from bitstill.schema import TrainConfig
 
@@ -120,15 +120,16 @@ def _told_apart(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
         ]
         if not own or names[run.expected.name] == 1:
             return run
-        name = ", ".join([run.expected.name, *own])
-        return dataclasses.replace(run, expected=dataclasses.replace(run.expected, name=name))
+        expected = dataclasses.replace(run.expected, difference=", ".join(own))
+        return dataclasses.replace(run, expected=expected)
 
     return [named(run) for run in runs]
 
 
 def _expected(config: TrainConfig, run_identity: str) -> Expected:
     return Expected(
-        name=run_name(cell_of(config), config.seed),
+        cell=cell_of(config),
+        seed=config.seed,
         identity=run_identity,
         epochs=config.schedule.epochs,
         paths=RunPaths(config.folder / directory_name(config, run_identity)),

@@ -338,15 +338,17 @@ def test_hydras_copies_that_cannot_be_read(
         b"{",
         b"[]",
         b"3",
-        b'{"cells": 3}',
-        b'{"cells": [3]}',
-        b'{"cells": [{"name": 3}]}',
+        b'{"runs": 3}',
+        b'{"runs": [3]}',
+        b'{"runs": [{"cell": 3}]}',
         *(
             json.dumps(
                 {
-                    "cells": [
+                    "runs": [
                         {
-                            "name": "n",
+                            "cell": "n",
+                            "seed": 0,
+                            "difference": "",
                             "identity": "i",
                             "epochs": 1,
                             "directory": "d",
@@ -357,14 +359,14 @@ def test_hydras_copies_that_cannot_be_read(
                 }
             ).encode()
             for one in (
-                {"name": "\x1b]0;x\x07 seed 0"},
+                {"cell": "\x1b]0;x\x07"},
+                {"difference": "\x1b]0;x\x07"},
                 {"epochs": 10**400},
                 {"directory": "a\0b"},
                 {"directory": "\ud800"},
                 {"stored": "teachers/.."},
             )
         ),
-        b'{"cells": [{"name": 1, "identity": [], "epochs": "x", "directory": 3, "stored": 0}]}',
     ],
     ids=repr,
 )

@@ -127,12 +127,13 @@ def test_a_record_of_other_values(paths: RunPaths, data: st.DataObject) -> None:
 @thorough
 def test_a_manifest_of_anything(paths: RunPaths, data: st.DataObject) -> None:
     folder = paths.directory.parent
-    cell = {"name": "n", "identity": "i", "epochs": 3, "directory": "run", "stored": None}
-    forged = copy.copy(cell)
-    forged[data.draw(st.sampled_from([*cell]))] = data.draw(JSON)
+    run = {"cell": "n", "seed": 0, "difference": "", "identity": "i", "epochs": 3}
+    run |= {"directory": "run", "stored": None}
+    forged = copy.copy(run)
+    forged[data.draw(st.sampled_from([*run]))] = data.draw(JSON)
     content = data.draw(
-        st.sampled_from([json.dumps({"cells": [forged]}).encode()])
-        | mutations(json.dumps({"cells": [cell]}).encode())
+        st.sampled_from([json.dumps({"runs": [forged]}).encode()])
+        | mutations(json.dumps({"runs": [run]}).encode())
         | st.binary(max_size=50)
     )
     (folder / "sweep.json").write_bytes(content)
