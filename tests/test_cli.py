@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from bitstill import __version__, application
 from bitstill.cli import main
 from bitstill.configuration.completion import complete
 from bitstill.configuration.hydra_errors import explain_hydra
+from bitstill.explanations import print_error
 from bitstill.runs import known_runs
 from bitstill.training.tasks import DivergedError
 
@@ -347,6 +349,41 @@ def test_a_reader_that_has_left_is_told_nothing(shown: list[str]) -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+class _PollOfMacOS:
+    """Tells nothing of a file that it is asked for nothing of: no error, and no end either."""
+
+    def __init__(self, poll: Callable[[], select.poll] = select.poll) -> None:
+        self._poll = poll()
+
+    def register(self, file: int, events: int) -> None:
+        if events:
+            self._poll.register(file, events)
+
+    def poll(self, milliseconds: int) -> list[tuple[int, int]]:
+        return self._poll.poll(milliseconds)
+
+
+@pytest.mark.parametrize("poll", [select.poll, _PollOfMacOS])
+@pytest.mark.parametrize("has_left", [True, False])
+def test_only_a_reader_that_has_left_is_told_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    poll: Callable[[], object],
+    has_left: bool,
+) -> None:
+    """Another pipe that is broken is a defect."""
+    reading, writing = os.pipe()
+    if has_left:
+        os.close(reading)
+    monkeypatch.setattr(select, "poll", poll)
+    with os.fdopen(writing, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert print_error(BrokenPipeError()) == 1
+    assert ("BrokenPipeError" in capsys.readouterr().err) is not has_left
+    if not has_left:
+        os.close(reading)
 
 
 def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:

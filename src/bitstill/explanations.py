@@ -38,8 +38,8 @@ def print_error(error: Exception, arguments: Sequence[str] = ()) -> int:
 def _reader_has_left() -> bool:
     """Whether nobody reads standard output any more (``| head``): nothing is said then."""
     pipe = select.poll()
-    pipe.register(sys.stdout.fileno(), 0)
-    has_left = bool(pipe.poll(0))  # an error is the only news that it asks for
+    pipe.register(sys.stdout.fileno(), select.POLLOUT)  # asked for nothing, macOS tells nothing
+    has_left = any(news & (select.POLLERR | select.POLLHUP) for _, news in pipe.poll(0))
     if has_left:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest, at exit
     return has_left
