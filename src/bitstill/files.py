@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bitstill.errors import UserError
 
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+# Linux has one number for the last two, macOS has two.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 def at_home(path: str | Path, *, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -50,17 +51,18 @@ def test_who_looks_on_does_not_work_on_a_run(tmp_path: Path) -> None:
         assert not is_worked_on(paths)
 
 
+@pytest.mark.parametrize("reason", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP])
 def test_a_file_system_without_locks_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
 ) -> None:
     """A file in place of a lock would outlive a process that is killed."""
     paths = RunPaths(tmp_path / "run")
 
     def flock(*_: object) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
+        raise OSError(reason, os.strerror(reason))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    line = r"run\.lock cannot be locked \(Function not implemented\): give a folder on a file"
+    line = rf"run\.lock cannot be locked \({os.strerror(reason)}\): give a folder on a file"
     with pytest.raises(UserError, match=line), exclusive(paths):
         pass
     with pytest.raises(UserError, match=r"sweep\.lock cannot be locked"):
