@@ -15,7 +15,8 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(deterministic, "fill_uninitialized_memory", True)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     torch.backends.cuda.matmul.allow_tf32 = True  # by default it is not
-    yield
+    with torch.backends.nnpack.flags(enabled=True):
+        yield
     torch.set_deterministic_debug_mode(mode)
 
 
@@ -26,5 +27,6 @@ def test_what_varies_is_refused_and_memory_stays_as_it_is() -> None:
     assert not deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # a property
     assert not torch.backends.cudnn.allow_tf32, "float32 on a GPU is no TF32"
     assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch._C._get_nnpack_enabled(), "its convolutions round more"
     with pytest.raises(RuntimeError, match="deterministic"):
         torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2), accumulate=False)

@@ -14,6 +14,9 @@ def compute_deterministically() -> None:
     torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
     torch.backends.cudnn.benchmark = False
+    # It convolves where torch has no oneDNN, as on a Mac: its transforms (Winograd) round more, and
+    # a teacher's step takes twice as long as by torch's own convolutions.
+    torch.backends.nnpack.set_flags(False)
     # float32 is float32, on every generation of GPUs, whatever the environment says.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
