@@ -14,12 +14,21 @@ def test_bf16_is_no_gain_on_every_processor(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("bitstill.training.devices.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: True)
     for capability, fast in (("AVX512", True), ("AVX2", False)):
         monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda one=capability: one)
         assert has_fast_bf16() is fast
     with caplog.at_level(logging.WARNING, logger="bitstill"):
         assert device_of(TrainerConfig("cpu", "bf16", threads=None)) == torch.device("cpu")
     assert "trainer.precision = bf16: this processor has no instructions for it" in caplog.text
+
+
+def test_without_onednn_bf16_is_no_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a Mac."""
+    monkeypatch.setattr("bitstill.training.devices.platform.machine", lambda: "arm64")
+    for built, fast in ((True, True), (False, False)):
+        monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda one=built: one)
+        assert has_fast_bf16() is fast
 
 
 def test_a_record_says_which_instructions_torch_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

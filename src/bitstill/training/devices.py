@@ -38,6 +38,8 @@ def device_of(trainer: TrainerConfig) -> torch.device:
 
 def has_fast_bf16() -> bool:
     """Whether torch convolves faster in bf16 than in float32; elsewhere it takes ten times."""
+    if not torch.backends.mkldnn.is_available():  # oneDNN, which torch is built without for Macs
+        return False
     return platform.machine() != "x86_64" or torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
