@@ -1,5 +1,6 @@
 """A packed student, and engines for it."""
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,9 @@ def packed(network: IntegerNetwork) -> PackedModel:
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C kernel, compiled for the tests; they are left out where there is no compiler."""
     target = tmp_path_factory.mktemp("kernel") / "kernel.so"
-    reason = compile_kernel(target, flags=["-Wall", "-Wextra", "-Werror"])
+    # On other processors some arguments have no use, and clang does not know all of GCC's pragmas.
+    strict = ["-Werror"] if platform.machine() == "x86_64" else []
+    reason = compile_kernel(target, flags=["-Wall", "-Wextra", *strict])
     if reason == "there is no C compiler":
         pytest.skip(reason)
     assert reason is None, reason

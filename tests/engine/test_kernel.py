@@ -1,5 +1,6 @@
 """The C kernels under sanitizers, and their compiler."""
 
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,7 +23,8 @@ def sanitized(name: str, folder: Path, *beside: str) -> Path:
     if compiler is None:
         pytest.skip("there is no C compiler")
     target = folder / "kernel"
-    command = [compiler, "-O2", "-g", "-std=c11", "-march=native", "-ffp-contract=off"]
+    native = "-march=native" if platform.machine() == "x86_64" else "-mcpu=native"
+    command = [compiler, "-O2", "-g", "-std=c11", native, "-ffp-contract=off"]
     command += ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
     sources = [Path(__file__).with_name(name), *(ENGINE / one for one in beside)]
     command += [f"-I{ENGINE}", *map(str, sources), "-o", str(target), "-lm"]
