@@ -27,6 +27,6 @@ def test_what_varies_is_refused_and_memory_stays_as_it_is() -> None:
     assert not deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # a property
     assert not torch.backends.cudnn.allow_tf32, "float32 on a GPU is no TF32"
     assert not torch.backends.cuda.matmul.allow_tf32
-    assert not torch._C._get_nnpack_enabled(), "its convolutions round more"
+    assert torch.backends.nnpack.set_flags(False) == (False,), "its convolutions round more"
     with pytest.raises(RuntimeError, match="deterministic"):
         torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2), accumulate=False)
