@@ -4,11 +4,10 @@ It imports neither torch nor Lightning, so that a sweep of hundreds of runs can 
 looked at in a moment.
 """
 
-from bitstill.runs.found import MANIFEST, known_runs, load_sweep, no_sweep, runs_in
+from bitstill.runs.found import known_runs, load_sweep, no_sweep, runs_in
 from bitstill.runs.paths import RunPaths
 from bitstill.runs.record import (
     ENDED,
-    SCHEMA_VERSION,
     DamagedRecordError,
     Row,
     RunRecord,
@@ -23,8 +22,6 @@ from bitstill.runs.store import STORE, in_store, teacher_stores
 
 __all__ = [
     "ENDED",
-    "MANIFEST",
-    "SCHEMA_VERSION",
     "STORE",
     "DamagedRecordError",
     "Row",
