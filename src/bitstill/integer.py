@@ -99,15 +99,10 @@ class IntegerLayer:
     thresholds: Tensor
     input_levels: int
 
-    @property
-    def bounds(self) -> Tensor:
-        """The largest |sum| of each channel, int64, (channels_out,)."""
-        return _bounds(self.codes, self.input_levels)
-
     @functools.cached_property
     def fits_float32(self) -> bool:
         """Whether float32 holds every sum: it holds all integers below 2^24."""
-        return int(self.bounds.max()) < 2**24
+        return int(_bounds(self.codes, self.input_levels).max()) < 2**24
 
     @functools.cached_property
     def exact_codes(self) -> Tensor:
@@ -117,7 +112,7 @@ class IntegerLayer:
     def sums(self, levels: Tensor) -> Tensor:
         """Convolve, exactly; (N, channels_in, H, W) -> (N, channels_out, H, W), as floats.
 
-        Every partial sum, in whatever order, is an integer of at most max(bounds). What float32
+        Every partial sum, in whatever order, is an integer of at most :func:`_bounds`. What float32
         cannot hold of them and of the products, fused or not, float64 does.
         """
         levels = levels.to(self.exact_codes.dtype)
