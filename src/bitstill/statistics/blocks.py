@@ -36,16 +36,11 @@ def blocked_contrast(
     seeds = sorted({seed for _, seed, _ in observations})
     if not set(weights) <= set(cells):
         return Difference(math.nan, math.nan, 0, 0)
-    design = np.array(
-        [
-            [*(one == cell for one in cells), *(one == seed for one in seeds[1:])]
-            for cell, seed, _ in observations
-        ],
-        dtype=np.float64,
-    )
+    of_cell, of_seed, values = (np.array(column) for column in zip(*observations, strict=True))
+    indicators = of_cell[:, None] == cells, of_seed[:, None] == seeds[1:]
+    design = np.column_stack(indicators).astype(np.float64)
     contrast = np.array([weights.get(cell, 0.0) for cell in cells] + [0.0] * len(seeds[1:]))
-    values = np.array([value for _, _, value in observations])
-    n = min(sum(name == cell for name, *_ in observations) for cell in weights)
+    n = min(int((of_cell == cell).sum()) for cell in weights)
     coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
     estimate = float(contrast @ coefficients)
     df = len(values) - int(np.linalg.matrix_rank(design))
