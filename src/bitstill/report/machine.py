@@ -1,4 +1,4 @@
-"""``report.json``: every number of a report, for programs."""
+"""``report.json`` and ``runs.csv``: every number of a report, for programs."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from bitstill.report.noise import epoch_noise
 from bitstill.report.settings import rules, settings, teacher_settings
 from bitstill.report.sweeps import VIEWS, RunSet, View
 from bitstill.runs import RunRecord
-from bitstill.statistics import mean_interval
+from bitstill.statistics import Interval, mean_interval
 
 FORMAT = 1
 """Raised when report.json changes its shape."""
@@ -22,7 +22,7 @@ FORMAT = 1
 
 def to_plain(report: Report) -> dict[str, Any]:
     """Return everything as plain values; accuracies in percent, what has no value None."""
-    plain: dict[str, Any] = _finite(
+    plain: dict[str, Any] = _plain(
         {
             "format": FORMAT,
             "bitstill": __version__,
@@ -37,13 +37,15 @@ def to_plain(report: Report) -> dict[str, Any]:
     return plain
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, Interval):
+        value = value._asdict()
     if isinstance(value, dict):
-        return {str(key): _finite(one) for key, one in value.items()}
+        return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_plain(one) for one in value]
     return value
 
 
@@ -130,14 +132,7 @@ def _told_apart_by(record: RunRecord, runs: RunSet, names: Sequence[str]) -> dic
 
 def _cells(comparison: SetComparison) -> list[dict[str, Any]]:
     return [
-        {
-            "cell": one.cell,
-            "first": one.first,
-            "second": one.second,
-            "difference": None if one.difference is None else one.difference.interval()._asdict(),
-            "p": one.p,
-            "equivalence_p": one.equivalence_p,
-        }
+        dataclasses.asdict(one) | {"difference": one.difference and one.difference.interval()}
         for one in comparison.cells
     ]
 
@@ -165,9 +160,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "test": question.test,
         "unit": question.unit,
         "published": question.published,
-        "effect": None if finding.effect is None else finding.effect._asdict(),
-        "over_images": None if question.images is None else question.images._asdict(),
-        "one_seed": None if question.one_seed is None else question.one_seed._asdict(),
+        "effect": finding.effect,
+        "over_images": question.images,
+        "one_seed": question.one_seed,
         "seeds": finding.n,
         "p": finding.p,
         "equivalence_p": finding.equivalence_p,
