@@ -107,37 +107,27 @@ def legend_filter(name: str, field: str) -> Spec:
     return {"name": name, "select": {"type": "point", "fields": [field]}, "bind": "legend"}
 
 
-def theme(*, dark: bool) -> Spec:
-    """Return the Vega-Lite ``config`` of a colour scheme, whose colours the colour-blind can tell.
+# By whether the page is dark. The colour-blind can tell them apart.
+_TEXT = {True: "#e6e6e6", False: "#1f2328"}
+_GRID = {True: "#3a3f47", False: "#e4e7eb"}
+_LOSSES = {  # in their order, and then the teacher
+    True: ["#b8bec8", "#56b4e9", "#f0a33a", "#4fd1a5", "#e58bcb"],
+    False: ["#6b7280", "#0072b2", "#c85200", "#00825f", "#a03a8c"],
+}
+_TEMPERATURES = {
+    True: ["#d9b8ff", "#ff8f6b", "#3d9be0", "#7ddb8a", "#ff86c3", "#e3c94b", "#4dd0d6", "#aab2bf"],
+    False: ["#6f3fb5", "#c2410c", "#1f6fb2", "#2f7d3b", "#a8236b", "#7a6a00", "#0f7b83", "#4b5563"],
+}
+_VERDICTS = {  # as on the page: no verdict, undecided, contradicted, reproduced
+    True: ["#a5adb8", "#f3cf79", "#ffab9f", "#7fe0aa"],
+    False: ["#59636e", "#7a5200", "#b3261e", "#0a6b3d"],
+}
+_LINE = "#8a8f98"
 
-    The categories are the losses in their order, and then the teacher.
-    """
-    line = "#8a8f98"
-    text, grid = ("#e6e6e6", "#3a3f47") if dark else ("#1f2328", "#e4e7eb")
-    losses = (
-        ["#b8bec8", "#56b4e9", "#f0a33a", "#4fd1a5", "#e58bcb"]
-        if dark
-        else ["#6b7280", "#0072b2", "#c85200", "#00825f", "#a03a8c"]
-    )
-    temperatures = (
-        ["#d9b8ff", "#ff8f6b", "#3d9be0", "#7ddb8a", "#ff86c3", "#e3c94b", "#4dd0d6", "#aab2bf"]
-        if dark
-        else [
-            "#6f3fb5",
-            "#c2410c",
-            "#1f6fb2",
-            "#2f7d3b",
-            "#a8236b",
-            "#7a6a00",
-            "#0f7b83",
-            "#4b5563",
-        ]
-    )
-    verdicts = (  # as on the page: no verdict, undecided, contradicted, reproduced
-        ["#a5adb8", "#f3cf79", "#ffab9f", "#7fe0aa"]
-        if dark
-        else ["#59636e", "#7a5200", "#b3261e", "#0a6b3d"]
-    )
+
+def theme(*, dark: bool) -> Spec:
+    """Return the Vega-Lite ``config`` of a light or a dark page."""
+    text, losses = _TEXT[dark], _LOSSES[dark]
     return {
         "background": None,
         "font": "system-ui, sans-serif",
@@ -145,9 +135,9 @@ def theme(*, dark: bool) -> Spec:
         "axis": {
             "labelColor": text,
             "titleColor": text,
-            "gridColor": grid,
-            "domainColor": line,
-            "tickColor": line,
+            "gridColor": _GRID[dark],
+            "domainColor": _LINE,
+            "tickColor": _LINE,
             "labelFontSize": 12,
             "titleFontSize": 12,
             "titleFontWeight": "normal",
@@ -157,15 +147,19 @@ def theme(*, dark: bool) -> Spec:
             "titleColor": text,
             "labelFontSize": 12,
             "symbolSize": 90,
-            "symbolBaseFillColor": line,
-            "symbolBaseStrokeColor": line,
+            "symbolBaseFillColor": _LINE,
+            "symbolBaseStrokeColor": _LINE,
         },
         "header": {"labelColor": text, "titleColor": text, "labelFontSize": 12},
         "title": {"color": text, "fontSize": 13, "fontWeight": 600, "anchor": "start"},
         "text": {"color": text},
-        "rule": {"color": line},
+        "rule": {"color": _LINE},
         "bar": {"color": losses[1]},
         "point": {"opacity": 1},
         "style": {"published": {"shape": "diamond", "size": 130, "color": text}},
-        "range": {"category": losses, "ordinal": temperatures, "verdict": verdicts},
+        "range": {
+            "category": losses,
+            "ordinal": _TEMPERATURES[dark],
+            "verdict": _VERDICTS[dark],
+        },
     }
