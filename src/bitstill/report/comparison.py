@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bitstill.report.claims import primary_view
 from bitstill.report.far_out import far_out, said_of
 from bitstill.report.sweeps import STATISTICS_NAMES, Run, RunSet, View
-from bitstill.report.table import NOT_APPLICABLE, Table, p_text, plus_minus
+from bitstill.report.table import NOT_APPLICABLE, Table, p_text, plus_minus, signed
 from bitstill.statistics import MARGIN, Difference, equivalence_p, holm, paired_difference
 
 
@@ -185,10 +185,7 @@ def _chances(one: Difference | None, p: float | None) -> tuple[float | None, flo
 def _row(one: CellComparison) -> list[str]:
     sides = [list(side.values()) for side in (one.first, one.second)]
     accuracies = [plus_minus(values) if values else NOT_APPLICABLE for values in sides]
-    said = "no seed in both"
-    if one.difference is not None:
-        estimate, low, high = one.difference.interval()
-        said = f"{estimate:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if one.difference.df else "")
+    said = "no seed in both" if one.difference is None else signed(one.difference)
     seeds = str(len(one.first))
     return [one.cell, *accuracies, said, p_text(one.p), p_text(one.equivalence_p), seeds]
 

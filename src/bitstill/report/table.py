@@ -13,7 +13,7 @@ import rich.table
 from rich.markup import escape
 from rich.text import Text
 
-from bitstill.statistics import mean_interval
+from bitstill.statistics import Difference, mean_interval
 
 NOT_APPLICABLE = "—"
 PIPE_WIDTH = 110  # a pipe has no width of its own, and rich would take 80
@@ -64,6 +64,12 @@ def plus_minus(values: Sequence[float]) -> str:
     interval = mean_interval(values)
     spread = f" ± {interval.half_width:.1f}" if len(values) > 1 else ""
     return f"{interval.estimate:.1f}{spread}"
+
+
+def signed(difference: Difference) -> str:
+    """Return a difference with its sign and, where one can be given, its 95 % t interval."""
+    estimate, low, high = difference.interval()
+    return f"{estimate:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if difference.df else "")
 
 
 def or_dash(value: float | None, form: str) -> str:

@@ -1,6 +1,5 @@
 """Runs that change one thing, each against the same loss at T = 15 in the study."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 from bitstill.report.claims import primary_view
@@ -8,7 +7,7 @@ from bitstill.report.far_out import far_out, said_of
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings, teacher_settings
 from bitstill.report.sweeps import Run, RunSet
-from bitstill.report.table import NOT_APPLICABLE, Table, plus_minus
+from bitstill.report.table import NOT_APPLICABLE, Table, plus_minus, signed
 from bitstill.runs import RunRecord
 from bitstill.runs.identity import cell_name
 from bitstill.statistics import paired_difference
@@ -59,9 +58,8 @@ def _students(sets: Sequence[RunSet]) -> Iterator[Run]:
 
 def _numbers(pairs: Sequence[tuple[float, float]]) -> list[str]:
     ours, theirs = zip(*pairs, strict=True)
-    estimate, low, high = paired_difference(ours, theirs).interval()
-    limits = f" [{low:+.2f}, {high:+.2f}]" if math.isfinite(low) else ""
-    return [plus_minus(ours), plus_minus(theirs), f"{estimate:+.2f}{limits}", str(len(pairs))]
+    difference = signed(paired_difference(ours, theirs))
+    return [plus_minus(ours), plus_minus(theirs), difference, str(len(pairs))]
 
 
 def _change(ours: RunRecord, theirs: RunRecord) -> str:
