@@ -157,25 +157,21 @@ class ImageSource(ABC):
     def _training_arrays(self, content: Entry, identity: str) -> Mapping[str, NDArray[Any]]:
         images, labels = content.arrays["train_images"], content.arrays["train_labels"]
         if self.val_fraction == 0:
-            nothing = {"val_images": images[:0], "val_labels": labels[:0]}
-            return {**content.arrays, **nothing}
+            return {**content.arrays, **_arrays(val=Part(images[:0], labels[:0]))}
 
         # Indexing a mapped array copies the result into this process's own memory: 200 MB for each
         # of many parallel runs. So the two parts are written to the cache as well, where all
         # processes share them. It costs the training set once more on disk for every split in use.
         def make() -> Entry:
-            parts = train_and_val_indices(
+            indices = train_and_val_indices(
                 len(labels), val_fraction=self.val_fraction, split_seed=self.split_seed
             )
-            arrays = {}
-            for name, indices in zip(("train", "val"), parts, strict=True):
-                arrays[f"{name}_images"] = images[indices]
-                arrays[f"{name}_labels"] = labels[indices]
-            return Entry(arrays, {})
+            train, val = (Part(images[those], labels[those]) for those in indices)
+            return Entry(_arrays(train=train, val=val), {})
 
         def check(entry: Entry) -> None:
             parts = [
-                _part(entry, name)
+                _part(entry.arrays, name)
                 for name in ("train", "val")
                 if entry.arrays[f"{name}_labels"].size
             ]
@@ -195,12 +191,7 @@ def _as_entry(decoded: Decoded, source: str) -> Entry:
     if absent and decoded.names is None:
         first = f"no training image has label {min(absent)}"
         log.warning("%s of %d: number the classes from 0", first, decoded.classes)
-    arrays: dict[str, NDArray[Any]] = {
-        "train_images": decoded.train.images,
-        "train_labels": decoded.train.labels,
-        "test_images": decoded.test.images,
-        "test_labels": decoded.test.labels,
-    }
+    arrays = _arrays(train=decoded.train, test=decoded.test)
     facts = {
         "checksum": _checksum(arrays),
         "names": list(decoded.names or map(str, range(decoded.classes))),
@@ -208,8 +199,17 @@ def _as_entry(decoded: Decoded, source: str) -> Entry:
     return Entry(arrays, facts)
 
 
-def _part(entry: Entry, split: str) -> Part:
-    return Part(entry.arrays[f"{split}_images"], entry.arrays[f"{split}_labels"])
+def _arrays(**parts: Part) -> dict[str, NDArray[Any]]:
+    """Return the arrays of some splits, under the names that :func:`_part` reads."""
+    return {
+        f"{split}_{kind}": array
+        for split, part in parts.items()
+        for kind, array in part._asdict().items()
+    }
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], split: str) -> Part:
+    return Part(arrays[f"{split}_images"], arrays[f"{split}_labels"])
 
 
 def _check_entry(entry: Entry) -> None:
@@ -222,7 +222,7 @@ def _check_entry(entry: Entry) -> None:
     if not (fits(names, list[str]) and fits(checksum, str)):
         raise ValueError("its names or its checksum are none")
     for split in ("train", "test"):
-        _check_part(_part(entry, split), split, len(names))
+        _check_part(_part(entry.arrays, split), split, len(names))
 
 
 def _check_part(part: Part, what: str, classes: int) -> None:
@@ -261,6 +261,4 @@ def _digest(value: object) -> str:
 def _tensors(arrays: Mapping[str, NDArray[Any]], name: str) -> Split:
     import torch
 
-    return Split(
-        torch.from_numpy(arrays[f"{name}_images"]), torch.from_numpy(arrays[f"{name}_labels"])
-    )
+    return Split(*map(torch.from_numpy, _part(arrays, name)))
