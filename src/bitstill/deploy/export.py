@@ -13,7 +13,6 @@ from bitstill.models import Student
 from bitstill.packing import describe_selection, pack, unpack
 from bitstill.runs import RunPaths
 
-_KNOWN = ("classes", "identity", "test_accuracy", "selection")  # of a packed student
 SUFFIXES = {"packed": ".bitstill", "onnx": ".onnx", "qonnx": ".qonnx.onnx"}
 
 
@@ -114,9 +113,8 @@ def _of_packed(file: Path, form: str, choice: Choice) -> tuple[Path, bytes]:
             "qonnx, or a run's folder"
         )
     model = read_packed(file)
-    known = {name: getattr(model, name) for name in _KNOWN}
     name = file.name.removesuffix(SUFFIXES["packed"]) + SUFFIXES[form]
-    return file.with_name(name), _content(unpack(model), form, known)
+    return file.with_name(name), _content(unpack(model), form, model.known)
 
 
 def _name(run: FinishedRun, form: str) -> str:

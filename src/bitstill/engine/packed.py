@@ -75,6 +75,11 @@ class PackedModel:
         """Bits of a weight, k."""
         return len(self.layers[0].planes)
 
+    @property
+    def known(self) -> dict[str, Any]:
+        """What it says of itself and its run, for :func:`describe`."""
+        return {name: getattr(self, name) for name in _WANTED}
+
 
 def to_bytes(model: PackedModel) -> bytes:
     """Return the file's content."""
@@ -87,12 +92,7 @@ def to_bytes(model: PackedModel) -> bytes:
     }
     for layer, packed in zip(TOPOLOGY, model.layers, strict=True):
         tensors[f"{layer.name}.planes"] = packed.planes
-    known = describe(
-        classes=model.classes,
-        identity=model.identity,
-        test_accuracy=model.test_accuracy,
-        selection=model.selection,
-    )
+    known = describe(**model.known)
     metadata = {"format": FORMAT, "version": VERSION, **known, "checksum": _NO_CHECKSUM.decode()}
     blank = _container(tensors, metadata)
     checksum = hashlib.sha256(blank).hexdigest().encode()
