@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL.Image import Image
+
 from bitstill.data import ImageData
-from bitstill.deploy.finished import Choice, load_run
+from bitstill.deploy.finished import load_run
 from bitstill.loggers.names import picture_name
 from bitstill.report.figures.confusion import MOST_CLASSES, confusion_figure
-from bitstill.report.figures.figure import Figure, to_png, to_svg
+from bitstill.report.figures.figure import Figure, to_image
 from bitstill.report.figures.weights import weight_figures
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.runs import RunPaths, RunRecord
@@ -20,12 +22,12 @@ class Outcome:
     """Pictures, sizes, and the files that are worth keeping.
 
     Attributes:
-        pictures: the confusion matrix, and a student's weights and their levels; PNG, by name.
+        pictures: the confusion matrix, and a student's weights and their levels, by name.
         sizes: bytes, by name.
         files: the record, and the packed student.
     """
 
-    pictures: Mapping[str, bytes]
+    pictures: Mapping[str, Image]
     sizes: Mapping[str, int]
     files: Sequence[Path]
 
@@ -45,7 +47,7 @@ def outcome_of(paths: RunPaths, record: RunRecord, data: ImageData) -> Outcome:
         if data.classes <= MOST_CLASSES:
             figures = [_confusion(run, data), *figures]
     return Outcome(
-        pictures={picture_name(one.name): to_png(to_svg(one)) for one in figures},
+        pictures={picture_name(one.name): to_image(one) for one in figures},
         sizes={f"size/{name}_bytes": count for name, count in record.sizes.items()},
         files=[path for path in (paths.record, paths.packed) if path.exists()],
     )
@@ -53,8 +55,7 @@ def outcome_of(paths: RunPaths, record: RunRecord, data: ImageData) -> Outcome:
 
 def _confusion(run: Run, data: ImageData) -> Figure:
     """Classify the test images with the last epoch's weights, exact statistics if there are any."""
-    found = load_run(run.paths.directory, Choice())
-    network = found.network.to(data.test.images.device)
+    network = load_run(run.paths.directory).network.to(data.test.images.device)
     batch = int(run.record.config["evaluation"]["batch_size"])
     predicted = predictions(deployed_classifier(network), data.test.images, batch_size=batch)
     who = f"{run.record.cell}, seed {run.record.seed}, after the last epoch"

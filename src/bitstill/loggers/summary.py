@@ -1,16 +1,13 @@
 """One run of wandb for a whole sweep: its tables and its accuracies over temperature."""
 
 import hashlib
-import io
 from pathlib import Path
-
-from PIL import Image
 
 from bitstill.loggers.callback import DONE
 from bitstill.loggers.wandb_run import begin, end
 from bitstill.report.claims import primary_view
 from bitstill.report.figures.accuracy import accuracy_figures
-from bitstill.report.figures.figure import to_png, to_svg
+from bitstill.report.figures.figure import to_image
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.report.table import Table, to_html, told_apart
@@ -50,13 +47,10 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
         tables = told_apart([(one.name, _tables(one)) for one in sets])
         for number, (one, own) in enumerate(zip(sets, tables, strict=True), start=1):
             prefix = "" if len(sets) == 1 else f"set{number}/"
-            pictures = {
-                f"{prefix}{figure.name}": Image.open(io.BytesIO(to_png(to_svg(figure))))
-                for figure in accuracy_figures(one, primary_view(one))
-            }
+            figures = accuracy_figures(one, primary_view(one))
             run.log(
                 {f"{prefix}{table.name}": wandb.Html(to_html(table)) for table in own}
-                | {name: wandb.Image(picture) for name, picture in pictures.items()}
+                | {f"{prefix}{each.name}": wandb.Image(to_image(each)) for each in figures}
             )
             run.summary.update(_means(one, prefix))
     finally:

@@ -1,11 +1,9 @@
 """TensorBoard: a run's curves, its hyperparameters with what they came to, and its pictures."""
 
-import io
 import shutil
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from bitstill.loggers.names import EPOCH, results, science
 from bitstill.loggers.outcome import Outcome
@@ -47,8 +45,8 @@ class TensorboardLog:
             science(record), {**results(record), **outcome.sizes}, step=record.epoch
         )
         writer = self._logger.experiment
-        for name, png in outcome.pictures.items():
-            pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+        for name, picture in outcome.pictures.items():
+            pixels = np.asarray(picture.convert("RGB"))
             writer.add_image(name, pixels, record.epoch, dataformats="HWC")
 
     def close(self, exit_code: int, error: str) -> None:

@@ -1,14 +1,11 @@
 """wandb: a run of it for each run here, which a resumed one goes on with."""
 
-import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from PIL import Image
 
 from bitstill.loggers.names import (
     BEST,
@@ -84,8 +81,8 @@ class WandbLog:
 
         # No wandb.Table: it is an artifact, whose manifest tells the server where it lay here.
         shown = {
-            name: wandb.Image(Image.open(io.BytesIO(png)), caption=record.cell)
-            for name, png in outcome.pictures.items()
+            name: wandb.Image(picture, caption=record.cell)
+            for name, picture in outcome.pictures.items()
         }
         self._run.log(shown, step=record.epoch + 1, commit=True)
         self._run.summary.update({**results(record), **outcome.sizes, **self._bests()})

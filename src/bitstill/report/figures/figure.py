@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from PIL import Image
+
 Row = Mapping[str, str | float | int | None]
 Spec = dict[str, Any]
 
@@ -73,6 +75,11 @@ def to_png(svg: str) -> bytes:
     import vl_convert
 
     return bytes(vl_convert.svg_to_png(svg, scale=_PNG_SCALE))
+
+
+def to_image(figure: Figure) -> Image.Image:
+    """Draw a figure as pixels, which loggers take."""
+    return Image.open(io.BytesIO(to_png(to_svg(figure))))
 
 
 def channel(field: str, kind: str = "quantitative", **more: Any) -> Spec:
