@@ -47,6 +47,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def copy_atomically(source: Path, target: Path) -> None:
+    """Write a file likewise with what another holds, if that is there."""
+    if source.exists():
+        write_atomically(target, source.read_bytes())
+
+
 def remove_partial_files(path: Path) -> None:
     """Remove what processes that were killed have left of :func:`write_atomically`."""
     for half in path.parent.glob(f".{path.name}.*"):

@@ -16,7 +16,7 @@ from torch import Tensor
 from bitstill.configuration.check import check_batches
 from bitstill.data import ImageData
 from bitstill.errors import UserError
-from bitstill.files import write_atomically
+from bitstill.files import copy_atomically
 from bitstill.integer import codes_and_unit
 from bitstill.loggers.callback import Loggers, log_finished
 from bitstill.loggers.logged import destinations, hand_on, not_logged
@@ -179,9 +179,7 @@ def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPath
 def _publish(stored: RunPaths, paths: RunPaths) -> None:
     """Copy a stored teacher's results into the directory of a run, its record last."""
     for name in ("metrics", "weights", "best_val_weights", "correctness", "record"):
-        source: Path = getattr(stored, name)
-        if source.exists():
-            write_atomically(getattr(paths, name), source.read_bytes())
+        copy_atomically(getattr(stored, name), getattr(paths, name))
     hand_on(stored, paths)
 
 

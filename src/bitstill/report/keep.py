@@ -16,7 +16,7 @@ import yaml
 
 from bitstill.configuration.shipped import conf_directory
 from bitstill.errors import UserError
-from bitstill.files import write_atomically
+from bitstill.files import copy_atomically, write_atomically
 from bitstill.reading import reading
 from bitstill.report.gradients import keep_ratios
 from bitstill.report.outputs import stored_teacher
@@ -72,7 +72,7 @@ def keep(sweep: Path, target: Path) -> Kept:
     try:
         for stored, kept in teachers:
             kept.directory.mkdir(parents=True, exist_ok=True)
-            _copy(stored.teacher_logits, kept.teacher_logits)
+            copy_atomically(stored.teacher_logits, kept.teacher_logits)
         _write(ended, texts, target)
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error}): give another folder") from error
@@ -119,7 +119,7 @@ def _write(ended: Sequence[Run], texts: Mapping[Path, str], target: Path) -> Non
     for run in done:
         place = _place(run, target)
         place.directory.mkdir(parents=True, exist_ok=True)
-        _copy(run.paths.correctness, place.correctness)
+        copy_atomically(run.paths.correctness, place.correctness)
     for path, text in texts.items():  # the record of a run is the last of its files
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())
@@ -128,18 +128,13 @@ def _write(ended: Sequence[Run], texts: Mapping[Path, str], target: Path) -> Non
     for number, run in enumerate(sorted(hard, key=lambda run: run.record.seed)):
         packed = _place(run, target).packed
         if number == 0:
-            _copy(run.paths.packed, packed)
+            copy_atomically(run.paths.packed, packed)
         else:
             packed.unlink(missing_ok=True)
 
 
 def _place(run: Run, target: Path) -> RunPaths:
     return RunPaths(target / run.paths.directory.name)
-
-
-def _copy(source: Path, target: Path) -> None:
-    if source.exists():
-        write_atomically(target, source.read_bytes())
 
 
 def _texts(run: Run, target: Path) -> Iterator[tuple[Path, str]]:
