@@ -32,16 +32,13 @@ _NUMBERS, _PAGE = "report.json", "index.html"
 _ON_SEVERAL = re.compile(r"(sets|comparison-\d+)\.(md|tex)")  # tables of several sets
 
 
-def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None = None) -> Path:
+def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None = None) -> None:
     """Report on sweeps in the terminal and in files.
 
     Args:
         folders: of sweeps; the first is compared with the others.
         output: where files go; None is ``report/`` in the first folder.
         fill: a Markdown page with places for tables, or None.
-
-    Returns:
-        The page.
 
     Raises:
         UserError: a folder holds no runs, the output cannot be written or holds what no report
@@ -66,7 +63,6 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
         console.print(line, highlight=False, markup=False)
     show(report, console)
     console.print(f"\nPage: {page.resolve()}", soft_wrap=True, highlight=False, markup=False)
-    return page
 
 
 def _see_that_it_may_be_replaced(output: Path) -> None:
