@@ -46,7 +46,7 @@ def accuracy_tables(runs: RunSet, awaited: Mapping[str, int] | None = None) -> l
         rows = [
             row
             for cell in dict.fromkeys([*asked, *cells])
-            for row in _rows(runs, cell, cell, known.get(cell), awaited.get(cell, 0))
+            for row in _rows(runs, cell, cell, known.get(cell), awaited)
         ]
         title = "Table 1: teacher, and student from ground truth only (hard)"
         found.append(Table("table1", title, "", ("model", *_HEADER), rows))
@@ -82,11 +82,8 @@ def _by_t(runs: RunSet, loss: str, awaited: Mapping[str, int]) -> list[list[str]
     known = published.ACCURACIES.get(loss, {})
     return [
         row
-        for temperature in _temperatures(runs, loss, awaited)
-        for cell in [cell_name(loss, temperature)]
-        for row in _rows(
-            runs, cell, f"{temperature:g}", known.get(temperature), awaited.get(cell, 0)
-        )
+        for value in _temperatures(runs, loss, awaited)
+        for row in _rows(runs, cell_name(loss, value), f"{value:g}", known.get(value), awaited)
     ]
 
 
@@ -108,7 +105,7 @@ def _number(text: str) -> float | None:
 
 
 def _rows(
-    runs: RunSet, cell: str, label: str, accuracy: float | None, awaited: int
+    runs: RunSet, cell: str, label: str, accuracy: float | None, awaited: Mapping[str, int]
 ) -> list[list[str]]:
     """Return a row for each kind of batch norm statistics; what is not there is said."""
     return [
@@ -148,7 +145,7 @@ def _optimism(runs: RunSet, cell: str, kind: str) -> str:
     return f"{round(fmean(best[s] - honest[s] for s in shared), 1) + 0.0:.1f}"
 
 
-def _count(runs: RunSet, cell: str, awaited: int) -> str:
+def _count(runs: RunSet, cell: str, awaited: Mapping[str, int]) -> str:
     """Return how many seeds of a cell are done, and of how many if not of all.
 
     All are those in the set, or those that the sweep asks for where these are more.
@@ -157,7 +154,7 @@ def _count(runs: RunSet, cell: str, awaited: int) -> str:
     teachers = {one.config["teacher"]["seed"] for one in students}  # one for all, perhaps
     in_set = len(teachers if cell == TEACHER and students else runs.seeds)
     ended = sum(run.record.status in ENDED for run in runs.of(cell))
-    expected = max(in_set, ended + awaited)
+    expected = max(in_set, ended + awaited.get(cell, 0))
     done = len(runs.done(cell))
     return str(done) if done == expected else f"{done}/{expected}"
 
