@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
@@ -46,7 +45,7 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
     """
     output = folders[0] / "report" if output is None else output
     _see_that_it_may_be_replaced(output)
-    with _sign_of_life():
+    with Console(stderr=True).status("reporting", spinner="line"):  # in a terminal alone
         report = build(folders)
         if fill is not None:
             fill_page(fill, report)
@@ -72,21 +71,6 @@ def _see_that_it_may_be_replaced(output: Path) -> None:
         raise UserError(
             f"--output: {there[0]} is not of an earlier report: remove it, or give another folder"
         )
-
-
-def _sign_of_life() -> Progress:
-    """Return what moves in a terminal while there is nothing to read."""
-    console = Console(stderr=True)
-    progress = Progress(
-        *(SpinnerColumn("line"), TextColumn("{task.description}"), TimeElapsedColumn()),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-        redirect_stdout=False,  # it would go to standard error
-        redirect_stderr=False,
-    )
-    progress.add_task("reporting", total=None)
-    return progress
 
 
 def show(report: Report, console: Console) -> None:
