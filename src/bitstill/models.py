@@ -6,7 +6,8 @@ code ran on.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -173,11 +174,9 @@ class StudentBlock(Block):
 class Network(nn.Module):
     """The topology around one kind of block: images (N, 3, 32, 32) in [0, 1] -> logits."""
 
-    def __init__(self, blocks: Sequence[Block], *, classes: int) -> None:
+    def __init__(self, block: Callable[[Layer], Block], *, classes: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleDict(
-            {layer.name: block for layer, block in zip(TOPOLOGY, blocks, strict=True)}
-        )
+        self.blocks = nn.ModuleDict({layer.name: block(layer) for layer in TOPOLOGY})
         self.classifier = nn.Linear(FEATURES, classes)
         initialize(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
@@ -220,13 +219,8 @@ class Teacher(Network):
         batch_norm_momentum: float = 0.01,
         batch_norm_epsilon: float = 1e-3,
     ) -> None:
-        super().__init__(
-            [
-                TeacherBlock(layer, momentum=batch_norm_momentum, epsilon=batch_norm_epsilon)
-                for layer in TOPOLOGY
-            ],
-            classes=classes,
-        )
+        block = partial(TeacherBlock, momentum=batch_norm_momentum, epsilon=batch_norm_epsilon)
+        super().__init__(block, classes=classes)
 
 
 class Student(Network):
@@ -251,18 +245,13 @@ class Student(Network):
         batch_norm_epsilon: float = 1e-3,
     ) -> None:
         quantizer = quantizer or Quantizer()
-        super().__init__(
-            [
-                StudentBlock(
-                    layer,
-                    quantizer=quantizer,
-                    momentum=batch_norm_momentum,
-                    epsilon=batch_norm_epsilon,
-                )
-                for layer in TOPOLOGY
-            ],
-            classes=classes,
+        block = partial(
+            StudentBlock,
+            quantizer=quantizer,
+            momentum=batch_norm_momentum,
+            epsilon=batch_norm_epsilon,
         )
+        super().__init__(block, classes=classes)
         self.quantizer = quantizer
 
 
