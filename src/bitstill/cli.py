@@ -248,7 +248,7 @@ def bench_sweep(
     rounds: Annotated[int, typer.Option(min=1, help="How often each is timed.")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Of each of the 14 runs.")] = 4,
 ) -> None:
-    """Time the study, shortened, against plain code that trains the same runs in turn."""
+    """Time the demo, shortened, against plain code that trains the same runs in turn."""
     from bitstill.bench.sweep import bench
 
     _show(bench(rounds=rounds, epochs=epochs), as_json=as_json)
