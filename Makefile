@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard $(ENGINE)
 
 install: $(INSTALLED)  ## create .venv and install bitstill there
 
-demo: $(INSTALLED)  ## train Tables 1 to 4, shortened, on small digits, and report: 4 minutes
+demo: $(INSTALLED)  ## train Tables 1 to 4, shortened, on small digits, and report: minutes
 	$(BIN)/bitstill train -m experiment=quick
 	$(BIN)/bitstill report multirun/quick
 
