@@ -9,13 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from bitstill.errors import UserError
@@ -70,24 +71,24 @@ def summary(states: Sequence[RunState]) -> str:
     return ", ".join(parts)
 
 
-def _line(state: RunState) -> str:
+def _outcome(state: RunState) -> tuple[str, str]:
+    """Return a run's accuracy and time, or its job; empty where there is none."""
     if state.job is not None:
-        return f"job {state.job}"
+        return f"job {state.job}", ""
     if state.accuracy is None or state.record is None:
-        return ""
+        return "", ""
     statistics = STATISTICS_NAMES[state.record.deciding]
-    return f"test {100 * state.accuracy:5.1f} % ({statistics})  {clock(state.record.seconds)}"
+    return f"test {100 * state.accuracy:5.1f} % ({statistics})", clock(state.record.seconds)
 
 
 def _grid(states: Sequence[RunState]) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    for number in range(5):  # in a narrow terminal the bar gives way first
-        is_bar = number == 2
-        grid.add_column(no_wrap=not is_bar, max_width=20 if is_bar else None)
+    text, number = partial(Column, no_wrap=True), partial(Column, no_wrap=True, justify="right")
+    shrinking = Column(max_width=20)  # in a narrow terminal the bar gives way first
+    grid = Table.grid(text(), text(), shrinking, number(), text(), number(), padding=(0, 2))
     for state in states:
         bar = ProgressBar(total=state.expected.epochs, completed=state.epoch)
         epochs = f"{state.epoch}/{state.expected.epochs} epochs"
-        grid.add_row(escape(state.expected.name), state.status, bar, epochs, _line(state))
+        grid.add_row(escape(state.expected.name), state.status, bar, epochs, *_outcome(state))
     return grid
 
 
@@ -180,7 +181,8 @@ def progress(expected: Sequence[Expected], console: Console) -> Iterator[None]:
 
     def report() -> None:
         for state in watch.refresh():
-            text = f"[{summary(watch.states)}] {state.expected.name}: {state.status} {_line(state)}"
+            said = f"{state.expected.name}: {state.status} {'  '.join(_outcome(state))}".rstrip()
+            text = f"[{summary(watch.states)}] {said}"
             if live is None:
                 print(text, file=sys.stderr, flush=True)  # noqa: T201  # no terminal: plain lines
 
