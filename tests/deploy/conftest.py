@@ -1,12 +1,15 @@
 """Finished runs made in a moment."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from tests.conftest import made_up
-from tests.students import random_student
+from tests.students import random_images, random_student
 
 from bitstill.models import Teacher
 from bitstill.runs import RunPaths, RunRecord
@@ -60,3 +63,20 @@ def teacher_run(tmp_path: Path) -> Path:
     del selections["precise"]
     record("teacher", selections=selections, temperature=None).write(RunPaths(directory))
     return directory
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pictures, one in a subfolder, and a file that is none."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    one, two = random_images(4).numpy()[2:]
+    Image.fromarray(one).save(folder / "b.png")
+    Image.fromarray(two).resize((64, 48)).save(folder / "more" / "a.jpg")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "bitstill", *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603

@@ -15,6 +15,7 @@ from bitstill.deploy.finished import Choice, load_run
 from bitstill.errors import UserError
 from bitstill.models import Teacher
 from bitstill.runs import RunPaths, read_record
+from bitstill.training.weights import save_weights
 
 
 def test_the_last_weights_with_exact_statistics(student_run: Path) -> None:
@@ -135,3 +136,30 @@ def test_unknown_words() -> None:
         Choice("best_test")
     with pytest.raises(UserError, match=r"--statistics = exact is not .* one of running, precise"):
         Choice(statistics="exact")
+
+
+def test_weights_that_are_not_finite(student_run: Path) -> None:
+    student = random_student(5)
+    with torch.no_grad():
+        student.classifier.weight[0, 0] = torch.nan
+    save_weights(student, RunPaths(student_run).weights, {})
+    with pytest.raises(
+        UserError, match="holds numbers that are not finite: remove the run's folder"
+    ):
+        load_run(student_run, Choice(statistics="running"))
+
+
+def test_batch_norm_is_the_records(student_run: Path) -> None:
+    paths = RunPaths(student_run)
+    found = read_record(paths)
+    assert found is not None
+    config = found.config | {"batch_norm": {"momentum": 0.25, "epsilon": 0.125}}
+    dataclasses.replace(found, config=config).write(paths)
+    norms = [block.norm for block in load_run(student_run).network.stages()]
+    assert {(one.momentum, one.eps) for one in norms} == {(0.25, 0.125)}
+
+
+def test_more_names_than_classes(student_run: Path) -> None:
+    names = [f"kind {number}" for number in range(11)]
+    record("student", classes=names).write(RunPaths(student_run))
+    assert load_run(student_run).classes == list("0123456789")

@@ -10,6 +10,7 @@ from bitstill.statistics import (
     holm,
     intersection_union_p,
     paired_difference,
+    seeds_needed,
     smallest_detectable,
 )
 
@@ -116,3 +117,12 @@ def test_equivalence_looks_at_the_other_side_too() -> None:
 
 def test_rounding_beside_a_zero_is_no_noise() -> None:
     assert paired_difference([0.1 + 0.2, 0.3, 0.3], [0.0] * 3).df == 0
+
+
+@pytest.mark.parametrize(
+    ("deviation", "n"),
+    # G*Power's and every textbook's: d_z = 0.5 takes 34 pairs, 1 takes 10, 0.8 takes 15.
+    [(1.0, 34), (0.5, 10), (0.625, 15), (0.02, 2)],
+)
+def test_seeds_needed(deviation: float, n: int) -> None:
+    assert seeds_needed(0.5, deviation, alpha=0.05, power=0.8) == n
