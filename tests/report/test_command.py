@@ -68,6 +68,28 @@ def test_it_shows_in_a_terminal_that_it_is_at_work(
     assert "Page: " in out
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_is_said_meanwhile_stays_as_it_is(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stream: str,
+) -> None:
+    """A bar of images that are decoded draws over itself, and a path is wider than a terminal."""
+    said = f"\r{'decoding ' * 20}"
+
+    def saying(_: object) -> None:
+        getattr(sys, stream).write(said)
+        getattr(sys, stream).flush()
+        raise UserError("enough")
+
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setattr("bitstill.report.command.build", saying)
+    with pytest.raises(UserError, match="enough"):
+        run_report([tmp_path], None)
+    assert said in getattr(capsys.readouterr(), stream[3:])
+
+
 def test_files_of_an_earlier_report_do_not_stay_beside_it(sweep: Path, tmp_path: Path) -> None:
     """Of one with several sets or sweeps, say."""
     earlier = [tmp_path / one for one in OF_SETS]

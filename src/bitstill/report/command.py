@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
 
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
@@ -45,7 +47,7 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
     """
     output = folders[0] / "report" if output is None else output
     _see_that_it_may_be_replaced(output)
-    with Console(stderr=True).status("reporting", spinner="line"):  # in a terminal alone
+    with _sign_of_life():
         report = build(folders)
         if fill is not None:
             fill_page(fill, report)
@@ -62,6 +64,17 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
         console.print(line, highlight=False, markup=False)
     show(report, console)
     console.print(f"\nPage: {page.resolve()}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _sign_of_life() -> Live:
+    """Return what moves in a terminal while there is nothing to read."""
+    return Live(
+        Spinner("line", "reporting"),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,  # it would go to standard error
+        redirect_stderr=False,  # each step of a bar would be a line, and long lines would be broken
+    )
 
 
 def _see_that_it_may_be_replaced(output: Path) -> None:
