@@ -70,7 +70,10 @@ def test_sweeps_that_begin_at_once_in_one_folder_are_all_in_its_manifest(folder:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b'{"runs": [', b"[]", b"{}", b'{"runs": 3}', b'{"runs": [{"cell": "a"}]}', b"\xff"],
+    [
+        *(b"", b'{"runs": [', b"[]", b"{}", b'{"runs": 3}', b'{"runs": [{"cell": "a"}]}', b"\xff"),
+        b'{"cells": [{"name": "hard T=15 seed 0"}]}',  # of before
+    ],
 )
 def test_a_damaged_manifest_is_refused_in_one_line(folder: Path, content: bytes) -> None:
     path = folder / "sweep.json"

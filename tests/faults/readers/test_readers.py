@@ -139,8 +139,9 @@ def test_a_manifest_of_anything(paths: RunPaths, data: st.DataObject) -> None:
     (folder / "sweep.json").write_bytes(content)
     try:
         for one in read_manifest(folder):
-            assert isinstance(one.epochs, int)
-            assert isinstance(one.name, str)
+            assert all(isinstance(number, int) for number in (one.seed, one.epochs))
+            assert all(isinstance(text, str) for text in (one.cell, one.difference))
+            assert one.name.isprintable()
     except UserError as refusal:
         one_line(refusal)
 
