@@ -31,7 +31,8 @@ lint: $(INSTALLED)  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# Hypothesis tries the same values each time here; `make faults` tries others.
+# Hypothesis tries the same values each time here. `make faults` tries others in tests/faults, and
+# pytest without the seed in all tests.
 test: lint  ## lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15 \
 		--hypothesis-seed=0
