@@ -20,7 +20,7 @@ def keep_freed_memory() -> None:
     A training step frees what the next one allocates, in pieces of megabytes. glibc returns such
     pieces at once, and the kernel clears them, page by page, when they are asked for again. Results
     are the same, and a process stays as large as its largest step. Where there is no ``mallopt``,
-    nothing happens. Addresses that nobody uses are held back for the time after a failure.
+    it is told nothing. Addresses that nobody uses are held back for the time after a failure.
     """
     _hold_back()
     try:
