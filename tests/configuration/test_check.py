@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import hydra
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.version import getbase
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tests.conftest import SMALL
 
 from bitstill import application, losses
@@ -274,21 +274,23 @@ def test_an_unknown_interpolation_is_named(changed: Changed) -> None:
     assert "nowhere" in line
 
 
+@pytest.fixture
+def resolvers() -> Iterator[None]:
+    yield
+    application.register_resolvers()
+
+
+@pytest.mark.usefixtures("resolvers")
 @pytest.mark.parametrize(
     "error", [MemoryError(), SystemError("error return without exception set")], ids=["said", "not"]
 )
-def test_a_setting_is_not_blamed_for_a_lack_of_memory(
-    changed: Changed, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_a_setting_is_not_blamed_for_a_lack_of_memory(changed: Changed, error: Exception) -> None:
     def square(_: float) -> float:
         raise error
 
-    monkeypatch.setattr(application, "_square", square)
-    application.register_resolvers()
+    OmegaConf.register_new_resolver("square", square, replace=True)
     with pytest.raises(MemoryError) as caught:
         check(changed({"loss.soft_weight": "${square:2}"}))
-    monkeypatch.undo()
-    application.register_resolvers()
     line = explain(caught.value, [])
     assert line is not None
     assert line.startswith("out of memory (")

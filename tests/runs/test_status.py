@@ -177,7 +177,7 @@ def test_accuracy_is_the_latest_with_exact_statistics(folder: Path) -> None:
 def test_a_state_is_plain(folder: Path) -> None:
     one = expected(folder, "a", ONE)
     common = {"name": "student a seed 0", "directory": "a", "identity": ONE, "epochs": 4}
-    common |= {"cell": "student a", "seed": 0}
+    common |= {"cell": "student a", "seed": 0, "difference": ""}
     assert look(one).plain() == common | {
         "status": "missing",
         "job": None,

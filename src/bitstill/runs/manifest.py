@@ -108,7 +108,9 @@ def read_manifest(folder: Path) -> list[Expected]:
     if not path.exists():
         return []
     with reading(path, "remove it, the sweep writes it again"):
-        entries = loads(path.read_bytes())["runs"]
+        found = loads(path.read_bytes())
+        if not (isinstance(found, dict) and isinstance(entries := found.get("runs"), list)):
+            raise ValueError("it lists no runs as this version does")
         if not all(fits(entry[key], kind) for entry in entries for key, kind in _ENTRY.items()):
             raise ValueError("a run in it has wrong values")
         if not all((one["cell"] + one["difference"]).isprintable() for one in entries):

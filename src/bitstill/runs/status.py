@@ -80,6 +80,7 @@ class RunState:
             "name": self.expected.name,
             "cell": self.expected.cell,
             "seed": self.expected.seed,
+            "difference": self.expected.difference,
             "directory": self.expected.paths.directory.name,
             "identity": self.expected.identity,
             "status": self.status,

@@ -27,8 +27,8 @@ def device_of(trainer: TrainerConfig) -> torch.device:
     if trainer.accelerator == "cpu":
         if trainer.precision == "bf16" and not has_fast_bf16():
             log.warning(
-                "trainer.precision = bf16: this processor has no instructions for it, "
-                "and float32 is faster"
+                "trainer.precision = bf16: this processor has no instructions for it, or torch "
+                "does not use them, and float32 is faster"
             )
         return torch.device("cpu")
     if not torch.cuda.is_available():
