@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import logging
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,7 @@ from bitstill.training.weights import load_weights
 
 log = logging.getLogger(__name__)
 
+_seeding = threading.Lock()
 # What Lightning calls them. Only a step's forward pass is in bf16: weights, gradients' sums, Adam
 # and every evaluation stay in float32.
 PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}
@@ -211,8 +213,9 @@ def _fit(
     progress: bool,
 ) -> None:
     """Train one network into a directory, from its checkpoint if there is one."""
-    pl.seed_everything(config.seed, verbose=False)
-    network = build_network(config, classes=data.classes)
+    with _seeding:  # torch's generator is the process's, and another thread may begin a run
+        pl.seed_everything(config.seed, verbose=False)
+        network = build_network(config, classes=data.classes)
     batches = Batches(
         data.train, teacher_logits, batch_size=config.schedule.batch_size, seed=config.seed
     )
