@@ -1,10 +1,12 @@
-"""What ``bitstill train`` says of where a run is done."""
+"""What ``bitstill train`` says of where a run is done, and ``compose`` beside others."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from omegaconf import OmegaConf
 
-from bitstill.application import _log_slurm_job
+from bitstill.application import _log_slurm_job, compose, register_resolvers
 
 JOB, ARRAY = {"SLURM_JOB_ID": "9"}, {"SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "1"}
 
@@ -27,3 +29,17 @@ def test_a_run_s_log_names_its_job_as_scancel_takes_it(
     with caplog.at_level(logging.INFO, logger="bitstill"):
         _log_slurm_job()
     assert caplog.messages == said
+
+
+def test_threads_compose_side_by_side() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        composed = list(threads.map(lambda seed: compose(f"seed={seed}"), range(8)))
+    assert [config.seed for config in composed] == list(range(8))
+
+
+def test_a_run_is_composed_after_others_have_cleared_all_resolvers() -> None:
+    try:
+        OmegaConf.clear_resolvers()
+        assert compose("loss=soft_hard", "temperature=T10").seed == 0
+    finally:
+        register_resolvers()

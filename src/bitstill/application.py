@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 # In a worker, once it was interrupted: its queue may hold further runs of the sweep.
 _interrupted = threading.Event()
+_composing = threading.Lock()
 
 INTERRUPTED = 130  # what a shell reports of Ctrl-C
 # Processes of a sweep are started with `python -m`, which would import a random.py, say, that lies
@@ -199,8 +200,10 @@ def compose(*overrides: str) -> "TrainConfig":
             f"compose{overrides} is not allowed: give texts, compose('loss=soft', 'seed=1')"
         )
     try:
-        with guarded(), our_hydra():
+        # Hydra is one for the process: two threads would take each other's.
+        with _composing, guarded(), our_hydra():
             composed = hydra.compose("train", list(overrides))
+        register_resolvers()  # others may have cleared them, or have one of the same name
         return check(composed)
     except UserError:
         raise
