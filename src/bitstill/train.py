@@ -35,7 +35,7 @@ from bitstill.training.interrupts import Interrupts
 from bitstill.training.lifecycle import complete
 from bitstill.training.lightning import LightningEnvironment, pl, quiet_lightning
 from bitstill.training.memory import give_back_freed_memory, keep_freed_memory
-from bitstill.training.progress_bar import ProgressBar
+from bitstill.training.progress_bar import progress_bar
 from bitstill.training.recorder import Recorder
 from bitstill.training.tasks import DivergedError, StudentTask, Task, TeacherTask
 from bitstill.training.teachers import stored_logits, verify
@@ -221,7 +221,7 @@ def _fit(
     )
     recorder = Recorder(paths, record, data, config.evaluation)
     loggers = Loggers(paths, destinations(config.logger))
-    bar = [ProgressBar(recorder.record.model)] if progress else []
+    bar = [progress_bar(recorder.record.model)] if progress else []
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,

@@ -1,4 +1,4 @@
-"""What a terminal shows of a training."""
+"""What a terminal or a notebook shows of a training."""
 
 import logging
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tests.conftest import Configure
 
 from bitstill.train import run
@@ -76,3 +77,20 @@ def test_the_log_has_its_stream_again_after_a_failure(
     with pytest.raises(ArithmeticError, match="in a step"):
         run(config, tmp_path / "run", progress=True)
     assert handler.stream is sys.stderr is before
+
+
+def test_a_notebook_without_widgets_has_a_bar_of_text(
+    configure: Configure,
+    few_images: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    restored: None,
+) -> None:
+    monkeypatch.setattr("rich.get_console", lambda: Console(force_jupyter=True))
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    config = configure(tmp_path, *few_images, "loss=hard", "schedule.epochs=2")
+    run(config, tmp_path / "run", progress=True)
+    shown = capsys.readouterr().out
+    assert "student, epoch 1/2: 100%" in shown
+    assert "student, epoch 2/2: 100%" in shown

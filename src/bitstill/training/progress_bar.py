@@ -1,18 +1,42 @@
-"""The progress bar of one training in a terminal."""
+"""The progress bar of one training, in a terminal or a notebook."""
 
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import rich
 
 from bitstill.training.lightning import pl
+
+
+def progress_bar(name: str) -> pl.Callback:
+    """Return a bar that says ``name``; a short one, as it takes what is left of a line."""
+    # There Rich draws nothing without ipywidgets.
+    plain = rich.get_console().is_jupyter and find_spec("ipywidgets") is None
+    return PlainBar(name) if plain else ProgressBar(name)
+
+
+class PlainBar(pl.callbacks.TQDMProgressBar):
+    """Lightning's bar of plain text, which says the same."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        """Begin an epoch, and count it from 1."""
+        super().on_train_epoch_start(trainer, *arguments)
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.train_progress_bar.set_description(f"{self._name}, {epoch}")
 
 
 class ProgressBar(pl.callbacks.RichProgressBar):
     """Lightning's bar that says what it trains, counts epochs from 1, and stays below the log."""
 
     def __init__(self, name: str) -> None:
-        """Draw it for ``name``; a short one, as the bar takes what is left of a terminal of 80."""
         super().__init__()
         self._name = name
 
