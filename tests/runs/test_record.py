@@ -106,6 +106,7 @@ def test_records_of_what_is_no_sweep_are_an_error(tmp_path: Path) -> None:
         runs.load_sweep(tmp_path)
     (tmp_path / "sweep.json").touch()  # one that has only begun
     assert runs.load_sweep(tmp_path) == []
+    assert runs.known_runs(str(tmp_path)) == []
 
 
 @pytest.mark.parametrize(("content", "words"), DAMAGED)

@@ -22,9 +22,9 @@ def runs_in(folder: Path) -> list[RunPaths]:
     return [RunPaths(path.parent) for path in sorted(folder.glob("*/run.json"))]
 
 
-def known_runs(folder: Path) -> list[tuple[RunPaths, RunRecord]]:
+def known_runs(folder: str | Path) -> list[tuple[RunPaths, RunRecord]]:
     """Return the runs of a sweep with their records; a damaged one costs a warning."""
-    found = ((paths, known_record(paths)) for paths in runs_in(folder))
+    found = ((paths, known_record(paths)) for paths in runs_in(Path(folder)))
     return [(paths, record) for paths, record in found if record is not None]
 
 
