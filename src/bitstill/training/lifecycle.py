@@ -18,6 +18,7 @@ from bitstill.runs import (
 )
 from bitstill.runs.locks import exclusive
 from bitstill.schema import TrainConfig
+from bitstill.training.memory import give_back_freed_memory
 from bitstill.training.provenance import new_record
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) ->
             _mark(new, paths, "interrupted")
             raise
         except Exception as error:
+            give_back_freed_memory()  # to write that down takes some, too
             _mark(new, paths, "failed", error)
             raise
         record = read_record(paths)
