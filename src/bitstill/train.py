@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import inspect
 import logging
 import threading
@@ -63,7 +64,7 @@ def run(config: TrainConfig, directory: str | Path, *, progress: bool = False) -
         UserError: something in the configuration does not fit the data, the machine or the folder.
     """
     try:
-        return _run(config, RunPaths(Path(directory)), progress=progress)
+        record = _run(config, RunPaths(Path(directory)), progress=progress)
     except Exception as error:
         # Hydra keeps it to the sweep's end; network, images and their files need not stay as long.
         traceback.clear_frames(error.__traceback__)
@@ -71,6 +72,8 @@ def run(config: TrainConfig, directory: str | Path, *, progress: bool = False) -
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()  # other processes may share the GPU
         raise
+    gc.collect()  # or its networks, which are parts of cycles, would stay beside the next run's
+    return record
 
 
 def _run(config: TrainConfig, paths: RunPaths, *, progress: bool) -> RunRecord:
