@@ -144,6 +144,7 @@ def _built(schema: type, plain: Mapping[str, Any], prefix: str) -> object:
 
 
 _TOO_LARGE = 2**1023  # for a float
+_OR_NULL = ", or null"
 _LONGEST_PROJECT, _LONGEST_TAG = 128, 64  # characters, as wandb has it
 _OF_ONES_OWN = " (one of your own: CONTRIBUTING.md, Adding a choice)"
 _LONGEST_NAME = 200  # bytes; a file system takes 255, and some are added
@@ -156,25 +157,26 @@ _NOUNS: dict[Any, str] = {
 }
 
 
-def _value(name: str, value: Any, annotation: Any) -> Any:
+def _value(name: str, value: Any, annotation: Any, *, or_null: str = "") -> Any:
     """Return a value of the annotated type; a whole number will do for a float."""
     if get_origin(annotation) is Annotated:
         return _allowed(name, value, *get_args(annotation))
     if get_origin(annotation) is Literal:
         return _word(name, _value(name, value, str), get_args(annotation))
     if isinstance(annotation, UnionType):  # of a type and None
-        return None if value is None else _value(name, value, get_args(annotation)[0])
+        kind = get_args(annotation)[0]
+        return None if value is None else _value(name, value, kind, or_null=_OR_NULL)
     if is_dataclass(annotation):
         return _node(name, value, annotation)
-    return _plain(name, value, annotation)
+    return _plain(name, value, annotation, or_null=or_null)
 
 
-def _plain(name: str, value: Any, annotation: Any) -> Any:
+def _plain(name: str, value: Any, annotation: Any, *, or_null: str) -> Any:
     kind = get_origin(annotation) or annotation
     if kind is float and type(value) is int:
         return float(value) if abs(value) < _TOO_LARGE else math.inf
     if type(value) is not kind:
-        null = " (null is not allowed)" if value is None else ""
+        null = " (null is not allowed)" if value is None else or_null
         raise UserError(f"{name} = {value!r} is not allowed: give {_NOUNS[kind]}{null}")
     if kind is str and not value.isprintable():
         raise UserError(f"{name} = {value!r} is not allowed: give a text of printable characters")
@@ -214,7 +216,8 @@ def _word(name: str, value: str, words: Sequence[str]) -> str:
 def _allowed(name: str, value: Any, annotation: Any, allowed: Range) -> Any:
     converted = _value(name, value, annotation)
     if not allowed.allows(converted):
-        raise UserError(f"{name} = {value} is not allowed: give {allowed}")
+        null = _OR_NULL if isinstance(annotation, UnionType) else ""
+        raise UserError(f"{name} = {value} is not allowed: give {allowed}{null}")
     return converted
 
 
