@@ -49,6 +49,23 @@ def test_n_is_of_all_seeds_that_are_asked_for(make_set: Callable[..., RunSet]) -
     assert [(row[0], row[-1]) for row in second.rows[::2]] == [("10", "0/5"), ("15", "2")]
 
 
+def test_a_loss_that_has_no_run_yet_is_missing(make_set: Callable[..., RunSet]) -> None:
+    runs = make_set(lambda *_: 80.0, seeds=range(2), cells=(("soft", 15.0),))
+    awaited = {"teacher": 2, "soft_hard T=10": 2, "../x T=10": 1, "soft T=?": 1}
+    first, second, third = accuracy_tables(runs, awaited)
+    assert [row[0] for row in first.rows] == ["teacher"] * 2
+    assert [row[0] for row in second.rows] == ["15"] * 2
+    assert third.name == "table3"
+    expected = ["10", "90.0", "running", *["missing"] * 3, "—", "0/2"]
+    assert list(third.rows[0]) == expected
+    table = temperature_table(runs, View("running", "best_val"), awaited)
+    assert tuple(table.header) == ("T", "soft", "soft_hard")
+    assert [list(row) for row in table.rows] == [
+        ["10", "—", "missing"],
+        ["15", "80.0 ± 0.0", "—"],
+    ]
+
+
 def test_a_loss_of_ones_own_stands_behind_the_published_ones(
     make_set: Callable[..., RunSet],
 ) -> None:

@@ -8,6 +8,7 @@ from bitstill.loggers.wandb_run import begin, end
 from bitstill.report.claims import primary_view
 from bitstill.report.figures.accuracy import accuracy_figures
 from bitstill.report.figures.figure import to_image
+from bitstill.report.progress import awaited
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.report.table import Table, to_html, told_apart
@@ -58,7 +59,8 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
 
 
 def _tables(runs: RunSet) -> list[Table]:
-    return [temperature_table(runs, primary_view(runs)), *accuracy_tables(runs)]
+    later = awaited(runs)
+    return [temperature_table(runs, primary_view(runs), later), *accuracy_tables(runs, later)]
 
 
 def _means(runs: RunSet, prefix: str) -> dict[str, float]:

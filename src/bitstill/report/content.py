@@ -131,7 +131,7 @@ class SetReport:
         tables = [
             self.claims,
             tests_table(self.main_findings),
-            temperature_table(self.runs, self.view),
+            temperature_table(self.runs, self.view, self._awaited),
             *accuracy_tables(self.runs, self._awaited),
             sizes_table(self.sizes),
             noise_table(self.runs, self.view),

@@ -205,7 +205,12 @@ def sweep_name(runs: Sequence[Run]) -> str:
 
 def losses_of(runs: Iterable[Run]) -> list[str]:
     """Return the losses of students, the published four first."""
-    found = {run.record.loss for run in runs if not run.record.is_teacher}
+    return in_order(run.record.loss for run in runs if not run.record.is_teacher)
+
+
+def in_order(losses: Iterable[str]) -> list[str]:
+    """Return each loss once, the published four first."""
+    found = set(losses)
     return [*(one for one in LOSSES if one in found), *sorted(found - {*LOSSES})]
 
 

@@ -12,6 +12,7 @@ from bitstill.report.sweeps import (
     VIEWS,
     RunSet,
     View,
+    in_order,
 )
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, plus_minus
 from bitstill.runs import ENDED
@@ -31,75 +32,79 @@ _STATES = {"running": "unfinished"}  # "running" means batch norm statistics her
 
 
 def accuracy_tables(runs: RunSet, awaited: Mapping[str, int] | None = None) -> list[Table]:
-    """Return the published tables that a set of runs has something for, row by row.
+    """Return the published tables of the losses that runs have, or will have; row by row.
 
     Args:
         runs: that may be compared.
         awaited: how many runs of each cell their sweep asks for and has not finished.
     """
     awaited = awaited or {}
+    temperatures = _temperatures(runs, awaited)
+    known = {TEACHER: published.TEACHER_ACCURACY, HARD: published.HARD_ACCURACY}
+    cells = [cell for cell in known if cell in {*awaited, *runs.cells}]
+    cells += [cell_name("hard", value) for value in temperatures.pop("hard", ())]
     found = []
-    if TEACHER in runs.cells or "hard" in runs.losses:
-        known = {TEACHER: published.TEACHER_ACCURACY, HARD: published.HARD_ACCURACY}
-        cells = [cell_name("hard", value) for value in _temperatures(runs, "hard", awaited)]
-        asked = [cell for cell in known if cell in {*awaited, *runs.cells}]
+    if cells:
         rows = [
             row
-            for cell in dict.fromkeys([*asked, *cells])
+            for cell in dict.fromkeys(cells)
             for row in _rows(runs, cell, cell, known.get(cell), awaited)
         ]
         title = "Table 1: teacher, and student from ground truth only (hard)"
         found.append(Table("table1", title, "", ("model", *_HEADER), rows))
     names = {loss: f"table{number}" for number, loss in enumerate(published.DISTILLED, start=2)}
-    for loss in runs.losses:
-        if loss != "hard":
-            name, rows = names.get(loss, f"table-{loss}"), _by_t(runs, loss, awaited)
-            found.append(Table(name, published.title(loss), "", ("T", *_HEADER), rows))
+    for loss, values in temperatures.items():
+        of_loss = published.ACCURACIES.get(loss, {})
+        rows = [
+            row
+            for value in values
+            for row in _rows(
+                runs, cell_name(loss, value), f"{value:g}", of_loss.get(value), awaited
+            )
+        ]
+        name = names.get(loss, f"table-{loss}")
+        found.append(Table(name, published.title(loss), "", ("T", *_HEADER), rows))
     return found
 
 
-def temperature_table(runs: RunSet, view: View) -> Table:
-    """Return mean test accuracy: a row a temperature, a column a loss."""
-    records = [run.record for run in runs.runs if not run.record.is_teacher]
-    temperatures = sorted({one.temperature for one in records if one.temperature is not None})
-    cells = {one.cell for one in records}
+def temperature_table(runs: RunSet, view: View, awaited: Collection[str] = ()) -> Table:
+    """Return mean test accuracy: a row a temperature, a column a loss.
+
+    Args:
+        runs: that may be compared.
+        view: the accuracy.
+        awaited: the cells with runs that their sweep asks for and has not finished.
+    """
+    asked = _temperatures(runs, awaited)
 
     def entry(loss: str, temperature: float) -> str:
         cell = cell_name(loss, temperature)
-        return _mean(runs, cell, view) if cell in cells else NOT_APPLICABLE
+        return _mean(runs, cell, view) if temperature in asked[loss] else NOT_APPLICABLE
 
-    rows = [[f"{value:g}", *(entry(loss, value) for loss in runs.losses)] for value in temperatures]
+    temperatures = sorted(set().union(*asked.values()))
+    rows = [[f"{value:g}", *(entry(loss, value) for loss in asked)] for value in temperatures]
     caption = (
         f"Test accuracy in %: {view.label} batch norm statistics; mean over seeds ± 95 % t "
         "interval."
     )
-    title, header = "Temperature and loss at a glance", ("T", *runs.losses)
+    title, header = "Temperature and loss at a glance", ("T", *asked)
     return Table("temperatures", title, caption, header, rows)
 
 
-def _by_t(runs: RunSet, loss: str, awaited: Mapping[str, int]) -> list[list[str]]:
-    """Return the rows of a loss at every temperature that is asked for."""
-    known = published.ACCURACIES.get(loss, {})
-    return [
-        row
-        for value in _temperatures(runs, loss, awaited)
-        for row in _rows(runs, cell_name(loss, value), f"{value:g}", known.get(value), awaited)
-    ]
+def _temperatures(runs: RunSet, awaited: Collection[str]) -> dict[str, list[float]]:
+    """Return the temperatures of each loss: of cells that have runs, or that are awaited."""
+    cells = {_loss_and_temperature(cell) for cell in (*runs.cells, *awaited)}
+    found: dict[str, list[float]] = {}
+    for loss, temperature in sorted(cell for cell in cells if cell is not None):
+        found.setdefault(loss, []).append(temperature)
+    return {loss: found[loss] for loss in in_order(found)}
 
 
-def _temperatures(runs: RunSet, loss: str, awaited: Collection[str]) -> list[float]:
-    """Return the temperatures of a loss's cells that have runs, or that are awaited."""
-    records = [run.record for run in runs.runs if not run.record.is_teacher]
-    found = {one.temperature for one in records if one.loss == loss}
-    begin = cell_name(loss, 0).removesuffix("0")
-    found |= {_number(cell.removeprefix(begin)) for cell in awaited if cell.startswith(begin)}
-    return sorted(value for value in found if value is not None)
-
-
-def _number(text: str) -> float | None:
-    """Return the temperature of a cell's name; None where somebody has written another."""
+def _loss_and_temperature(cell: str) -> tuple[str, float] | None:
+    """Return what a cell's name says; None of a teacher's, or of what somebody has written."""
+    loss, _, temperature = cell.rpartition(" T=")
     try:
-        return float(text)
+        return (loss, float(temperature)) if loss.isidentifier() else None
     except ValueError:
         return None
 
