@@ -20,12 +20,14 @@ def gradient_figures(ratios: Sequence[Ratio]) -> list[Figure]:
         "makes the ratio of soft_hard level, and that of gt_soft_hard grow like T."
     )
     title = "Does c = T² keep the ratio of the two pulls level?"
-    return [Figure("gradients", title, caption, _rows(ratios), _spec())]
+    measured = {ratio.loss for ratio in ratios}  # of none Vega would make an infinite axis
+    losses = [loss for loss in TWO_TERMS if loss in measured]
+    return [Figure("gradients", title, caption, _rows(ratios, losses), _spec(losses))]
 
 
-def _rows(ratios: Sequence[Ratio]) -> list[Row]:
+def _rows(ratios: Sequence[Ratio], losses: Sequence[str]) -> list[Row]:
     rows: list[Row] = []
-    for loss in TWO_TERMS:
+    for loss in losses:
         of_loss = [ratio for ratio in ratios if ratio.loss == loss]
         for factor, power in _FACTORS.items():
             for ratio in of_loss:
@@ -33,7 +35,7 @@ def _rows(ratios: Sequence[Ratio]) -> list[Row]:
                     _row(loss, factor, "seed", ratio.seed, t, t**power * ratio.measured[t])
                     for t in TEMPERATURES
                 ]
-            for kind in ("measured", "limit") if of_loss else ():
+            for kind in ("measured", "limit"):
                 rows += [
                     _row(loss, factor, kind, "", t, t**power * mean_over_seeds(of_loss, kind, t))
                     for t in GRID
@@ -45,7 +47,7 @@ def _row(loss: str, factor: str, kind: str, seed: int | str, t: float, ratio: fl
     return {"loss": loss, "factor": factor, "kind": kind, "seed": seed, "T": t, "ratio": ratio}
 
 
-def _spec() -> Spec:
+def _spec(losses: Sequence[str]) -> Spec:
     log = {"type": "log"}
     y_axis = {"format": ".1~r", "tickCount": 6}
     encoding = {
@@ -73,6 +75,6 @@ def _spec() -> Spec:
                 {"transform": [where("kind", kind)], "mark": mark} for kind, mark in marks.items()
             ],
         }
-        for loss in TWO_TERMS
+        for loss in losses
     ]
     return {"hconcat": panels}
