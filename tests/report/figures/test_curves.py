@@ -58,6 +58,12 @@ def test_the_mean_is_of_finished_runs(paths: RunPaths) -> None:
         assert only_done not in thin["transform"]
 
 
+def test_without_a_finished_run_there_is_no_mean(tmp_path: Path) -> None:
+    (figure,) = curve_figures(read(write_run(tmp_path, "soft", 15.0, 0, 90.0, status="running")))
+    assert figure.spec is not None
+    assert {len(panel["layer"]) for panel in figure.spec["concat"]} == {1}
+
+
 @pytest.mark.parametrize(("epochs", "has_points"), [(1, True), (2, False)])
 def test_an_epoch_alone_is_a_point(paths: RunPaths, epochs: int, has_points: bool) -> None:
     write_curves(paths, read_curves(paths)[:epochs])

@@ -91,6 +91,10 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
     # One scale for all accuracies, so that training and test are compared at a glance.
     percent = {"domain": [math.floor(min(accuracies)), 100], "nice": True}
 
+    # Of what was never measured, or not finished, Vega would make an infinite axis.
+    measured = [name for name in _PANELS if any(row[name] is not None for row in rows)]
+    finished = any(row["status"] == "done" for row in rows)
+
     def panel(field: str) -> Spec:
         scale = {"type": "log", "nice": False} if field == "loss" else percent
         y = channel(field, title=_PANELS[field], scale=scale)
@@ -110,10 +114,8 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
                 )
             if field == "loss":
                 thin["params"] = [legend_filter("legend_T", "T")]
-        return {"width": 370, "height": 220, "layer": [thin, mean]}
+        return {"width": 370, "height": 220, "layer": [thin, mean] if finished else [thin]}
 
-    # Of what was never measured Vega would make an infinite axis.
-    measured = [name for name in _PANELS if any(row[name] is not None for row in rows)]
     return {
         **({"params": [shown]} if colored else {}),
         "concat": [panel(field) for field in measured],
