@@ -68,7 +68,7 @@ register_resolvers()
 
 
 class FolderCheck(Callback):
-    """Refuses a folder that holds another run, as ``hydra.run.dir`` may name one.
+    """Refuses what ``hydra.run.dir`` may name: no folder's name, or one that holds another run.
 
     Before Hydra writes its copy of the configuration there.
     """
@@ -80,7 +80,13 @@ class FolderCheck(Callback):
         from bitstill.runs.identity import identity
 
         try:
-            paths = RunPaths(Path(config.hydra.run.dir))
+            folder = config.hydra.run.dir
+            if not folder.isprintable():
+                raise UserError(
+                    f"hydra.run.dir = {folder!r} is not allowed: give a text of printable "
+                    "characters"
+                )
+            paths = RunPaths(Path(folder))
             # What is no folder is said where Hydra would make it one.
             if paths.directory.is_dir() and (found := read_record(paths)) is not None:
                 checked = check(config)

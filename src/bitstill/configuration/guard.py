@@ -139,8 +139,8 @@ def _check_callbacks(hydra: DictConfig, config_name: str) -> None:
 
 def _check_sweeper(hydra: DictConfig) -> None:
     """Refuse Hydra's own sweeper, which knows no grids and goes on with nothing."""
-    if hydra.sweeper is not None and hydra.sweeper._target_ != _SWEEPER:
-        given = hydra.sweeper._target_
+    given = None if hydra.sweeper is None else hydra.sweeper._target_
+    if given != _SWEEPER:
         raise UserError(
             f"hydra.sweeper._target_ = {given} is not allowed: leave hydra/sweeper out, the one "
             "that is there plans sweeps and goes on with them"

@@ -240,6 +240,7 @@ def test_a_primary_configuration_that_is_not_built_on_ours(refused: Refused, pla
     ("given", "said"),
     [
         ("~hydra.callbacks.folder", "hydra.callbacks = {} is not allowed: leave it out"),
+        ("hydra.sweeper=null", "hydra.sweeper._target_ = None is not allowed: leave hydra/sweeper"),
         ("+hydra.callbacks.folder.x=1", "hydra.callbacks = {'folder': {'_target_': "),
         (
             "hydra.launcher._target_=bitstill.application.FolderCheck",
@@ -269,6 +270,7 @@ PLACES = {
     "run below a file": "hydra.run.dir=taken/below",
     "run too long": f"hydra.run.dir=output/{LONG}",
     "run circular": "hydra.run.dir=circle",
+    "run with a null": 'hydra.run.dir="a\0b"',
 }
 
 
