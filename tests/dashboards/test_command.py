@@ -1,5 +1,6 @@
 """``bitstill dashboard``: what it replaces, and what ``--save`` remembers."""
 
+import json
 import os
 from pathlib import Path
 
@@ -25,6 +26,18 @@ def test_wandb_reports_no_errors_to_its_makers(
     monkeypatch.delenv("WANDB_ERROR_REPORTING")
     make_dashboard("team/digits", project=None, output=tmp_path, save=False)
     assert os.environ["WANDB_ERROR_REPORTING"] == "false"
+
+
+@pytest.mark.parametrize("name", ["a+b", "lr=0.1", "\u2728"])
+def test_symbols_in_a_name(tmp_path: Path, name: str) -> None:
+    """Wandb takes none in the name of a workspace."""
+    make_dashboard(f"team/{name}", project=None, output=tmp_path, save=False)
+    assert name in json.loads((tmp_path / "report.json").read_text())["displayName"]
+
+
+def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is neither a folder nor a project"):
+        make_dashboard("a\udcff", project=None, output=tmp_path, save=False)
 
 
 def test_a_file_of_others_is_not_replaced(tmp_path: Path) -> None:

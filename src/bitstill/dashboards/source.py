@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitstill.errors import UserError
+from bitstill.errors import UserError, printable
 from bitstill.report.claims import primary_view
 from bitstill.report.content import SetReport
 from bitstill.report.progress import awaited
@@ -83,7 +83,7 @@ def find_source(place: str, project: str | None = None) -> Source:
 
 def _split(place: str) -> tuple[str, str]:
     parts = place.split("/")
-    if len(parts) > 2 or not all(parts):
+    if len(parts) > 2 or not all(parts) or not place.isprintable():
         raise UserError(
             f"{place} is neither a folder nor a project: give a sweep's folder, such as "
             "multirun/quick, or PROJECT or ENTITY/PROJECT"
@@ -116,5 +116,5 @@ def _logged_to(runs: Sequence[Run]) -> tuple[str, str]:
         found = composed(run.paths, "logger.wandb")
         if isinstance(found, dict):
             entity, project = found.get("entity"), found.get("project")
-            return str(entity or ""), str(project or _PROJECT)
+            return printable(str(entity or "")), printable(str(project or _PROJECT))
     return "", _PROJECT

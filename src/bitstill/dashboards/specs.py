@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from unicodedata import category
 
 import wandb_workspaces.expr as expr
 import wandb_workspaces.reports.v2 as wr
@@ -56,7 +57,8 @@ def workspace(source: Source) -> Any:
     return ws.Workspace(
         entity=source.entity,
         project=source.project,
-        name=source.title,
+        # wandb takes no symbols there, "a+b" not either.
+        name="".join("-" if category(one)[0] == "S" else one for one in source.title),
         sections=[
             ws.Section(name=one.title, panels=one.panels, is_open=True)
             for one in shared_sections(source)
