@@ -44,6 +44,17 @@ def test_integers(images: NDArray[np.uint8], weight_bits: int, method: str) -> N
     assert found.argmax(axis=1).tolist() == expected.argmax(axis=1).tolist()
 
 
+@pytest.mark.parametrize("threshold", [-(2**27), 2**27])
+def test_thresholds_beyond_every_sum(images: NDArray[np.uint8], threshold: int) -> None:
+    """As a packed file may have them: 255 times that is no int32."""
+    network = integer_network(random_student(9))
+    for layer in network.layers:
+        layer.thresholds[:4] = threshold
+    found = run(integer_model(network, METADATA), images)
+    expected = network(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_the_bits_of_every_layer(images: NDArray[np.uint8]) -> None:
     network = integer_network(random_student(9))
     model = onnx.load_from_string(integer_model(network, {}))

@@ -18,6 +18,7 @@ from bitstill.models import Network
 from bitstill.topology import TOPOLOGY
 
 _CODE_LIMIT = 63  # two products of 255 and a code stay below 2^15, where some processors saturate
+_LIMIT = 2**22  # of thresholds: above every sum of such codes, and 255 times it is an int32
 
 
 def float_model(network: Network, metadata: Mapping[str, str]) -> bytes:
@@ -77,8 +78,8 @@ def integer_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes
         name, first = layer.layer.name, layer.layer.name == "conv1"
         codes = graph.constant(f"{name}.codes", layer.codes.numpy().astype(np.int8))
         factor = 1 if first else 255
-        bias = -factor * layer.thresholds[:, 0].numpy().astype(np.int64)
-        bias_name = graph.constant(f"{name}.bias", bias.astype(np.int32))
+        bias = -factor * layer.thresholds[:, 0].numpy().clip(-_LIMIT, _LIMIT)
+        bias_name = graph.constant(f"{name}.bias", bias)
         # 1 * (255/256) / (1/256) = 255, and 1 * 1 / 1 = 1: both without rounding.
         scales = (stretch, shrink) if first else (one, one)
         graph.add(
