@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from tests.conftest import made_up
 
 from bitstill.errors import UserError
@@ -162,5 +162,17 @@ def test_logits_that_were_cut_off_are_refused(stored: RunPaths, length: int) -> 
     stored_logits(stored, lambda: torch.arange(6.0).reshape(2, 3))
     path = stored.teacher_logits
     path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(UserError, match="remove its folder"):
+        stored_logits(stored, refuse)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [save({"logits": torch.zeros(2, 3)}), save({"logits": torch.zeros(2, 3).bfloat16()})],
+    ids=["no checksum", "bf16"],
+)
+def test_logits_of_another_program_are_refused(stored: RunPaths, content: bytes) -> None:
+    stored.directory.mkdir(parents=True)
+    stored.teacher_logits.write_bytes(content)
     with pytest.raises(UserError, match="remove its folder"):
         stored_logits(stored, refuse)
