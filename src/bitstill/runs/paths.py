@@ -4,71 +4,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class _File:
+    """An attribute of :class:`RunPaths`: where a file of the run lies, below its folder."""
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+
+    def __get__(self, run: "RunPaths", _: type) -> Path:
+        return run.directory.joinpath(*self._parts)
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """The files of a run."""
 
     directory: Path
 
-    @property
-    def record(self) -> Path:
-        """The record, JSON."""
-        return self.directory / "run.json"
-
-    @property
-    def damaged_record(self) -> Path:
-        """Where a record goes that cannot be read, when its run is begun again."""
-        return self.directory / "run.json.damaged"
-
-    @property
-    def metrics(self) -> Path:
-        """The curves, a row an epoch, CSV."""
-        return self.directory / "metrics.csv"
-
-    @property
-    def checkpoint(self) -> Path:
-        """What training goes on from: weights, optimizer, curves."""
-        return self.directory / "last.ckpt"
-
-    @property
-    def previous_checkpoint(self) -> Path:
-        """The checkpoint before it, should that one be damaged."""
-        return self.directory / "previous.ckpt"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that works on the run."""
-        return self.directory / "run.lock"
-
-    @property
-    def weights(self) -> Path:
-        """Weights and batch norm statistics after the last epoch, safetensors."""
-        return self.directory / "weights.safetensors"
-
-    @property
-    def best_val_weights(self) -> Path:
-        """The same after the epoch with the best validation accuracy."""
-        return self.directory / "best_val.safetensors"
-
-    @property
-    def packed(self) -> Path:
-        """The student as it is deployed: integers of the last epoch, packed."""
-        return self.directory / "student.bitstill"
-
-    @property
-    def correctness(self) -> Path:
-        """For each kind of statistics and selection, a bit a test image: right or wrong; NumPy."""
-        return self.directory / "correctness.npz"
-
-    @property
-    def gradients(self) -> Path:
-        """What a report measured of the two gradients, kept for when there are no weights; JSON."""
-        return self.directory / "gradients.json"
-
-    @property
-    def logged(self) -> Path:
-        """Which loggers have had the finished run, JSON; see :mod:`bitstill.loggers.logged`."""
-        return self.directory / "logged.json"
+    record = _File("run.json")
+    damaged_record = _File("run.json.damaged")  # one that cannot be read, once its run goes on
+    metrics = _File("metrics.csv")  # the curves, a row an epoch
+    checkpoint = _File("last.ckpt")  # what training goes on from: weights, optimizer, curves
+    previous_checkpoint = _File("previous.ckpt")  # the one before it, should that be damaged
+    lock = _File("run.lock")  # held by the process that works on the run
+    weights = _File("weights.safetensors")  # with batch norm statistics, after the last epoch
+    best_val_weights = _File("best_val.safetensors")  # of the best validation accuracy
+    packed = _File("student.bitstill")  # as it is deployed: integers of the last epoch
+    # For each kind of statistics and selection, a bit a test image: right or wrong.
+    correctness = _File("correctness.npz")
+    # What a report measured of the two gradients, kept for when there are no weights.
+    gradients = _File("gradients.json")
+    logged = _File("logged.json")  # which loggers have had it: :mod:`bitstill.loggers.logged`
+    teacher_logits = _File("train_logits.safetensors")  # a teacher's, over the training images
+    # Hydra's copies: the configuration, with folders; the settings on the command line that made
+    # it, a list; its own configuration, with folders.
+    composed = _File(".hydra", "config.yaml")
+    overrides = _File(".hydra", "overrides.yaml")
+    hydra = _File(".hydra", "hydra.yaml")
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -83,23 +54,3 @@ class RunPaths:
         """Remove what training wrote, so that it begins anew; the log and the lock stay."""
         for path in self.written:
             path.unlink(missing_ok=True)
-
-    @property
-    def teacher_logits(self) -> Path:
-        """A teacher's logits over the training images, safetensors."""
-        return self.directory / "train_logits.safetensors"
-
-    @property
-    def composed(self) -> Path:
-        """Hydra's copy of the configuration, with folders, YAML; written beside the record."""
-        return self.directory / ".hydra" / "config.yaml"
-
-    @property
-    def overrides(self) -> Path:
-        """The settings on the command line that made it, a YAML list; kept, with its flags."""
-        return self.directory / ".hydra" / "overrides.yaml"
-
-    @property
-    def hydra(self) -> Path:
-        """Hydra's copy of its own configuration, with folders, YAML."""
-        return self.directory / ".hydra" / "hydra.yaml"
