@@ -107,25 +107,16 @@ def _gather_half(scratch: Any, source: Any, side: Any, patches: Any, counts: Any
 
 @compiled
 def _binary(
-    scratch: Any,
-    source: Any,
-    target: Any,
-    side: Any,
-    depth: Any,
-    blocks: Any,
-    pool: Any,
-    words: Any,
-    start: Any,
-    thresholds: Any,
-    patches: Any,
-    counts: Any,
-    sums: Any,
-    bits: Any,
+    scratch: Any, source: Any, target: Any, shape: Any, words: Any, thresholds: Any, room: Any
 ) -> None:
     """One convolution of bits: 4 pop(x & p1) + 2 pop(x & p0) - 3 pop(x) >= threshold.
 
-    ``depth`` is the words of a pixel, 0 for 16 channels. Pooled pixels are or-ed together.
+    ``shape`` is side, words of a pixel (0 for 16 channels), blocks of 32 channels, and whether
+    pixels are pooled: or-ed together. ``words`` and ``thresholds`` begin with the layer's, ``room``
+    is for patches, counts, sums and bits.
     """
+    side, depth, blocks, pool = shape
+    patches, counts, sums, bits = room
     if depth == 0:
         _gather_half(scratch, source, side, patches, counts)
     else:
@@ -135,7 +126,7 @@ def _binary(
     shift = 1 if pool else 0
     for block in range(blocks):
         limits = thresholds[32 * block : 32 * block + 32]
-        begin = start + block * length * 64
+        begin = block * length * 64
         for first in range(0, side * side, 16):
             sums[:] = 0
             if depth == 0:
@@ -184,32 +175,18 @@ def run(
     pooled = np.zeros(256, np.uint32)
     patches, counts = np.zeros(256 * 9, np.uint32), np.zeros(256, np.int32)
     sums, bits = np.zeros(16 * 32, np.int32), np.zeros(16, np.uint32)
+    room = patches, counts, sums, bits
     for n in range(len(images)):
         scratch[:] = 0
         convolve_image(scratch, images[n], planes, codes, first_limits, shorts, pooled)
         # Call by call, not by table: with constants LLVM makes it a tenth faster.
-        t = thresholds
-        _binary(scratch, _CONV1, _CONV21, 16, 0, 1, False, words, 0, t, patches, counts, sums, bits)
-        t = thresholds[32:]
-        _binary(
-            scratch, _CONV21, _CONV22, 16, 1, 1, True, words, 320, t, patches, counts, sums, bits
-        )
-        t = thresholds[64:]
-        _binary(
-            scratch, _CONV22, _CONV31, 8, 1, 2, False, words, 896, t, patches, counts, sums, bits
-        )
-        t = thresholds[128:]
-        _binary(
-            scratch, _CONV31, _CONV32, 8, 2, 2, True, words, 2048, t, patches, counts, sums, bits
-        )
-        t = thresholds[192:]
-        _binary(
-            scratch, _CONV32, _CONV41, 4, 2, 4, False, words, 4352, t, patches, counts, sums, bits
-        )
-        t = thresholds[320:]
-        _binary(
-            scratch, _CONV41, _CONV42, 4, 4, 4, False, words, 8960, t, patches, counts, sums, bits
-        )
+        w, t = words, thresholds
+        _binary(scratch, _CONV1, _CONV21, (16, 0, 1, False), w, t, room)
+        _binary(scratch, _CONV21, _CONV22, (16, 1, 1, True), w[320:], t[32:], room)
+        _binary(scratch, _CONV22, _CONV31, (8, 1, 2, False), w[896:], t[64:], room)
+        _binary(scratch, _CONV31, _CONV32, (8, 2, 2, True), w[2048:], t[128:], room)
+        _binary(scratch, _CONV32, _CONV41, (4, 2, 4, False), w[4352:], t[192:], room)
+        _binary(scratch, _CONV41, _CONV42, (4, 4, 4, False), w[8960:], t[320:], room)
         _classify(scratch, classifier, bias, logits[n])
 
 
