@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bitstill.engine.levels import levels_function
+from bitstill.engine.kernel import levels_function
 from bitstill.topology import MAX_BITS
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ def load_library(path: Path) -> ctypes.CDLL:
         *(pointer, pointer),
     ]
     library.bitstill_offsets.argtypes = [pointer, pointer]
+    number = ctypes.c_float
+    library.bitstill_levels.argtypes = [pointer, ctypes.c_int64, number, number, pointer]
+    library.bitstill_levels.restype = None
     return library
 
 
@@ -61,6 +65,16 @@ def available(library: Path = LIBRARY) -> tuple[str, ...]:
 @lru_cache
 def _warn_of(library: Path, what: str) -> None:
     log.warning("%s %s, and slower code runs: install bitstill again", library, what)
+
+
+@lru_cache
+def levels_function() -> Callable[..., None] | None:
+    """Return what quantizes a layer's weights (``levels.c``), or None without a library.
+
+    It takes the weights' address, count, span, number of levels less one, and the result's address,
+    both of float32.
+    """
+    return load_library(LIBRARY).bitstill_levels if available() else None
 
 
 class Kernel:
