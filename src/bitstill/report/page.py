@@ -8,10 +8,9 @@ from typing import Any, get_args
 from bitstill import __version__
 from bitstill.report.claim_tables import NO_VERDICT
 from bitstill.report.content import Report, SetReport
-from bitstill.report.figures.figure import Figure, theme, with_data
+from bitstill.report.figures.figure import theme, with_data
 from bitstill.report.overview import overview_table, summary
 from bitstill.report.sweeps import Run
-from bitstill.report.table import Table
 from bitstill.report.tables import CAPTION, DETAILS
 from bitstill.statistics import Verdict
 
@@ -54,9 +53,10 @@ def render(report: Report) -> str:
         css=_template("page.css"),
         several=len(report.sets) > 1,
         sets=[_set(prefix, one) for prefix, one in zip(prefixes, report.sets, strict=True)],
-        comparisons=[_table("comparison", one) for one in report.comparison_tables],
+        comparisons=report.comparison_tables,
         not_compared=report.not_compared,
-        overview=_table("report", overview_table(report.sets)),
+        overview=overview_table(report.sets),
+        details=DETAILS,
         verdicts=_VERDICTS,
         absent=_ABSENT,
         command=report.command,
@@ -68,7 +68,8 @@ def render(report: Report) -> str:
 
 
 def _set(prefix: str, one: SetReport) -> dict[str, Any]:
-    environments = list(dict.fromkeys(_environment(run) for run in one.runs.runs))
+    ran_on = {run.paths: _environment(run) for run in one.runs.runs}
+    environments = list(dict.fromkeys(ran_on.values()))
     return {
         "id": prefix,
         "name": one.runs.name,
@@ -79,29 +80,24 @@ def _set(prefix: str, one: SetReport) -> dict[str, Any]:
         "sections": [
             section
             for row in _SECTIONS
-            if (section := _section(prefix, one, *row))["tables"] or section["figures"]
+            if (section := _section(one, *row))["tables"] or section["figures"]
         ],
         "folder": str(one.runs.folder),
         "environments": environments,
-        "runs": [_run(run, environments) for run in one.runs.runs],
+        "runs": one.runs.runs,
+        "environment_of": {paths: environments.index(one) + 1 for paths, one in ran_on.items()},
     }
 
 
 def _section(
-    prefix: str,
-    one: SetReport,
-    name: str,
-    title: str,
-    tables: tuple[str, ...],
-    figures: tuple[str, ...],
+    one: SetReport, name: str, title: str, tables: tuple[str, ...], figures: tuple[str, ...]
 ) -> dict[str, Any]:
-    chosen = [figure for figure in one.figures if figure.name.startswith(figures)]
     return {
         "id": name,
         "title": title,
         "text": {"tables": CAPTION, "claims": _claims_text(one)}.get(name, ""),
-        "tables": [_table(prefix, table) for table in one.tables if table.name.startswith(tables)],
-        "figures": [_figure(prefix, figure) for figure in chosen],
+        "tables": [table for table in one.tables if table.name.startswith(tables)],
+        "figures": [figure for figure in one.figures if figure.name.startswith(figures)],
         "lead": 1 if name in ("claims", "tables") else 0,
     }
 
@@ -144,37 +140,6 @@ def _environment(run: Run) -> str:
         commit, dash, dirty = record.git_commit.partition("-")
         parts.append(f"commit {commit[:10]}{dash}{dirty}")
     return ", ".join(parts)
-
-
-def _run(run: Run, environments: list[str]) -> dict[str, str]:
-    record = run.record
-    return {
-        "directory": run.paths.directory.name,
-        "status": record.status,
-        "error": record.error_line,
-        "seconds": f"{record.seconds:.0f}",
-        "environment": str(environments.index(_environment(run)) + 1),
-        "teacher": (record.teacher_identity or "none")[:10],
-        "command": run.command,
-    }
-
-
-def _table(prefix: str, table: Table) -> dict[str, Any]:
-    return {
-        **{name: getattr(table, name) for name in ("title", "caption", "header", "rows", "labels")},
-        "id": f"{prefix}-{table.name}-table",
-        "folded": table.name in DETAILS,
-    }
-
-
-def _figure(prefix: str, figure: Figure) -> dict[str, Any]:
-    own = f"{prefix}-{figure.name}"
-    return {
-        **{name: getattr(figure, name) for name in ("title", "caption", "use")},
-        # A drawing's ids begin with its name; in a page of several sets it is there several times.
-        "drawing": figure.drawing.replace(f"{figure.name}-", f"{own}-"),
-        "id": own,
-    }
 
 
 def _template(name: str) -> str:
