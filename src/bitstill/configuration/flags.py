@@ -1,12 +1,24 @@
 """Hydra's flags, as users write them: anywhere between settings, and wrong ones in one line."""
 
-from argparse import ArgumentParser
+import argparse
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
+from hydra._internal import utils
 
 from bitstill.errors import UserError
+
+
+class _HydrasParser(argparse.ArgumentParser):
+    """Takes a help that is made when it is shown, as Hydra 1.3 has one: Python 3.14 refuses it."""
+
+    def _check_help(self, action: argparse.Action) -> None:
+        pass
+
+
+# Hydra alone sees it, wherever it makes its parser.
+utils.argparse = SimpleNamespace(**vars(argparse) | {"ArgumentParser": _HydrasParser})  # type: ignore[attr-defined, assignment]
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
@@ -28,13 +40,13 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     return [*_without(arguments, settings), *settings]
 
 
-def _parser() -> ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     """Return Hydra's parser, whose errors would be a page of usage."""
 
     def refuse(message: str) -> NoReturn:
         raise UserError(f"{message}: see bitstill train --help")
 
-    parser = get_args_parser()
+    parser = utils.get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     return parser
 
