@@ -124,6 +124,32 @@ def test_a_teacher_is_not_done_until_it_is_copied_from_its_store(folder: Path) -
     assert look(one).status == "done", "its own folder comes first"
 
 
+def test_a_student_that_waits_for_its_teacher_shows_how_far_that_is(
+    folder: Path, show: Show
+) -> None:
+    """A teacher may take an hour, in which a student has nothing of its own to show."""
+    stored = teacher(folder).stored
+    assert stored is not None
+    one = dataclasses.replace(expected(folder, "a", ONE), stored=stored)
+    write_manifest(folder, [one])
+    put(made_up(identity=TEACHER, status="running", epoch=30, epochs=40, seconds=60.0), stored)
+    assert look(one).status == "missing", "the teacher is another sweep's"
+    with worked_on(one.paths):
+        _, shown, _ = show(str(folder))
+        # 10 epochs of the teacher are left, and as long as nothing else is known 4 such.
+        expected_lines = ["student a seed 0", "running", "teacher 30/40 epochs", "about 0:28 left"]
+        assert [text for text in expected_lines if text not in shown] == []
+        [state] = json.loads(show(str(folder), "--json")[1])
+        assert state["teacher"] == {"epoch": 30, "epochs": 40, "seconds": 60.0}
+        assert (state["epoch"], state["epochs"]) == (0, 4)
+        put(made_up(identity=TEACHER, epoch=40, epochs=40), stored)
+        assert look(one).teacher is None
+    put(made_up(identity=TEACHER, status="running", epoch=30, epochs=40), stored)
+    put(made_up(identity=ONE, status="running", epoch=1), one.paths)
+    with worked_on(one.paths):
+        assert look(one).teacher is None, "it is trained anew for others"
+
+
 def test_a_teacher_that_was_once_interrupted_is_as_far_as_its_store(folder: Path) -> None:
     """Whoever asked for it first was stopped, and has left a record of that."""
     one = teacher(folder)
@@ -182,6 +208,7 @@ def test_a_state_is_plain(folder: Path) -> None:
         "status": "missing",
         "job": None,
         "epoch": 0,
+        "teacher": None,
         "seconds": 0.0,
         "test/accuracy": None,
         "error": None,
@@ -193,6 +220,7 @@ def test_a_state_is_plain(folder: Path) -> None:
         "status": "failed",
         "job": None,
         "epoch": 2,
+        "teacher": None,
         "seconds": 7.5,
         "test/accuracy": 0.625,
         "error": "became nan",
@@ -229,6 +257,18 @@ def test_teachers_and_students_take_times_of_their_own(folder: Path) -> None:
     begun = RunState(asked[1], "running", made_up(status="running", epoch=5, seconds=10.0))
     assert seconds_left([taught, begun]) == 10.0
     assert seconds_left([taught, begun, *missing]) == 10.0 + 20.0 + 90.0
+
+
+def test_an_awaited_teacher_is_part_of_the_time_left(folder: Path) -> None:
+    at_work = made_up(identity=TEACHER, status="running", epoch=6, epochs=10, seconds=60.0)
+    waiting = [
+        RunState(expected(folder, "a", identity, epochs=5), "running", None, teacher=at_work)
+        for identity in (ONE, TWO)
+    ]
+    # 10 seconds an epoch, 4 of the one teacher and 5 of either student, two at a time.
+    assert seconds_left(waiting) == (40.0 + 2 * 50.0) / 2
+    own = RunState(dataclasses.replace(teacher(folder), epochs=10), "running", at_work)
+    assert seconds_left([own, *waiting]) == (40.0 + 2 * 50.0) / 3
 
 
 def test_the_time_left_of_many_runs_is_looked_at_a_few_times_each(

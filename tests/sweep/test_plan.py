@@ -17,8 +17,8 @@ import bitstill.sweep.preview
 import bitstill.train
 from bitstill import runs
 from bitstill.errors import UserError
-from bitstill.runs import RunRecord
-from bitstill.runs.identity import directory_name
+from bitstill.runs import RunRecord, in_store
+from bitstill.runs.identity import directory_name, teacher_of
 from bitstill.runs.identity import identity as identity_of
 from bitstill.runs.status import look
 from bitstill.schema import ConstantWeightConfig, TrainConfig
@@ -159,7 +159,11 @@ def test_a_run_knows_its_folder(plan_runs: Plan, tmp_path: Path) -> None:
     assert expected.paths.directory == tmp_path / "mine" / name
     assert expected.identity == identity_of(run.config, run.config.data.identity())
     assert (expected.name, expected.epochs) == ("soft T=15 seed 0", 1)
-    assert expected.stored is None
+    taught = teacher_of(run.config)
+    assert expected.stored == in_store(taught, identity_of(taught, run.config.data.identity()))
+    assert expected.places == [expected.paths]
+    [run] = plan_runs("loss=hard name=mine")
+    assert run.expected.stored is None
 
 
 def test_a_planned_teacher_knows_its_place_in_the_store(plan_runs: Plan, tmp_path: Path) -> None:

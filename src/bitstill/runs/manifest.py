@@ -9,6 +9,7 @@ from pathlib import Path
 from bitstill.files import locked, remove_partial_files, write_atomically
 from bitstill.reading import fits, loads, reading
 from bitstill.runs.found import MANIFEST
+from bitstill.runs.identity import TEACHER
 from bitstill.runs.locks import is_worked_on
 from bitstill.runs.paths import RunPaths
 
@@ -33,7 +34,8 @@ class Expected:
         identity: of the run.
         epochs: planned.
         paths: its files.
-        stored: a teacher's files in the teacher store, where it is trained; else None.
+        stored: in the teacher store, a teacher's own files, where it is trained, or those of the
+            teacher that a student reads; else None.
         difference: what it differs in from others of the sweep with its cell and seed; else empty.
     """
 
@@ -51,9 +53,14 @@ class Expected:
         return ", ".join(filter(None, (f"{self.cell} seed {self.seed}", self.difference)))
 
     @property
+    def is_teacher(self) -> bool:
+        """Whether it is a teacher."""
+        return self.cell == TEACHER
+
+    @property
     def places(self) -> list[RunPaths]:
         """Where it may be worked on, its own folder first."""
-        return [self.paths, self.stored] if self.stored is not None else [self.paths]
+        return [self.paths, self.stored] if self.is_teacher and self.stored else [self.paths]
 
     @property
     def is_at_work(self) -> bool:

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from bitstill.errors import printable
 from bitstill.runs.found import known_runs, no_sweep
-from bitstill.runs.identity import TEACHER
 from bitstill.runs.manifest import Expected, read_manifest
 from bitstill.runs.paths import RunPaths
 from bitstill.runs.record import ENDED, RunRecord, Status, known_record
 
+_PROGRESS = ("epoch", "epochs", "seconds")
 State = Literal[Status, "missing", "queued", "stored"]
 
 
@@ -27,12 +27,14 @@ class RunState:
             runs that were killed.
         record: its record, or None.
         job: in Slurm's queue, of a queued run.
+        teacher: the record of the unfinished teacher that a student at work waits for, or trains.
     """
 
     expected: Expected
     status: State
     record: RunRecord | None
     job: str | None = None
+    teacher: RunRecord | None = None
 
     @property
     def epoch(self) -> int:
@@ -42,7 +44,7 @@ class RunState:
     @property
     def is_teacher(self) -> bool:
         """Whether it is a teacher: they take other times than students."""
-        return self.expected.cell == TEACHER
+        return self.expected.is_teacher
 
     @property
     def accuracy(self) -> float | None:
@@ -87,6 +89,7 @@ class RunState:
             "job": self.job,
             "epoch": self.epoch,
             "epochs": self.expected.epochs,
+            "teacher": self.teacher and {key: getattr(self.teacher, key) for key in _PROGRESS},
             "seconds": record.seconds if record is not None else 0.0,
             "test/accuracy": self.accuracy,
             "error": self._error and self._error["message"],
@@ -107,13 +110,21 @@ def look(expected: Expected) -> RunState:
     # What has got furthest, such as a teacher in its store that is not yet copied from there.
     record = max(known, key=lambda one: (one.done, one.epoch), default=None)
     if expected.is_at_work:
-        return RunState(expected, "running", record)
+        return RunState(expected, "running", record, teacher=_unfinished_teacher(expected, record))
     if record is None:
         return RunState(expected, "missing", None)
     if record.done:
         return RunState(expected, "stored", record)
     # Without a lock its process is gone, perhaps without a word.
     return RunState(expected, "failed" if record.status == "failed" else "interrupted", record)
+
+
+def _unfinished_teacher(expected: Expected, own: RunRecord | None) -> RunRecord | None:
+    """Return the record of the teacher that a student has to wait for, if that has begun."""
+    if expected.is_teacher or expected.stored is None or (own is not None and own.epoch):
+        return None
+    record = known_record(expected.stored)
+    return None if record is None or record.done else record
 
 
 def _record_of(expected: Expected, paths: RunPaths) -> RunRecord | None:
@@ -124,17 +135,22 @@ def _record_of(expected: Expected, paths: RunPaths) -> RunRecord | None:
 def seconds_left(states: Sequence[RunState]) -> float | None:
     """Estimate how long the unfinished runs take, from seconds an epoch so far of their kind.
 
-    Of a kind of model that nothing is known of yet, from those of the other. As many runs at a time
-    as are running now, at least one; None while nothing is known.
+    With the teachers that they wait for. Of a kind of model that nothing is known of yet, from
+    those of the other. As many runs at a time as are running now, at least one; None while nothing
+    is known.
     """
-    seen = [state for state in states if state.record is not None and state.epoch]
+    teachers = {one.teacher.identity: one.teacher for one in states if one.teacher is not None}
+    for one in states:  # a teacher that is asked for counts as itself
+        teachers.pop(one.expected.identity, None)
+    seen = [(one.is_teacher, one.record) for one in states if one.record is not None and one.epoch]
+    seen += [(True, one) for one in teachers.values() if one.epoch]
     if not seen:
         return None
 
     def an_epoch(*, teacher: bool) -> float:
-        alike = [one for one in seen if one.is_teacher == teacher] or seen
-        seconds = sum(one.record.seconds for one in alike if one.record is not None)
-        return seconds / sum(one.epoch for one in alike)
+        alike = [record for is_teacher, record in seen if is_teacher == teacher]
+        alike = alike or [record for _, record in seen]
+        return sum(one.seconds for one in alike) / sum(one.epoch for one in alike)
 
     each = {teacher: an_epoch(teacher=teacher) for teacher in (True, False)}
     left = sum(
@@ -142,6 +158,7 @@ def seconds_left(states: Sequence[RunState]) -> float | None:
         for one in states
         if one.status not in ENDED
     )
+    left += sum((one.epochs - one.epoch) * each[True] for one in teachers.values())
     return left / max(1, sum(one.status == "running" for one in states))
 
 

@@ -86,8 +86,10 @@ def _grid(states: Sequence[RunState]) -> Table:
     shrinking = Column(max_width=20)  # in a narrow terminal the bar gives way first
     grid = Table.grid(text(), text(), shrinking, number(), text(), number(), padding=(0, 2))
     for state in states:
-        bar = ProgressBar(total=state.expected.epochs, completed=state.epoch)
-        epochs = f"{state.epoch}/{state.expected.epochs} epochs"
+        done, total, whose = state.epoch, state.expected.epochs, ""
+        if (teacher := state.teacher) is not None:
+            done, total, whose = teacher.epoch, teacher.epochs, "teacher "
+        bar, epochs = ProgressBar(total=total, completed=done), f"{whose}{done}/{total} epochs"
         grid.add_row(escape(state.expected.name), state.status, bar, epochs, *_outcome(state))
     return grid
 

@@ -15,7 +15,7 @@ from bitstill.errors import UserError, counted
 from bitstill.explanations import say
 from bitstill.loggers.logged import not_logged
 from bitstill.runs import RunPaths, in_store
-from bitstill.runs.identity import cell_of, directory_name, identity
+from bitstill.runs.identity import cell_of, directory_name, identity, teacher_of
 from bitstill.runs.manifest import Expected
 from bitstill.runs.status import RunState, stop_sign
 from bitstill.schema import TrainConfig
@@ -133,5 +133,15 @@ def _expected(config: TrainConfig, run_identity: str) -> Expected:
         identity=run_identity,
         epochs=config.schedule.epochs,
         paths=RunPaths(config.folder / directory_name(config, run_identity)),
-        stored=in_store(config, run_identity) if config.is_teacher else None,
+        stored=_stored(config, run_identity),
     )
+
+
+def _stored(config: TrainConfig, run_identity: str) -> RunPaths | None:
+    """Return where the teacher lies that a run is, or reads."""
+    if config.is_teacher:
+        return in_store(config, run_identity)
+    if not config.needs_teacher:
+        return None
+    teacher = teacher_of(config)
+    return in_store(teacher, identity(teacher, config.data.identity()))
