@@ -44,10 +44,13 @@ def loads(content: bytes) -> Any:
     """Return what JSON says, if its whole numbers are some that can be computed with.
 
     Raises:
-        ValueError: it is no JSON, or a number has too many digits: as a float it overflows.
-        RecursionError: it is nested too deep.
+        ValueError: it is no JSON, or nested too deep, or a number has too many digits: as a float
+            it overflows.
     """
-    return json.loads(content, parse_int=_whole)
+    try:
+        return json.loads(content, parse_int=_whole)
+    except RecursionError as error:  # which each Python words in its own way
+        raise ValueError("it is nested too deep") from error
 
 
 def _whole(digits: str) -> int:
@@ -76,8 +79,8 @@ def without_aliases(text: str) -> str:
 def json_object(path: Path) -> dict[str, Any]:
     """Return what a JSON file holds; nothing where it is not there or holds something else."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        found = loads(path.read_bytes())
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -55,7 +55,7 @@ DAMAGED = [
     (b"\xff", "codec can't decode"),
     (b'{"schema_version": 1', "Expecting ',' delimiter"),
     (b"[1]", "no schema version"),
-    (b"[" * 100_000, "recursion"),
+    (b"[" * 100_000, "it is nested too deep"),
     (b"{}", "no schema version"),
     (b'{"schema_version": 1}', "required positional arguments"),
     (b'{"schema_version": 1, "colour": "red"}', "unexpected keyword argument 'colour'"),

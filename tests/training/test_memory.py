@@ -23,14 +23,16 @@ def addresses() -> int:
 
 give_back_freed_memory()
 before = addresses()
-for _ in range(2):
-    keep_freed_memory()
-    print(addresses() - before)
+keep_freed_memory()
+held = addresses()
+keep_freed_memory()
+again = addresses()
 give_back_freed_memory()
-print(addresses() - before)
+given_back = addresses()
 resource.setrlimit(resource.RLIMIT_AS, (before + 2**24, before + 2**24))
 keep_freed_memory()
-print(addresses() - before)
+scarce = addresses()
+print(*(one - before for one in (held, again, given_back, scarce)))
 """
 
 
@@ -65,11 +67,11 @@ def test_triton_is_collected_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_reserve_is_held_once_until_a_failure_and_where_it_leaves_enough() -> None:
     done = subprocess.run([sys.executable, "-c", RESERVED], capture_output=True, text=True)  # noqa: S603
     held, again, given_back, scarce = (int(line) for line in done.stdout.split())
-    page = 2**16  # of the heap, which grows by few as the numbers are printed
-    assert 0 <= held - 2**24 < page
-    assert 0 <= again - held < page
-    assert given_back < page
-    assert scarce < page
+    growth = 2**18  # the heap may grow a little: by 2**17 at a time, as glibc has it
+    assert 0 <= held - 2**24 < growth
+    assert 0 <= again - held < growth
+    assert given_back < growth
+    assert scarce < growth
 
 
 @pytest.mark.usefixtures("collector")

@@ -149,7 +149,7 @@ def read_record(paths: RunPaths) -> RunRecord | None:
         return None
     except OSError as error:
         raise UserError(f"{paths.record} cannot be read: {error}; move it away") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _damaged(paths, error) from error
     version = plain.get("schema_version") if isinstance(plain, dict) else None
     if version is None:
