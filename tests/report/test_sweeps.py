@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from tests.report.conftest import write_run, write_sweep
 from bitstill.errors import UserError
 from bitstill.report.keep import keep
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep
-from bitstill.runs import status
+from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, with_teachers
+from bitstill.runs import RunPaths, read_record, status
 
 
 def flat(loss: str, temperature: float | None, seed: int) -> float:
@@ -162,3 +163,55 @@ def test_a_configuration_of_other_types_is_refused(
         UserError, match=rf"run\.json .*\(its {group}\.{key} is wrong\).*move it away"
     ):
         read_sweep(tmp_path)
+
+
+def with_its_teacher_in_the_store(folder: Path, *losses: str) -> Path:
+    """Write a sweep of students whose teacher lies in the store alone."""
+    paths = write_run(folder / "mine", "teacher", None, 0, 95.0, name="another")
+    identity = read_record(paths).identity  # type: ignore[union-attr]
+    stored = RunPaths(folder / "teachers" / identity)
+    stored.directory.parent.mkdir(exist_ok=True)
+    paths.directory.rename(stored.directory)
+    stored.teacher_logits.touch()
+    for loss in losses:
+        record = write_run(folder / "mine", loss, 15.0, 0, 90.0).record
+        record.write_text(record.read_text().replace("t" * 64, identity))
+    return folder / "mine"
+
+
+def test_a_teacher_in_the_store_stands_with_the_students_that_read_it(tmp_path: Path) -> None:
+    sweep = with_its_teacher_in_the_store(tmp_path, "soft", "soft_hard", "hard")
+    own = read_sweep(sweep)
+    assert len(own) == 3
+    [runs] = run_sets(with_teachers(own))
+    assert runs.cells == ["teacher", "hard T=15", "soft T=15", "soft_hard T=15"]
+    assert runs.percents("teacher", View("running", "last")) == pytest.approx({0: 95})
+    assert (runs.name, runs.folder) == ("made", sweep)
+
+
+def test_a_teacher_that_no_student_has_read_does_not(tmp_path: Path) -> None:
+    runs = read_sweep(with_its_teacher_in_the_store(tmp_path, "hard"))
+    assert with_teachers(runs) == runs
+
+
+@pytest.mark.parametrize("damage", ["another run's", "cut", "no logits"])
+def test_a_teacher_that_is_not_what_was_read_does_not(tmp_path: Path, damage: str) -> None:
+    runs = read_sweep(with_its_teacher_in_the_store(tmp_path, "soft"))
+    [stored] = map(RunPaths, (tmp_path / "teachers").iterdir())
+    text = stored.record.read_text()
+    if damage == "another run's":
+        stored.record.write_text(text.replace(stored.directory.name, "f" * 64))
+    elif damage == "cut":
+        stored.record.write_text(text[:100])
+    else:
+        stored.teacher_logits.unlink()
+    assert with_teachers(runs) == runs
+
+
+def test_a_teacher_of_the_sweep_stands_there_once(tmp_path: Path) -> None:
+    sweep = with_its_teacher_in_the_store(tmp_path, "soft")
+    [stored] = (tmp_path / "teachers").iterdir()
+    shutil.copytree(stored, sweep / "teacher")
+    runs = read_sweep(sweep)
+    assert len(runs) == 2
+    assert with_teachers(runs) == runs

@@ -18,6 +18,7 @@ from bitstill.report.sweeps import (
     losses_of,
     read_sweep,
     sweep_name,
+    with_teachers,
 )
 from bitstill.report.table import Table, told_apart
 from bitstill.report.tables import accuracy_tables
@@ -93,7 +94,7 @@ def _split(place: str) -> tuple[str, str]:
 
 def _of_sweep(folder: Path, project: str | None) -> Source:
     runs = read_sweep(folder)
-    sets = run_sets(runs)
+    sets = run_sets(with_teachers(runs))
     entity, name = _split(project) if project else _logged_to(runs)
     # The claims and the accuracies of each.
     tables = [

@@ -10,7 +10,7 @@ from bitstill.report.figures.accuracy import accuracy_figures
 from bitstill.report.figures.figure import to_image
 from bitstill.report.progress import awaited
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import RunSet, read_sweep
+from bitstill.report.sweeps import RunSet, read_sweep, with_teachers
 from bitstill.report.table import Table, to_html, told_apart
 from bitstill.report.tables import accuracy_tables, temperature_table
 from bitstill.schema import WandbConfig
@@ -44,7 +44,7 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
         config={"sweep": name, "runs": len(runs)},
     )
     try:
-        sets = run_sets(runs)
+        sets = run_sets(with_teachers(runs))
         tables = told_apart([(one.name, _tables(one)) for one in sets])
         for number, (one, own) in enumerate(zip(sets, tables, strict=True), start=1):
             prefix = "" if len(sets) == 1 else f"set{number}/"

@@ -38,7 +38,7 @@ from bitstill.report.progress import awaited
 from bitstill.report.seed_noise import seed_noise_table
 from bitstill.report.sets import run_sets
 from bitstill.report.sizes import Sizes, model_sizes, sizes_table
-from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, sweep_name
+from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, sweep_name, with_teachers
 from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables, seeds_table, temperature_table
 from bitstill.runs import ENDED
@@ -235,7 +235,7 @@ def build(folders: Sequence[Path]) -> Report:
     places = Counter(folder.resolve() for folder in folders)
     if twice := [str(folder) for folder in folders if places[folder.resolve()] > 1]:
         raise UserError(f"{' and '.join(twice)} are one folder: give each sweep once")
-    read = [read_sweep(folder) for folder in folders]
+    read = [with_teachers(read_sweep(folder)) for folder in folders]
     sweeps = [run_sets(runs) for runs in read]
     names = [runs.name for sets in sweeps for runs in sets]
     if len(set(names)) < len(names):  # two sweeps of one name: told apart by their folders

@@ -19,8 +19,7 @@ from bitstill.errors import UserError
 from bitstill.files import copy_atomically, write_atomically
 from bitstill.reading import reading
 from bitstill.report.gradients import keep_ratios
-from bitstill.report.outputs import stored_teacher
-from bitstill.report.sweeps import HARD, Run, read_sweep
+from bitstill.report.sweeps import HARD, Run, read_sweep, stored_teacher
 from bitstill.runs import ENDED, STORE, RunPaths
 from bitstill.runs.manifest import manifest_path, manifest_text, read_manifest
 

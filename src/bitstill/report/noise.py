@@ -63,7 +63,9 @@ def noise_table(runs: RunSet, view: View) -> Table:
     for cell in runs.cells:
         noise = epoch_noise(runs.done(cell), statistics)
         if noise is None:
-            why = "too few epochs" if runs.done(cell) else unfinished(runs, cell)
+            done = runs.done(cell)
+            too_few = "too few epochs" if any(run.curves for run in done) else "no curves"
+            why = too_few if done else unfinished(runs, cell)
             rows.append([cell, *[why] * 4, NOT_APPLICABLE, NOT_APPLICABLE])
             continue
         over_seeds = list(runs.percents(cell, best).values())

@@ -18,8 +18,7 @@ from bitstill import load
 from bitstill.data.splits import evenly
 from bitstill.errors import UserError
 from bitstill.reading import reading
-from bitstill.report.sweeps import Run
-from bitstill.runs import RunPaths, teacher_stores
+from bitstill.report.sweeps import Run, stored_teacher
 from bitstill.runs.composed import composed
 
 if TYPE_CHECKING:
@@ -97,18 +96,6 @@ def teacher_logits(run: Run) -> NDArray[np.float32] | None:
         return None
     with reading(stored.teacher_logits, "remove its folder"):
         return load_file(stored.teacher_logits)["logits"]
-
-
-def stored_teacher(run: Run) -> RunPaths | None:
-    """Return a run's teacher in the store, or it itself there; None where it left no logits."""
-    record = run.record
-    identity = record.identity if record.is_teacher else record.teacher_identity
-    if identity is None:
-        return None
-    for store in teacher_stores(run.paths):
-        if (stored := RunPaths(store / identity)).teacher_logits.exists():
-            return stored
-    return None
 
 
 def logits(run: Run, images: NDArray[np.uint8]) -> Floats | None:

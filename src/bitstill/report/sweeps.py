@@ -16,7 +16,15 @@ from bitstill.errors import printable
 from bitstill.reading import fits, reading, without_aliases
 from bitstill.report.published import DISTILLED, HARD_TEMPERATURE
 from bitstill.report.settings import rules, settings, teacher_settings
-from bitstill.runs import Row, RunPaths, RunRecord, known_runs, no_sweep
+from bitstill.runs import (
+    Row,
+    RunPaths,
+    RunRecord,
+    known_record,
+    known_runs,
+    no_sweep,
+    teacher_stores,
+)
 from bitstill.runs.correctness import read_correctness
 from bitstill.runs.curves import read_curves
 from bitstill.runs.identity import TEACHER, cell_name
@@ -141,7 +149,7 @@ class RunSet:
     @property
     def folder(self) -> Path:
         """Of the sweep."""
-        return self.runs[0].paths.directory.parent
+        return _first(self.runs).paths.directory.parent
 
     @functools.cached_property
     def _by_cell(self) -> dict[str, list[Run]]:
@@ -198,9 +206,13 @@ class RunSet:
 
 
 def sweep_name(runs: Sequence[Run]) -> str:
-    """Return the name of a sweep, as its students have it: a teacher may be another sweep's."""
-    first = next((run for run in runs if not run.record.is_teacher), runs[0])
-    return printable(str(first.record.config["name"]))
+    """Return the name of a sweep."""
+    return printable(str(_first(runs).record.config["name"]))
+
+
+def _first(runs: Sequence[Run]) -> Run:
+    """Return a run that is surely the sweep's own: a teacher may be another's, or the store's."""
+    return next((run for run in runs if not run.record.is_teacher), runs[0])
 
 
 def losses_of(runs: Iterable[Run]) -> list[str]:
@@ -226,6 +238,35 @@ def read_sweep(folder: Path) -> list[Run]:
     places = {one.identity: place for place, one in enumerate(read_manifest(folder))}
     found.sort(key=lambda run: places.get(run.record.identity, len(places)))
     return [_checked(run) for run in found]
+
+
+def with_teachers(runs: Sequence[Run]) -> list[Run]:
+    """Return runs behind the teachers that they have read and that lie in the store alone.
+
+    There teachers are trained for a sweep that asks for students only.
+    """
+    own = {None, *(run.record.identity for run in runs)}
+    readers = {run.record.teacher_identity: run for run in runs}
+    found = []
+    for identity in readers.keys() - own:
+        stored = stored_teacher(readers[identity])
+        record = None if stored is None else known_record(stored)
+        if stored is not None and record is not None and record.identity == identity:
+            found.append(_checked(Run(stored, record)))
+    found.sort(key=lambda run: run.record.seed)
+    return [*found, *runs]
+
+
+def stored_teacher(run: Run) -> RunPaths | None:
+    """Return a run's teacher in the store, or it itself there; None where it left no logits."""
+    record = run.record
+    identity = record.identity if record.is_teacher else record.teacher_identity
+    if identity is None:
+        return None
+    for store in teacher_stores(run.paths):
+        if (stored := RunPaths(store / identity)).teacher_logits.exists():
+            return stored
+    return None
 
 
 # What reports read of a configuration, beside what settings and rules are made of.

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from bitstill.errors import UserError
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import STATISTICS_NAMES, Run
+from bitstill.report.sweeps import STATISTICS_NAMES, Run, with_teachers
 from bitstill.report.table import in_encoding, output_console, print_set_name, to_rich
 from bitstill.report.tables import CAPTION, accuracy_tables
 from bitstill.runs import ENDED
@@ -46,7 +46,7 @@ def clock(seconds: float) -> str:
 def print_tables(runs: Sequence[Run]) -> None:
     """Print Tables 1 to 4, one set for each kind of run, and how to see the rest."""
     console = output_console()
-    sets = run_sets(runs)
+    sets = run_sets(with_teachers(runs))
     for one in sets:
         if len(sets) > 1:
             print_set_name(console, one.name)

@@ -18,8 +18,8 @@ from bitstill.errors import UserError
 from bitstill.models import Student
 from bitstill.quantizers import Quantizer
 from bitstill.report.gradients import GRID
-from bitstill.report.outputs import Images, stored_teacher
-from bitstill.report.sweeps import Run
+from bitstill.report.outputs import Images
+from bitstill.report.sweeps import Run, stored_teacher
 from bitstill.runs import RunPaths, read_record
 from bitstill.runs.composed import composed
 from bitstill.runs.correctness import read_correctness
