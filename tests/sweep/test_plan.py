@@ -376,22 +376,31 @@ def test_a_sweep_from_a_file_runs_its_grids(
 
 
 @pytest.mark.slow
-def test_a_sweep_in_parallel(bitstill: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_sweep_in_parallel_goes_on_past_failures(
+    bitstill: Callable[..., Any], tmp_path: Path
+) -> None:
     arguments = ["hydra/launcher=parallel", "hydra.launcher.n_jobs=2", f"paths.output={tmp_path}"]
-    swept = ["loss=gt_soft_hard", "temperature=T10,T15"]
+    rates = f"schedule.learning_rates={TOO_HIGH},{FINE}"
+    swept = ["loss=gt_soft_hard", "temperature=T10,T15", rates]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = bitstill("train", "-m", *SMALL, *arguments, *swept, env=environment)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     first, *lines = done.stderr.splitlines()
-    assert first == "2 runs: 0 skipped, 2 to do"
-    assert len(lines) == 2, done.stderr
-    assert re.match(
-        r"\[2/2 done\] gt_soft_hard T=1[05] seed 0: done test +\d+\.\d % \(exact\)  0:\d\d",
-        lines[1],
-    )
+    assert first == "4 runs: 0 skipped, 4 to do"
+    for cell in ("gt_soft_hard T=10", "gt_soft_hard T=15"):
+        good, bad = (f"{cell} seed 0, schedule.learning_rates={one}" for one in ("[0", "[1e"))
+        [line] = [line for line in lines if f"] {good}" in line]
+        assert re.search(r"\]: done test +\d+\.\d % \(exact\)  0:\d\d$", line)
+        assert len([line for line in lines if f"] {bad}" in line and ": failed" in line]) == 1
+        assert len([line for line in lines if line.startswith(f"  {bad}")]) == 1
+    assert "bitstill: 2 of 4 runs are not done:" in lines
     records = runs.load_sweep(tmp_path / "default")
-    assert [record.cell for record in records] == ["gt_soft_hard T=10", "gt_soft_hard T=15"]
-    assert {record.status for record in records} == {"done"}
+    assert sorted((record.cell, record.status) for record in records) == [
+        ("gt_soft_hard T=10", "done"),
+        ("gt_soft_hard T=10", "failed"),
+        ("gt_soft_hard T=15", "done"),
+        ("gt_soft_hard T=15", "failed"),
+    ]
     assert "Table 4" in done.stdout
     assert "Table 2" not in done.stdout
 
