@@ -23,7 +23,7 @@ static void *filled(size_t size) {
 
 int main(int count, char **arguments) {
   int classes = count > 1 ? atoi(arguments[1]) : 10, images = 3;
-  enum { WORDS = 18176, QUADS = 72576, THRESHOLDS = 448 };
+  enum { WORDS = 18176, THRESHOLDS = 448 };
   int8_t *first = malloc(9 * 16 * 4);
   for (int i = 0; i < 9 * 16 * 4; i++)
     first[i] = (int8_t)((int)(2 * (next() % 4)) - 3);
@@ -36,27 +36,27 @@ int main(int count, char **arguments) {
   for (int i = 0; i < 128 * classes; i++) classifier[i] = (float)(int32_t)next() / 1e9f;
   for (int i = 0; i < classes; i++) bias[i] = (float)(int32_t)next() / 1e9f;
   uint32_t *words = filled(WORDS * 4);
-  uint16_t *offsets = malloc(QUADS * 2);
-  bitstill_offsets(words, offsets);
-  Model model = {first, first_thresholds, words, offsets, thresholds, classifier, bias};
+  Model model = {first, first_thresholds, words, NULL, thresholds, classifier, bias};
   uint8_t *pixels = filled((size_t)images * IMAGE);
 
   float *expected = malloc((size_t)(images * classes) * 4);
   uint32_t *bits = malloc(SCRATCH * 4);
   if (bitstill_run(PORTABLE, &model, pixels, images, classes, expected, bits)) return 2;
-  for (int path = AVX2; path <= AVX512; path *= 2) {
+  for (int path = AVX2; path <= AMX; path *= 2) {
     if (!(bitstill_paths() & path)) continue;
+    void *prepared = aligned_alloc(64, (size_t)bitstill_prepare(path, words, NULL));
+    bitstill_prepare(path, words, prepared);
+    model.prepared = prepared;
     float *logits = malloc((size_t)(images * classes) * 4);
     uint32_t *other = malloc(SCRATCH * 4);
     if (bitstill_run(path, &model, pixels, images, classes, logits, NULL)) return 3;
     if (bitstill_run(path, &model, pixels, images, classes, logits, other)) return 4;
     if (memcmp(expected, logits, (size_t)(images * classes) * 4)) return 5;
     if (memcmp(bits, other, SCRATCH * 4)) return 6;
-    free(logits);
-    free(other);
+    free(logits), free(other), free(prepared);
   }
-  if (bitstill_run(8, &model, pixels, images, classes, expected, bits) != 1) return 7;
-  free(first), free(first_thresholds), free(words), free(offsets), free(thresholds);
+  if (bitstill_run(2 * AMX, &model, pixels, images, classes, expected, bits) != 1) return 7;
+  free(first), free(first_thresholds), free(words), free(thresholds);
   free(classifier), free(bias), free(pixels), free(expected), free(bits);
   puts("sound");
   return 0;

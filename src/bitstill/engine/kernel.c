@@ -1,11 +1,13 @@
 /* The engine in C: a student's layers on images, bits throughout.
 
-   The memory layout is that of layout.py. What takes the time exists three times, for AVX-512 (vector
-   popcounts), for AVX2 (tables) and for any processor; bitstill_paths says which of them this
-   processor can run. Everything else is common to them, and all give the same bits. */
+   The memory layout is that of layout.py. What takes the time exists four times, for AMX (products of
+   matrices), for AVX-512 (vector popcounts), for AVX2 (tables) and for any processor; bitstill_paths
+   says which of them this processor can run. Everything else is common to them, and all give the same
+   bits. */
 
 #include "lookups.h"
 #include "sums.h"
+#include "tiles.h"
 
 enum { IMAGE = 32 * 32 * 3, PADDED_ROW = 34 * 3, FEATURES = 128 };
 /* Words of all layers' outputs, borders included. */
@@ -15,7 +17,7 @@ typedef struct {
   const int8_t *first;             /* 9 groups of 4 inputs, 16 channels, 4 codes */
   const int32_t *first_thresholds; /* 16 */
   const uint32_t *words;           /* a layer: block, word, plane, 32 channels */
-  const uint16_t *offsets;         /* for AVX2, from bitstill_offsets; else unread */
+  const void *prepared;            /* from bitstill_prepare: words as AMX or AVX2 reads them */
   const int32_t *thresholds;       /* 448 */
   const float *classifier;         /* 128, classes */
   const float *bias;               /* classes */
@@ -187,6 +189,33 @@ static void convolve_pair(int images, const Shape *shape, uint32_t *const *sourc
 
 #endif
 
+#ifdef TILES
+
+/* As convolve, of 16 pixels at a time, in whatever rows they lie. */
+TARGET_AMX static void convolve_tiles(const Shape *shape, const uint32_t *source, uint32_t *target,
+                                      const int8_t *codes, const int32_t *thresholds) {
+  uint8_t features[MOST_FEATURES + ROW];
+  uint8_t patches[ROWS * MOST_PATCH + ROW] __attribute__((aligned(64)));
+  int side = shape->side, channels = channels_in(shape), depth = shape->depth ? shape->depth : 1;
+  int tiles = patch_tiles(channels), shift = shape->pool, width = (side >> shift) + 2;
+  int log = __builtin_ctz((unsigned)side);
+  spread_bits(source, (side + 2) * (side + 2) * depth, channels, features);
+  memset(patches, 0, (size_t)(ROWS * tiles * ROW));
+  for (int first = 0; first < side * side; first += ROWS) {
+    take_tiles(features, side, channels, first, patches);
+    for (int b = 0; b < shape->blocks; b++) {
+      uint32_t bits[ROWS];
+      multiply_tiles(patches, codes + b * tiles * 2 * TILE, tiles, thresholds + b * LANES, bits);
+      for (int i = 0; i < ROWS; i++) {
+        int y = (first + i) >> log >> shift, x = ((first + i) & (side - 1)) >> shift;
+        target[((y + 1) * width + x + 1) * shape->blocks + b] |= bits[i];
+      }
+    }
+  }
+}
+
+#endif
+
 static void convolve_image(First *first, const Model *model, const uint8_t *image,
                            uint32_t *target) {
   uint8_t padded[34 * PADDED_ROW + 4]; /* the last group of four bytes ends beyond the border */
@@ -222,29 +251,49 @@ static void classify(const Model *model, const uint32_t *bits, int classes, floa
 #endif
 int bitstill_version(void) { return BITSTILL_VERSION; }
 
+static int paths = PORTABLE;
+
+__attribute__((constructor)) static void find_paths(void) {
+  paths = processor_paths();
+#ifdef TILES
+  if (tiles_are_allowed()) paths |= AMX;
+#endif
+}
+
 /* Which paths this processor can run. */
-int bitstill_paths(void) { return processor_paths(); }
+int bitstill_paths(void) { return paths; }
 
 /* Words of a layer's weights. */
 static int weight_words(const Shape *shape) {
   return shape->blocks * (shape->depth ? 9 * shape->depth : 5) * 2 * LANES;
 }
 
-/* As many offsets as weights of a layer, but for 4. */
-static int weight_quads(const Shape *shape) {
-  return shape->blocks * LANES * 9 * channels_in(shape) / 4;
+/* Bytes of a layer's weights as a path reads them, beside the words: AVX2 has an offset for 4. */
+static int prepared_bytes(int path, const Shape *shape) {
+  int channels_out = shape->blocks * LANES;
+#ifdef TILES
+  if (path == AMX) return tile_bytes(channels_in(shape), channels_out);
+#endif
+  return path == AVX2 ? (int)sizeof(uint16_t) * channels_out * 9 * channels_in(shape) / 4 : 0;
 }
 
-/* Fill what AVX2 reads of a model's weights. */
-void bitstill_offsets(const uint32_t *words, uint16_t *offsets) {
-#ifdef X86
+/* Fill what a path reads of a model's weights, and return how many bytes those are; it may be NULL,
+   and else begins at a multiple of 64. */
+int bitstill_prepare(int path, const uint32_t *words, void *prepared) {
+  int total = 0;
   for (int i = 0; i < 6; i++) {
     const Shape *shape = &SHAPES[i];
-    lookup_offsets(words, channels_in(shape), shape->blocks * LANES, offsets);
-    words += weight_words(shape);
-    offsets += weight_quads(shape);
-  }
+    void *at = prepared ? (char *)prepared + total : NULL;
+    total += prepared_bytes(path, shape);
+#ifdef X86
+    if (at && path == AVX2) lookup_offsets(words, channels_in(shape), shape->blocks * LANES, at);
 #endif
+#ifdef TILES
+    if (at && path == AMX) lay_out_tiles(words, channels_in(shape), shape->blocks * LANES, at);
+#endif
+    words += weight_words(shape);
+  }
+  return total;
 }
 
 /* Run the layers on one image, or on two where the path is AVX2; each has a scratch of its own. */
@@ -253,10 +302,10 @@ static void run_layers(int path, const Model *model, const uint8_t *images, int 
   First *first = first_portable;
 #ifdef X86
   if (path == AVX2) first = first_avx2;
-  if (path == AVX512) first = first_avx512;
+  if (path == AVX512 || path == AMX) first = first_avx512;
 #endif
   const uint32_t *words = model->words;
-  const uint16_t *offsets = model->offsets;
+  const char *prepared = model->prepared;
   const int32_t *thresholds = model->thresholds;
   uint32_t *sources[2], *targets[2];
   for (int i = 0; i < count; i++) {
@@ -268,12 +317,16 @@ static void run_layers(int path, const Model *model, const uint8_t *images, int 
   for (int layer = 0; layer < 6; layer++) {
     const Shape *shape = &SHAPES[layer];
 #ifdef X86
-    if (path == AVX2) convolve_pair(count, shape, sources, targets, offsets, thresholds);
+    if (path == AVX2) convolve_pair(count, shape, sources, targets, (const void *)prepared, thresholds);
+    else
+#endif
+#ifdef TILES
+    if (path == AMX) convolve_tiles(shape, sources[0], targets[0], (const void *)prepared, thresholds);
     else
 #endif
       convolve(block_of(path), shape, sources[0], targets[0], words, thresholds);
     words += weight_words(shape);
-    offsets += path == AVX2 ? weight_quads(shape) : 0;
+    prepared += prepared_bytes(path, shape);
     thresholds += shape->blocks * LANES;
     for (int i = 0; i < count; i++) {
       sources[i] = targets[i];
@@ -288,13 +341,19 @@ int bitstill_run(int path, const Model *model, const uint8_t *images, int64_t co
                  float *logits, uint32_t *scratch) {
   uint32_t scratches[2][SCRATCH];
   int together = path == AVX2 ? 2 : 1, here = 1;
-  if (!(processor_paths() & path)) return 1;
+  if (!(paths & path)) return 1;
+#ifdef TILES
+  if (path == AMX) begin_tiles();
+#endif
   for (int64_t n = 0; n < count; n += together) {
     here = count - n < together ? (int)(count - n) : together;
     run_layers(path, model, images + n * IMAGE, here, scratches);
     for (int i = 0; i < here; i++)
       classify(model, scratches[i] + LAST, classes, logits + (n + i) * classes);
   }
+#ifdef TILES
+  if (path == AMX) end_tiles();
+#endif
   if (scratch && count) memcpy(scratch, scratches[here - 1], sizeof scratches[0]);
   return 0;
 }

@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 from bitstill.engine.compiler import LIBRARY, source_version
 from bitstill.engine.layout import Layout, feature_bits
 from bitstill.engine.planes import Bytes
-from bitstill.topology import TOPOLOGY
 
 log = logging.getLogger(__name__)
 
-PATHS = {"avx512": 4, "avx2": 2, "portable": 1}  # the first that the processor has is taken
+# The first that the processor has is taken.
+PATHS = {"amx": 8, "avx512": 4, "avx2": 2, "portable": 1}
+_ALIGNED = 64  # bytes, where AMX reads weights
 
 
 class _Model(ctypes.Structure):
     _fields_ = tuple(
         (name, ctypes.c_void_p)
         for name in (
-            *("first", "first_thresholds", "words", "offsets"),
+            *("first", "first_thresholds", "words", "prepared"),
             *("thresholds", "classifier", "bias"),
         )
     )
@@ -39,7 +40,7 @@ def load_library(path: Path) -> ctypes.CDLL:
         *(ctypes.c_int, ctypes.POINTER(_Model), pointer, ctypes.c_int64, ctypes.c_int),
         *(pointer, pointer),
     ]
-    library.bitstill_offsets.argtypes = [pointer, pointer]
+    library.bitstill_prepare.argtypes = [ctypes.c_int, pointer, pointer]
     number = ctypes.c_float
     library.bitstill_levels.argtypes = [pointer, ctypes.c_int64, number, number, pointer]
     library.bitstill_levels.restype = None
@@ -95,19 +96,18 @@ class Kernel:
         self._arrays: tuple[NDArray[Any], ...] = (  # the library reads them: keep them alive
             np.ascontiguousarray(first),
             layout.first_thresholds.astype(np.int32),
-            *(layout.words, self._offsets(layout, load_library(library))),
+            *(layout.words, self._prepared(layout, load_library(library))),
             *(layout.thresholds, layout.classifier, layout.bias),
         )
         self._model = _Model(*(array.ctypes.data for array in self._arrays))
 
-    def _offsets(self, layout: Layout, library: ctypes.CDLL) -> NDArray[np.uint16]:
-        """Return what the AVX2 path reads of the weights; nothing for the others."""
-        if self.path != "avx2":
-            return np.empty(0, np.uint16)
-        quads = sum(9 * one.channels_in * one.channels_out // 4 for one in TOPOLOGY[1:])
-        offsets = np.empty(quads, np.uint16)
-        library.bitstill_offsets(address(layout.words), address(offsets))
-        return offsets
+    def _prepared(self, layout: Layout, library: ctypes.CDLL) -> Bytes:
+        """Return what the path reads of the weights in place of their words, if anything."""
+        path, words = PATHS[self.path], address(layout.words)
+        room = np.empty(library.bitstill_prepare(path, words, None) + _ALIGNED, np.uint8)
+        prepared = room[-address(room) % _ALIGNED :]
+        library.bitstill_prepare(path, words, address(prepared))
+        return prepared
 
     def run(
         self,

@@ -11,7 +11,7 @@
   __attribute__((target("avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni")))
 #endif
 
-enum { PORTABLE = 1, AVX2 = 2, AVX512 = 4 };
+enum { PORTABLE = 1, AVX2 = 2, AVX512 = 4, AMX = 8 }; /* the last for students that are deployed */
 
 /* Which paths this processor can run. */
 static inline int processor_paths(void) {

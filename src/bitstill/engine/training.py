@@ -84,7 +84,7 @@ class _Library(NamedTuple):
 
 @lru_cache
 def _paths() -> tuple[str, ...]:
-    return available()
+    return tuple(one for one in available() if one != "amx")
 
 
 @lru_cache
