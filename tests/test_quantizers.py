@@ -498,13 +498,6 @@ def test_one_bit_path_is_right_for_every_bf16_number() -> None:
     assert torch.equal(x.grad.double()[~wide.isnan()], inside[~wide.isnan()])
 
 
-def one_bit_by_parts(x: Tensor) -> Tensor:
-    """The plain path, with the clip's gradient from autograd and the rounding straight through."""
-    clipped = x.clamp(0, 1)
-    rounded = quantize_unit(clipped.detach(), bits=1)
-    return clipped + (rounded - clipped.detach())
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(
     values=st.lists(
@@ -523,8 +516,8 @@ def test_one_bit_path_equals_clip_and_rounding(dtype: torch.dtype, values: list[
     assert not torch.signbit(found).any()
     by_hand = [float(value >= 0.5) for value in x.tolist()]
     assert found.tolist() == by_hand
-    _, plain = with_gradient(one_bit_by_parts, x, upstream)
-    assert torch.equal(gradient, plain)
+    # By hand: at the borders, torch's own clip has a gradient in 2.13, and none in 2.15.
+    assert torch.equal(gradient, torch.where((x >= 0) & (x <= 1), upstream, 0.0))
 
 
 @pytest.mark.parametrize("bits", [*BITS, None])

@@ -86,7 +86,10 @@ class _OneBit(torch.autograd.Function):
 
 
 def _borders(x: Tensor) -> tuple[float, float]:
-    """Return [0, 1], one float further: hardtanh's gradient is zero there, and a clip's is not."""
+    """Return [0, 1], one float further: at its borders hardtanh has no gradient, and we have one.
+
+    So has torch's clip in 2.13, and not in 2.15.
+    """
     limits = torch.finfo(x.dtype)
     return -limits.smallest_normal * limits.eps, 1 + limits.eps
 
