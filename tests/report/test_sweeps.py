@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.asked import asked_again
 from tests.report.conftest import write_run, write_sweep
 
 from bitstill.errors import UserError
+from bitstill.report.content import build
 from bitstill.report.keep import keep
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, with_teachers
+from bitstill.report.sweeps import VIEWS, Run, RunSet, View, read_sweep, with_teachers
 from bitstill.runs import RunPaths, read_record, status
+from bitstill.runs.manifest import write_manifest
 
 
 def flat(loss: str, temperature: float | None, seed: int) -> float:
@@ -187,6 +190,19 @@ def test_a_teacher_in_the_store_stands_with_the_students_that_read_it(tmp_path: 
     assert runs.cells == ["teacher", "hard T=15", "soft T=15", "soft_hard T=15"]
     assert runs.percents("teacher", View("running", "last")) == pytest.approx({0: 95})
     assert (runs.name, runs.folder) == ("made", sweep)
+
+
+def test_a_teacher_in_the_store_that_the_sweep_asks_for_is_not_awaited(tmp_path: Path) -> None:
+    """A student has come first: its teacher is done, and not yet copied into the sweep."""
+    sweep = with_its_teacher_in_the_store(tmp_path, "soft")
+    [teacher, student] = with_teachers(read_sweep(sweep))
+    asked = asked_again(Run(RunPaths(sweep / "teacher"), teacher.record), teacher.paths)
+    write_manifest(sweep, [asked, asked_again(student)])
+    assert status.look(asked).status == "stored"
+    [one] = build([sweep]).sets
+    assert one.asked == 2
+    [table1] = [table for table in one.tables if table.name == "table1"]
+    assert [row[-1] for row in table1.rows] == ["1", "1"]
 
 
 def test_a_teacher_that_no_student_has_read_does_not(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ def awaited(runs: RunSet) -> dict[str, int]:
 
     Of a sweep of several sets, all are the set's but for runs that have begun in another, and those
     that differ from others of their name as only another's runs do ("hard T=15 seed 0,
-    quantizer=dorefa"). So what no run shows yet is awaited by every set.
+    quantizer=dorefa"). So what no run shows yet is awaited by every set; a teacher that is done in
+    its store alone, by none that it stands in.
     """
     asked = read_manifest(runs.folder)
     known = {run.record.identity for run in runs.runs}
@@ -23,7 +24,8 @@ def awaited(runs: RunSet) -> dict[str, int]:
     ours, theirs = (
         {one.difference for one in asked if one.identity in those} for those in (known, elsewhere)
     )
-    own = [one for one in asked if one.identity not in elsewhere]
+    there = {run.record.identity for run in runs.runs if run.done}
+    own = [one for one in asked if one.identity not in elsewhere | there]
     states = [look(one) for one in own if one.difference not in theirs - ours]
     return Counter(one.expected.cell for one in states if one.status not in ENDED)
 
