@@ -224,6 +224,15 @@ def test_a_teacher_that_is_not_what_was_read_does_not(tmp_path: Path, damage: st
     assert with_teachers(runs) == runs
 
 
+def test_a_teacher_beside_the_sweep_is_found_without_the_configuration(tmp_path: Path) -> None:
+    """So a damaged one does not end a sweep whose runs are done."""
+    sweep = with_its_teacher_in_the_store(tmp_path, "soft")
+    [student] = read_sweep(sweep)
+    student.paths.composed.parent.mkdir()
+    student.paths.composed.write_text("[")
+    assert len(with_teachers([student])) == 2
+
+
 def test_a_teacher_of_the_sweep_stands_there_once(tmp_path: Path) -> None:
     sweep = with_its_teacher_in_the_store(tmp_path, "soft")
     [stored] = (tmp_path / "teachers").iterdir()

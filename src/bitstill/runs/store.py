@@ -1,5 +1,6 @@
 """Where teachers lie, trained once for all sweeps."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from bitstill.runs.composed import composed
@@ -14,8 +15,8 @@ def in_store(teacher: TrainConfig, known_as: str) -> RunPaths:
     return RunPaths(Path(teacher.paths.teachers) / known_as)
 
 
-def teacher_stores(paths: RunPaths) -> list[Path]:
-    """Return where a run's teacher may lie: beside the sweeps, or as configured."""
-    configured = composed(paths, "paths.teachers")
-    beside = paths.directory.parent.parent / STORE
-    return [beside, Path(configured)] if isinstance(configured, str) else [beside]
+def teacher_stores(paths: RunPaths) -> Iterator[Path]:
+    """Yield where a run's teacher may lie: beside the sweeps, or as configured."""
+    yield paths.directory.parent.parent / STORE
+    if isinstance(configured := composed(paths, "paths.teachers"), str):
+        yield Path(configured)
