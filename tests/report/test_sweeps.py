@@ -192,6 +192,15 @@ def test_a_teacher_in_the_store_stands_with_the_students_that_read_it(tmp_path: 
     assert (runs.name, runs.folder) == ("made", sweep)
 
 
+def test_a_teacher_in_the_store_is_kept_with_what_a_report_needs(tmp_path: Path) -> None:
+    sweep = with_its_teacher_in_the_store(tmp_path, "soft", "hard")
+    keep(sweep, tmp_path / "kept" / "mine")
+    [ours], [kept] = build([sweep]).sets, build([tmp_path / "kept" / "mine"]).sets
+    assert [one.rows for one in ours.tables] == [one.rows for one in kept.tables]
+    read, again = (dict(one.runs.of("teacher")[0].correctness) for one in (ours, kept))
+    assert read.keys() == again.keys() == {str(view) for view in VIEWS}
+
+
 def test_a_teacher_in_the_store_that_the_sweep_asks_for_is_not_awaited(tmp_path: Path) -> None:
     """A student has come first: its teacher is done, and not yet copied into the sweep."""
     sweep = with_its_teacher_in_the_store(tmp_path, "soft")

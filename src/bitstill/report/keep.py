@@ -45,7 +45,8 @@ def keep(sweep: Path, target: Path) -> Kept:
 
     Failed ones are among them: without their records they would be awaited for ever. Of the first
     finished ``hard`` student at T = 15 the packed file is copied, too; of each teacher that
-    students have read, record and logits, to ``teachers`` beside the target.
+    students read, record and logits, to ``teachers`` beside the target, and, where the sweep has no
+    run of it, curves and per-image results.
 
     Args:
         sweep: the folder of a sweep, which may be running.
@@ -59,7 +60,7 @@ def keep(sweep: Path, target: Path) -> Kept:
         raise UserError(f"{target} is the sweep itself: give another folder to keep its records in")
     ended = [run for run in read_sweep(sweep) if run.record.status in ENDED]
     texts = {path: text for run in ended for path, text in _texts(run, target)}
-    teachers = _teachers(sweep, ended, target)
+    teachers, own = _teachers(sweep, ended, target), {run.record.identity for run in ended}
     for stored, kept in teachers:
         with reading(stored.record, "move it away"):
             texts[kept.record] = stored.record.read_text("utf-8")
@@ -72,6 +73,9 @@ def keep(sweep: Path, target: Path) -> Kept:
         for stored, kept in teachers:
             kept.directory.mkdir(parents=True, exist_ok=True)
             copy_atomically(stored.teacher_logits, kept.teacher_logits)
+            if kept.directory.name not in own:  # a report finds it there alone
+                copy_atomically(stored.metrics, kept.metrics)
+                copy_atomically(stored.correctness, kept.correctness)
         _write(ended, texts, target)
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error}): give another folder") from error
@@ -97,7 +101,7 @@ def _merged_manifest(sweep: Path, target: Path) -> str:
 def _teachers(sweep: Path, ended: Sequence[Run], target: Path) -> list[tuple[RunPaths, RunPaths]]:
     """Return where finished teachers with logits lie, and where they are to be kept.
 
-    They are those that the sweep asks for, and those that its students have read.
+    They are those that the sweep asks for, and those that its students read.
     """
     stored = [*(cell.stored for cell in read_manifest(sweep)), *map(stored_teacher, ended)]
     found = {one.directory.name: one for one in stored if one is not None}
