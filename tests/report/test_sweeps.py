@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 from tests.asked import asked_again
 from tests.report.conftest import write_run, write_sweep
 
 from bitstill.errors import UserError
 from bitstill.report.content import build
 from bitstill.report.keep import keep
+from bitstill.report.page import render
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import VIEWS, Run, RunSet, View, read_sweep, with_teachers
 from bitstill.runs import RunPaths, read_record, status
@@ -190,6 +192,15 @@ def test_a_teacher_in_the_store_stands_with_the_students_that_read_it(tmp_path: 
     assert runs.cells == ["teacher", "hard T=15", "soft T=15", "soft_hard T=15"]
     assert runs.percents("teacher", View("running", "last")) == pytest.approx({0: 95})
     assert (runs.name, runs.folder) == ("made", sweep)
+
+
+def test_the_page_says_where_a_teacher_in_the_store_lies_and_what_trains_it(tmp_path: Path) -> None:
+    sweep = with_its_teacher_in_the_store(tmp_path, "soft")
+    [stored] = map(RunPaths, (tmp_path / "teachers").iterdir())
+    stored.teacher_logits.write_bytes(save({"logits": np.zeros((400, 10), np.float32)}))
+    page = render(build([sweep]))
+    for told in (f">{stored.directory}<", ">soft-15.0-0<", ">its students train it<"):
+        assert page.count(told) == 1
 
 
 def test_a_teacher_in_the_store_is_kept_with_what_a_report_needs(tmp_path: Path) -> None:

@@ -82,10 +82,10 @@ def _set(prefix: str, one: SetReport) -> dict[str, Any]:
             for row in _SECTIONS
             if (section := _section(one, *row))["tables"] or section["figures"]
         ],
-        "folder": str(one.runs.folder),
+        "folder": one.runs.folder,
         "environments": environments,
         "runs": one.runs.runs,
-        "environment_of": {paths: environments.index(one) + 1 for paths, one in ran_on.items()},
+        "environment_of": {paths: environments.index(its) + 1 for paths, its in ran_on.items()},
     }
 
 

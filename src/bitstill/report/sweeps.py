@@ -95,10 +95,11 @@ class Run:
 
     @functools.cached_property
     def command(self) -> str:
-        """The command that does it again, from the arguments that made it."""
+        """The command that does it again, from the arguments that made it; or why there is none."""
         arguments = self.arguments
         if arguments is None:
-            return "its arguments were not kept"
+            in_store = self.paths.directory.name == self.record.identity
+            return "its students train it" if in_store else "its arguments were not kept"
         # An experiment is a sweep; one of its runs is asked for.
         alone = ["hydra.mode=RUN"] if any("experiment=" in one for one in arguments) else []
         return shlex.join(["bitstill", "train", *arguments, *alone])
