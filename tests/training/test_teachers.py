@@ -176,3 +176,16 @@ def test_logits_of_another_program_are_refused(stored: RunPaths, content: bytes)
     stored.teacher_logits.write_bytes(content)
     with pytest.raises(UserError, match="remove its folder"):
         stored_logits(stored, refuse)
+
+
+@pytest.mark.parametrize("error", [MemoryError("os error 12"), PermissionError("os error 13")])
+def test_logits_that_cannot_be_opened_now_are_not_to_be_removed(
+    stored: RunPaths, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    stored_logits(stored, lambda: torch.zeros(2, 3))
+    monkeypatch.setattr("bitstill.training.teachers.safe_open", fail)
+    with pytest.raises(type(error), match="os error"):
+        stored_logits(stored, refuse)

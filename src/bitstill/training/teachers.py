@@ -8,13 +8,13 @@ import functools
 import hashlib
 from collections.abc import Callable
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from bitstill.errors import UserError
 from bitstill.files import write_atomically
-from bitstill.reading import check_sha256, reading
+from bitstill.reading import check_sha256
 from bitstill.runs import RunPaths, read_record
 from bitstill.runs.locks import exclusive
 
@@ -66,7 +66,10 @@ def stored_logits(paths: RunPaths, compute: Callable[[], Tensor]) -> Tensor:
                 logits = compute().contiguous()
                 checksum = hashlib.sha256(logits.numpy().data).hexdigest()
                 write_atomically(path, save({"logits": logits}, metadata={"sha256": checksum}))
-    with reading(path, "remove its folder"), safe_open(path, framework="pt") as file:
-        stored: Tensor = file.get_tensor("logits")
-        _compare(path, stored.numpy().data, (file.metadata() or {}).get("sha256"))
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored: Tensor = file.get_tensor("logits")
+            _compare(path, stored.numpy().data, (file.metadata() or {}).get("sha256"))
+    except (SafetensorError, TypeError) as error:  # NumPy has no bf16
+        raise UserError(f"{path} cannot be read ({error}): remove its folder") from error
     return stored
