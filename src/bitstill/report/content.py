@@ -106,7 +106,7 @@ class SetReport:
 
     @property
     def asked(self) -> int:
-        """How many runs its sweep asks for, finished or not."""
+        """How many runs its sweep asks for, finished or not, with the teachers that they read."""
         ended = sum(run.record.status in ENDED for run in self.runs.runs)
         return max(len(self.runs.runs), ended + sum(self._awaited.values()))
 

@@ -28,8 +28,9 @@ def overview_table(sets: Sequence[SetReport]) -> Table:
         verdicts = [str(counts[column]) for column in columns]
         rows.append([one.runs.name, _finished(one), str(len(one.runs.seeds)), *verdicts])
     caption = (
-        "Runs that are finished, of those asked for; then how many of the claims' statements have "
-        "which verdict. A set of one seed has none: one seed describes and proves nothing."
+        "Runs that are finished, of those asked for and the teachers that they read; then how many "
+        "of the claims' statements have which verdict. A set of one seed has none: one seed "
+        "describes and proves nothing."
     )
     return Table("sets", "Sets of runs", caption, ("set", "runs", "seeds", *columns), rows)
 
