@@ -10,6 +10,7 @@ from tests.report.conftest import scattered, write_run, write_sweep
 
 from bitstill.report.content import _DRAWN_FROM, build
 from bitstill.report.page import _SECTIONS, render
+from bitstill.runs.curves import read_curves, write_curves
 
 DRAWN = "['light', 'dark'].includes(document.documentElement.dataset.drawn)"
 LIMIT_BYTES = 1_500_000
@@ -63,6 +64,16 @@ def test_the_facts_are_the_students(tmp_path: Path) -> None:
 def test_code_that_was_changed_is_of_no_commit(tmp_path: Path) -> None:
     write_run(tmp_path / "x", "hard", 15.0, 0, 90.0, git_commit=f"{'c' * 40}-dirty")
     assert "commit cccccccccc-dirty" in render(build([tmp_path / "x"]))
+
+
+def test_what_stands_for_a_number_is_none(tmp_path: Path) -> None:
+    """The curves of one run are not there, those of another end after an epoch."""
+    write_run(tmp_path / "x", "hard", 15.0, 0, 90.0).metrics.unlink()
+    short = write_run(tmp_path / "x", "soft", 15.0, 0, 90.0)
+    write_curves(short, read_curves(short)[:1])
+    text = render(build([tmp_path / "x"]))
+    for words in ("no curves", "too few epochs"):
+        assert text.count(words) == text.count(f'<td class="absent number">{words}</td>') > 0
 
 
 def test_the_page_says_which_set_is_which(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ _VERDICTS = (*get_args(Verdict), NO_VERDICT)
 # What stands for a number that is not there, in whatever table.
 _ABSENT = (
     *("missing", "failed", "interrupted", "unfinished", "not measured", "too few epochs"),
-    *("too few runs", "none seen", "no seed in both"),
+    *("no curves", "too few runs", "none seen", "no seed in both"),
 )
 # A section: its id, title, and the names of its tables and figures, as they begin.
 _SECTIONS = (
