@@ -265,8 +265,8 @@ def test_an_awaited_teacher_is_part_of_the_time_left(folder: Path) -> None:
         RunState(expected(folder, "a", identity, epochs=5), "running", None, teacher=at_work)
         for identity in (ONE, TWO)
     ]
-    # 10 seconds an epoch, 4 of the one teacher and 5 of either student, two at a time.
-    assert seconds_left(waiting) == (40.0 + 2 * 50.0) / 2
+    # 10 seconds an epoch: 4 of the one teacher, and then 5 of either student, two at a time.
+    assert seconds_left(waiting) == 40.0 + 2 * 50.0 / 2
     own = RunState(dataclasses.replace(teacher(folder), epochs=10), "running", at_work)
     assert seconds_left([own, *waiting]) == (40.0 + 2 * 50.0) / 3
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from tests.conftest import SMALL, Plan
 
 from bitstill import runs
-from bitstill.errors import SweepFailedError
+from bitstill.errors import SweepFailedError, UserError
 from bitstill.loggers.logged import mark_logged
 from bitstill.loggers.wandb_files import mark_sent
 from bitstill.runs.locks import exclusive
@@ -165,6 +165,28 @@ def test_failures_are_named_after_everything_else(
         f"  hard T=15 seed 0: {named} ({planned[0].expected.paths.directory})"
     )
     assert "Table 1" in capfd.readouterr().out
+
+
+def test_tables_that_cannot_be_made_hide_no_failure(
+    planned: list[PlannedRun],
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: Captured,
+) -> None:
+    def refuse(runs: object) -> None:
+        raise UserError("a file that they read is damaged: move it away")
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        write(planned[0], "failed", error=LUCK)
+        write(planned[1])
+        return [returned(JobStatus.FAILED, ValueError("bad luck")), returned(JobStatus.COMPLETED)]
+
+    monkeypatch.setattr(conductor, "print_tables", refuse)
+    with pytest.raises(SweepFailedError, match="hard T=15 seed 0: ValueError: bad luck"):
+        conductor.conduct(planned, tmp_path, launch)
+    said = "bitstill: no tables: a file that they read is damaged: move it away\n"
+    assert said in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("status", ["interrupted", "running"])

@@ -60,22 +60,19 @@ def keep(sweep: Path, target: Path) -> Kept:
         raise UserError(f"{target} is the sweep itself: give another folder to keep its records in")
     ended = [run for run in read_sweep(sweep) if run.record.status in ENDED]
     texts = {path: text for run in ended for path, text in _texts(run, target)}
-    teachers, own = _teachers(sweep, ended, target), {run.record.identity for run in ended}
+    teachers = _teachers(sweep, ended, target)
     for stored, kept in teachers:
         with reading(stored.record, "move it away"):
             texts[kept.record] = stored.record.read_text("utf-8")
     if manifest_path(sweep).exists():
         texts[manifest_path(target)] = _merged_manifest(sweep, target)
+    own = {run.record.identity for run in ended}
     home = Path(os.path.expanduser("~"))  # a user may have none: "~" names no folder then
     for path, text in texts.items():
         _refuse_names(path, text, [home, Path.cwd(), sweep.resolve()])
     try:
         for stored, kept in teachers:
-            kept.directory.mkdir(parents=True, exist_ok=True)
-            copy_atomically(stored.teacher_logits, kept.teacher_logits)
-            if kept.directory.name not in own:  # a report finds it there alone
-                copy_atomically(stored.metrics, kept.metrics)
-                copy_atomically(stored.correctness, kept.correctness)
+            _copy_teacher(stored, kept, has_run=stored.directory.name in own)
         _write(ended, texts, target)
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error}): give another folder") from error
@@ -111,6 +108,15 @@ def _teachers(sweep: Path, ended: Sequence[Run], target: Path) -> list[tuple[Run
         # They are computed of finished teachers alone.
         if paths.teacher_logits.exists() and paths.record.exists()
     ]
+
+
+def _copy_teacher(stored: RunPaths, kept: RunPaths, *, has_run: bool) -> None:
+    """Copy a teacher's logits and, where the sweep has no run of it, what reports read."""
+    names = ("teacher_logits",) if has_run else ("teacher_logits", "metrics", "correctness")
+    kept.directory.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (source := getattr(stored, name)).exists():  # what is kept again may have logits alone
+            copy_atomically(source, getattr(kept, name))
 
 
 def _stored(teacher: RunPaths, target: Path) -> RunPaths:

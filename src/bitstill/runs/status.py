@@ -135,9 +135,9 @@ def _record_of(expected: Expected, paths: RunPaths) -> RunRecord | None:
 def seconds_left(states: Sequence[RunState]) -> float | None:
     """Estimate how long the unfinished runs take, from seconds an epoch so far of their kind.
 
-    With the teachers that they wait for. Of a kind of model that nothing is known of yet, from
-    those of the other. As many runs at a time as are running now, at least one; None while nothing
-    is known.
+    First the teachers that they wait for, side by side; then as many runs at a time as are running
+    now, at least one. Of a kind of model that nothing is known of yet, from those of the other;
+    None while nothing is known.
     """
     teachers = {one.teacher.identity: one.teacher for one in states if one.teacher is not None}
     for one in states:  # a teacher that is asked for counts as itself
@@ -158,8 +158,9 @@ def seconds_left(states: Sequence[RunState]) -> float | None:
         for one in states
         if one.status not in ENDED
     )
-    left += sum((one.epochs - one.epoch) * each[True] for one in teachers.values())
-    return left / max(1, sum(one.status == "running" for one in states))
+    waiting = sum((one.epochs - one.epoch) * each[True] for one in teachers.values())
+    running = sum(one.status == "running" for one in states)
+    return waiting / max(1, len(teachers)) + left / max(1, running)
 
 
 def sweep_states(folder: Path) -> list[RunState]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bitstill.errors import SweepFailedError, counted, first_line
+from bitstill.errors import SweepFailedError, UserError, counted, first_line
+from bitstill.explanations import say
 from bitstill.loggers.sync import say_what_is_not_sent
 from bitstill.report.sweeps import Run
 from bitstill.runs.manifest import write_manifest
@@ -54,7 +55,10 @@ def conduct(
     raised = _launched(left, launch, console, in_workers=in_workers) if left else {}
     states = [look(run.expected) for run in runs]
     begun = [Run(one.expected.paths, one.record) for one in states if one.record is not None]
-    print_tables(begun)
+    try:
+        print_tables(begun)
+    except UserError as error:  # which must not hide what has failed
+        say(f"no tables: {error}")
     if left and any(run.done for run in begun):
         _summarize(left[0].config, folder)
     _say_what_is_not_logged(left, console)
