@@ -140,7 +140,7 @@ def test_adam_has_its_usual_constants_and_every_parameter_once() -> None:
     assert [group["weight_decay"] for group in groups] == [0.25, 0]
     for group in groups:
         assert (group["betas"], group["eps"], group["amsgrad"]) == ((0.9, 0.999), 1e-8, False)
-        assert not group["decoupled_weight_decay"]
+        assert not group.get("decoupled_weight_decay")  # torch 2.6 has no such thing
     owned = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(owned) == sorted(id(parameter) for parameter in network.parameters())
 
