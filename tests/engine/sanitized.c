@@ -36,7 +36,7 @@ int main(int count, char **arguments) {
   for (int i = 0; i < 128 * classes; i++) classifier[i] = (float)(int32_t)next() / 1e9f;
   for (int i = 0; i < classes; i++) bias[i] = (float)(int32_t)next() / 1e9f;
   uint32_t *words = filled(WORDS * 4);
-  Model model = {first, first_thresholds, words, NULL, thresholds, classifier, bias};
+  Model model = {first, first_thresholds, words, "", thresholds, classifier, bias};
   uint8_t *pixels = filled((size_t)images * IMAGE);
 
   float *expected = malloc((size_t)(images * classes) * 4);
