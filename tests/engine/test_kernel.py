@@ -82,6 +82,21 @@ def test_a_compiler_may_come_with_options(tmp_path: Path, monkeypatch: pytest.Mo
     assert "cc -fno-such-flag failed" in str(compile_kernel(tmp_path / "kernel.so"))
 
 
+@needs_compiler
+def test_a_compiler_that_cannot_make_amx_makes_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As GCC 11 with binutils 2.34, whose assembler knows no tiles."""
+    compiler, target = tmp_path / "compiler", tmp_path / "kernel.so"
+    compiler.write_text('#!/bin/sh\ncase "$*" in *WITHOUT_AMX*) exec cc "$@";; esac\nexit 1\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    assert compile_kernel(target) is None
+    paths = kernel.available(target)
+    assert "portable" in paths
+    assert "amx" not in paths
+
+
 @pytest.mark.parametrize(
     ("compiler", "reason"),
     [("gcc 'unclosed", "$CC cannot be read (No closing quotation)"), ("{}", "Exec format error")],

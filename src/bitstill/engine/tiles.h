@@ -8,7 +8,7 @@
 
 #include "sums.h"
 
-#if defined(X86) && defined(__linux__) && defined(__has_include)
+#if defined(X86) && defined(__linux__) && defined(__has_include) && !defined(BITSTILL_WITHOUT_AMX)
 #if __has_include(<amxint8intrin.h>) || __has_include(<amxintrin.h>) /* of GCC and of clang */
 #define TILES 1
 #endif
