@@ -1,8 +1,8 @@
 /* Exact sums of a convolution on bits by AMX, products of byte matrices: 16 pixels, 16 channels.
 
    A feature is a byte, 0 or 1, and a weight its code, -3, -1, 1 or 3, so that what the processor adds
-   up of unsigned times signed bytes is the sum itself. A patch lies in memory as the words of
-   layout.py have it, a byte for each bit, up to whole tiles. */
+   up of unsigned times signed bytes is the sum itself. Each of the three rows of a patch lies in memory
+   as the words of layout.py have it, a byte for each bit, up to whole tiles. */
 
 #pragma once
 
@@ -22,8 +22,7 @@
 #define TARGET_AMX \
   __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni")))
 
-enum { ROWS = 16, ROW = 64, TILE = ROWS * ROW, TAPS = 48 }; /* three taps of 16 channels */
-enum { MOST_FEATURES = 18 * 18 * 32, MOST_PATCH = 9 * 128 };
+enum { ROWS = 16, ROW = 64, TILE = ROWS * ROW, MOST_BYTES = 18 * 16 * 2 * ROW };
 
 long syscall(long number, ...);
 
@@ -52,82 +51,81 @@ TARGET_AMX static void begin_tiles(void) {
 
 TARGET_AMX static void end_tiles(void) { _tile_release(); }
 
-/* Tiles of a patch; bytes of a layer's weights. */
-static int patch_tiles(int channels_in) { return (9 * channels_in + ROW - 1) / ROW; }
+/* Tiles of a patch's row; bytes of a layer's weights. */
+static int row_tiles(int channels_in) { return (3 * channels_in + ROW - 1) / ROW; }
 static int tile_bytes(int channels_in, int channels_out) {
-  return patch_tiles(channels_in) * ROW * channels_out;
+  return 3 * row_tiles(channels_in) * ROW * channels_out;
 }
 
 /* Weights as codes: for 32 output channels, for each tile of the patch, two tiles of 16 channels.
    A row of those holds four bits' codes of each channel; `words` are as layout.py has them. */
 static void lay_out_tiles(const uint32_t *words, int channels_in, int channels_out, int8_t *codes) {
-  int bits = 9 * channels_in, length = (bits + 31) / 32;
+  int bits = 3 * channels_in, length = (3 * bits + 31) / 32, tiles = row_tiles(channels_in);
   for (int first = 0; first < channels_out; first += LANES, words += length * 2 * LANES)
-    for (int tile = 0; tile < patch_tiles(channels_in); tile++)
+    for (int tile = 0; tile < 3 * tiles; tile++)
       for (int half = 0; half < 2; half++)
         for (int i = 0; i < TILE; i++) {
-          int bit = tile * ROW + i / ROW * 4 + i % 4, channel = half * 16 + i % ROW / 4;
-          const uint32_t *at = words + bit / 32 * 2 * LANES + channel;
-          if (bit < bits) *codes++ = (int8_t)(4 * (at[0] >> bit % 32 & 1) + 2 * (at[LANES] >> bit % 32 & 1) - 3);
-          else *codes++ = 0;
+          int in_row = tile % tiles * ROW + i / ROW * 4 + i % 4, bit = tile / tiles * bits + in_row;
+          const uint32_t *at = words + bit / 32 * 2 * LANES + half * 16 + i % ROW / 4;
+          if (in_row >= bits) *codes++ = 0;
+          else *codes++ = (int8_t)(4 * (at[0] >> bit % 32 & 1) + 2 * (at[LANES] >> bit % 32 & 1) - 3);
         }
 }
 
-/* A byte for each bit of a feature map; a word holds 32 channels or, of the first layer, 16. */
-TARGET_AMX static void spread_bits(const uint32_t *words, int count, int channels, uint8_t *bytes) {
-  int step = channels < LANES ? channels : LANES;
-  for (int i = 0; i < count; i++)
-    _mm256_storeu_si256((__m256i *)(bytes + i * step), _mm256_maskz_set1_epi8(words[i], 1));
+/* For each pixel, and for those above and below the map, the row of three pixels around it: a byte for
+   each bit, up to whole tiles; what lies beyond the three has weights of zero. A word holds 32 channels
+   or, of the first layer, 16. */
+TARGET_AMX static void spread_bits(const uint32_t *source, int side, int channels, uint8_t *bytes) {
+  int depth = (channels + 31) / 32, tiles = row_tiles(channels);
+  for (int y = 0; y < side + 2; y++, source += 2 * depth)
+    for (int x = 0; x < side; x++, source += depth)
+      for (int i = 0; i < tiles; i++, bytes += ROW) {
+        uint64_t bits = source[2 * i] | (uint64_t)source[2 * i + 1] << 32;
+        if (channels < LANES) bits = source[0] | source[1] << 16 | (uint64_t)source[2] << 32;
+        _mm512_store_si512(bytes, _mm512_maskz_set1_epi8(bits, 1));
+      }
 }
 
-/* The patches of 16 pixels from the pixel `first` on, of a map with a power of two as its side.
-   Copies go beyond what is wanted, into what is written next or has weights of zero. */
-TARGET_AMX static void take_tiles(const uint8_t *features, int side, int channels, int first,
-                                  uint8_t *patches) {
-  int log = __builtin_ctz((unsigned)side);
-  for (int i = first; i < first + ROWS; i++, patches += patch_tiles(channels) * ROW) {
-    const uint8_t *from = features + ((i >> log) * (side + 2) + (i & (side - 1))) * channels;
-    uint8_t *to = patches;
-    for (int row = 0; row < 3; row++, from += (side + 2) * channels, to += 3 * channels)
-      for (int at = 0; at < 3 * channels; at += TAPS)
-        _mm512_storeu_si512(to + at, _mm512_loadu_si512(from + at));
-  }
-}
-
-/* The bits of 16 pixels and 32 channels. Even and odd tiles of a patch have sums of their own: a
-   product waits for the one before it in the same tile. */
-TARGET_AMX static void multiply_tiles(const uint8_t *patches, const int8_t *codes, int tiles,
-                                      const int32_t *limits, uint32_t *bits) {
-  int32_t sums[4][ROWS][16] __attribute__((aligned(64)));
-  written(patches);
+/* The sums of twice 16 pixels and 32 channels; the second 16 lie `next` bytes further. */
+TARGET_AMX static void multiply_tiles(const uint8_t *bytes, int next, int side, int tiles,
+                                      const int8_t *codes, int32_t (*sums)[LANES]) {
+  int step = tiles * ROW;
+  written(bytes);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  for (int i = 0; i < tiles; i += 2, patches += 2 * ROW, codes += 4 * TILE) {
-    _tile_loadd(4, patches, tiles * ROW);
-    _tile_loadd(5, codes, ROW);
-    _tile_loadd(6, codes + TILE, ROW);
-    _tile_dpbusd(0, 4, 5);
-    _tile_dpbusd(1, 4, 6);
-    if (i + 1 == tiles) break;
-    _tile_loadd(7, patches + ROW, tiles * ROW);
-    _tile_loadd(5, codes + 2 * TILE, ROW);
-    _tile_loadd(6, codes + 3 * TILE, ROW);
-    _tile_dpbusd(2, 7, 5);
-    _tile_dpbusd(3, 7, 6);
-  }
-  _tile_stored(0, sums[0], ROW);
-  _tile_stored(1, sums[1], ROW);
-  _tile_stored(2, sums[2], ROW);
-  _tile_stored(3, sums[3], ROW);
+  for (int row = 0; row < 3; row++, bytes += side * step)
+    for (int i = 0; i < tiles; i++, codes += 2 * TILE) {
+      _tile_loadd(4, bytes + i * ROW, step);
+      _tile_loadd(5, bytes + i * ROW + next, step);
+      _tile_loadd(6, codes, ROW);
+      _tile_loadd(7, codes + TILE, ROW);
+      _tile_dpbusd(0, 4, 6);
+      _tile_dpbusd(1, 4, 7);
+      _tile_dpbusd(2, 5, 6);
+      _tile_dpbusd(3, 5, 7);
+    }
+  _tile_stored(0, sums[0], sizeof *sums);
+  _tile_stored(1, sums[0] + 16, sizeof *sums);
+  _tile_stored(2, sums[ROWS], sizeof *sums);
+  _tile_stored(3, sums[ROWS] + 16, sizeof *sums);
+}
+
+/* Write the bits of 32 channels of some rows' pixels, or of the largest sums of 2x2 pixels. */
+TARGET_AMX static void keep_bits(int32_t (*sums)[LANES], const int32_t *limits, int rows, int side,
+                                 int pool, uint32_t *target, int step) {
   __m512i low = _mm512_loadu_si512(limits), high = _mm512_loadu_si512(limits + 16);
-  for (int i = 0; i < ROWS; i++) {
-    __m512i a = _mm512_add_epi32(_mm512_load_si512(sums[0][i]), _mm512_load_si512(sums[2][i]));
-    __m512i b = _mm512_add_epi32(_mm512_load_si512(sums[1][i]), _mm512_load_si512(sums[3][i]));
-    bits[i] = (uint32_t)_mm512_cmpge_epi32_mask(a, low) |
-              (uint32_t)_mm512_cmpge_epi32_mask(b, high) << 16;
-  }
+  for (int y = 0; y < rows; y += 1 + pool, sums += pool * side, target += 2 * step)
+    for (int x = 0; x < side; x += 1 + pool, sums += 1 + pool, target += step) {
+      __m512i a = _mm512_load_si512(sums[0]), b = _mm512_load_si512(sums[0] + 16);
+      for (int i = 1; pool && i < 4; i++) {
+        const int32_t *other = sums[i / 2 * side + i % 2];
+        a = _mm512_max_epi32(a, _mm512_load_si512(other));
+        b = _mm512_max_epi32(b, _mm512_load_si512(other + 16));
+      }
+      *target = _mm512_cmpge_epi32_mask(a, low) | (uint32_t)_mm512_cmpge_epi32_mask(b, high) << 16;
+    }
 }
 
 #endif
