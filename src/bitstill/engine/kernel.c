@@ -229,11 +229,13 @@ static void convolve_image(First *first, const Model *model, const uint8_t *imag
 
 /* sum(count * weight) / 16 + bias in double, feature by feature: the order is part of the result. */
 static void classify(const Model *model, const uint32_t *bits, int classes, float *logits) {
-  double counts[FEATURES] = {0};
-  for (int y = 1; y < 5; y++)
-    for (int x = 1; x < 5; x++)
-      for (int i = 0; i < FEATURES; i++)
-        counts[i] += (bits[(y * 6 + x) * 4 + i / LANES] >> (i % LANES)) & 1;
+  double counts[FEATURES];
+  for (int i = 0; i < FEATURES / 4; i++) { /* every eighth of a word's features, a byte for each */
+    uint32_t word = i / 8, shift = i % 8, bytes = 0;
+    for (int y = 1; y < 5; y++)
+      for (int x = 1; x < 5; x++) bytes += bits[(y * 6 + x) * 4 + word] >> shift & 0x01010101u;
+    for (int j = 0; j < 4; j++) counts[word * LANES + 8 * j + shift] = bytes >> 8 * j & 255;
+  }
   for (int start = 0; start < classes; start += 16) {
     int n = classes - start < 16 ? classes - start : 16;
     double totals[16] = {0};
