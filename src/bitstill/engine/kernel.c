@@ -23,23 +23,23 @@ typedef struct {
   const float *bias;               /* classes */
 } Model;
 
-/* The bits of 16 channels from the largest sum of 2x2 pixels; `at` is the window's first byte. */
-typedef uint32_t First(const uint8_t *at, const int8_t *w, const int32_t *limits);
+/* For a row of 16 windows of 2x2 pixels, the bits of 16 channels from each one's largest sum; `at` is
+   the first window's first byte. The bits are 0 before. */
+typedef void First(const uint8_t *at, const int8_t *w, const int32_t *limits, uint32_t *bits);
 
-static uint32_t first_portable(const uint8_t *at, const int8_t *w, const int32_t *limits) {
-  uint32_t bits = 0;
-  for (int c = 0; c < 16; c++) {
-    int32_t best = INT32_MIN;
-    for (int corner = 0; corner < 4; corner++) {
-      const uint8_t *x = at + corner / 2 * PADDED_ROW + corner % 2 * 3;
-      int32_t sum = 0;
-      for (int i = 0; i < 36; i++)
-        sum += x[i / 12 * PADDED_ROW + i % 12] * w[i / 4 * 64 + 4 * c + i % 4];
-      if (sum > best) best = sum;
+static void first_portable(const uint8_t *at, const int8_t *w, const int32_t *limits, uint32_t *bits) {
+  for (int window = 0; window < 16; window++, at += 6)
+    for (int c = 0; c < 16; c++) {
+      int32_t best = INT32_MIN;
+      for (int corner = 0; corner < 4; corner++) {
+        const uint8_t *x = at + corner / 2 * PADDED_ROW + corner % 2 * 3;
+        int32_t sum = 0;
+        for (int i = 0; i < 36; i++)
+          sum += x[i / 12 * PADDED_ROW + i % 12] * w[i / 4 * 64 + 4 * c + i % 4];
+        if (sum > best) best = sum;
+      }
+      bits[window] |= (uint32_t)(best >= limits[c]) << c;
     }
-    bits |= (uint32_t)(best >= limits[c]) << c;
-  }
-  return bits;
 }
 
 #ifdef X86
@@ -51,44 +51,49 @@ static int32_t four_bytes(const uint8_t *at) {
 }
 
 /* Pairs of products stay below 2 * 255 * 3, and nine of them below 2^15. */
-TARGET_AVX2 static uint32_t first_avx2(const uint8_t *at, const int8_t *w, const int32_t *limits) {
-  uint32_t bits = 0;
-  for (int half = 0; half < 2; half++) {
-    __m256i best = _mm256_set1_epi32(INT32_MIN);
-    for (int corner = 0; corner < 4; corner++) {
-      const uint8_t *x = at + corner / 2 * PADDED_ROW + corner % 2 * 3;
-      __m256i sums = _mm256_setzero_si256();
-      for (int i = 0; i < 9; i++) {
-        __m256i codes = _mm256_loadu_si256((const __m256i *)(w + 64 * i + 32 * half));
-        __m256i inputs = _mm256_set1_epi32(four_bytes(x + i / 3 * PADDED_ROW + i % 3 * 4));
-        sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(inputs, codes));
+TARGET_AVX2 static void first_avx2(const uint8_t *at, const int8_t *w, const int32_t *limits,
+                                   uint32_t *bits) {
+  for (int window = 0; window < 16; window++, at += 6)
+    for (int half = 0; half < 2; half++) {
+      __m256i best = _mm256_set1_epi32(INT32_MIN);
+      for (int corner = 0; corner < 4; corner++) {
+        const uint8_t *x = at + corner / 2 * PADDED_ROW + corner % 2 * 3;
+        __m256i sums = _mm256_setzero_si256();
+        for (int i = 0; i < 9; i++) {
+          __m256i codes = _mm256_loadu_si256((const __m256i *)(w + 64 * i + 32 * half));
+          __m256i inputs = _mm256_set1_epi32(four_bytes(x + i / 3 * PADDED_ROW + i % 3 * 4));
+          sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(inputs, codes));
+        }
+        best = _mm256_max_epi32(best, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
       }
-      best = _mm256_max_epi32(best, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
+      __m256i limit = _mm256_loadu_si256((const __m256i *)(limits + 8 * half));
+      __m256i below = _mm256_cmpgt_epi32(limit, best);
+      uint32_t mask = (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(below));
+      bits[window] |= (~mask & 0xffu) << (8 * half);
     }
-    __m256i limit = _mm256_loadu_si256((const __m256i *)(limits + 8 * half));
-    __m256i below = _mm256_cmpgt_epi32(limit, best);
-    uint32_t mask = (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(below));
-    bits |= (~mask & 0xffu) << (8 * half);
-  }
-  return bits;
 }
 
-TARGET_AVX512 static uint32_t first_avx512(const uint8_t *at, const int8_t *w,
-                                           const int32_t *limits) {
-  __m512i sums[4];
-  for (int corner = 0; corner < 4; corner++) sums[corner] = _mm512_setzero_si512();
+/* Two windows at a time: a sum waits for its product before, and eight of them do so together. */
+TARGET_AVX512 static void first_avx512(const uint8_t *at, const int8_t *w, const int32_t *limits,
+                                       uint32_t *bits) {
+  __m512i limit = _mm512_loadu_si512(limits), codes[9], sums[8];
+  for (int i = 0; i < 9; i++) codes[i] = _mm512_loadu_si512(w + 64 * i);
+  for (int window = 0; window < 16; window += 2, at += 12) {
+    for (int j = 0; j < 8; j++) sums[j] = _mm512_setzero_si512();
 #pragma GCC unroll 9
-  for (int i = 0; i < 9; i++) {
-    __m512i codes = _mm512_loadu_si512(w + 64 * i);
-#pragma GCC unroll 4
-    for (int corner = 0; corner < 4; corner++) {
-      const uint8_t *x = at + (corner / 2 + i / 3) * PADDED_ROW + corner % 2 * 3 + i % 3 * 4;
-      sums[corner] = _mm512_dpbusd_epi32(sums[corner], _mm512_set1_epi32(four_bytes(x)), codes);
+    for (int i = 0; i < 9; i++) {
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; j++) {
+        const uint8_t *x = at + (j / 4 + i / 3) * PADDED_ROW + j % 4 * 3 + i % 3 * 4;
+        sums[j] = _mm512_dpbusd_epi32(sums[j], _mm512_set1_epi32(four_bytes(x)), codes[i]);
+      }
+    }
+    for (int j = 0; j < 4; j += 2) {
+      __m512i best = _mm512_max_epi32(_mm512_max_epi32(sums[j], sums[j + 1]),
+                                      _mm512_max_epi32(sums[j + 4], sums[j + 5]));
+      bits[window + j / 2] = _mm512_cmpge_epi32_mask(best, limit);
     }
   }
-  __m512i best = _mm512_max_epi32(_mm512_max_epi32(sums[0], sums[1]),
-                                  _mm512_max_epi32(sums[2], sums[3]));
-  return (uint32_t)_mm512_cmpge_epi32_mask(best, _mm512_loadu_si512(limits));
 }
 
 #endif
@@ -222,9 +227,7 @@ static void convolve_image(First *first, const Model *model, const uint8_t *imag
   memset(padded, 0, sizeof padded);
   for (int y = 0; y < 32; y++) memcpy(padded + (y + 1) * PADDED_ROW + 3, image + y * 96, 96);
   for (int y = 0; y < 16; y++)
-    for (int x = 0; x < 16; x++)
-      target[(y + 1) * 18 + x + 1] = first(padded + 2 * y * PADDED_ROW + 6 * x, model->first,
-                                           model->first_thresholds);
+    first(padded + 2 * y * PADDED_ROW, model->first, model->first_thresholds, target + (y + 1) * 18 + 1);
 }
 
 /* sum(count * weight) / 16 + bias in double, feature by feature: the order is part of the result. */
