@@ -23,7 +23,7 @@ FAIL = "schedule.learning_rates=[1e37,1e37,1e37]"
 # Near the end of each run, always at the same place: its process measures itself and its parent,
 # which is the sweep's where runs have processes of their own.
 MEASURE = """
-import gc, os, sys, time
+import ctypes, gc, os, sys, time
 
 # The least of some looks: the sweep's progress, another thread, may just be reading a record. What
 # leaks is there in every one of them.
@@ -37,6 +37,9 @@ def held(folder):
 def measure(event, arguments):
     if event == "os.rename" and str(arguments[1]).endswith(os.environ["AT"]):
         gc.collect()
+        # What is free stays with the process, and how much that is hangs on which pieces lie where:
+        # what leaks is in use.
+        ctypes.CDLL(None).malloc_trim(0)
         for number in (os.getpid(), os.getppid()):
             with open(f"/proc/{number}/status") as file:
                 status = dict(line.split(":", 1) for line in file)
@@ -75,13 +78,18 @@ def soaked(
     }
 
 
-def does_not_grow(measured: list[Measured]) -> None:
-    """Compare the last half with the run before it; Hydra keeps a configuration a run: 0.19 MiB."""
+def does_not_grow(measured: list[Measured], *, kept: int = 256) -> None:
+    """Compare the last half with the run before it; Hydra keeps a configuration a run: 0.19 MiB.
+
+    Args:
+        measured: in the order of the runs.
+        kept: KiB that a run may leave behind.
+    """
     middle, *later = measured[len(measured) // 2 :]
     print(f"{len(measured)} runs: from {middle} to {later[-1]}")  # noqa: T201  # shown by -s
     assert max(one.handles for one in later) <= middle.handles
     assert max(one.threads for one in later) <= middle.threads
-    assert later[-1].kibibytes - middle.kibibytes <= 8192 + 256 * len(later)
+    assert later[-1].kibibytes - middle.kibibytes <= 4096 + kept * len(later)
 
 
 def test_runs_in_one_process(place: Any, tmp_path: Path) -> None:
@@ -102,4 +110,4 @@ def test_runs_that_fail(place: Any, tmp_path: Path) -> None:
     """A sweep keeps their errors to its end, but not what they worked with."""
     [measured] = soaked(place, tmp_path / "measured", "loss=hard", FAIL, at="run.json").values()
     assert len(measured) == 2 * RUNS, "as they begin and as they fail"
-    does_not_grow(measured[1::2])
+    does_not_grow(measured[1::2], kept=512)  # with its error
