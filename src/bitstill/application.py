@@ -75,17 +75,13 @@ class FolderCheck(Callback):
 
     def on_run_start(self, config: DictConfig, **options: object) -> None:
         """Stop in :func:`train`: an error would be a warning to Hydra."""
-        from bitstill.configuration.check import check
+        from bitstill.configuration.check import check, check_printable
         from bitstill.runs import DamagedRecordError, RunPaths, read_record, refuse_another
         from bitstill.runs.identity import identity
 
         try:
             folder = config.hydra.run.dir
-            if not folder.isprintable():
-                raise UserError(
-                    f"hydra.run.dir = {folder!r} is not allowed: give a text of printable "
-                    "characters"
-                )
+            check_printable("hydra.run.dir", folder)
             paths = RunPaths(Path(folder))
             # What is no folder is said where Hydra would make it one.
             if paths.directory.is_dir() and (found := read_record(paths)) is not None:

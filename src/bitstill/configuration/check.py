@@ -171,6 +171,16 @@ def _value(name: str, value: Any, annotation: Any, *, or_null: str = "") -> Any:
     return _plain(name, value, annotation, or_null=or_null)
 
 
+def check_printable(name: str, text: str) -> None:
+    """Refuse a text with what no name has: a line's end, a null byte.
+
+    Raises:
+        UserError: it has such a character.
+    """
+    if not text.isprintable():
+        raise UserError(f"{name} = {text!r} is not allowed: give a text of printable characters")
+
+
 def _plain(name: str, value: Any, annotation: Any, *, or_null: str) -> Any:
     kind = get_origin(annotation) or annotation
     if kind is float and type(value) is int:
@@ -178,8 +188,8 @@ def _plain(name: str, value: Any, annotation: Any, *, or_null: str) -> Any:
     if type(value) is not kind:
         null = " (null is not allowed)" if value is None else or_null
         raise UserError(f"{name} = {value!r} is not allowed: give {_NOUNS[kind]}{null}")
-    if kind is str and not value.isprintable():
-        raise UserError(f"{name} = {value!r} is not allowed: give a text of printable characters")
+    if kind is str:
+        check_printable(name, value)
     if kind is list:
         [one] = get_args(annotation)
         return [_value(f"{name}[{index}]", item, one) for index, item in enumerate(value)]
