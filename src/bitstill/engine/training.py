@@ -84,7 +84,7 @@ class _Library(NamedTuple):
 
 @lru_cache
 def _paths() -> tuple[str, ...]:
-    return tuple(one for one in available() if one != "amx")
+    return tuple(one for one in available() if one != "amx")  # which has no sums, but their bits
 
 
 @lru_cache

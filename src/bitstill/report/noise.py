@@ -61,9 +61,9 @@ def noise_table(runs: RunSet, view: View) -> Table:
     rows, statistics = [], view.statistics
     best = View(statistics, "best_test")
     for cell in runs.cells:
-        noise = epoch_noise(runs.done(cell), statistics)
+        done = runs.done(cell)
+        noise = epoch_noise(done, statistics)
         if noise is None:
-            done = runs.done(cell)
             too_few = "too few epochs" if any(run.curves for run in done) else "no curves"
             why = too_few if done else unfinished(runs, cell)
             rows.append([cell, *[why] * 4, NOT_APPLICABLE, NOT_APPLICABLE])
