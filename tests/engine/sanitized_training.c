@@ -94,8 +94,7 @@ static uint64_t passes(Training *b, int64_t inner, int64_t outer) {
 static int check(int side, int channels_in, int channels_out, int pool) {
   int64_t images = 3, pixels = images * side * side, window = pool ? 4 : 1;
   int64_t inner = pixels * channels_out, outer = inner / window, taps = 9 * channels_in;
-  int64_t words = channels_in == COLOURS ? TAPS * channels_out / 2
-                                         : (taps + LANES - 1) / LANES * 2 * channels_out;
+  int bytes = channels_in == COLOURS ? IMAGE_CODES : table_bytes(channels_in, channels_out);
   size_t size = sizeof(float);
   Training block = {images, PORTABLE, side, channels_in, channels_out, pool, 0.1f, 0.01, 1e-3};
   block.x = channels_in == COLOURS ? (uint32_t *)image(pixels * COLOURS) : features(pixels * channels_in);
@@ -105,8 +104,7 @@ static int check(int side, int channels_in, int channels_out, int pool) {
   block.offset = numbers(channels_out, -2, 8);
   block.running_mean = numbers(channels_out, -1, 1);
   block.running_variance = numbers(channels_out, 0, 1);
-  block.words = malloc((size_t)words * 4);
-  block.lookups = malloc((size_t)(taps * channels_out / 4) * sizeof *block.lookups);
+  block.weights = aligned_alloc(64, (size_t)bytes);
   block.sums = malloc((size_t)inner * sizeof *block.sums);
   block.moments = malloc((size_t)(images * 2 * channels_out) * sizeof *block.moments);
   block.state = malloc((size_t)(2 * channels_out) * sizeof *block.state);
@@ -127,8 +125,8 @@ static int check(int side, int channels_in, int channels_out, int pool) {
       sound &= passes(&block, inner, outer) == expected;
     }
   void *made[] = {(void *)block.x, (void *)block.weight, (void *)block.bias, (void *)block.gain,
-                  (void *)block.offset, block.running_mean, block.running_variance, block.words,
-                  block.lookups, block.sums, block.moments, block.state, block.table, block.y,
+                  (void *)block.offset, block.running_mean, block.running_variance, block.weights,
+                  block.sums, block.moments, block.state, block.table, block.y,
                   (void *)block.y_gradient, block.partial, block.gradient,
                   block.products, block.weight_gradient, block.points, block.x_gradient};
   for (size_t i = 0; i < sizeof made / sizeof *made; i++) free(made[i]);

@@ -44,7 +44,7 @@ def run(program: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sanitized("sanitized.c", tmp_path_factory.mktemp("engine"))
+    return sanitized("sanitized.c", tmp_path_factory.mktemp("engine"), "sums.c")
 
 
 @pytest.mark.parametrize("classes", [1, 10, 16, 37])
@@ -53,7 +53,7 @@ def test_the_engine_reads_and_writes_nothing_outside(engine: Path, classes: int)
 
 
 def test_training_reads_and_writes_nothing_outside(tmp_path: Path) -> None:
-    run(sanitized("sanitized_training.c", tmp_path, *GRADIENTS))
+    run(sanitized("sanitized_training.c", tmp_path, "sums.c", *GRADIENTS))
 
 
 @needs_compiler

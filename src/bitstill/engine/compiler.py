@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 GRADIENTS = ("weight_gradient.c", "input_gradient.c", "wide.c")
-_NAMES = ("kernel.c", "levels.c", "training.c", *GRADIENTS)
+_NAMES = ("kernel.c", "levels.c", "sums.c", "training.c", *GRADIENTS)
 SOURCES = tuple(Path(__file__).with_name(name) for name in _NAMES)
 LIBRARY = Path(__file__).with_name("_kernel.so")
 # Contraction would fuse additions on some processors and not on others (input_gradient.c takes it

@@ -1,234 +1,90 @@
 /* The engine in C: a student's layers on images, bits throughout.
 
-   The memory layout is that of layout.py. What takes the time exists four times, for AMX (products of
-   matrices), for AVX-512 (vector popcounts), for AVX2 (tables) and for any processor; bitstill_paths
-   says which of them this processor can run. Everything else is common to them, and all give the same
-   bits. */
+   The memory layout is that of layout.py. The sums are those of sums.h, on each of its paths, or with
+   AMX products of matrices (tiles.h); bitstill_paths says which of them this processor can run. All give
+   the same bits. */
 
-#include "lookups.h"
 #include "sums.h"
 #include "tiles.h"
 
-enum { IMAGE = 32 * 32 * 3, PADDED_ROW = 34 * 3, FEATURES = 128 };
+enum { IMAGE = 32 * 32 * 3, FEATURES = 128 };
 /* Words of all layers' outputs, borders included. */
 enum { LAST = 2 * 18 * 18 + 10 * 10 + 10 * 10 * 2 + 6 * 6 * 2 + 6 * 6 * 4, SCRATCH = LAST + 6 * 6 * 4 };
+/* Images whose layers are computed in turns, so that a layer's weights are near. */
+enum { TOGETHER = 4 };
 
 typedef struct {
-  const int8_t *first;             /* 9 groups of 4 inputs, 16 channels, 4 codes */
-  const int32_t *first_thresholds; /* 16 */
-  const uint32_t *words;           /* a layer: block, word, plane, 32 channels */
-  const void *prepared;            /* from bitstill_prepare: words as AMX or AVX2 reads them */
-  const int32_t *thresholds;       /* 448 */
+  const int8_t *first;             /* IMAGE_CODES */
+  const int16_t *first_thresholds; /* 16 */
+  const uint8_t *prepared;         /* the other layers' weights, from bitstill_prepare */
+  const int16_t *thresholds;       /* 448 */
   const float *classifier;         /* 128, classes */
   const float *bias;               /* classes */
 } Model;
 
-/* For a row of 16 windows of 2x2 pixels, the bits of 16 channels from each one's largest sum; `at` is
-   the first window's first byte. The bits are 0 before. */
-typedef void First(const uint8_t *at, const int8_t *w, const int32_t *limits, uint32_t *bits);
-
-static void first_portable(const uint8_t *at, const int8_t *w, const int32_t *limits, uint32_t *bits) {
-  for (int window = 0; window < 16; window++, at += 6)
-    for (int c = 0; c < 16; c++) {
-      int32_t best = INT32_MIN;
-      for (int corner = 0; corner < 4; corner++) {
-        const uint8_t *x = at + corner / 2 * PADDED_ROW + corner % 2 * 3;
-        int32_t sum = 0;
-        for (int i = 0; i < 36; i++)
-          sum += x[i / 12 * PADDED_ROW + i % 12] * w[i / 4 * 64 + 4 * c + i % 4];
-        if (sum > best) best = sum;
-      }
-      bits[window] |= (uint32_t)(best >= limits[c]) << c;
-    }
-}
-
-#ifdef X86
-
-static int32_t four_bytes(const uint8_t *at) {
-  int32_t value;
-  memcpy(&value, at, 4);
-  return value;
-}
-
-/* Pairs of products stay below 2 * 255 * 3, and nine of them below 2^15. */
-TARGET_AVX2 static void first_avx2(const uint8_t *at, const int8_t *w, const int32_t *limits,
-                                   uint32_t *bits) {
-  for (int window = 0; window < 16; window++, at += 6)
-    for (int half = 0; half < 2; half++) {
-      __m256i best = _mm256_set1_epi32(INT32_MIN);
-      for (int corner = 0; corner < 4; corner++) {
-        const uint8_t *x = at + corner / 2 * PADDED_ROW + corner % 2 * 3;
-        __m256i sums = _mm256_setzero_si256();
-        for (int i = 0; i < 9; i++) {
-          __m256i codes = _mm256_loadu_si256((const __m256i *)(w + 64 * i + 32 * half));
-          __m256i inputs = _mm256_set1_epi32(four_bytes(x + i / 3 * PADDED_ROW + i % 3 * 4));
-          sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(inputs, codes));
-        }
-        best = _mm256_max_epi32(best, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
-      }
-      __m256i limit = _mm256_loadu_si256((const __m256i *)(limits + 8 * half));
-      __m256i below = _mm256_cmpgt_epi32(limit, best);
-      uint32_t mask = (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(below));
-      bits[window] |= (~mask & 0xffu) << (8 * half);
-    }
-}
-
-/* Two windows at a time: a sum waits for its product before, and eight of them do so together. */
-TARGET_AVX512 static void first_avx512(const uint8_t *at, const int8_t *w, const int32_t *limits,
-                                       uint32_t *bits) {
-  __m512i limit = _mm512_loadu_si512(limits), codes[9], sums[8];
-  for (int i = 0; i < 9; i++) codes[i] = _mm512_loadu_si512(w + 64 * i);
-  for (int window = 0; window < 16; window += 2, at += 12) {
-    for (int j = 0; j < 8; j++) sums[j] = _mm512_setzero_si512();
-#pragma GCC unroll 9
-    for (int i = 0; i < 9; i++) {
-#pragma GCC unroll 8
-      for (int j = 0; j < 8; j++) {
-        const uint8_t *x = at + (j / 4 + i / 3) * PADDED_ROW + j % 4 * 3 + i % 3 * 4;
-        sums[j] = _mm512_dpbusd_epi32(sums[j], _mm512_set1_epi32(four_bytes(x)), codes[i]);
-      }
-    }
-    for (int j = 0; j < 4; j += 2) {
-      __m512i best = _mm512_max_epi32(_mm512_max_epi32(sums[j], sums[j + 1]),
-                                      _mm512_max_epi32(sums[j + 4], sums[j + 5]));
-      bits[window + j / 2] = _mm512_cmpge_epi32_mask(best, limit);
-    }
-  }
-}
-
-#endif
-
-/* ---- common to all ---- */
-
 typedef struct {
-  int side, depth, blocks, pool; /* depth 0: 16 channels */
+  int side, channels_in, channels_out, pool;
 } Shape;
 
-static const Shape SHAPES[6] = {{16, 0, 1, 0}, {16, 1, 1, 1}, {8, 1, 2, 0},
-                                {8, 2, 2, 1},  {4, 2, 4, 0},  {4, 4, 4, 0}};
-
-static int channels_in(const Shape *shape) { return shape->depth ? LANES * shape->depth : 16; }
+static const Shape SHAPES[6] = {{16, 16, 32, 0}, {16, 32, 32, 1}, {8, 32, 64, 0},
+                                {8, 64, 64, 1},  {4, 64, 128, 0}, {4, 128, 128, 0}};
 
 /* Words of a layer's output, its border included. */
 static int output_words(const Shape *shape) {
-  int side = shape->pool ? shape->side / 2 : shape->side;
-  return (side + 2) * (side + 2) * shape->blocks;
+  int width = (shape->side >> shape->pool) + 2;
+  return width * width * shape->channels_out / LANES;
 }
 
-static void convolve(Block *block, const Shape *shape, const uint32_t *source, uint32_t *target,
-                     const uint32_t *words, const int32_t *thresholds) {
-  uint32_t halves[256 * 5];
-  int32_t counts[256];
-  int side = shape->side, depth = shape->depth ? shape->depth : 1, packed = shape->depth == 0;
-  int shift = shape->pool, width = (side >> shift) + 2, length = packed ? 5 : 9 * depth;
-  count_patches(source, side, depth, counts);
-  if (packed) gather_halves(source, side, halves);
-  for (int b = 0; b < shape->blocks; b++, words += length * 2 * LANES, thresholds += LANES)
-    for (int y = 0; y < side; y++)
-      for (int x = 0; x < side; x += 4) {
-        Patches patches = patches_at(source, packed ? halves : NULL, side, depth, y, x);
-        Result result;
-        result.limits = thresholds;
-        block(&patches, words, counts + y * side + x, &result);
-        for (int i = 0; i < 4; i++) {
-          int to = (((y >> shift) + 1) * width + ((x + i) >> shift) + 1) * shape->blocks + b;
-          target[to] |= result.bits[i];
-        }
-      }
+/* The first of an output's words within its border. */
+static int inner_word(const Shape *shape) {
+  return ((shape->side >> shape->pool) + 3) * shape->channels_out / LANES;
 }
 
-#ifdef X86
-
-/* Limits as 16-bit numbers that a sum must exceed; no sum comes near 2^15. */
-TARGET_AVX2 static inline __m256i exceeds(const Sums *sums, int32_t limit) {
-  __m256i below = _mm256_set1_epi16((int16_t)(limit < -9999 ? -9999 : limit > 9999 ? 9999 : limit - 1));
-  return _mm256_packs_epi16(_mm256_cmpgt_epi16(sums->part[0], below),
-                            _mm256_cmpgt_epi16(sums->part[1], below));
-}
-
-/* The bits of 32 channels of 32 pixels, a word a pixel. */
-TARGET_AVX2 static void look_up_words(const LookupPatches *patches, const uint16_t *offsets,
-                                      const int32_t *limits, uint32_t *words) {
-  __m256i bytes[4]; /* of 8 channels, a byte a pixel */
-  for (int i = 0; i < 4; i++) {
-    bytes[i] = _mm256_setzero_si256();
-    for (int c = 8 * i; c < 8 * i + 8; c += 4, offsets += 4 * patches->count) {
-      Sums sums[4];
-      look_up(patches, offsets, sums);
-      for (int j = 0; j < 4; j++) {
-        __m256i bit = _mm256_set1_epi8((char)(1 << (c + j) % 8));
-        bytes[i] = _mm256_or_si256(bytes[i], _mm256_and_si256(bit, exceeds(&sums[j], limits[c + j])));
-      }
-    }
-  }
-  for (int half = 0; half < 2; half++) { /* pixels 0-7 and 16-23, then the others */
-    __m256i low = half ? _mm256_unpackhi_epi8(bytes[0], bytes[1]) : _mm256_unpacklo_epi8(bytes[0], bytes[1]);
-    __m256i high = half ? _mm256_unpackhi_epi8(bytes[2], bytes[3]) : _mm256_unpacklo_epi8(bytes[2], bytes[3]);
-    __m256i a = _mm256_unpacklo_epi16(low, high), b = _mm256_unpackhi_epi16(low, high);
-    __m256i *to = (__m256i *)(words + 8 * half);
-    _mm256_storeu_si256(to, _mm256_permute2x128_si256(a, b, 0x20));
-    _mm256_storeu_si256(to + 2, _mm256_permute2x128_si256(a, b, 0x31));
+/* Two rows of sums at a time, for one row of features. */
+static void convolve_image(const Path *by, const Model *model, const uint8_t *image, uint32_t *target) {
+  uint8_t levels[IMAGE_LEVELS] = {0};
+  int16_t sums[2 * 32 * 16] __attribute__((aligned(64)));
+  for (int y = 0; y < 32; y++) memcpy(levels + (y + 1) * IMAGE_ROW + COLOURS, image + y * 96, 96);
+  for (int y = 0; y < 16; y++) {
+    by->image_sums(levels + 2 * y * IMAGE_ROW, model->first, 2, sums);
+    by->keep_bits(sums, model->first_thresholds, 2, 32, 16, 1, target + (y + 1) * 18 + 1);
   }
 }
 
-/* As convolve, for one or two images. */
-static void convolve_pair(int images, const Shape *shape, uint32_t *const *sources,
-                          uint32_t *const *targets, const uint16_t *offsets,
-                          const int32_t *thresholds) {
-  LookupInput input = {.side = shape->side, .channels = channels_in(shape)};
-  LookupPatches patches;
-  uint32_t words[PIXELS];
-  int side = shape->side, pixels = side * side, shift = shape->pool, width = (side >> shift) + 2;
-  for (int i = 0; i < PAIR; i++) take_image(&input, i, sources[i < images ? i : 0]);
-  for (int first = 0; first < images * pixels; first += PIXELS) {
-    take_patches(&input, first, &patches);
-    for (int b = 0; b < shape->blocks; b++) {
-      look_up_words(&patches, offsets + b * LANES * patches.count, thresholds + b * LANES, words);
-      for (int i = 0; i < PIXELS && first + i < images * pixels; i++) {
-        int place = (first + i) % pixels, y = place / side >> shift, x = place % side >> shift;
-        targets[(first + i) / pixels][((y + 1) * width + x + 1) * shape->blocks + b] |= words[i];
-      }
-    }
-  }
+static void convolve(const Path *by, const Shape *shape, const uint32_t *source, uint32_t *target,
+                     const uint8_t *tables, const int16_t *thresholds) {
+  int16_t sums[256 * LANES] __attribute__((aligned(64)));
+  int side = shape->side, channels = shape->channels_out;
+  by->bit_sums(source, tables, side, shape->channels_in, channels, sums);
+  by->keep_bits(sums, thresholds, side, side, channels, shape->pool, target + inner_word(shape));
 }
-
-#endif
 
 #ifdef TILES
 
 /* As convolve, for one or two images, 32 pixels at a time: where a map has 16, those of both. */
 TARGET_AMX static void convolve_tiles(int images, const Shape *shape, uint32_t *const *sources,
-                                      uint32_t *const *targets, const int8_t *codes,
-                                      const int32_t *thresholds) {
+                                      uint32_t *const *targets, const uint8_t *codes,
+                                      const int16_t *thresholds) {
   uint8_t bytes[MOST_BYTES] __attribute__((aligned(64)));
   int32_t sums[2 * ROWS][LANES] __attribute__((aligned(64)));
-  int side = shape->side, channels = channels_in(shape), tiles = row_tiles(channels);
+  int side = shape->side, channels = shape->channels_in, tiles = row_tiles(channels);
   int both = side * side == ROWS, rows = (both ? ROWS : 2 * ROWS) / side, step = tiles * ROW;
-  int next = both ? (side + 2) * side * step : ROWS * step, width = (side >> shape->pool) + 2;
+  int next = both ? (side + 2) * side * step : ROWS * step, blocks = shape->channels_out / LANES;
   for (int image = 0; image < images; image += 1 + both) {
     spread_bits(sources[image], side, channels, bytes);
     if (both) spread_bits(sources[images - 1], side, channels, bytes + next);
-    for (int b = 0; b < shape->blocks; b++)
+    for (int b = 0; b < blocks; b++)
       for (int y = 0; y < side; y += rows) {
-        multiply_tiles(bytes + y * side * step, next, side, tiles, codes + b * 6 * tiles * TILE, sums);
-        int to = (((y >> shape->pool) + 1) * width + 1) * shape->blocks + b;
+        multiply_tiles(bytes + y * side * step, next, side, tiles, (const int8_t *)codes + b * 6 * tiles * TILE, sums);
+        int to = inner_word(shape) + (y >> shape->pool) * ((side >> shape->pool) + 2) * blocks + b;
         for (int i = 0; i < 1 + both; i++)
-          keep_bits(sums + i * ROWS, thresholds + b * LANES, rows, side, shape->pool,
-                    targets[i ? images - 1 : image] + to, shape->blocks);
+          keep_tile_bits(sums + i * ROWS, thresholds + b * LANES, rows, side, shape->pool,
+                         targets[i ? images - 1 : image] + to, blocks);
       }
   }
 }
 
 #endif
-
-static void convolve_image(First *first, const Model *model, const uint8_t *image,
-                           uint32_t *target) {
-  uint8_t padded[34 * PADDED_ROW + 4]; /* the last group of four bytes ends beyond the border */
-  memset(padded, 0, sizeof padded);
-  for (int y = 0; y < 32; y++) memcpy(padded + (y + 1) * PADDED_ROW + 3, image + y * 96, 96);
-  for (int y = 0; y < 16; y++)
-    first(padded + 2 * y * PADDED_ROW, model->first, model->first_thresholds, target + (y + 1) * 18 + 1);
-}
 
 /* sum(count * weight) / 16 + bias in double, feature by feature: the order is part of the result. */
 static void classify(const Model *model, const uint32_t *bits, int classes, float *logits) {
@@ -270,73 +126,78 @@ int bitstill_paths(void) { return paths; }
 
 /* Words of a layer's weights. */
 static int weight_words(const Shape *shape) {
-  return shape->blocks * (shape->depth ? 9 * shape->depth : 5) * 2 * LANES;
+  return (9 * shape->channels_in + LANES - 1) / LANES * 2 * shape->channels_out;
 }
 
-/* Bytes of a layer's weights as a path reads them, beside the words: AVX2 has an offset for 4. */
+/* Bytes of a layer's weights as a path reads them. */
 static int prepared_bytes(int path, const Shape *shape) {
-  int channels_out = shape->blocks * LANES;
 #ifdef TILES
-  if (path == AMX) return tile_bytes(channels_in(shape), channels_out);
+  if (path == AMX) return tile_bytes(shape->channels_in, shape->channels_out);
 #endif
-  return path == AVX2 ? (int)sizeof(uint16_t) * channels_out * 9 * channels_in(shape) / 4 : 0;
+  (void)path;
+  return table_bytes(shape->channels_in, shape->channels_out);
+}
+
+/* A layer's tables from its words. */
+static void lay_out_tables(const Path *by, const uint32_t *words, const Shape *shape, uint8_t *tables) {
+  int channels = shape->channels_out, length = (9 * shape->channels_in + LANES - 1) / LANES;
+  uint8_t levels[4 * CHANNELS];
+  for (int quad = 0; quad < 9 * shape->channels_in / 4; quad++, tables += ENTRIES * channels) {
+    for (int c = 0; c < channels; c++)
+      for (int i = 0; i < 4; i++) {
+        const uint32_t *at = words + (c / LANES * length + quad / 8) * 2 * LANES + c % LANES;
+        int bit = quad % 8 * 4 + i, place = place_of(c, channels, by->bytes);
+        levels[i * channels + place] = (uint8_t)(2 * (at[0] >> bit & 1) + (at[LANES] >> bit & 1));
+      }
+    by->fill_table(levels, channels, tables);
+  }
 }
 
 /* Fill what a path reads of a model's weights, and return how many bytes those are; it may be NULL,
-   and else begins at a multiple of 64. */
-int bitstill_prepare(int path, const uint32_t *words, void *prepared) {
+   and else begins at a multiple of 64. `words` are a layer's: block of 32 channels, word of the patch,
+   plane, channel. */
+int bitstill_prepare(int path, const uint32_t *words, uint8_t *prepared) {
   int total = 0;
   for (int i = 0; i < 6; i++) {
     const Shape *shape = &SHAPES[i];
-    void *at = prepared ? (char *)prepared + total : NULL;
+    uint8_t *at = prepared ? prepared + total : NULL;
     total += prepared_bytes(path, shape);
-#ifdef X86
-    if (at && path == AVX2) lookup_offsets(words, channels_in(shape), shape->blocks * LANES, at);
-#endif
 #ifdef TILES
-    if (at && path == AMX) lay_out_tiles(words, channels_in(shape), shape->blocks * LANES, at);
+    if (at && path == AMX) lay_out_tiles(words, shape->channels_in, shape->channels_out, (int8_t *)at);
+    else
 #endif
+    if (at) lay_out_tables(bitstill_path(path), words, shape, at);
     words += weight_words(shape);
   }
   return total;
 }
 
-/* Run the layers on one image, or on two where the path is AVX2 or AMX; each has its own scratch. */
+/* Run the layers on up to TOGETHER images, each with its own scratch. */
 static void run_layers(int path, const Model *model, const uint8_t *images, int count,
                        uint32_t (*scratches)[SCRATCH]) {
-  First *first = first_portable;
-#ifdef X86
-  if (path == AVX2) first = first_avx2;
-  if (path == AVX512 || path == AMX) first = first_avx512;
-#endif
-  const uint32_t *words = model->words;
-  const char *prepared = model->prepared;
-  const int32_t *thresholds = model->thresholds;
-  uint32_t *sources[2], *targets[2];
+  const Path *by = bitstill_path(path);
+  const uint8_t *prepared = model->prepared;
+  const int16_t *thresholds = model->thresholds;
+  uint32_t *sources[TOGETHER], *targets[TOGETHER];
   for (int i = 0; i < count; i++) {
     memset(scratches[i], 0, sizeof scratches[i]);
     sources[i] = scratches[i];
     targets[i] = scratches[i] + 18 * 18;
-    convolve_image(first, model, images + i * IMAGE, sources[i]);
+    convolve_image(by, model, images + i * IMAGE, sources[i]);
   }
   for (int layer = 0; layer < 6; layer++) {
     const Shape *shape = &SHAPES[layer];
-#ifdef X86
-    if (path == AVX2) convolve_pair(count, shape, sources, targets, (const void *)prepared, thresholds);
-    else
-#endif
 #ifdef TILES
-    if (path == AMX) convolve_tiles(count, shape, sources, targets, (const void *)prepared, thresholds);
-    else
+    for (int i = 0; path == AMX && i < count; i += 2)
+      convolve_tiles(count - i < 2 ? 1 : 2, shape, sources + i, targets + i, prepared, thresholds);
 #endif
-      convolve(block_of(path), shape, sources[0], targets[0], words, thresholds);
-    words += weight_words(shape);
-    prepared += prepared_bytes(path, shape);
-    thresholds += shape->blocks * LANES;
     for (int i = 0; i < count; i++) {
+      if (path != AMX) convolve(by, shape, sources[i], targets[i], prepared, thresholds);
       sources[i] = targets[i];
       targets[i] += output_words(shape);
     }
+    prepared += prepared_bytes(path, shape);
+    thresholds += shape->channels_out;
   }
 }
 
@@ -344,14 +205,14 @@ static void run_layers(int path, const Model *model, const uint8_t *images, int 
    The scratch keeps every layer's bits of the last image; it may be NULL. */
 int bitstill_run(int path, const Model *model, const uint8_t *images, int64_t count, int classes,
                  float *logits, uint32_t *scratch) {
-  uint32_t scratches[2][SCRATCH];
-  int together = path == AVX2 || path == AMX ? 2 : 1, here = 1;
+  uint32_t scratches[TOGETHER][SCRATCH];
+  int here = 1;
   if (!(paths & path)) return 1;
 #ifdef TILES
   if (path == AMX) begin_tiles();
 #endif
-  for (int64_t n = 0; n < count; n += together) {
-    here = count - n < together ? (int)(count - n) : together;
+  for (int64_t n = 0; n < count; n += TOGETHER) {
+    here = count - n < TOGETHER ? (int)(count - n) : TOGETHER;
     run_layers(path, model, images + n * IMAGE, here, scratches);
     for (int i = 0; i < here; i++)
       classify(model, scratches[i] + LAST, classes, logits + (n + i) * classes);

@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 
 # The first that the processor has is taken.
 PATHS = {"amx": 8, "avx512": 4, "avx2": 2, "portable": 1}
-_ALIGNED = 64  # bytes, where AMX reads weights
+_ALIGNED = 64  # bytes
 
 
 class _Model(ctypes.Structure):
     _fields_ = tuple(
         (name, ctypes.c_void_p)
         for name in (
-            *("first", "first_thresholds", "words", "prepared"),
+            *("first", "first_thresholds", "prepared"),
             *("thresholds", "classifier", "bias"),
         )
     )
@@ -94,18 +94,16 @@ class Kernel:
         self._classes = len(layout.bias)
         first = layout.first.reshape(16, 9, 4).transpose(1, 0, 2)
         self._arrays: tuple[NDArray[Any], ...] = (  # the library reads them: keep them alive
-            np.ascontiguousarray(first),
-            layout.first_thresholds.astype(np.int32),
-            *(layout.words, self._prepared(layout, load_library(library))),
+            *(np.ascontiguousarray(first), layout.first_thresholds),
+            self._prepared(layout, load_library(library)),
             *(layout.thresholds, layout.classifier, layout.bias),
         )
         self._model = _Model(*(array.ctypes.data for array in self._arrays))
 
     def _prepared(self, layout: Layout, library: ctypes.CDLL) -> Bytes:
-        """Return what the path reads of the weights in place of their words, if anything."""
+        """Return what the path reads of the weights: tables of sums, or codes."""
         path, words = PATHS[self.path], address(layout.words)
-        room = np.empty(library.bitstill_prepare(path, words, None) + _ALIGNED, np.uint8)
-        prepared = room[-address(room) % _ALIGNED :]
+        prepared = aligned(library.bitstill_prepare(path, words, None))
         library.bitstill_prepare(path, words, address(prepared))
         return prepared
 
@@ -131,6 +129,12 @@ class Kernel:
     def levels(self, image: Bytes) -> list[Bytes]:
         """Return every layer's bits, (side, side, channels), for an image (3072,)."""
         return feature_bits(self.run, image, self._classes)
+
+
+def aligned(count: int) -> Bytes:
+    """Return room for some bytes where the library reads weights: in whole lines of the cache."""
+    room = np.empty(count + _ALIGNED, np.uint8)
+    return room[-address(room) % _ALIGNED :][:count]
 
 
 def address(array: NDArray[Any]) -> int:

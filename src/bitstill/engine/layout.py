@@ -44,7 +44,7 @@ class Layout:
             three colours, and three zeros.
         first_thresholds: int16, (16,), clipped: no sum of conv1 exceeds 27 * 255 * 3.
         words: the other layers' planes, uint32, flat, layer after layer.
-        thresholds: the other layers', int32, (448,).
+        thresholds: the other layers', int16, (448,), likewise: their sums are smaller.
         classifier: float32, (128, classes).
         bias: float32, (classes,).
     """
@@ -52,7 +52,7 @@ class Layout:
     first: NDArray[np.int8]
     first_thresholds: NDArray[np.int16]
     words: NDArray[np.uint32]
-    thresholds: NDArray[np.int32]
+    thresholds: NDArray[np.int16]
     classifier: NDArray[np.float32]
     bias: NDArray[np.float32]
 
@@ -63,23 +63,24 @@ def lay_out(model: PackedModel) -> Layout:
         model = _in_two_bits(model)
     first = unpack_codes(model.layers[0].planes, channels_out=16, channels_in=3)
     rows = first.transpose(0, 2, 3, 1).reshape(16, 3, 9)
-    limits = np.iinfo(np.int16)
     return Layout(
         first=np.pad(rows, ((0, 0), (0, 0), (0, 3))).astype(np.int8),
-        first_thresholds=model.layers[0]
-        .thresholds[:, 0]
-        .clip(limits.min, limits.max)
-        .astype(np.int16),
+        first_thresholds=_clipped(model.layers[0]),
         words=np.concatenate(
             [
                 _words(packed.planes, layer.channels_out, layer.channels_in)
                 for layer, packed in zip(TOPOLOGY[1:], model.layers[1:], strict=True)
             ]
         ),
-        thresholds=np.concatenate([packed.thresholds[:, 0] for packed in model.layers[1:]]),
+        thresholds=np.concatenate([_clipped(packed) for packed in model.layers[1:]]),
         classifier=np.ascontiguousarray(model.weight.T),
         bias=model.bias,
     )
+
+
+def _clipped(packed: PackedLayer) -> NDArray[np.int16]:
+    limits = np.iinfo(np.int16)
+    return packed.thresholds[:, 0].clip(limits.min, limits.max).astype(np.int16)
 
 
 def _in_two_bits(model: PackedModel) -> PackedModel:

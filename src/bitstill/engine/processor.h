@@ -2,6 +2,8 @@
 
 #pragma once
 
+#define INLINE static inline __attribute__((always_inline))
+
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define X86 1
 #include <immintrin.h>

@@ -113,9 +113,10 @@ TARGET_AMX static void multiply_tiles(const uint8_t *bytes, int next, int side, 
 }
 
 /* Write the bits of 32 channels of some rows' pixels, or of the largest sums of 2x2 pixels. */
-TARGET_AMX static void keep_bits(int32_t (*sums)[LANES], const int32_t *limits, int rows, int side,
-                                 int pool, uint32_t *target, int step) {
-  __m512i low = _mm512_loadu_si512(limits), high = _mm512_loadu_si512(limits + 16);
+TARGET_AMX static void keep_tile_bits(int32_t (*sums)[LANES], const int16_t *limits, int rows, int side,
+                                      int pool, uint32_t *target, int step) {
+  __m512i low = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)limits));
+  __m512i high = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)limits + 1));
   for (int y = 0; y < rows; y += 1 + pool, sums += pool * side, target += 2 * step)
     for (int x = 0; x < side; x += 1 + pool, sums += 1 + pool, target += step) {
       __m512i a = _mm512_load_si512(sums[0]), b = _mm512_load_si512(sums[0] + 16);

@@ -9,7 +9,6 @@
 
 #include <math.h>
 
-#include "lookups.h"
 #include "sums.h"
 #include "training.h"
 
@@ -20,7 +19,6 @@
     else pass(b, n, 1);                 \
   }
 
-enum { CHANNELS = 128, COLOURS = 3, TAPS = 27, ROW = 34 * COLOURS };
 /* Words of an image's features, borders included, at most. */
 enum { WORDS = 18 * 18 };
 enum { FLOAT_ONE = 0x3f800000 };
@@ -47,51 +45,37 @@ CLONES float bitstill_largest(const float *weight, int64_t count) {
   return largest.value;
 }
 
-/* A channel's weights as words of plane 1 and plane 0, which lie 2 * LANES apart. */
-CLONES void bitstill_weight_words(const float *weight, int64_t each, float unit, uint32_t *words) {
-  for (int64_t start = 0; start < each; start += LANES, words += 2 * LANES) {
-    int count = each - start < LANES ? (int)(each - start) : LANES;
-    uint32_t high = 0, low = 0;
-    for (int i = 0; i < count; i++) {
-      uint32_t code = code_of(weight[start + i], unit);
-      high |= code >> 1 << i;
-      low |= (code & 1) << i;
+/* The image's weights as codes, four inputs of each channel together: of a row of 12, 3 have none. */
+static void lay_out_codes(const Training *b, float unit) {
+  int8_t *codes = b->weights;
+  for (int c = 0; c < b->channels_out; c++)
+    for (int i = 0; i < 36; i++) {
+      int8_t *to = codes + i / 4 * 64 + 4 * c + i % 4;
+      if (i % 12 >= 9) *to = 0;
+      else *to = (int8_t)(2 * (int)code_of(b->weight[c * 27 + i / 12 * 9 + i % 12], unit) - 3);
     }
-    words[0] = high;
-    words[LANES] = low;
+}
+
+static void lay_out_tables(const Training *b, float unit) {
+  const Path *by = bitstill_path(b->path);
+  int each = 9 * b->channels_in, channels = b->channels_out, places[CHANNELS];
+  uint8_t levels[4 * CHANNELS], *table = b->weights;
+  for (int c = 0; c < channels; c++) places[c] = place_of(c, channels, by->bytes);
+  for (int first = 0; first < each; first += 4, table += ENTRIES * channels) {
+    for (int c = 0; c < channels; c++)
+      for (int i = 0; i < 4; i++)
+        levels[i * channels + places[c]] = (uint8_t)code_of(b->weight[c * each + first + i], unit);
+    by->fill_table(levels, channels, table);
   }
 }
 
 /* Lay out the weights; 1 if they are not finite. */
 int bitstill_block_prepare(Training *b) {
-  int64_t each = 9 * b->channels_in, length = (each + LANES - 1) / LANES;
-  float largest = bitstill_largest(b->weight, b->channels_out * each), unit = largest / 3;
+  float largest = bitstill_largest(b->weight, (int64_t)b->channels_out * 9 * b->channels_in), unit = largest / 3;
   if (!isfinite(largest)) return 1;
   b->unit = (double)largest / 3 / (b->channels_in == COLOURS ? 255 : 1);
-#ifdef X86
-  if (b->channels_in == COLOURS && b->path == AVX512) {
-    int8_t *codes = b->words; /* 3 rows of 12 inputs, the last 3 of them without weight: 4 of each channel together */
-    for (int c = 0; c < b->channels_out; c++)
-      for (int i = 0; i < 36; i++) {
-        float weight = i % 12 < 9 ? b->weight[c * TAPS + i / 12 * 9 + i % 12] : 0;
-        codes[i / 4 * 64 + 4 * c + i % 4] = i % 12 < 9 ? (int8_t)(2 * (int)code_of(weight, unit) - 3) : 0;
-      }
-    return 0;
-  }
-#endif
-  if (b->channels_in == COLOURS) {
-    int16_t *codes = b->words;
-    for (int c = 0; c < b->channels_out; c++)
-      for (int i = 0; i < TAPS; i++)
-        codes[i * b->channels_out + c] = (int16_t)(2 * code_of(b->weight[c * TAPS + i], unit)) - 3;
-    return 0;
-  }
-  for (int c = 0; c < b->channels_out; c++)
-    bitstill_weight_words(b->weight + c * each, each, unit,
-                          (uint32_t *)b->words + c / LANES * length * 2 * LANES + c % LANES);
-#ifdef X86
-  if (b->path == AVX2) lookup_offsets(b->words, b->channels_in, b->channels_out, b->lookups);
-#endif
+  if (b->channels_in == COLOURS) lay_out_codes(b, unit);
+  else lay_out_tables(b, unit);
   return 0;
 }
 
@@ -124,41 +108,22 @@ CLONES uint32_t bitstill_pack_bits(const uint32_t *x, int side, int channels, ui
 }
 
 /* Levels 0 to 255 of an image with a border of zeros; nonzero if it is not made of such. */
-CLONES uint32_t bitstill_pack_image(const float *x, int side, int16_t *levels) {
+CLONES uint32_t bitstill_pack_image(const float *x, int side, uint8_t *levels) {
   uint32_t wrong = 0;
-  memset(levels, 0, (size_t)((side + 2) * ROW) * sizeof *levels);
+  memset(levels, 0, IMAGE_LEVELS);
   for (int y = 0; y < side; y++)
     for (int i = 0; i < side * COLOURS; i++) {
       float value = x[y * side * COLOURS + i];
       int32_t level = value >= 0 && value <= 1 ? (int32_t)(value * 255 + 0.5f) : 0;
       wrong |= (uint32_t) !((float)level / 255 == value);
-      levels[(y + 1) * ROW + COLOURS + i] = (int16_t)level;
+      levels[(y + 1) * IMAGE_ROW + COLOURS + i] = (uint8_t)level;
     }
   return wrong;
 }
 
-/* conv1, 4 pixels at a time: at most 27 * 255 * 3 < 2^15. */
-CLONES void bitstill_first_sums(const int16_t *levels, const int16_t *codes, int side,
-                                int16_t *restrict sums) {
-  typedef int16_t Lanes __attribute__((vector_size(32), aligned(2), may_alias));
-  const Lanes *weights = (const Lanes *)codes;
-  for (int y = 0; y < side; y++)
-    for (int x = 0; x < side; x += 4, sums += 4 * 16) {
-      const int16_t *at = levels + y * ROW + x * COLOURS;
-      Lanes totals[4] = {0};
-#pragma GCC unroll 27
-      for (int i = 0; i < TAPS; i++) {
-        const int16_t *tap = at + i / 9 * ROW + i % 9;
-#pragma GCC unroll 4
-        for (int pixel = 0; pixel < 4; pixel++) totals[pixel] += tap[pixel * COLOURS] * weights[i];
-      }
-      memcpy(sums, totals, sizeof totals);
-    }
-}
-
 #ifdef X86
 
-/* The same three on vectors: bits, levels as bytes, and conv1 by products of bytes. */
+/* The same two on vectors. */
 TARGET_AVX512 static uint32_t pack_bits_avx512(const uint32_t *x, int side, int channels, uint32_t *words) {
   __m512i one = _mm512_set1_epi32(FLOAT_ONE), wrong = _mm512_setzero_si512();
   int depth = channels < LANES ? 1 : channels / LANES, width = side + 2, halves = channels < LANES ? 1 : 2;
@@ -180,38 +145,16 @@ TARGET_AVX512 static uint32_t pack_bits_avx512(const uint32_t *x, int side, int 
 TARGET_AVX512 static uint32_t pack_image_avx512(const float *x, int side, uint8_t *levels) {
   __m512 full = _mm512_set1_ps(255), half = _mm512_set1_ps(0.5f), one = _mm512_set1_ps(1), zero = _mm512_setzero_ps();
   __mmask16 wrong = 0;
-  memset(levels, 0, (size_t)((side + 2) * ROW + 4));
+  memset(levels, 0, IMAGE_LEVELS);
   for (int y = 0; y < side; y++)
     for (int i = 0; i < side * COLOURS; i += 16) {
       __m512 v = _mm512_loadu_ps(x + y * side * COLOURS + i);
       __mmask16 inside = _mm512_cmp_ps_mask(v, zero, _CMP_GE_OQ) & _mm512_cmp_ps_mask(v, one, _CMP_LE_OQ);
       __m512i level = _mm512_maskz_cvttps_epi32(inside, _mm512_add_ps(_mm512_mul_ps(v, full), half));
       wrong |= _mm512_cmp_ps_mask(_mm512_div_ps(_mm512_cvtepi32_ps(level), full), v, _CMP_NEQ_UQ);
-      _mm_storeu_si128((__m128i *)(levels + (y + 1) * ROW + COLOURS + i), _mm512_cvtepi32_epi8(level));
+      _mm_storeu_si128((__m128i *)(levels + (y + 1) * IMAGE_ROW + COLOURS + i), _mm512_cvtepi32_epi8(level));
     }
   return wrong;
-}
-
-TARGET_AVX512 static void first_sums_avx512(const uint8_t *levels, const int8_t *codes, int side, int16_t *sums) {
-  __m512i w[9];
-  for (int i = 0; i < 9; i++) w[i] = _mm512_loadu_si512(codes + 64 * i);
-  for (int y = 0; y < side; y++)
-    for (int x = 0; x < side; x += 4, sums += 4 * 16) {
-      __m512i totals[4];
-#pragma GCC unroll 4
-      for (int pixel = 0; pixel < 4; pixel++) totals[pixel] = _mm512_setzero_si512();
-#pragma GCC unroll 9
-      for (int i = 0; i < 9; i++)
-#pragma GCC unroll 4
-        for (int pixel = 0; pixel < 4; pixel++) {
-          int32_t four;
-          memcpy(&four, levels + (y + i / 3) * ROW + (x + pixel) * COLOURS + i % 3 * 4, 4);
-          totals[pixel] = _mm512_dpbusd_epi32(totals[pixel], _mm512_set1_epi32(four), w[i]);
-        }
-#pragma GCC unroll 4
-      for (int pixel = 0; pixel < 4; pixel++)
-        _mm256_storeu_si256((__m256i *)(sums + 16 * pixel), _mm512_cvtepi32_epi16(totals[pixel]));
-    }
 }
 
 /* Two pixels a product; the squares of `few` pixels stay below 2^32. */
@@ -240,74 +183,6 @@ TARGET_AVX512 static void moments_avx512(const int16_t *sums, int pixels, int ch
 
 #endif
 
-/* Sums of one image from its words. */
-static void count_bits(const Training *b, const uint32_t *source, int16_t *sums) {
-  uint32_t halves[256 * 5];
-  int32_t counts[256];
-  int side = b->side, packed = b->channels_in < LANES, depth = packed ? 1 : b->channels_in / LANES;
-  int length = packed ? 5 : 9 * depth;
-  const uint32_t *words = b->words;
-  Block *block = block_of(b->path);
-  Result result = {.limits = NULL, .step = b->channels_out};
-  count_patches(source, side, depth, counts);
-  if (packed) gather_halves(source, side, halves);
-  for (int first = 0; first < b->channels_out; first += LANES, words += length * 2 * LANES)
-    for (int y = 0; y < side; y++)
-      for (int x = 0; x < side; x += 4) {
-        Patches patches = patches_at(source, packed ? halves : NULL, side, depth, y, x);
-        result.sums = sums + (y * side + x) * b->channels_out + first;
-        block(&patches, words, counts + y * side + x, &result);
-      }
-}
-
-#ifdef X86
-
-/* Four channels of 32 pixels, each to its place. */
-TARGET_AVX2 static inline void store_sums(const Sums *sums, int channels, int16_t *to) {
-  for (int part = 0; part < 2; part++) {
-    __m256i a = sums[0].part[part], b = sums[1].part[part], c = sums[2].part[part];
-    __m256i d = sums[3].part[part], fours[4];
-    __m256i ab = _mm256_unpacklo_epi16(a, b), cd = _mm256_unpacklo_epi16(c, d);
-    fours[0] = _mm256_unpacklo_epi32(ab, cd);
-    fours[1] = _mm256_unpackhi_epi32(ab, cd);
-    ab = _mm256_unpackhi_epi16(a, b), cd = _mm256_unpackhi_epi16(c, d);
-    fours[2] = _mm256_unpacklo_epi32(ab, cd);
-    fours[3] = _mm256_unpackhi_epi32(ab, cd);
-    for (int i = 0; i < 4; i++)
-      for (int half = 0; half < 2; half++) {
-        __m128i two = half ? _mm256_extracti128_si256(fours[i], 1) : _mm256_castsi256_si128(fours[i]);
-        int16_t *place = to + (16 * half + 8 * part + 2 * i) * channels;
-        _mm_storel_epi64((__m128i *)place, two);
-        _mm_storel_epi64((__m128i *)(place + channels), _mm_unpackhi_epi64(two, two));
-      }
-  }
-}
-
-/* Sums of one image or two from their words. */
-TARGET_AVX2 static void look_up_sums(const Training *b, int images, uint32_t (*words)[WORDS], int16_t *sums) {
-  LookupInput input = {.side = b->side, .channels = b->channels_in};
-  LookupPatches patches;
-  int pixels = images * b->side * b->side, channels = b->channels_out;
-  int16_t rest[PIXELS * 4];
-  for (int i = 0; i < PAIR; i++) take_image(&input, i, words[i < images ? i : 0]);
-  for (int first = 0; first < pixels; first += PIXELS) {
-    take_patches(&input, first, &patches);
-    for (int c = 0; c < channels; c += 4) {
-      Sums found[4];
-      look_up(&patches, b->lookups + c * patches.count, found);
-      int16_t *to = sums + first * channels + c;
-      if (first + PIXELS <= pixels) {
-        store_sums(found, channels, to);
-        continue;
-      }
-      store_sums(found, 4, rest);
-      for (int i = 0; first + i < pixels; i++) memcpy(to + i * channels, rest + 4 * i, 4 * sizeof *to);
-    }
-  }
-}
-
-#endif
-
 CLONES void bitstill_moments(const int16_t *sums, int pixels, int channels, int64_t *moments) {
   int32_t total[CHANNELS] = {0};
   int64_t squares[CHANNELS] = {0};
@@ -323,63 +198,39 @@ CLONES void bitstill_moments(const int16_t *sums, int pixels, int channels, int6
   }
 }
 
-/* The first block's convolution of some images; 1 if they are not what the levels say. */
-static int image_sums(const Training *b, int64_t from, int64_t to) {
-  int16_t levels[34 * ROW];
-  int pixels = b->side * b->side;
+/* The first block's convolution of an image; 1 if it is not what the levels say. */
+static uint32_t image_sums(const Training *b, const float *x, int16_t *sums) {
+  uint8_t levels[IMAGE_LEVELS];
+  uint32_t wrong;
 #ifdef X86
-  if (b->path == AVX512) {
-    uint8_t bytes[34 * ROW + 4]; /* the last group of four ends beyond the border */
-    for (int64_t n = from; n < to; n++) {
-      if (pack_image_avx512((const float *)b->x + n * pixels * COLOURS, b->side, bytes)) return 1;
-      first_sums_avx512(bytes, b->words, b->side, b->sums + n * pixels * b->channels_out);
-    }
-    return 0;
-  }
+  if (b->path == AVX512) wrong = pack_image_avx512(x, b->side, levels);
+  else
 #endif
-  for (int64_t n = from; n < to; n++) {
-    if (bitstill_pack_image((const float *)b->x + n * pixels * COLOURS, b->side, levels)) return 1;
-    bitstill_first_sums(levels, b->words, b->side, b->sums + n * pixels * b->channels_out);
-  }
-  return 0;
+    wrong = bitstill_pack_image(x, b->side, levels);
+  if (!wrong) bitstill_path(b->path)->image_sums(levels, b->weights, b->side, sums);
+  return wrong;
 }
 
 /* The other blocks'; 1 if features are not what the bits say. */
-static int bit_sums(const Training *b, int64_t from, int64_t to) {
-  uint32_t words[PAIR][WORDS], wrong = 0;
-  int pixels = b->side * b->side, together = b->path == AVX2 ? PAIR : 1;
-  for (int64_t n = from; n < to; n += together) {
-    int images = to - n < together ? (int)(to - n) : together;
-    int16_t *sums = b->sums + n * pixels * b->channels_out;
-    for (int i = 0; i < images; i++) {
-      const uint32_t *x = b->x + (n + i) * pixels * b->channels_in;
+static uint32_t bit_sums(const Training *b, const uint32_t *x, int16_t *sums) {
+  uint32_t words[WORDS], wrong;
 #ifdef X86
-      if (b->path == AVX512) {
-        wrong |= pack_bits_avx512(x, b->side, b->channels_in, words[i]);
-        continue;
-      }
+  if (b->path == AVX512) wrong = pack_bits_avx512(x, b->side, b->channels_in, words);
+  else
 #endif
-      wrong |= bitstill_pack_bits(x, b->side, b->channels_in, words[i]);
-    }
-    if (wrong) return 1;
-#ifdef X86
-    if (b->path == AVX2) {
-      look_up_sums(b, images, words, sums);
-      continue;
-    }
-#endif
-    count_bits(b, words[0], sums);
-  }
-  return 0;
+    wrong = bitstill_pack_bits(x, b->side, b->channels_in, words);
+  if (!wrong) bitstill_path(b->path)->bit_sums(words, b->weights, b->side, b->channels_in, b->channels_out, sums);
+  return wrong;
 }
 
 /* Convolve some images; 1 if their features are not what the sums take. */
 int bitstill_block_sums(const Training *b, int64_t from, int64_t to) {
   int pixels = b->side * b->side, channels = b->channels_out;
-  if (b->channels_in == COLOURS ? image_sums(b, from, to) : bit_sums(b, from, to)) return 1;
   for (int64_t n = from; n < to; n++) {
-    const int16_t *sums = b->sums + n * pixels * channels;
+    const uint32_t *x = b->x + n * pixels * b->channels_in;
+    int16_t *sums = b->sums + n * pixels * channels;
     int64_t *moments = b->moments + n * 2 * channels;
+    if (b->channels_in == COLOURS ? image_sums(b, (const float *)x, sums) : bit_sums(b, x, sums)) return 1;
 #ifdef X86
     if (b->path == AVX512) {
       moments_avx512(sums, pixels, channels, b->channels_in == COLOURS ? 8 : pixels, moments);

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "processor.h"
+
 /* Plain loops over channels are compiled once more for wider vectors, which GCC names since 12. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 && \
     !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
@@ -12,7 +14,6 @@
 #else
 #define CLONES
 #endif
-#define INLINE static inline __attribute__((always_inline))
 
 typedef struct {
   int64_t images;
@@ -23,8 +24,7 @@ typedef struct {
   const float *weight;               /* (channels_out, 3, 3, channels_in), quantized */
   const float *bias, *gain, *offset; /* (channels_out,) each */
   float *running_mean, *running_variance;
-  void *words;      /* weights as the convolution reads them */
-  uint16_t *lookups; /* likewise, for AVX2: (channels_out / 4, 9 channels_in / 4, 4) */
+  void *weights;    /* as the convolution reads them, see sums.h: codes of an image's, or tables */
   int16_t *sums;    /* (images, side, side, channels_out) */
   int64_t *moments; /* (images, 2, channels_out): sums of S and of its square */
   double *state;    /* (2, channels_out): mean of S, 1 / standard deviation */

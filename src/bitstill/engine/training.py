@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.engine.compiler import LIBRARY
-from bitstill.engine.kernel import PATHS, address, available, load_library
-from bitstill.engine.layout import SIDES, patch_words
+from bitstill.engine.kernel import PATHS, address, aligned, available, load_library
+from bitstill.engine.layout import SIDES
 from bitstill.engine.threads import parts, pool
 from bitstill.topology import SIDE, TOPOLOGY
 
 COLOURS = 3
-_TAPS = 27  # numbers of the image that a channel of the first block reads
 # Side and channels of what the blocks read and make.
 _BLOCKS = {
     (side, layer.channels_in, layer.channels_out)
@@ -60,7 +59,7 @@ class _Training(ctypes.Structure):
         *((name, ctypes.c_double) for name in ("momentum", "epsilon")),
         *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "gain", "offset")),
         *((name, ctypes.c_void_p) for name in ("running_mean", "running_variance")),
-        *((name, ctypes.c_void_p) for name in ("words", "lookups", "sums", "moments")),
+        *((name, ctypes.c_void_p) for name in ("weights", "sums", "moments")),
         *((name, ctypes.c_void_p) for name in ("state", "table")),
         *((name, ctypes.c_void_p) for name in ("y", "y_gradient", "partial", "gradient")),
         *((name, ctypes.c_void_p) for name in ("products", "weight_gradient")),
@@ -123,12 +122,10 @@ class TrainingBlock:
         self._call = _library(path)
         self._shape, self._threads = shape, threads
         images, side, channels_in, channels_out, _ = shape
-        words = patch_words(channels_in) * 2 * channels_out
-        if channels_in == COLOURS:
-            words = _TAPS * channels_out // 2
+        # Of each output channel: the image's 27 codes in 9 fours, or 16 sums for 4 inputs each.
+        weight_bytes = channels_out * (36 if channels_in == COLOURS else 9 * channels_in * 4)
         self._arrays: dict[str, NDArray[Any]] = {
-            "words": np.empty(words, np.uint32),
-            "lookups": np.empty(9 * channels_in * channels_out // 4, np.uint16),
+            "weights": aligned(weight_bytes),
             "sums": np.empty((images, side, side, channels_out), np.int16),
             "moments": np.empty((images, 2, channels_out), np.int64),
             "state": np.empty((2, channels_out), np.float64),
