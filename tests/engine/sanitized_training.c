@@ -104,6 +104,7 @@ static int check(int side, int channels_in, int channels_out, int pool) {
   block.offset = numbers(channels_out, -2, 8);
   block.running_mean = numbers(channels_out, -1, 1);
   block.running_variance = numbers(channels_out, 0, 1);
+  block.codes = malloc((size_t)(taps * channels_out));
   block.weights = aligned_alloc(64, (size_t)bytes);
   block.sums = malloc((size_t)inner * sizeof *block.sums);
   block.moments = malloc((size_t)(images * 2 * channels_out) * sizeof *block.moments);
@@ -125,8 +126,8 @@ static int check(int side, int channels_in, int channels_out, int pool) {
       sound &= passes(&block, inner, outer) == expected;
     }
   void *made[] = {(void *)block.x, (void *)block.weight, (void *)block.bias, (void *)block.gain,
-                  (void *)block.offset, block.running_mean, block.running_variance, block.weights,
-                  block.sums, block.moments, block.state, block.table, block.y,
+                  (void *)block.offset, block.running_mean, block.running_variance, block.codes,
+                  block.weights, block.sums, block.moments, block.state, block.table, block.y,
                   (void *)block.y_gradient, block.partial, block.gradient,
                   block.products, block.weight_gradient, block.points, block.x_gradient};
   for (size_t i = 0; i < sizeof made / sizeof *made; i++) free(made[i]);

@@ -206,20 +206,15 @@ def test_a_backend_that_is_not_there(packed: PackedModel, monkeypatch: pytest.Mo
         Engine(packed, backend="rust")
 
 
-@pytest.mark.parametrize(
-    ("paths", "taken"), [(("portable",), "numba"), (("avx2", "portable"), "C"), ((), "numba")]
-)
-def test_c_without_vectors_stands_behind_numba(
+@pytest.mark.parametrize(("paths", "taken"), [(("portable",), "C"), ((), "numba")])
+def test_c_is_taken_where_it_is(
     packed: PackedModel, monkeypatch: pytest.MonkeyPatch, paths: tuple[str, ...], taken: str
 ) -> None:
-    """Which compiles for the processor at hand; whoever asks for C gets it all the same."""
-    made = SimpleNamespace(name="numba"), SimpleNamespace(name="C")
     monkeypatch.setattr(kernel, "available", lambda: paths)
-    monkeypatch.setattr("bitstill.engine.engine._in_numba", lambda *_: made[0])
-    monkeypatch.setattr(kernel, "Kernel", lambda *_: made[1])
+    monkeypatch.setattr("bitstill.engine.engine._in_numba", lambda *_: SimpleNamespace(name="numba"))
+    monkeypatch.setattr(kernel, "Kernel", lambda *_: SimpleNamespace(name="C"))
     assert Engine(packed).backend.name == taken
-    if paths:
-        assert Engine(packed, backend="c").backend.name == "C"
+    assert Engine(packed, backend="numba").backend.name == "numba"
 
 
 def test_a_numba_that_cannot_be_imported(
@@ -231,8 +226,6 @@ def test_a_numba_that_cannot_be_imported(
     monkeypatch.setattr("bitstill.engine.engine.import_module", fail)
     with pytest.raises(UserError, match=r"^numba cannot be used \(Numba needs NumPy 2\.3"):
         Engine(packed, backend="numba")
-    monkeypatch.setattr(kernel, "available", lambda *_: ("portable",))
-    assert Engine(packed).backend.name.startswith("C (")
 
 
 def test_loading_needs_no_torch(packed: PackedModel, tmp_path: Path) -> None:

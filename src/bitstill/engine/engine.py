@@ -58,22 +58,14 @@ def _backend(model: PackedModel, wanted: str | None) -> Backend:
                 "backend = c takes weights of 1 or 2 bits and 1-bit features: choose numba"
             )
         return _in_numba("general", lambda module: module.General(model))
-    paths = kernel.available()
-    if wanted == "c" and not paths:
+    if wanted != "numba" and kernel.available():
+        return kernel.Kernel(lay_out(model))
+    if wanted == "c":
         raise UserError(
             "backend = c was not built: install bitstill again with a C compiler; "
             "pip install -v says why not"
         )
-    has_vectors = bool(paths) and paths[0] != "portable"
-    if wanted == "c" or (wanted is None and has_vectors):
-        return kernel.Kernel(lay_out(model))
-    # Numba compiles for the processor at hand, and C's path for any processor is slower.
-    try:
-        return _in_numba("popcount", lambda module: module.Popcount(lay_out(model)))
-    except UserError:
-        if wanted is None and paths:
-            return kernel.Kernel(lay_out(model))
-        raise
+    return _in_numba("popcount", lambda module: module.Popcount(lay_out(model)))
 
 
 def counts_bits(weight_bits: int, *, activation_bits: int) -> bool:

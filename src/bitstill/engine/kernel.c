@@ -141,13 +141,14 @@ static int prepared_bytes(int path, const Shape *shape) {
 /* A layer's tables from its words. */
 static void lay_out_tables(const Path *by, const uint32_t *words, const Shape *shape, uint8_t *tables) {
   int channels = shape->channels_out, length = (9 * shape->channels_in + LANES - 1) / LANES;
-  uint8_t levels[4 * CHANNELS];
+  uint8_t levels[4][CHANNELS];
   for (int quad = 0; quad < 9 * shape->channels_in / 4; quad++, tables += ENTRIES * channels) {
     for (int c = 0; c < channels; c++)
       for (int i = 0; i < 4; i++) {
         const uint32_t *at = words + (c / LANES * length + quad / 8) * 2 * LANES + c % LANES;
-        int bit = quad % 8 * 4 + i, place = place_of(c, channels, by->bytes);
-        levels[i * channels + place] = (uint8_t)(2 * (at[0] >> bit & 1) + (at[LANES] >> bit & 1));
+        int bit = quad % 8 * 4 + i;
+        levels[i][place_of(c, channels, by->bytes)] =
+            (uint8_t)(2 * (at[0] >> bit & 1) + (at[LANES] >> bit & 1));
       }
     by->fill_table(levels, channels, tables);
   }

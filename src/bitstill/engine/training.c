@@ -56,15 +56,19 @@ static void lay_out_codes(const Training *b, float unit) {
     }
 }
 
+CLONES void bitstill_codes(const float *weight, int64_t count, float unit, uint8_t *codes) {
+  for (int64_t i = 0; i < count; i++) codes[i] = (uint8_t)code_of(weight[i], unit);
+}
+
 static void lay_out_tables(const Training *b, float unit) {
   const Path *by = bitstill_path(b->path);
   int each = 9 * b->channels_in, channels = b->channels_out, places[CHANNELS];
-  uint8_t levels[4 * CHANNELS], *table = b->weights;
+  uint8_t levels[4][CHANNELS], *table = b->weights;
+  bitstill_codes(b->weight, (int64_t)channels * each, unit, b->codes);
   for (int c = 0; c < channels; c++) places[c] = place_of(c, channels, by->bytes);
   for (int first = 0; first < each; first += 4, table += ENTRIES * channels) {
     for (int c = 0; c < channels; c++)
-      for (int i = 0; i < 4; i++)
-        levels[i * channels + places[c]] = (uint8_t)code_of(b->weight[c * each + first + i], unit);
+      for (int i = 0; i < 4; i++) levels[i][places[c]] = b->codes[c * each + first + i];
     by->fill_table(levels, channels, table);
   }
 }

@@ -59,7 +59,7 @@ class _Training(ctypes.Structure):
         *((name, ctypes.c_double) for name in ("momentum", "epsilon")),
         *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "gain", "offset")),
         *((name, ctypes.c_void_p) for name in ("running_mean", "running_variance")),
-        *((name, ctypes.c_void_p) for name in ("weights", "sums", "moments")),
+        *((name, ctypes.c_void_p) for name in ("codes", "weights", "sums", "moments")),
         *((name, ctypes.c_void_p) for name in ("state", "table")),
         *((name, ctypes.c_void_p) for name in ("y", "y_gradient", "partial", "gradient")),
         *((name, ctypes.c_void_p) for name in ("products", "weight_gradient")),
@@ -125,6 +125,7 @@ class TrainingBlock:
         # Of each output channel: the image's 27 codes in 9 fours, or 16 sums for 4 inputs each.
         weight_bytes = channels_out * (36 if channels_in == COLOURS else 9 * channels_in * 4)
         self._arrays: dict[str, NDArray[Any]] = {
+            "codes": np.empty(9 * channels_in * channels_out, np.uint8),
             "weights": aligned(weight_bytes),
             "sums": np.empty((images, side, side, channels_out), np.int16),
             "moments": np.empty((images, 2, channels_out), np.int64),
