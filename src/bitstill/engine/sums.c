@@ -107,27 +107,27 @@ TARGET_AVX512 INLINE uint32_t reached_avx512(const int16_t *sums, int right, int
 #define NAME(name) name##_avx512
 #include "vectors.h"
 
-/* 8 pixels at a time: a sum waits for its product before. */
+/* 4 pixels of two rows at a time: a sum waits for its product before, and inputs are read for both. */
 TARGET_AVX512 static void image_sums_avx512(const uint8_t *levels, const int8_t *codes, int rows, int16_t *sums) {
   const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
   __m512i weights[9], totals[8];
   for (int i = 0; i < 9; i++) weights[i] = _mm512_loadu_si512(codes + 64 * i);
-  for (int y = 0; y < rows; y++)
-    for (int x = 0; x < 32; x += 8, sums += 8 * 16) {
+  for (int y = 0; y < rows; y += 2, sums += 32 * 16)
+    for (int x = 0; x < 32; x += 4, sums += 4 * 16) {
 #pragma GCC unroll 8
-      for (int pixel = 0; pixel < 8; pixel++) totals[pixel] = _mm512_setzero_si512();
+      for (int j = 0; j < 8; j++) totals[j] = _mm512_setzero_si512();
 #pragma GCC unroll 9
       for (int i = 0; i < 9; i++)
 #pragma GCC unroll 8
-        for (int pixel = 0; pixel < 8; pixel++) {
+        for (int j = 0; j < 8; j++) {
           int32_t four;
-          memcpy(&four, levels + (y + i / 3) * IMAGE_ROW + (x + pixel) * COLOURS + i % 3 * 4, 4);
-          totals[pixel] = _mm512_dpbusd_epi32(totals[pixel], _mm512_set1_epi32(four), weights[i]);
+          memcpy(&four, levels + (y + j / 4 + i / 3) * IMAGE_ROW + (x + j % 4) * COLOURS + i % 3 * 4, 4);
+          totals[j] = _mm512_dpbusd_epi32(totals[j], _mm512_set1_epi32(four), weights[i]);
         }
 #pragma GCC unroll 4
-      for (int pixel = 0; pixel < 8; pixel += 2) {
-        __m512i fours = _mm512_packs_epi32(totals[pixel], totals[pixel + 1]); /* of each pixel in turn */
-        _mm512_storeu_si512(sums + 16 * pixel, _mm512_permutexvar_epi64(order, fours));
+      for (int j = 0; j < 8; j += 2) {
+        __m512i fours = _mm512_packs_epi32(totals[j], totals[j + 1]); /* of each pixel in turn */
+        _mm512_storeu_si512(sums + (j / 4 * 32 + j % 4) * 16, _mm512_permutexvar_epi64(order, fours));
       }
     }
 }

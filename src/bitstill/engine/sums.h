@@ -13,6 +13,10 @@
 
 #include "processor.h"
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "bits are spread over neighbouring numbers as little-endian processors have them"
+#endif
+
 enum { LANES = 32, COLOURS = 3, IMAGE_ROW = 34 * COLOURS, CHANNELS = 128, ENTRIES = 16, PIECE = 12 };
 /* An image with its border; what is read at once may end beyond that. */
 enum { IMAGE_LEVELS = 34 * IMAGE_ROW + 4 };
