@@ -23,7 +23,7 @@ static void *filled(size_t size) {
 
 int main(int count, char **arguments) {
   int classes = count > 1 ? atoi(arguments[1]) : 10, images = 5;
-  enum { WORDS = 18176, THRESHOLDS = 448 };
+  enum { WEIGHTS = 9 * (16 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128), THRESHOLDS = 448 };
   int8_t *first = malloc(IMAGE_CODES);
   for (int i = 0; i < IMAGE_CODES; i++) /* the last three of a row's 12 inputs have no weights */
     first[i] = i / 64 % 3 == 2 && i % 4 ? 0 : (int8_t)((int)(2 * (next() % 4)) - 3);
@@ -35,7 +35,8 @@ int main(int count, char **arguments) {
   float *classifier = malloc(128 * (size_t)classes * 4), *bias = malloc((size_t)classes * 4);
   for (int i = 0; i < 128 * classes; i++) classifier[i] = (float)(int32_t)next() / 1e9f;
   for (int i = 0; i < classes; i++) bias[i] = (float)(int32_t)next() / 1e9f;
-  uint32_t *words = filled(WORDS * 4);
+  uint8_t *levels = filled(WEIGHTS);
+  for (int i = 0; i < WEIGHTS; i++) levels[i] &= 3;
   Model model = {first, first_thresholds, NULL, thresholds, classifier, bias};
   uint8_t *pixels = filled((size_t)images * IMAGE);
 
@@ -43,8 +44,8 @@ int main(int count, char **arguments) {
   uint32_t *bits = malloc(SCRATCH * 4);
   for (int path = PORTABLE; path <= AMX; path *= 2) {
     if (!(bitstill_paths() & path)) continue;
-    void *prepared = aligned_alloc(64, (size_t)bitstill_prepare(path, words, NULL));
-    bitstill_prepare(path, words, prepared);
+    void *prepared = aligned_alloc(64, (size_t)bitstill_prepare(path, levels, NULL));
+    bitstill_prepare(path, levels, prepared);
     model.prepared = prepared;
     float *logits = malloc((size_t)(images * classes) * 4);
     uint32_t *other = malloc(SCRATCH * 4);
@@ -59,7 +60,7 @@ int main(int count, char **arguments) {
     free(logits), free(other), free(prepared);
   }
   if (bitstill_run(2 * AMX, &model, pixels, images, classes, expected, bits) != 1) return 7;
-  free(first), free(first_thresholds), free(words), free(thresholds);
+  free(first), free(first_thresholds), free(levels), free(thresholds);
   free(classifier), free(bias), free(pixels), free(expected), free(bits);
   puts("sound");
   return 0;

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from tests.students import random_images, random_student, with_bits
 
 import bitstill
-from bitstill.engine import compiled, kernel, popcount
+from bitstill.engine import compiled, kernel, tables
 from bitstill.engine.engine import Backend, Engine
 from bitstill.engine.general import General
 from bitstill.engine.layout import lay_out
 from bitstill.engine.packed import PackedModel, to_bytes
-from bitstill.engine.popcount import Popcount
+from bitstill.engine.tables import Tables
 from bitstill.engine.threads import pool
 from bitstill.errors import UserError
 from bitstill.integer import IntegerNetwork, integer_network
@@ -51,7 +51,7 @@ def test_a_student_in_float64_is_deployed_in_float32() -> None:
 
 
 def test_numba_equals_the_reference(packed: PackedModel, network: IntegerNetwork) -> None:
-    agrees(Popcount(lay_out(packed)), network, random_images(6))
+    agrees(Tables(lay_out(packed)), network, random_images(6))
 
 
 def test_c_equals_the_reference(kernels: list[kernel.Kernel], network: IntegerNetwork) -> None:
@@ -68,7 +68,7 @@ def test_random_students(library: Path, seed: int, method: str) -> None:
     network = integer_network(random_student(seed, with_bits(2, 1, method), classes))
     layout = lay_out(pack(network))
     images = random_images(4, seed)
-    agrees(Popcount(layout), network, images)
+    agrees(Tables(layout), network, images)
     for path in kernel.available(library):
         agrees(kernel.Kernel(layout, path, library), network, images)
 
@@ -92,7 +92,7 @@ def test_weights_of_one_bit_are_counted_as_those_of_two(library: Path, method: s
     model, images = pack(network), random_images(6)
     layout = lay_out(model)
     agrees(General(model), network, images)
-    agrees(Popcount(layout), network, images)
+    agrees(Tables(layout), network, images)
     for path in kernel.available(library):
         agrees(kernel.Kernel(layout, path, library), network, images)
     engine = Engine(model)
@@ -175,7 +175,7 @@ def test_a_cache_of_numba_that_was_cut_short_is_said(tmp_path: Path, ending: str
 
 def test_what_numba_keeps_is_of_this_code() -> None:
     """It looks at a function's own file alone, and other files are compiled into it."""
-    [kept] = [one for one in vars(popcount).values() if getattr(one, "__name__", "") == "run"]
+    [kept] = [one for one in vars(tables).values() if getattr(one, "__name__", "") == "run"]
     assert kept.py_func.__qualname__ == f"run_{compiled._version()}"
     assert len(compiled._version()) == 10
 
@@ -211,7 +211,9 @@ def test_c_is_taken_where_it_is(
     packed: PackedModel, monkeypatch: pytest.MonkeyPatch, paths: tuple[str, ...], taken: str
 ) -> None:
     monkeypatch.setattr(kernel, "available", lambda: paths)
-    monkeypatch.setattr("bitstill.engine.engine._in_numba", lambda *_: SimpleNamespace(name="numba"))
+    monkeypatch.setattr(
+        "bitstill.engine.engine._in_numba", lambda *_: SimpleNamespace(name="numba")
+    )
     monkeypatch.setattr(kernel, "Kernel", lambda *_: SimpleNamespace(name="C"))
     assert Engine(packed).backend.name == taken
     assert Engine(packed, backend="numba").backend.name == "numba"

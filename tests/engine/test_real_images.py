@@ -19,7 +19,7 @@ from bitstill.deploy.onnx_models import integer_model
 from bitstill.deploy.qonnx_model import quant_model
 from bitstill.engine import kernel
 from bitstill.engine.layout import lay_out
-from bitstill.engine.popcount import Popcount
+from bitstill.engine.tables import Tables
 from bitstill.integer import IntegerNetwork, integer_network
 from bitstill.packing import pack
 
@@ -56,7 +56,7 @@ def test_engines(
     network: IntegerNetwork, images: Tensor, expected: NDArray[np.float32], library: Path
 ) -> None:
     layout, rows = lay_out(pack(network)), images.numpy().reshape(len(images), -1)
-    backends: list[Any] = [Popcount(layout)]
+    backends: list[Any] = [Tables(layout)]
     backends += [kernel.Kernel(layout, path, library) for path in kernel.available(library)]
     for backend in backends:
         logits = np.empty_like(expected)
@@ -66,7 +66,7 @@ def test_engines(
 
 def test_every_bit(network: IntegerNetwork, images: Tensor, library: Path) -> None:
     layout = lay_out(pack(network))
-    backends = (Popcount(layout), kernel.Kernel(layout, library=library))
+    backends = (Tables(layout), kernel.Kernel(layout, library=library))
     for part in images.split(_PART):
         reference = [one.permute(0, 2, 3, 1).numpy() for one in network.levels(part)]
         for number, image in enumerate(part.numpy().reshape(len(part), -1)):

@@ -65,7 +65,7 @@ def _backend(model: PackedModel, wanted: str | None) -> Backend:
             "backend = c was not built: install bitstill again with a C compiler; "
             "pip install -v says why not"
         )
-    return _in_numba("popcount", lambda module: module.Popcount(lay_out(model)))
+    return _in_numba("tables", lambda module: module.Tables(lay_out(model)))
 
 
 def counts_bits(weight_bits: int, *, activation_bits: int) -> bool:

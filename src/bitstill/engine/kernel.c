@@ -124,11 +124,6 @@ __attribute__((constructor)) static void find_paths(void) {
 /* Which paths this processor can run. */
 int bitstill_paths(void) { return paths; }
 
-/* Words of a layer's weights. */
-static int weight_words(const Shape *shape) {
-  return (9 * shape->channels_in + LANES - 1) / LANES * 2 * shape->channels_out;
-}
-
 /* Bytes of a layer's weights as a path reads them. */
 static int prepared_bytes(int path, const Shape *shape) {
 #ifdef TILES
@@ -138,37 +133,30 @@ static int prepared_bytes(int path, const Shape *shape) {
   return table_bytes(shape->channels_in, shape->channels_out);
 }
 
-/* A layer's tables from its words. */
-static void lay_out_tables(const Path *by, const uint32_t *words, const Shape *shape, uint8_t *tables) {
-  int channels = shape->channels_out, length = (9 * shape->channels_in + LANES - 1) / LANES;
-  uint8_t levels[4][CHANNELS];
+static void lay_out_tables(const Path *by, const uint8_t *levels, const Shape *shape, uint8_t *tables) {
+  int channels = shape->channels_out;
+  uint8_t placed[4][CHANNELS];
   for (int quad = 0; quad < 9 * shape->channels_in / 4; quad++, tables += ENTRIES * channels) {
-    for (int c = 0; c < channels; c++)
-      for (int i = 0; i < 4; i++) {
-        const uint32_t *at = words + (c / LANES * length + quad / 8) * 2 * LANES + c % LANES;
-        int bit = quad % 8 * 4 + i;
-        levels[i][place_of(c, channels, by->bytes)] =
-            (uint8_t)(2 * (at[0] >> bit & 1) + (at[LANES] >> bit & 1));
-      }
-    by->fill_table(levels, channels, tables);
+    for (int i = 0; i < 4; i++)
+      for (int c = 0; c < channels; c++) placed[i][place_of(c, channels, by->bytes)] = *levels++;
+    by->fill_table(placed, channels, tables);
   }
 }
 
 /* Fill what a path reads of a model's weights, and return how many bytes those are; it may be NULL,
-   and else begins at a multiple of 64. `words` are a layer's: block of 32 channels, word of the patch,
-   plane, channel. */
-int bitstill_prepare(int path, const uint32_t *words, uint8_t *prepared) {
+   and else begins at a multiple of 64. */
+int bitstill_prepare(int path, const uint8_t *levels, uint8_t *prepared) {
   int total = 0;
   for (int i = 0; i < 6; i++) {
     const Shape *shape = &SHAPES[i];
     uint8_t *at = prepared ? prepared + total : NULL;
     total += prepared_bytes(path, shape);
 #ifdef TILES
-    if (at && path == AMX) lay_out_tiles(words, shape->channels_in, shape->channels_out, (int8_t *)at);
+    if (at && path == AMX) lay_out_tiles(levels, shape->channels_in, shape->channels_out, (int8_t *)at);
     else
 #endif
-    if (at) lay_out_tables(bitstill_path(path), words, shape, at);
-    words += weight_words(shape);
+    if (at) lay_out_tables(bitstill_path(path), levels, shape, at);
+    levels += 9 * shape->channels_in * shape->channels_out;
   }
   return total;
 }

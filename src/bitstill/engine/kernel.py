@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.engine.compiler import LIBRARY, source_version
-from bitstill.engine.layout import Layout, feature_bits
+from bitstill.engine.layout import Layout, address, aligned, feature_bits
 from bitstill.engine.planes import Bytes
 
 log = logging.getLogger(__name__)
 
 # The first that the processor has is taken.
 PATHS = {"amx": 8, "avx512": 4, "avx2": 2, "portable": 1}
-_ALIGNED = 64  # bytes
 
 
 class _Model(ctypes.Structure):
@@ -102,9 +101,9 @@ class Kernel:
 
     def _prepared(self, layout: Layout, library: ctypes.CDLL) -> Bytes:
         """Return what the path reads of the weights: tables of sums, or codes."""
-        path, words = PATHS[self.path], address(layout.words)
-        prepared = aligned(library.bitstill_prepare(path, words, None))
-        library.bitstill_prepare(path, words, address(prepared))
+        path, levels = PATHS[self.path], address(layout.levels)
+        prepared = aligned(library.bitstill_prepare(path, levels, None))
+        library.bitstill_prepare(path, levels, address(prepared))
         return prepared
 
     def run(
@@ -129,15 +128,3 @@ class Kernel:
     def levels(self, image: Bytes) -> list[Bytes]:
         """Return every layer's bits, (side, side, channels), for an image (3072,)."""
         return feature_bits(self.run, image, self._classes)
-
-
-def aligned(count: int) -> Bytes:
-    """Return room for some bytes where the library reads weights: in whole lines of the cache."""
-    room = np.empty(count + _ALIGNED, np.uint8)
-    return room[-address(room) % _ALIGNED :][:count]
-
-
-def address(array: NDArray[Any]) -> int:
-    """Return where an array's data lie, for the library."""
-    data: int = array.__array_interface__["data"][0]  # .ctypes.data takes a microsecond
-    return data

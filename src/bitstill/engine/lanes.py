@@ -1,40 +1,19 @@
-"""The innermost steps of the numba engine, written in LLVM's terms.
+"""The innermost steps of the numba engine, written in LLVM's terms: vectors of channels.
 
-Numba's own integers would widen to 64 bits on the way, and a vector would hold half or a quarter as
-many of them.
+Numba's own integers would widen to 64 bits on the way, and a vector would hold an eighth as many.
 """
 
 from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.typing import signature
 from numba.extending import intrinsic
 
-
-@intrinsic
-def plus_pair(_: Any, total: Any, x: Any, high: Any, low: Any) -> Any:
-    """Total + 2 pop(x & high) + pop(x & low), in 32 bits."""
-
-    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
-        total, x, high, low = values
-        two = builder.shl(builder.ctpop(builder.and_(x, high)), ir.Constant(x.type, 1))
-        return builder.add(total, builder.add(two, builder.ctpop(builder.and_(x, low))))
-
-    word = types.uint32
-    return signature(types.int32, types.int32, word, word, word), generate
-
-
-@intrinsic
-def plus_product(_: Any, total: Any, pixel: Any, code: Any) -> Any:
-    """Total + pixel * code, in 16 bits."""
-
-    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
-        total, pixel, code = values
-        return builder.add(total, builder.mul(pixel, code))
-
-    short = types.int16
-    return signature(short, short, short, short), generate
+ENTRIES, PIECE = 16, 12
+IMAGE_LINE = 34 * 3  # levels, the border's included
+_number, _short = cgutils.intp_t, ir.IntType(16)
 
 
 @intrinsic
@@ -46,24 +25,101 @@ def count(_: Any, x: Any) -> Any:
 
 
 @intrinsic
-def bit(_: Any, half: Any, three: Any, limit: Any, position: Any) -> Any:
-    """(2 half - three >= limit) << position."""
+def image_bits(_: Any, levels: Any, codes: Any, limits: Any) -> Any:
+    """A bit for each of 16 channels whose largest sum of 2x2 pixels reaches its limit.
 
-    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
-        half, three, limit, position = values
-        total = builder.sub(builder.shl(half, ir.Constant(half.type, 1)), three)
-        reached = builder.icmp_signed(">=", total, limit)
-        return builder.shl(builder.zext(reached, position.type), position)
+    ``levels`` begin with the upper left pixel's patch; codes are (27 inputs, 16 channels). All are
+    of 16 bits: no sum exceeds 27 * 255 * 3.
+    """
 
-    number = types.int32
-    return signature(types.uint32, number, number, number, types.uint32), generate
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        image, weights, least = _data(context, builder, signature, values)
+        sums = ir.VectorType(_short, 16)
+        totals = [ir.Constant(sums, None)] * 4
+        for row in range(4):
+            for i in range(12):
+                level = builder.load(_at(builder, image, row * IMAGE_LINE + i))
+                lanes = _everywhere(builder, level, sums)
+                for pixel in range(4):
+                    tap_row, input_ = row - pixel // 2, i - pixel % 2 * 3
+                    if 0 <= tap_row < 3 and 0 <= input_ < 9:
+                        place = _at(builder, weights, (9 * tap_row + input_) * 16)
+                        product = builder.mul(lanes, _load(builder, place, sums))
+                        totals[pixel] = builder.add(totals[pixel], product)
+        best = totals[0]
+        for total in totals[1:]:
+            best = builder.select(builder.icmp_signed(">", total, best), total, best)
+        found = builder.icmp_signed(">=", best, _load(builder, least, sums))
+        return builder.zext(builder.bitcast(found, ir.IntType(16)), ir.IntType(32))
+
+    return signature(types.uint32, levels, codes, limits), generate
 
 
-@intrinsic
-def largest(_: Any, a: Any, b: Any) -> Any:
-    """The larger one, in 16 bits."""
+@intrinsic(prefer_literal=True)
+def reached(
+    _: Any, lanes: Any, table: Any, rows: Any, line: Any, length: Any, ones: Any, limits: Any
+) -> Any:
+    """A bit for each of 32 or 64 channels whose sum reaches its limit, at one pixel.
 
-    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
-        return builder.select(builder.icmp_signed(">", *values), *values)
+    Three lines of ``length`` numbers say where in its table each quad's row lies; the next line is
+    ``line`` numbers further. Bytes hold the sum of PIECE rows, since no entry exceeds 12. The sum
+    is twice that of all rows, less three for each of the patch's ``ones``.
+    """
 
-    return signature(types.int16, types.int16, types.int16), generate
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        _, entries, places, _, _, _, least = _data(context, builder, signature, values)
+        _, _, _, line, length, ones, _ = values
+        sums, row_type = ir.VectorType(_short, width), ir.VectorType(ir.IntType(8), width)
+        half = cgutils.alloca_once_value(builder, ir.Constant(sums, None))
+        table_at = cgutils.alloca_once_value(builder, _number(0))
+        pieces = builder.udiv(length, _number(PIECE))
+        with (
+            cgutils.for_range(builder, _number(3)) as tap_row,
+            cgutils.for_range(builder, pieces) as piece,
+        ):
+            start = builder.mul(piece.index, _number(PIECE))
+            start = builder.add(start, builder.mul(tap_row.index, line))
+            first, total = builder.load(table_at), ir.Constant(row_type, None)
+            for quad in range(PIECE):
+                place = builder.load(_at(builder, places, builder.add(start, _number(quad))))
+                row = builder.add(first, _number(quad * ENTRIES * width))
+                row = builder.add(row, builder.zext(place, _number))
+                total = builder.add(total, _load(builder, _at(builder, entries, row), row_type))
+            builder.store(builder.add(first, _number(PIECE * ENTRIES * width)), table_at)
+            builder.store(builder.add(builder.load(half), builder.zext(total, sums)), half)
+        less = builder.trunc(builder.mul(ones, ones.type(3)), _short)
+        total = builder.load(half)
+        total = builder.sub(builder.add(total, total), _everywhere(builder, less, sums))
+        found = builder.icmp_signed(">=", total, _load(builder, least, sums))
+        word = builder.bitcast(found, ir.IntType(width))
+        return word if width == 64 else builder.zext(word, ir.IntType(64))
+
+    width, number = lanes.literal_value, types.intp
+    taken = (lanes, table, rows, number, number, types.int32, limits)
+    return signature(types.uint64, *taken), generate
+
+
+def _data(context: Any, builder: Any, signature: Any, values: Any) -> list[Any]:
+    """Where the numbers of those arguments begin that are arrays."""
+    return [
+        context.make_array(kind)(context, builder, value).data
+        if isinstance(kind, types.Array)
+        else None
+        for kind, value in zip(signature.args, values, strict=True)
+    ]
+
+
+def _at(builder: Any, data: Any, index: Any) -> Any:
+    return builder.gep(data, [_number(index) if isinstance(index, int) else index])
+
+
+def _load(builder: Any, pointer: Any, vector: Any) -> Any:
+    return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=1)
+
+
+def _everywhere(builder: Any, value: Any, vector: Any) -> Any:
+    """A vector of one number."""
+    none = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(none, value, ir.IntType(32)(0))
+    first = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
+    return builder.shuffle_vector(one, none, first)

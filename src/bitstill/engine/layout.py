@@ -1,23 +1,24 @@
 """How the engines for weights of 1 or 2 bits and 1-bit features hold a model in memory.
 
-A feature map is words of 32 channels, one pixel after the other, with a border of zero pixels. A
-pixel's *patch* is the words of its 3x3 neighbourhood, row by row; conv21 reads 16 channels, so two
-neighbours share a word. Weights are laid out as the inner loop reads them: for 32 output channels,
-for each word of the patch, plane 1 of the 32 channels, then plane 0.
+A feature map is words of 32 channels, one pixel after the other, with a border of zero pixels;
+conv1 makes 16 channels, the lower half of a word. A pixel's *patch* is its 3x3 neighbourhood, row
+by row.
 """
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.engine.packed import PackedLayer, PackedModel
-from bitstill.engine.planes import Bytes, plane_bits, unpack_codes
-from bitstill.topology import TOPOLOGY
+from bitstill.engine.planes import Bytes, unpack_codes
+from bitstill.topology import TOPOLOGY, Layer
 
 LANES = 32
+_CACHE_LINE = 64  # bytes
 IMAGE_BYTES = 32 * 32 * 3
 # Height and width of each layer's output, and the words of a pixel.
 SIDES = (16, 16, 8, 8, 4, 4, 4)
@@ -30,11 +31,6 @@ OFFSETS = tuple(sum(SIZES[:index]) for index in range(len(SIZES)))
 SCRATCH_WORDS = sum(SIZES)
 
 
-def patch_words(channels_in: int) -> int:
-    """Words of a 3x3 neighbourhood: 288 bits and multiples of it, or 144 bits in five words."""
-    return -(-9 * channels_in // LANES)
-
-
 @dataclass(frozen=True, eq=False)
 class Layout:
     """A model as the engines read it.
@@ -43,7 +39,8 @@ class Layout:
         first: weight codes of conv1, int8, (16 channels, 3 rows, 12): a row is three pixels of
             three colours, and three zeros.
         first_thresholds: int16, (16,), clipped: no sum of conv1 exceeds 27 * 255 * 3.
-        words: the other layers' planes, uint32, flat, layer after layer.
+        levels: the other layers' weights, 0 to 3, uint8, flat, layer after layer: for each bit of a
+            patch the output channels.
         thresholds: the other layers', int16, (448,), likewise: their sums are smaller.
         classifier: float32, (128, classes).
         bias: float32, (classes,).
@@ -51,7 +48,7 @@ class Layout:
 
     first: NDArray[np.int8]
     first_thresholds: NDArray[np.int16]
-    words: NDArray[np.uint32]
+    levels: Bytes
     thresholds: NDArray[np.int16]
     classifier: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -66,9 +63,9 @@ def lay_out(model: PackedModel) -> Layout:
     return Layout(
         first=np.pad(rows, ((0, 0), (0, 0), (0, 3))).astype(np.int8),
         first_thresholds=_clipped(model.layers[0]),
-        words=np.concatenate(
+        levels=np.concatenate(
             [
-                _words(packed.planes, layer.channels_out, layer.channels_in)
+                _levels(packed.planes, layer)
                 for layer, packed in zip(TOPOLOGY[1:], model.layers[1:], strict=True)
             ]
         ),
@@ -92,15 +89,22 @@ def _in_two_bits(model: PackedModel) -> PackedModel:
     return dataclasses.replace(model, layers=layers)
 
 
-def _words(planes: Bytes, channels_out: int, channels_in: int) -> NDArray[np.uint32]:
-    """Return a layer's planes as (blocks of 32 channels, patch words, 2, 32), flat."""
-    bits = plane_bits(planes, channels_out=channels_out, channels_in=channels_in)
-    rows = bits.reshape(2, channels_out, 9 * channels_in)
-    count = patch_words(channels_in)
-    rows = np.pad(rows, ((0, 0), (0, 0), (0, count * LANES - rows.shape[2])))
-    packed = np.packbits(rows, axis=2, bitorder="little")
-    words = packed.reshape(2, channels_out // LANES, LANES, count, 4).view("<u4")[..., 0]
-    return np.ascontiguousarray(words[::-1].transpose(1, 3, 0, 2).astype(np.uint32)).ravel()
+def _levels(planes: Bytes, layer: Layer) -> Bytes:
+    """Return a layer's weights from 0 to 3 as (9 channels_in, channels_out), flat."""
+    codes = unpack_codes(planes, channels_out=layer.channels_out, channels_in=layer.channels_in)
+    return ((codes + 3) // 2).astype(np.uint8).transpose(2, 3, 1, 0).ravel()
+
+
+def aligned(count: int) -> Bytes:
+    """Return room for some bytes, in whole lines of a processor's cache."""
+    room = np.empty(count + _CACHE_LINE, np.uint8)
+    return room[-address(room) % _CACHE_LINE :][:count]
+
+
+def address(array: NDArray[Any]) -> int:
+    """Return where an array's data lie, for the library."""
+    data: int = array.__array_interface__["data"][0]  # .ctypes.data takes a microsecond
+    return data
 
 
 def feature_bits(

@@ -2,7 +2,7 @@
 
    A feature is a byte, 0 or 1, and a weight its code, -3, -1, 1 or 3, so that what the processor adds
    up of unsigned times signed bytes is the sum itself. Each of the three rows of a patch lies in memory
-   as the words of layout.py have it, a byte for each bit, up to whole tiles. */
+   as layout.py has it, a byte for each bit, up to whole tiles. */
 
 #pragma once
 
@@ -58,17 +58,16 @@ static int tile_bytes(int channels_in, int channels_out) {
 }
 
 /* Weights as codes: for 32 output channels, for each tile of the patch, two tiles of 16 channels.
-   A row of those holds four bits' codes of each channel; `words` are as layout.py has them. */
-static void lay_out_tiles(const uint32_t *words, int channels_in, int channels_out, int8_t *codes) {
-  int bits = 3 * channels_in, length = (3 * bits + 31) / 32, tiles = row_tiles(channels_in);
-  for (int first = 0; first < channels_out; first += LANES, words += length * 2 * LANES)
+   A row of those holds four bits' codes of each channel; `levels` are as layout.py has them. */
+static void lay_out_tiles(const uint8_t *levels, int channels_in, int channels_out, int8_t *codes) {
+  int bits = 3 * channels_in, tiles = row_tiles(channels_in);
+  for (int first = 0; first < channels_out; first += LANES)
     for (int tile = 0; tile < 3 * tiles; tile++)
       for (int half = 0; half < 2; half++)
         for (int i = 0; i < TILE; i++) {
           int in_row = tile % tiles * ROW + i / ROW * 4 + i % 4, bit = tile / tiles * bits + in_row;
-          const uint32_t *at = words + bit / 32 * 2 * LANES + half * 16 + i % ROW / 4;
-          if (in_row >= bits) *codes++ = 0;
-          else *codes++ = (int8_t)(4 * (at[0] >> bit % 32 & 1) + 2 * (at[LANES] >> bit % 32 & 1) - 3);
+          int channel = first + half * 16 + i % ROW / 4;
+          *codes++ = in_row < bits ? (int8_t)(2 * levels[bit * channels_out + channel] - 3) : 0;
         }
 }
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.engine.compiler import LIBRARY
-from bitstill.engine.kernel import PATHS, address, aligned, available, load_library
-from bitstill.engine.layout import SIDES
+from bitstill.engine.kernel import PATHS, available, load_library
+from bitstill.engine.layout import SIDES, address, aligned
 from bitstill.engine.threads import parts, pool
 from bitstill.topology import SIDE, TOPOLOGY
 
