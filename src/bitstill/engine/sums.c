@@ -2,7 +2,6 @@
 
 #include "sums.h"
 
-
 #define PATH(bytes, name) \
   static const Path path_##name = {bytes, image_sums_##name, fill_table_##name, bit_sums_##name, keep_bits_##name}
 
