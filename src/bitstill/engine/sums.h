@@ -2,9 +2,8 @@
 
    A quad is 4 neighbouring bits of a patch. What it adds to the output channels depends on which of 16
    values it has, and for each of them a row of a table lies ready, a byte for each channel: a pixel's
-   sums are one row of every quad's table. With weights 0 to 3 no entry exceeds 12, so that bytes hold
-   the sum of PIECE quads; the sum with weights -3, -1, 1 and 3 is twice that, less 3 for each bit.
-   The image's levels, 0 to 255, are multiplied. */
+   sums are one row of every quad's table. With weights -3, -1, 1 and 3 no entry is further than 12 from
+   0, so that bytes hold the sum of PIECE quads. The image's levels, 0 to 255, are multiplied. */
 
 #pragma once
 
@@ -17,7 +16,7 @@
 #error "bits are spread over neighbouring numbers as little-endian processors have them"
 #endif
 
-enum { LANES = 32, COLOURS = 3, IMAGE_ROW = 34 * COLOURS, CHANNELS = 128, ENTRIES = 16, PIECE = 12 };
+enum { LANES = 32, COLOURS = 3, IMAGE_ROW = 34 * COLOURS, CHANNELS = 128, ENTRIES = 16, PIECE = 6, MIDDLE = 128 };
 /* An image with its border; what is read at once may end beyond that. */
 enum { IMAGE_LEVELS = 34 * IMAGE_ROW + 4 };
 /* Bytes of weights for an image: 9 groups of 4 inputs, 16 channels, 4 codes. */
@@ -29,7 +28,7 @@ typedef struct {
   int bytes; /* of a vector */
   /* conv1 of `rows` rows of 32 pixels, from the border's pixel on the upper left. */
   void (*image_sums)(const uint8_t *levels, const int8_t *codes, int rows, int16_t *sums);
-  /* A quad's table from its weights, (4, channels), 0 to 3, with every channel in its place. */
+  /* A quad's table from its weights, (4, channels), 0 to 3 for -3 to 3, every channel in its place. */
   void (*fill_table)(uint8_t (*levels)[CHANNELS], int channels, uint8_t *table);
   void (*bit_sums)(const uint32_t *words, const uint8_t *tables, int side, int channels_in,
                    int channels_out, int16_t *sums);

@@ -9,7 +9,7 @@ TARGET static void NAME(fill_table)(uint8_t (*levels)[CHANNELS], int channels, u
   for (int bit = 0, entry = 1; bit < 4; bit++)
     for (int less = 0, half = entry; less < half; less++, entry++)
       for (int c = 0; c < channels; c++)
-        table[entry * channels + c] = table[less * channels + c] + levels[bit][c];
+        table[entry * channels + c] = (uint8_t)(table[less * channels + c] + 2 * levels[bit][c] - 3);
 }
 
 /* Where in its table each quad's row lies: of 16 bits at a time, four numbers. */
@@ -25,37 +25,24 @@ TARGET INLINE void NAME(find_rows)(const uint32_t *words, int count, const int h
     }
 }
 
-/* Three for each bit in the 3x3 neighbourhood of a pixel, of which a line has two more. */
-TARGET static void NAME(count_bits)(const uint32_t *words, int side, int depth, uint16_t *restrict counts) {
-  uint16_t pixels[18 * 18 + 2] = {0};
-  int width = side + 2;
-  for (int word = 0; word < depth; word++)
-    for (int i = 0; i < width * width; i++)
-      pixels[i] += (uint16_t)(3 * __builtin_popcount(words[i * depth + word]));
-  for (int i = 0; i < side * width; i++) {
-    const uint16_t *a = pixels + i, *b = a + width, *c = b + width;
-    counts[i] = (uint16_t)(a[0] + a[1] + a[2] + b[0] + b[1] + b[2] + c[0] + c[1] + c[2]);
-  }
-}
-
-/* As many pixels at a time as there are registers for. */
+/* Up to 4 pixels at a time, in registers. Bytes begin at MIDDLE, so that their sums are at least 0. */
 TARGET INLINE void NAME(add_rows)(const int channels, const uint16_t *rows, const uint8_t *tables, int side,
-                                  int step, const uint16_t *counts, int16_t *sums) {
-  const int parts = channels / BYTES, room = BYTES > 32 ? 256 : 128;
-  const int pixels = room / channels < 4 ? room / channels : 4, all = parts * pixels;
-  int width = side + 2, line = width * step;
+                                  int step, int16_t *sums) {
+  const int parts = channels / BYTES, pixels = parts < 4 ? 4 / parts : 1, all = parts * pixels;
+  const uint16_t before = (uint16_t)(-MIDDLE * (9 * step / PIECE));
+  int line = (side + 2) * step;
   for (int y = 0; y < side; y++)
     for (int x = 0; x < side; x += pixels, sums += pixels * channels) {
-      const uint16_t *row = rows + y * line + x * step, *count = counts + y * width + x;
+      const uint16_t *row = rows + y * line + x * step;
       const uint8_t *table = tables;
       NAME(Pairs) even[8], odd[8];
 #pragma GCC unroll 8
-      for (int i = 0; i < all; i++) even[i] = odd[i] = (NAME(Pairs)){0};
+      for (int i = 0; i < all; i++) even[i] = odd[i] = (NAME(Pairs)){0} + before;
       for (int i = 0; i < 3; i++, row += line)
         for (int start = 0; start < 3 * step; start += PIECE) {
           NAME(Bytes) bytes[8];
 #pragma GCC unroll 8
-          for (int j = 0; j < all; j++) bytes[j] = (NAME(Bytes)){0};
+          for (int j = 0; j < all; j++) bytes[j] = (NAME(Bytes)){0} + MIDDLE;
 #pragma GCC unroll 2
           for (int quad = start; quad < start + PIECE; quad++, table += ENTRIES * channels)
 #pragma GCC unroll 8
@@ -71,8 +58,8 @@ TARGET INLINE void NAME(add_rows)(const int channels, const uint16_t *rows, cons
         }
 #pragma GCC unroll 8
       for (int j = 0; j < all; j++) {
-        ((NAME(Pairs) *)sums)[2 * j] = 2 * even[j] - count[j / parts];
-        ((NAME(Pairs) *)sums)[2 * j + 1] = 2 * odd[j] - count[j / parts];
+        ((NAME(Pairs) *)sums)[2 * j] = even[j];
+        ((NAME(Pairs) *)sums)[2 * j + 1] = odd[j];
       }
     }
 }
@@ -85,16 +72,15 @@ TARGET static void NAME(bit_sums)(const uint32_t *words, const uint8_t *tables, 
     return;
   }
 #endif
-  uint16_t rows[18 * 18 * 8], counts[16 * 18];
+  uint16_t rows[18 * 18 * 8];
   int step = channels_in / 4, depth = (step + 7) / 8, count = (side + 2) * (side + 2) * depth;
   if (channels_in < LANES) NAME(find_rows)(words, count, 1, channels_out, rows);
   else NAME(find_rows)(words, count, 2, channels_out, rows);
-  NAME(count_bits)(words, side, depth, counts);
 #if BYTES <= 32
-  if (channels_out == 32) NAME(add_rows)(32, rows, tables, side, step, counts, sums);
+  if (channels_out == 32) NAME(add_rows)(32, rows, tables, side, step, sums);
 #endif
-  if (channels_out == 64) NAME(add_rows)(64, rows, tables, side, step, counts, sums);
-  if (channels_out == 128) NAME(add_rows)(128, rows, tables, side, step, counts, sums);
+  if (channels_out == 64) NAME(add_rows)(64, rows, tables, side, step, sums);
+  if (channels_out == 128) NAME(add_rows)(128, rows, tables, side, step, sums);
 }
 
 TARGET static void NAME(keep_bits)(const int16_t *sums, const int16_t *limits, int rows, int side,
