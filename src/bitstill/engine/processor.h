@@ -8,9 +8,8 @@
 #define X86 1
 #include <immintrin.h>
 #define TARGET_AVX2 __attribute__((target("avx2")))
-/* With vector popcounts and byte products. */
-#define TARGET_AVX512 \
-  __attribute__((target("avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni")))
+/* With byte products. */
+#define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 #endif
 
 enum { PORTABLE = 1, AVX2 = 2, AVX512 = 4, AMX = 8 }; /* the last for students that are deployed */
@@ -22,8 +21,7 @@ static inline int processor_paths(void) {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2")) paths |= AVX2;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vpopcntdq") &&
-      __builtin_cpu_supports("avx512vnni"))
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
     paths |= AVX512;
 #endif
   return paths;

@@ -19,8 +19,7 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 
-#define TARGET_AMX \
-  __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni")))
+#define TARGET_AMX __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512vnni")))
 
 enum { ROWS = 16, ROW = 64, TILE = ROWS * ROW, MOST_BYTES = 18 * 16 * 2 * ROW };
 
