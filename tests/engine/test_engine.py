@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,12 +24,13 @@ from bitstill.engine import compiled, kernel, tables
 from bitstill.engine.engine import Backend, Engine
 from bitstill.engine.general import General
 from bitstill.engine.layout import lay_out
-from bitstill.engine.packed import PackedModel, to_bytes
+from bitstill.engine.packed import PackedLayer, PackedModel, to_bytes
 from bitstill.engine.tables import Tables
 from bitstill.engine.threads import pool
 from bitstill.errors import UserError
 from bitstill.integer import IntegerNetwork, integer_network
-from bitstill.packing import pack
+from bitstill.packing import pack, unpack
+from bitstill.topology import TOPOLOGY
 
 
 def agrees(backend: Backend, network: IntegerNetwork, images: torch.Tensor) -> None:
@@ -58,6 +60,20 @@ def test_c_equals_the_reference(kernels: list[kernel.Kernel], network: IntegerNe
     assert "portable" in [one.path for one in kernels]
     for one in kernels:
         agrees(one, network, random_images(6))
+
+
+@pytest.mark.parametrize("negative", range(len(TOPOLOGY)))
+def test_no_sum_is_too_large(library: Path, packed: PackedModel, negative: int) -> None:
+    """All features 1 and all weights outermost, up to a layer where they are below zero."""
+    layers = []
+    for number, (layer, one) in enumerate(zip(TOPOLOGY, packed.layers, strict=True)):
+        largest = 27 * layer.channels_in * (255 if number == 0 else 1)
+        planes = np.full_like(one.planes, 0 if number == negative else 255)
+        limit = -largest + 1 if number == negative else largest // 3
+        layers.append(PackedLayer(planes, np.full_like(one.thresholds, limit)))
+    model = replace(packed, layers=tuple(layers))
+    for path in kernel.available(library):
+        agrees(kernel.Kernel(lay_out(model), path, library), unpack(model), random_images(2))
 
 
 @pytest.mark.slow
