@@ -35,8 +35,8 @@ int main(int count, char **arguments) {
   float *classifier = malloc(128 * (size_t)classes * 4), *bias = malloc((size_t)classes * 4);
   for (int i = 0; i < 128 * classes; i++) classifier[i] = (float)(int32_t)next() / 1e9f;
   for (int i = 0; i < classes; i++) bias[i] = (float)(int32_t)next() / 1e9f;
-  uint8_t *levels = filled(WEIGHTS);
-  for (int i = 0; i < WEIGHTS; i++) levels[i] &= 3;
+  int8_t *codes = filled(WEIGHTS);
+  for (int i = 0; i < WEIGHTS; i++) codes[i] = (int8_t)(2 * (codes[i] & 3) - 3);
   Model model = {first, first_thresholds, NULL, thresholds, classifier, bias};
   uint8_t *pixels = filled((size_t)images * IMAGE);
 
@@ -44,8 +44,8 @@ int main(int count, char **arguments) {
   uint32_t *bits = malloc(SCRATCH * 4);
   for (int path = PORTABLE; path <= AMX; path *= 2) {
     if (!(bitstill_paths() & path)) continue;
-    void *prepared = aligned_alloc(64, (size_t)bitstill_prepare(path, levels, NULL));
-    bitstill_prepare(path, levels, prepared);
+    void *prepared = aligned_alloc(64, (size_t)bitstill_prepare(path, codes, NULL));
+    bitstill_prepare(path, codes, prepared);
     model.prepared = prepared;
     float *logits = malloc((size_t)(images * classes) * 4);
     uint32_t *other = malloc(SCRATCH * 4);
@@ -60,7 +60,7 @@ int main(int count, char **arguments) {
     free(logits), free(other), free(prepared);
   }
   if (bitstill_run(2 * AMX, &model, pixels, images, classes, expected, bits) != 1) return 7;
-  free(first), free(first_thresholds), free(levels), free(thresholds);
+  free(first), free(first_thresholds), free(codes), free(thresholds);
   free(classifier), free(bias), free(pixels), free(expected), free(bits);
   puts("sound");
   return 0;

@@ -72,8 +72,10 @@ def test_no_sum_is_too_large(library: Path, packed: PackedModel, negative: int) 
         limit = -largest + 1 if number == negative else largest // 3
         layers.append(PackedLayer(planes, np.full_like(one.thresholds, limit)))
     model = replace(packed, layers=tuple(layers))
-    for path in kernel.available(library):
-        agrees(kernel.Kernel(lay_out(model), path, library), unpack(model), random_images(2))
+    layout = lay_out(model)
+    kernels = [kernel.Kernel(layout, path, library) for path in kernel.available(library)]
+    for backend in (Tables(layout), *kernels):
+        agrees(backend, unpack(model), random_images(2))
 
 
 @pytest.mark.slow
@@ -103,7 +105,7 @@ def test_other_bits(weight_bits: int, activation_bits: int) -> None:
 
 
 @pytest.mark.parametrize("method", ["mean_scaled", "dorefa"])
-def test_weights_of_one_bit_are_counted_as_those_of_two(library: Path, method: str) -> None:
+def test_weights_of_one_bit_are_the_outer_two_of_two(library: Path, method: str) -> None:
     network = integer_network(random_student(2, with_bits(1, 1, method)))
     model, images = pack(network), random_images(6)
     layout = lay_out(model)

@@ -133,30 +133,30 @@ static int prepared_bytes(int path, const Shape *shape) {
   return table_bytes(shape->channels_in, shape->channels_out);
 }
 
-static void lay_out_tables(const Path *by, const uint8_t *levels, const Shape *shape, uint8_t *tables) {
+static void lay_out_tables(const Path *by, const int8_t *codes, const Shape *shape, uint8_t *tables) {
   int channels = shape->channels_out;
-  uint8_t placed[4][CHANNELS];
+  int8_t placed[4][CHANNELS];
   for (int quad = 0; quad < 9 * shape->channels_in / 4; quad++, tables += ENTRIES * channels) {
     for (int i = 0; i < 4; i++)
-      for (int c = 0; c < channels; c++) placed[i][place_of(c, channels, by->bytes)] = *levels++;
+      for (int c = 0; c < channels; c++) placed[i][place_of(c, channels, by->bytes)] = *codes++;
     by->fill_table(placed, channels, tables);
   }
 }
 
 /* Fill what a path reads of a model's weights, and return how many bytes those are; it may be NULL,
    and else begins at a multiple of 64. */
-int bitstill_prepare(int path, const uint8_t *levels, uint8_t *prepared) {
+int bitstill_prepare(int path, const int8_t *codes, uint8_t *prepared) {
   int total = 0;
   for (int i = 0; i < 6; i++) {
     const Shape *shape = &SHAPES[i];
     uint8_t *at = prepared ? prepared + total : NULL;
     total += prepared_bytes(path, shape);
 #ifdef TILES
-    if (at && path == AMX) lay_out_tiles(levels, shape->channels_in, shape->channels_out, (int8_t *)at);
+    if (at && path == AMX) lay_out_tiles(codes, shape->channels_in, shape->channels_out, (int8_t *)at);
     else
 #endif
-    if (at) lay_out_tables(bitstill_path(path), levels, shape, at);
-    levels += 9 * shape->channels_in * shape->channels_out;
+    if (at) lay_out_tables(bitstill_path(path), codes, shape, at);
+    codes += 9 * shape->channels_in * shape->channels_out;
   }
   return total;
 }

@@ -101,9 +101,9 @@ class Kernel:
 
     def _prepared(self, layout: Layout, library: ctypes.CDLL) -> Bytes:
         """Return what the path reads of the weights: tables of sums, or codes."""
-        path, levels = PATHS[self.path], address(layout.levels)
-        prepared = aligned(library.bitstill_prepare(path, levels, None))
-        library.bitstill_prepare(path, levels, address(prepared))
+        path, codes = PATHS[self.path], address(layout.codes)
+        prepared = aligned(library.bitstill_prepare(path, codes, None))
+        library.bitstill_prepare(path, codes, address(prepared))
         return prepared
 
     def run(

@@ -11,17 +11,9 @@ from numba.core import cgutils
 from numba.core.typing import signature
 from numba.extending import intrinsic
 
-ENTRIES, PIECE = 16, 12
+ENTRIES, PIECE, MIDDLE = 16, 6, 128
 IMAGE_LINE = 34 * 3  # levels, the border's included
 _number, _short = cgutils.intp_t, ir.IntType(16)
-
-
-@intrinsic
-def count(_: Any, x: Any) -> Any:
-    """pop(x), in 32 bits."""
-    return signature(types.int32, types.uint32), lambda _, builder, __, values: builder.ctpop(
-        values[0]
-    )
 
 
 @intrinsic
@@ -56,21 +48,19 @@ def image_bits(_: Any, levels: Any, codes: Any, limits: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def reached(
-    _: Any, lanes: Any, table: Any, rows: Any, line: Any, length: Any, ones: Any, limits: Any
-) -> Any:
+def reached(_: Any, lanes: Any, table: Any, rows: Any, line: Any, length: Any, limits: Any) -> Any:
     """A bit for each of 32 or 64 channels whose sum reaches its limit, at one pixel.
 
     Three lines of ``length`` numbers say where in its table each quad's row lies; the next line is
-    ``line`` numbers further. Bytes hold the sum of PIECE rows, since no entry exceeds 12. The sum
-    is twice that of all rows, less three for each of the patch's ``ones``.
+    ``line`` numbers further. Bytes that begin in the middle hold the sum of PIECE rows, since no
+    entry is further than 12 from 0.
     """
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        _, entries, places, _, _, _, least = _data(context, builder, signature, values)
-        _, _, _, line, length, ones, _ = values
+        _, entries, places, _, _, least = _data(context, builder, signature, values)
+        _, _, _, line, length, _ = values
         sums, row_type = ir.VectorType(_short, width), ir.VectorType(ir.IntType(8), width)
-        half = cgutils.alloca_once_value(builder, ir.Constant(sums, None))
+        sum_ = cgutils.alloca_once_value(builder, ir.Constant(sums, None))
         table_at = cgutils.alloca_once_value(builder, _number(0))
         pieces = builder.udiv(length, _number(PIECE))
         with (
@@ -79,23 +69,22 @@ def reached(
         ):
             start = builder.mul(piece.index, _number(PIECE))
             start = builder.add(start, builder.mul(tap_row.index, line))
-            first, total = builder.load(table_at), ir.Constant(row_type, None)
+            first, total = builder.load(table_at), ir.Constant(row_type, [MIDDLE] * width)
             for quad in range(PIECE):
                 place = builder.load(_at(builder, places, builder.add(start, _number(quad))))
                 row = builder.add(first, _number(quad * ENTRIES * width))
                 row = builder.add(row, builder.zext(place, _number))
                 total = builder.add(total, _load(builder, _at(builder, entries, row), row_type))
             builder.store(builder.add(first, _number(PIECE * ENTRIES * width)), table_at)
-            builder.store(builder.add(builder.load(half), builder.zext(total, sums)), half)
-        less = builder.trunc(builder.mul(ones, ones.type(3)), _short)
-        total = builder.load(half)
-        total = builder.sub(builder.add(total, total), _everywhere(builder, less, sums))
+            builder.store(builder.add(builder.load(sum_), builder.zext(total, sums)), sum_)
+        begun = builder.trunc(builder.mul(pieces, _number(3 * MIDDLE)), _short)
+        total = builder.sub(builder.load(sum_), _everywhere(builder, begun, sums))
         found = builder.icmp_signed(">=", total, _load(builder, least, sums))
         word = builder.bitcast(found, ir.IntType(width))
         return word if width == 64 else builder.zext(word, ir.IntType(64))
 
     width, number = lanes.literal_value, types.intp
-    taken = (lanes, table, rows, number, number, types.int32, limits)
+    taken = (lanes, table, rows, number, number, limits)
     return signature(types.uint64, *taken), generate
 
 

@@ -39,8 +39,8 @@ class Layout:
         first: weight codes of conv1, int8, (16 channels, 3 rows, 12): a row is three pixels of
             three colours, and three zeros.
         first_thresholds: int16, (16,), clipped: no sum of conv1 exceeds 27 * 255 * 3.
-        levels: the other layers' weights, 0 to 3, uint8, flat, layer after layer: for each bit of a
-            patch the output channels.
+        codes: the other layers', int8, flat, layer after layer: for each bit of a patch the output
+            channels.
         thresholds: the other layers', int16, (448,), likewise: their sums are smaller.
         classifier: float32, (128, classes).
         bias: float32, (classes,).
@@ -48,7 +48,7 @@ class Layout:
 
     first: NDArray[np.int8]
     first_thresholds: NDArray[np.int16]
-    levels: Bytes
+    codes: NDArray[np.int8]
     thresholds: NDArray[np.int16]
     classifier: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -63,9 +63,9 @@ def lay_out(model: PackedModel) -> Layout:
     return Layout(
         first=np.pad(rows, ((0, 0), (0, 0), (0, 3))).astype(np.int8),
         first_thresholds=_clipped(model.layers[0]),
-        levels=np.concatenate(
+        codes=np.concatenate(
             [
-                _levels(packed.planes, layer)
+                _codes(packed.planes, layer)
                 for layer, packed in zip(TOPOLOGY[1:], model.layers[1:], strict=True)
             ]
         ),
@@ -89,10 +89,9 @@ def _in_two_bits(model: PackedModel) -> PackedModel:
     return dataclasses.replace(model, layers=layers)
 
 
-def _levels(planes: Bytes, layer: Layer) -> Bytes:
-    """Return a layer's weights from 0 to 3 as (9 channels_in, channels_out), flat."""
+def _codes(planes: Bytes, layer: Layer) -> NDArray[np.int8]:
     codes = unpack_codes(planes, channels_out=layer.channels_out, channels_in=layer.channels_in)
-    return ((codes + 3) // 2).astype(np.uint8).transpose(2, 3, 1, 0).ravel()
+    return codes.astype(np.int8).transpose(2, 3, 1, 0).ravel()
 
 
 def aligned(count: int) -> Bytes:

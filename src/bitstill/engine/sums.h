@@ -28,8 +28,8 @@ typedef struct {
   int bytes; /* of a vector */
   /* conv1 of `rows` rows of 32 pixels, from the border's pixel on the upper left. */
   void (*image_sums)(const uint8_t *levels, const int8_t *codes, int rows, int16_t *sums);
-  /* A quad's table from its weights, (4, channels), 0 to 3 for -3 to 3, every channel in its place. */
-  void (*fill_table)(uint8_t (*levels)[CHANNELS], int channels, uint8_t *table);
+  /* A quad's table from its weights, (4, channels), with every channel in its place. */
+  void (*fill_table)(int8_t (*codes)[CHANNELS], int channels, uint8_t *table);
   void (*bit_sums)(const uint32_t *words, const uint8_t *tables, int side, int channels_in,
                    int channels_out, int16_t *sums);
   /* The bits of sums, or of the largest ones of 2x2 pixels, that reach their channel's limit. */

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.engine.compiled import compiled
-from bitstill.engine.lanes import ENTRIES, IMAGE_LINE, count, image_bits, reached
+from bitstill.engine.lanes import ENTRIES, IMAGE_LINE, image_bits, reached
 from bitstill.engine.layout import OFFSETS, SCRATCH_WORDS, Layout, aligned, feature_bits
 from bitstill.engine.planes import Bytes
 from bitstill.topology import TOPOLOGY
@@ -44,49 +44,33 @@ def _find_rows(words: Any, halves: Any, lanes: Any, rows: Any) -> None:
 
 
 @compiled
-def _count_bits(words: Any, depth: Any, counts: Any) -> None:
-    """Count the bits of each pixel of ``depth`` words."""
-    for pixel in range(len(words) // depth):
-        total = np.int32(0)
-        for i in range(depth):
-            total += count(words[pixel * depth + i])
-        counts[pixel] = total
-
-
-@compiled
 def _convolve(
-    scratch: Any, source: Any, target: Any, shape: Any, tables: Any, limits: Any, room: Any
+    scratch: Any, source: Any, target: Any, shape: Any, tables: Any, limits: Any, rows: Any
 ) -> None:
-    """One convolution of bits: 2 (sum of rows) - 3 pop(x) >= threshold.
+    """One convolution of bits.
 
     ``shape`` is side, quads of a pixel, channels out, and whether pixels are pooled: or-ed
-    together. ``limits`` begin with the layer's, ``room`` is for rows and counts.
+    together. ``limits`` begin with the layer's; ``rows`` are room.
     """
     side, quads, channels, pool = shape
-    rows, counts = room
     lanes, blocks = min(channels, 64), channels // 32
     width, shift = side + 2, 1 if pool else 0
-    depth = 1 if quads < 8 else quads // 8
-    words = scratch[source : source + width * width * depth]
+    words = scratch[source : source + width * width * max(quads // 8, 1)]
     _find_rows(words, 1 if quads < 8 else 2, lanes, rows)
-    _count_bits(words, depth, counts)
     numbers = rows.view(np.uint16)
     line, length = width * quads, 3 * quads
     for first in range(0, channels, lanes):
         table, least = tables[first * 9 * quads * ENTRIES :], limits[first:]
         for y in range(side):
             for x in range(side):
-                at, ones = y * width + x, np.int32(0)
-                for i in range(3):
-                    ones += counts[at + i] + counts[at + width + i] + counts[at + 2 * width + i]
-                places = numbers[at * quads :]
+                places = numbers[(y * width + x) * quads :]
                 to = ((y >> shift) + 1) * ((side >> shift) + 2) + (x >> shift) + 1
                 to = target + to * blocks + first // 32
                 if lanes == 32:
-                    word = reached(32, table, places, line, length, ones, least)
+                    word = reached(32, table, places, line, length, least)
                     scratch[to] |= np.uint32(word)
                 else:
-                    both = reached(64, table, places, line, length, ones, least)
+                    both = reached(64, table, places, line, length, least)
                     scratch[to] |= np.uint32(both)
                     scratch[to + 1] |= np.uint32(both >> np.uint64(32))
 
@@ -123,17 +107,17 @@ def run(
 ) -> None:
     """Fill logits (N, classes) for images (N, 3072); the scratch keeps the last image's bits."""
     levels = np.zeros(34 * IMAGE_LINE, np.int16)
-    room = np.zeros(18 * 18 * 2, np.uint64), np.zeros(18 * 18, np.int32)
+    rows = np.zeros(18 * 18 * 2, np.uint64)
     for n in range(len(images)):
         scratch[:] = 0
         _convolve_image(scratch, images[n], levels, codes, first_limits)
         w, t = tables, thresholds
-        _convolve(scratch, _CONV1, _CONV21, (16, 4, 32, False), w[0], t, room)
-        _convolve(scratch, _CONV21, _CONV22, (16, 8, 32, True), w[1], t[32:], room)
-        _convolve(scratch, _CONV22, _CONV31, (8, 8, 64, False), w[2], t[64:], room)
-        _convolve(scratch, _CONV31, _CONV32, (8, 16, 64, True), w[3], t[128:], room)
-        _convolve(scratch, _CONV32, _CONV41, (4, 16, 128, False), w[4], t[192:], room)
-        _convolve(scratch, _CONV41, _CONV42, (4, 32, 128, False), w[5], t[320:], room)
+        _convolve(scratch, _CONV1, _CONV21, (16, 4, 32, False), w[0], t, rows)
+        _convolve(scratch, _CONV21, _CONV22, (16, 8, 32, True), w[1], t[32:], rows)
+        _convolve(scratch, _CONV22, _CONV31, (8, 8, 64, False), w[2], t[64:], rows)
+        _convolve(scratch, _CONV31, _CONV32, (8, 16, 64, True), w[3], t[128:], rows)
+        _convolve(scratch, _CONV32, _CONV41, (4, 16, 128, False), w[4], t[192:], rows)
+        _convolve(scratch, _CONV41, _CONV42, (4, 32, 128, False), w[5], t[320:], rows)
         _classify(scratch, classifier, bias, logits[n])
 
 
@@ -150,10 +134,9 @@ class Tables:
         self._layout = layout
         self._codes = np.ascontiguousarray(layout.first[:, :, :9].reshape(16, 27).T, np.int16)
         sizes = [9 * layer.channels_in * layer.channels_out for layer in TOPOLOGY[1:]]
-        levels = np.split(layout.levels, np.cumsum(sizes)[:-1])
+        codes = np.split(layout.codes, np.cumsum(sizes)[:-1])
         self._tables = tuple(
-            _tables(one, layer.channels_out)
-            for one, layer in zip(levels, TOPOLOGY[1:], strict=True)
+            _tables(one, layer.channels_out) for one, layer in zip(codes, TOPOLOGY[1:], strict=True)
         )
 
     def run(
@@ -183,11 +166,11 @@ class Tables:
         return feature_bits(self.run, image, len(self._layout.bias))
 
 
-def _tables(levels: Bytes, channels: int) -> Bytes:
+def _tables(codes: NDArray[np.int8], channels: int) -> Bytes:
     """Return a layer's sums of four weights, (blocks, quads, 16 entries, lanes), flat."""
-    entries = np.arange(ENTRIES, dtype=np.uint8)[:, None] >> np.arange(4, dtype=np.uint8) & 1
+    entries = np.arange(ENTRIES, dtype=np.int8)[:, None] >> np.arange(4, dtype=np.int8) & 1
     lanes = min(channels, 64)
-    quads = levels.reshape(-1, 4, channels // lanes, lanes)
-    tables = aligned(len(levels) // 4 * ENTRIES)
-    tables[:] = np.einsum("ei,qibc->bqec", entries, quads).ravel()
+    quads = codes.reshape(-1, 4, channels // lanes, lanes)
+    tables = aligned(len(codes) // 4 * ENTRIES)
+    tables[:] = np.einsum("ei,qibc->bqec", entries, quads).ravel().view(np.uint8)
     return tables

@@ -57,8 +57,8 @@ static int tile_bytes(int channels_in, int channels_out) {
 }
 
 /* Weights as codes: for 32 output channels, for each tile of the patch, two tiles of 16 channels.
-   A row of those holds four bits' codes of each channel; `levels` are as layout.py has them. */
-static void lay_out_tiles(const uint8_t *levels, int channels_in, int channels_out, int8_t *codes) {
+   A row of those holds four bits' codes of each channel; `codes` are as layout.py has them. */
+static void lay_out_tiles(const int8_t *codes, int channels_in, int channels_out, int8_t *tiled) {
   int bits = 3 * channels_in, tiles = row_tiles(channels_in);
   for (int first = 0; first < channels_out; first += LANES)
     for (int tile = 0; tile < 3 * tiles; tile++)
@@ -66,7 +66,7 @@ static void lay_out_tiles(const uint8_t *levels, int channels_in, int channels_o
         for (int i = 0; i < TILE; i++) {
           int in_row = tile % tiles * ROW + i / ROW * 4 + i % 4, bit = tile / tiles * bits + in_row;
           int channel = first + half * 16 + i % ROW / 4;
-          *codes++ = in_row < bits ? (int8_t)(2 * levels[bit * channels_out + channel] - 3) : 0;
+          *tiled++ = in_row < bits ? codes[bit * channels_out + channel] : 0;
         }
 }
 

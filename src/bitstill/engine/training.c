@@ -29,11 +29,6 @@ static float *row_of(const Training *b, int row) { return b->table + row * b->ch
 
 /* ---- weights ---- */
 
-/* 0 to 3 for the levels -3, -1, 1, 3 of `unit`. */
-static uint32_t code_of(float weight, float unit) {
-  return (uint32_t)((weight > -2 * unit) + (weight > 0) + (weight > 2 * unit));
-}
-
 /* The largest size of a weight; infinite or NaN if one of them is. */
 CLONES float bitstill_largest(const float *weight, int64_t count) {
   union { uint32_t bits; float value; } largest = {0};
@@ -45,41 +40,42 @@ CLONES float bitstill_largest(const float *weight, int64_t count) {
   return largest.value;
 }
 
-/* The image's weights as codes, four inputs of each channel together: of a row of 12, 3 have none. */
-static void lay_out_codes(const Training *b, float unit) {
-  int8_t *codes = b->weights;
+/* The codes -3, -1, 1 and 3 of weights that are so many times `unit`. */
+CLONES void bitstill_codes(const float *weight, int64_t count, float unit, int8_t *codes) {
+  for (int64_t i = 0; i < count; i++)
+    codes[i] = (int8_t)(2 * ((weight[i] > -2 * unit) + (weight[i] > 0) + (weight[i] > 2 * unit)) - 3);
+}
+
+/* The image's, four inputs of each channel together: of a row of 12, 3 have none. */
+static void lay_out_codes(const Training *b) {
+  int8_t *to = b->weights;
   for (int c = 0; c < b->channels_out; c++)
-    for (int i = 0; i < 36; i++) {
-      int8_t *to = codes + i / 4 * 64 + 4 * c + i % 4;
-      if (i % 12 >= 9) *to = 0;
-      else *to = (int8_t)(2 * (int)code_of(b->weight[c * 27 + i / 12 * 9 + i % 12], unit) - 3);
-    }
+    for (int i = 0; i < 36; i++)
+      to[i / 4 * 64 + 4 * c + i % 4] = i % 12 < 9 ? b->codes[c * 27 + i / 12 * 9 + i % 12] : 0;
 }
 
-CLONES void bitstill_codes(const float *weight, int64_t count, float unit, uint8_t *codes) {
-  for (int64_t i = 0; i < count; i++) codes[i] = (uint8_t)code_of(weight[i], unit);
-}
-
-static void lay_out_tables(const Training *b, float unit) {
+static void lay_out_tables(const Training *b) {
   const Path *by = bitstill_path(b->path);
   int each = 9 * b->channels_in, channels = b->channels_out, places[CHANNELS];
-  uint8_t levels[4][CHANNELS], *table = b->weights;
-  bitstill_codes(b->weight, (int64_t)channels * each, unit, b->codes);
+  int8_t placed[4][CHANNELS];
+  uint8_t *table = b->weights;
   for (int c = 0; c < channels; c++) places[c] = place_of(c, channels, by->bytes);
   for (int first = 0; first < each; first += 4, table += ENTRIES * channels) {
     for (int c = 0; c < channels; c++)
-      for (int i = 0; i < 4; i++) levels[i][places[c]] = b->codes[c * each + first + i];
-    by->fill_table(levels, channels, table);
+      for (int i = 0; i < 4; i++) placed[i][places[c]] = b->codes[c * each + first + i];
+    by->fill_table(placed, channels, table);
   }
 }
 
 /* Lay out the weights; 1 if they are not finite. */
 int bitstill_block_prepare(Training *b) {
-  float largest = bitstill_largest(b->weight, (int64_t)b->channels_out * 9 * b->channels_in), unit = largest / 3;
+  int64_t count = (int64_t)b->channels_out * 9 * b->channels_in;
+  float largest = bitstill_largest(b->weight, count);
   if (!isfinite(largest)) return 1;
   b->unit = (double)largest / 3 / (b->channels_in == COLOURS ? 255 : 1);
-  if (b->channels_in == COLOURS) lay_out_codes(b, unit);
-  else lay_out_tables(b, unit);
+  bitstill_codes(b->weight, count, largest / 3, b->codes);
+  if (b->channels_in == COLOURS) lay_out_codes(b);
+  else lay_out_tables(b);
   return 0;
 }
 

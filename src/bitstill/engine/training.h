@@ -24,7 +24,7 @@ typedef struct {
   const float *weight;               /* (channels_out, 3, 3, channels_in), quantized */
   const float *bias, *gain, *offset; /* (channels_out,) each */
   float *running_mean, *running_variance;
-  uint8_t *codes;   /* weights 0 to 3, like weight: room for the next */
+  int8_t *codes;    /* weights from -3 to 3, like weight: room for the next */
   void *weights;    /* as the convolution reads them, see sums.h: codes of an image's, or tables */
   int16_t *sums;    /* (images, side, side, channels_out) */
   int64_t *moments; /* (images, 2, channels_out): sums of S and of its square */

@@ -125,7 +125,7 @@ class TrainingBlock:
         # Of each output channel: the image's 27 codes in 9 fours, or 16 sums for 4 inputs each.
         weight_bytes = channels_out * (36 if channels_in == COLOURS else 9 * channels_in * 4)
         self._arrays: dict[str, NDArray[Any]] = {
-            "codes": np.empty(9 * channels_in * channels_out, np.uint8),
+            "codes": np.empty(9 * channels_in * channels_out, np.int8),
             "weights": aligned(weight_bytes),
             "sums": np.empty((images, side, side, channels_out), np.int16),
             "moments": np.empty((images, 2, channels_out), np.int64),

@@ -4,12 +4,12 @@
 typedef uint8_t NAME(Bytes) __attribute__((vector_size(BYTES), aligned(16), may_alias));
 typedef uint16_t NAME(Pairs) __attribute__((vector_size(BYTES), aligned(2), may_alias));
 
-TARGET static void NAME(fill_table)(uint8_t (*levels)[CHANNELS], int channels, uint8_t *restrict table) {
+TARGET static void NAME(fill_table)(int8_t (*codes)[CHANNELS], int channels, uint8_t *restrict table) {
   memset(table, 0, (size_t)channels);
   for (int bit = 0, entry = 1; bit < 4; bit++)
     for (int less = 0, half = entry; less < half; less++, entry++)
       for (int c = 0; c < channels; c++)
-        table[entry * channels + c] = (uint8_t)(table[less * channels + c] + 2 * levels[bit][c] - 3);
+        table[entry * channels + c] = (uint8_t)(table[less * channels + c] + codes[bit][c]);
 }
 
 /* Where in its table each quad's row lies: of 16 bits at a time, four numbers. */
