@@ -73,8 +73,9 @@ def test_no_sum_is_too_large(library: Path, packed: PackedModel, negative: int) 
         layers.append(PackedLayer(planes, np.full_like(one.thresholds, limit)))
     model = replace(packed, layers=tuple(layers))
     layout = lay_out(model)
-    kernels = [kernel.Kernel(layout, path, library) for path in kernel.available(library)]
-    for backend in (Tables(layout), *kernels):
+    backends: list[Backend] = [Tables(layout)]
+    backends += [kernel.Kernel(layout, path, library) for path in kernel.available(library)]
+    for backend in backends:
         agrees(backend, unpack(model), random_images(2))
 
 

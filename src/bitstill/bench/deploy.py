@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bitstill.bench.paired import Report, Subject, Timing, paired, versions
 from bitstill.engine import kernel
 from bitstill.engine.engine import Engine
+from bitstill.engine.layout import lay_out
 from bitstill.engine.packed import to_bytes
 from bitstill.errors import UserError
 from bitstill.packing import pack
@@ -82,8 +83,9 @@ def _runtimes(
         "onnxruntime int8": _session(onnx_int8, threads),
         "numba": Engine(student, threads=threads, backend="numba").predict,
     }
-    if kernel.available():
+    for path in kernel.available():
         engine = Engine(student, threads=threads, backend="c")
+        engine.backend = kernel.Kernel(lay_out(student), path)
         runtimes[engine.backend.name] = engine.predict
     return runtimes
 

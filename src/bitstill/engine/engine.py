@@ -52,7 +52,7 @@ def load(path: str | Path, *, threads: int = 1, backend: str | None = None) -> "
 def _backend(model: PackedModel, wanted: str | None) -> Backend:
     if wanted not in (None, *BACKENDS):
         raise UserError(f"backend = {wanted!r} is unknown: choose c or numba")
-    if not counts_bits(model.weight_bits, activation_bits=model.activation_bits):
+    if not has_tables(model.weight_bits, activation_bits=model.activation_bits):
         if wanted == "c":
             raise UserError(
                 "backend = c takes weights of 1 or 2 bits and 1-bit features: choose numba"
@@ -68,8 +68,8 @@ def _backend(model: PackedModel, wanted: str | None) -> Backend:
     return _in_numba("tables", lambda module: module.Tables(lay_out(model)))
 
 
-def counts_bits(weight_bits: int, *, activation_bits: int) -> bool:
-    """Whether a student's sums are counts of bits, which is far faster."""
+def has_tables(weight_bits: int, *, activation_bits: int) -> bool:
+    """Whether a student's sums can be looked up for four bits at a time, which is far faster."""
     return weight_bits <= 2 and activation_bits == 1
 
 

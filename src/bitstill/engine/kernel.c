@@ -40,15 +40,12 @@ static int inner_word(const Shape *shape) {
   return ((shape->side >> shape->pool) + 3) * shape->channels_out / LANES;
 }
 
-/* Two rows of sums at a time, for one row of features. */
 static void convolve_image(const Path *by, const Model *model, const uint8_t *image, uint32_t *target) {
   uint8_t levels[IMAGE_LEVELS] = {0};
-  int16_t sums[2 * 32 * 16] __attribute__((aligned(64)));
+  int16_t sums[32 * 32 * 16] __attribute__((aligned(64)));
   for (int y = 0; y < 32; y++) memcpy(levels + (y + 1) * IMAGE_ROW + COLOURS, image + y * 96, 96);
-  for (int y = 0; y < 16; y++) {
-    by->image_sums(levels + 2 * y * IMAGE_ROW, model->first, 2, sums);
-    by->keep_bits(sums, model->first_thresholds, 2, 32, 16, 1, target + (y + 1) * 18 + 1);
-  }
+  by->image_sums(levels, model->first, sums);
+  by->keep_bits(sums, model->first_thresholds, 32, 16, 1, target + 18 + 1);
 }
 
 static void convolve(const Path *by, const Shape *shape, const uint32_t *source, uint32_t *target,
@@ -56,7 +53,7 @@ static void convolve(const Path *by, const Shape *shape, const uint32_t *source,
   int16_t sums[256 * LANES] __attribute__((aligned(64)));
   int side = shape->side, channels = shape->channels_out;
   by->bit_sums(source, tables, side, shape->channels_in, channels, sums);
-  by->keep_bits(sums, thresholds, side, side, channels, shape->pool, target + inner_word(shape));
+  by->keep_bits(sums, thresholds, side, channels, shape->pool, target + inner_word(shape));
 }
 
 #ifdef TILES

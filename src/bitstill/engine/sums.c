@@ -5,8 +5,9 @@
 #define PATH(bytes, name) \
   static const Path path_##name = {bytes, image_sums_##name, fill_table_##name, bit_sums_##name, keep_bits_##name}
 
-/* Which of 16 channels' sums, or of the largest of four pixels', reach their limits. */
-static uint32_t reached_portable(const int16_t *sums, int right, int below, const int16_t *limits) {
+/* Which of 16 channels' sums, or of the largest of four pixels', reach their limits. GCC makes vectors of
+   the loop where it stands alone, and 16 copies of it in another one. */
+__attribute__((noinline)) static uint32_t reached_portable(const int16_t *sums, int right, int below, const int16_t *limits) {
   static const uint16_t bits[16] = {1 << 0, 1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
                                     1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
   uint16_t found = 0;
@@ -28,7 +29,7 @@ static uint32_t reached_portable(const int16_t *sums, int right, int below, cons
 #undef NAME
 
 /* 4 pixels at a time. */
-static void image_sums_portable(const uint8_t *levels, const int8_t *codes, int rows, int16_t *sums) {
+static void image_sums_portable(const uint8_t *levels, const int8_t *codes, int16_t *sums) {
   typedef int16_t Lanes __attribute__((vector_size(16)));
   Lanes weights[27][2];
   for (int i = 0; i < 27; i++)
@@ -36,7 +37,7 @@ static void image_sums_portable(const uint8_t *levels, const int8_t *codes, int 
       int input = i / 9 * 12 + i % 9;
       weights[i][c / 8][c % 8] = codes[input / 4 * 64 + 4 * c + input % 4];
     }
-  for (int y = 0; y < rows; y++)
+  for (int y = 0; y < 32; y++)
     for (int x = 0; x < 32; x += 4, sums += 4 * 16) {
       const uint8_t *at = levels + y * IMAGE_ROW + x * COLOURS;
       Lanes totals[8] = {{0}};
@@ -75,9 +76,9 @@ TARGET_AVX2 INLINE uint32_t reached_avx2(const int16_t *sums, int right, int bel
 #undef NAME
 
 /* Pairs of products stay below 2 * 255 * 3, and nine of them below 2^15. */
-TARGET_AVX2 static void image_sums_avx2(const uint8_t *levels, const int8_t *codes, int rows, int16_t *sums) {
+TARGET_AVX2 static void image_sums_avx2(const uint8_t *levels, const int8_t *codes, int16_t *sums) {
   const __m256i ones = _mm256_set1_epi16(1);
-  for (int y = 0; y < rows; y++)
+  for (int y = 0; y < 32; y++)
     for (int x = 0; x < 32; x++, sums += 16) {
       __m256i totals[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
 #pragma GCC unroll 9
@@ -107,11 +108,11 @@ TARGET_AVX512 INLINE uint32_t reached_avx512(const int16_t *sums, int right, int
 #include "vectors.h"
 
 /* 4 pixels of two rows at a time: a sum waits for its product before, and inputs are read for both. */
-TARGET_AVX512 static void image_sums_avx512(const uint8_t *levels, const int8_t *codes, int rows, int16_t *sums) {
+TARGET_AVX512 static void image_sums_avx512(const uint8_t *levels, const int8_t *codes, int16_t *sums) {
   const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
   __m512i weights[9], totals[8];
   for (int i = 0; i < 9; i++) weights[i] = _mm512_loadu_si512(codes + 64 * i);
-  for (int y = 0; y < rows; y += 2, sums += 32 * 16)
+  for (int y = 0; y < 32; y += 2, sums += 32 * 16)
     for (int x = 0; x < 32; x += 4, sums += 4 * 16) {
 #pragma GCC unroll 8
       for (int j = 0; j < 8; j++) totals[j] = _mm512_setzero_si512();

@@ -26,15 +26,14 @@ enum { IMAGE_CODES = 9 * 16 * 4 };
    channels, or of 16, a pixel's after another's, with a border of zeros; no sum is as large as 2^15. */
 typedef struct {
   int bytes; /* of a vector */
-  /* conv1 of `rows` rows of 32 pixels, from the border's pixel on the upper left. */
-  void (*image_sums)(const uint8_t *levels, const int8_t *codes, int rows, int16_t *sums);
+  void (*image_sums)(const uint8_t *levels, const int8_t *codes, int16_t *sums); /* conv1's */
   /* A quad's table from its weights, (4, channels), with every channel in its place. */
   void (*fill_table)(int8_t (*codes)[CHANNELS], int channels, uint8_t *table);
   void (*bit_sums)(const uint32_t *words, const uint8_t *tables, int side, int channels_in,
                    int channels_out, int16_t *sums);
   /* The bits of sums, or of the largest ones of 2x2 pixels, that reach their channel's limit. */
-  void (*keep_bits)(const int16_t *sums, const int16_t *limits, int rows, int side, int channels,
-                    int pool, uint32_t *words);
+  void (*keep_bits)(const int16_t *sums, const int16_t *limits, int side, int channels, int pool,
+                    uint32_t *words);
 } Path;
 
 const Path *bitstill_path(int path);

@@ -207,7 +207,7 @@ static uint32_t image_sums(const Training *b, const float *x, int16_t *sums) {
   else
 #endif
     wrong = bitstill_pack_image(x, b->side, levels);
-  if (!wrong) bitstill_path(b->path)->image_sums(levels, b->weights, b->side, sums);
+  if (!wrong) bitstill_path(b->path)->image_sums(levels, b->weights, sums);
   return wrong;
 }
 

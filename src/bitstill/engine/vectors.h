@@ -83,11 +83,11 @@ TARGET static void NAME(bit_sums)(const uint32_t *words, const uint8_t *tables, 
   if (channels_out == 128) NAME(add_rows)(128, rows, tables, side, step, sums);
 }
 
-TARGET static void NAME(keep_bits)(const int16_t *sums, const int16_t *limits, int rows, int side,
+TARGET static void NAME(keep_bits)(const int16_t *sums, const int16_t *limits, int side,
                                    int channels, int pool, uint32_t *words) {
   int window = 1 + pool, right = pool * channels, below = side * right;
   int depth = (channels + LANES - 1) / LANES, width = side / window + 2;
-  for (int y = 0; y < rows / window; y++, sums += below)
+  for (int y = 0; y < side / window; y++, sums += below)
     for (int x = 0; x < side / window; x++, sums += right)
       for (int c = 0; c < channels; c += 16, sums += 16) {
         uint32_t *to = words + (y * width + x) * depth + c / LANES;

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bitstill.data import Split
 from bitstill.data.splits import evenly
-from bitstill.engine.engine import Engine, counts_bits
+from bitstill.engine.engine import Engine, has_tables
 from bitstill.integer import has_integer_form, integer_network
 from bitstill.models import Block, Network, StudentBlock, to_input
 from bitstill.packing import pack
@@ -37,7 +37,7 @@ def deployed_classifier(network: Network) -> Classifier:
     if not has_integer_form(network):
         return float_classifier(network)
     integers = integer_network(network)
-    if integers.weight.is_cuda or not counts_bits(
+    if integers.weight.is_cuda or not has_tables(
         integers.weight_bits, activation_bits=integers.activation_bits
     ):
         return integers
