@@ -168,9 +168,11 @@ class Tables:
 
 def _tables(codes: NDArray[np.int8], channels: int) -> Bytes:
     """Return a layer's sums of four weights, (blocks, quads, 16 entries, lanes), flat."""
-    entries = np.arange(ENTRIES, dtype=np.int8)[:, None] >> np.arange(4, dtype=np.int8) & 1
     lanes = min(channels, 64)
-    quads = codes.reshape(-1, 4, channels // lanes, lanes)
+    quads = codes.reshape(-1, 4, channels // lanes, lanes).transpose(1, 2, 0, 3)
     tables = aligned(len(codes) // 4 * ENTRIES)
-    tables[:] = np.einsum("ei,qibc->bqec", entries, quads).ravel().view(np.uint8)
+    entries = tables.view(np.int8).reshape(*quads.shape[1:3], ENTRIES, lanes)
+    entries[:, :, 0] = 0
+    for bit, half in enumerate((1, 2, 4, 8)):
+        entries[:, :, half : 2 * half] = entries[:, :, :half] + quads[bit, :, :, None]
     return tables
