@@ -67,6 +67,29 @@ def wait_for(text: str, capfd: Captured) -> str:
     return said
 
 
+def test_without_a_terminal_a_line_now_and_then_says_how_far_runs_are(
+    planned: list[PlannedRun],
+    write: Write,
+    tmp_path: Path,
+    capfd: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(console, "_QUIET_SECONDS", 0.2)
+
+    def launch(jobs: list[list[str]]) -> list[Any]:
+        write(planned[0], "running")
+        with exclusive(planned[0].expected.paths):
+            said.append(wait_for(line, capfd))
+            said.append(wait_for(line, capfd))  # and again
+        for run in planned:
+            write(run)
+        return [returned(JobStatus.COMPLETED) for _ in jobs]
+
+    line, said = "hard T=15 seed 0: 1/1 epochs\n", list[str]()
+    conductor.conduct(planned, tmp_path, launch)
+    assert re.search(r"\[0/2 done, 1 running, 1 missing, about \d:\d\d left\] hard", said[-1])
+
+
 def test_an_estimate_needs_a_finished_epoch(
     planned: list[PlannedRun], write: Write, tmp_path: Path, capfd: Captured
 ) -> None:

@@ -2,12 +2,14 @@
 
 #include "sums.h"
 
-#define PATH(bytes, name) \
-  static const Path path_##name = {bytes, image_sums_##name, fill_table_##name, bit_sums_##name, keep_bits_##name}
+#define PATH(bytes, name)                                                                         \
+  static const Path path_##name = {bytes, image_sums_##name, fill_table_##name, bit_sums_##name, \
+                                   keep_bits_##name}
 
 /* Which of 16 channels' sums, or of the largest of four pixels', reach their limits. GCC makes vectors of
    the loop where it stands alone, and 16 copies of it in another one. */
-__attribute__((noinline)) static uint32_t reached_portable(const int16_t *sums, int right, int below, const int16_t *limits) {
+__attribute__((noinline)) static uint32_t reached_portable(const int16_t *sums, int right, int below,
+                                                           const int16_t *limits) {
   static const uint16_t bits[16] = {1 << 0, 1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
                                     1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
   uint16_t found = 0;

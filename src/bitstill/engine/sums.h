@@ -16,7 +16,8 @@
 #error "bits are spread over neighbouring numbers as little-endian processors have them"
 #endif
 
-enum { LANES = 32, COLOURS = 3, IMAGE_ROW = 34 * COLOURS, CHANNELS = 128, ENTRIES = 16, PIECE = 6, MIDDLE = 128 };
+enum { LANES = 32, CHANNELS = 128, COLOURS = 3, IMAGE_ROW = 34 * COLOURS };
+enum { ENTRIES = 16, PIECE = 6, MIDDLE = 128 }; /* a byte's middle: 0 is as far away as 255 */
 /* An image with its border; what is read at once may end beyond that. */
 enum { IMAGE_LEVELS = 34 * IMAGE_ROW + 4 };
 /* Bytes of weights for an image: 9 groups of 4 inputs, 16 channels, 4 codes. */

@@ -4,6 +4,7 @@ A quad is four neighbouring bits of a patch. What it adds to the output channels
 16 values it has, so a table has a row for each of them, a byte for each of 32 or 64 channels.
 """
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from bitstill.engine.lanes import ENTRIES, IMAGE_LINE, image_bits, reached
 from bitstill.engine.layout import OFFSETS, SCRATCH_WORDS, Layout, aligned, feature_bits
 from bitstill.engine.planes import Bytes
 from bitstill.topology import TOPOLOGY
+
+if sys.byteorder != "little":  # four numbers are written at once, as one
+    raise ImportError("the engine is for little-endian processors")
 
 _CONV1, _CONV21, _CONV22, _CONV31, _CONV32, _CONV41, _CONV42 = OFFSETS
 

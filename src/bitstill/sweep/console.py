@@ -33,6 +33,7 @@ _UNFINISHED = ("running", "failed", "interrupted", "stored", "queued", "missing"
 _LATEST = 5  # finished runs that stay in sight
 _POLL_SECONDS = 0.5
 _WATCH_SECONDS = 2.0
+_QUIET_SECONDS = 600.0  # without a terminal, until a line says how far runs are
 _QUEUE_SECONDS = 30.0  # Slurm's controller serves the whole cluster
 
 
@@ -86,12 +87,18 @@ def _grid(states: Sequence[RunState]) -> Table:
     shrinking = Column(max_width=20)  # in a narrow terminal the bar gives way first
     grid = Table.grid(text(), text(), shrinking, number(), text(), number(), padding=(0, 2))
     for state in states:
-        done, total, whose = state.epoch, state.expected.epochs, ""
-        if (teacher := state.teacher) is not None:
-            done, total, whose = teacher.epoch, teacher.epochs, "teacher "
-        bar, epochs = ProgressBar(total=total, completed=done), f"{whose}{done}/{total} epochs"
+        done, total, epochs = _epochs(state)
+        bar = ProgressBar(total=total, completed=done)
         grid.add_row(escape(state.expected.name), state.status, bar, epochs, *_outcome(state))
     return grid
+
+
+def _epochs(state: RunState) -> tuple[int, int, str]:
+    """Return how many epochs of how many are done, and say it: of a teacher that is waited for."""
+    done, total, whose = state.epoch, state.expected.epochs, ""
+    if (teacher := state.teacher) is not None:
+        done, total, whose = teacher.epoch, teacher.epochs, "teacher "
+    return done, total, f"{whose}{done}/{total} epochs"
 
 
 def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
@@ -155,9 +162,26 @@ class _Watch:
         self.states = [look(one) for one in expected]
         self._before = list(self.states)  # what a run is run again for is no news
         self._settled: set[str] = set()
+        self._told = time.monotonic()
 
-    def refresh(self) -> list[RunState]:
-        """Read the states again; return those that were settled since."""
+    def news(self) -> list[str]:
+        """Read the states again; return a line for each run that was settled since.
+
+        Where that was long ago, it is a line on how far the others are.
+        """
+        lines = []
+        for state in self._refresh():
+            said = f"{state.expected.name}: {state.status} {'  '.join(_outcome(state))}".rstrip()
+            lines.append(f"[{summary(self.states)}] {said}")
+        running = [state for state in self.states if state.status == "running"]
+        if running and not lines and time.monotonic() - self._told > _QUIET_SECONDS:
+            said = ", ".join(f"{state.expected.name}: {_epochs(state)[2]}" for state in running)
+            lines = [f"[{summary(self.states)}] {said}"]
+        if lines:
+            self._told = time.monotonic()
+        return lines
+
+    def _refresh(self) -> list[RunState]:
         fresh = []
         for index, state in enumerate(self.states):
             if state.expected.identity in self._settled:
@@ -177,16 +201,14 @@ class _Watch:
 
 @contextmanager
 def progress(expected: Sequence[Expected], console: Console) -> Iterator[None]:
-    """Show progress while the body runs: a live table on a terminal, else a line a finished run."""
+    """Show progress while the body runs: a live table on a terminal, else lines."""
     watch, stopped = _Watch(expected), threading.Event()
     live = Live(watch, console=console, transient=True) if console.is_terminal else None
 
     def report() -> None:
-        for state in watch.refresh():
-            said = f"{state.expected.name}: {state.status} {'  '.join(_outcome(state))}".rstrip()
-            text = f"[{summary(watch.states)}] {said}"
+        for line in watch.news():
             if live is None:
-                print(text, file=sys.stderr, flush=True)  # noqa: T201  # no terminal: plain lines
+                print(line, file=sys.stderr, flush=True)  # noqa: T201  # no terminal: plain lines
 
     def poll() -> None:
         while not stopped.wait(_POLL_SECONDS):
