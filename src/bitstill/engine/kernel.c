@@ -60,7 +60,7 @@ static void convolve(const Path *by, const Shape *shape, const uint32_t *source,
 
 /* As convolve, for one or two images, 32 pixels at a time: where a map has 16, those of both. */
 TARGET_AMX static void convolve_tiles(int images, const Shape *shape, uint32_t *const *sources,
-                                      uint32_t *const *targets, const uint8_t *codes,
+                                      uint32_t *const *targets, const int8_t *codes,
                                       const int16_t *thresholds) {
   uint8_t bytes[MOST_BYTES] __attribute__((aligned(64)));
   int32_t sums[2 * ROWS][LANES] __attribute__((aligned(64)));
@@ -72,7 +72,7 @@ TARGET_AMX static void convolve_tiles(int images, const Shape *shape, uint32_t *
     if (both) spread_bits(sources[images - 1], side, channels, bytes + next);
     for (int b = 0; b < blocks; b++)
       for (int y = 0; y < side; y += rows) {
-        multiply_tiles(bytes + y * side * step, next, side, tiles, (const int8_t *)codes + b * 6 * tiles * TILE, sums);
+        multiply_tiles(bytes + y * side * step, next, side, tiles, codes + b * 6 * tiles * TILE, sums);
         int to = inner_word(shape) + (y >> shape->pool) * ((side >> shape->pool) + 2) * blocks + b;
         for (int i = 0; i < 1 + both; i++)
           keep_tile_bits(sums + i * ROWS, thresholds + b * LANES, rows, side, shape->pool,
@@ -130,16 +130,6 @@ static int prepared_bytes(int path, const Shape *shape) {
   return table_bytes(shape->channels_in, shape->channels_out);
 }
 
-static void lay_out_tables(const Path *by, const int8_t *codes, const Shape *shape, uint8_t *tables) {
-  int channels = shape->channels_out;
-  int8_t placed[4][CHANNELS];
-  for (int quad = 0; quad < 9 * shape->channels_in / 4; quad++, tables += ENTRIES * channels) {
-    for (int i = 0; i < 4; i++)
-      for (int c = 0; c < channels; c++) placed[i][place_of(c, channels, by->bytes)] = *codes++;
-    by->fill_table(placed, channels, tables);
-  }
-}
-
 /* Fill what a path reads of a model's weights, and return how many bytes those are; it may be NULL,
    and else begins at a multiple of 64. */
 int bitstill_prepare(int path, const int8_t *codes, uint8_t *prepared) {
@@ -152,7 +142,7 @@ int bitstill_prepare(int path, const int8_t *codes, uint8_t *prepared) {
     if (at && path == AMX) lay_out_tiles(codes, shape->channels_in, shape->channels_out, (int8_t *)at);
     else
 #endif
-    if (at) lay_out_tables(bitstill_path(path), codes, shape, at);
+    if (at) bitstill_path(path)->fill_tables(codes, shape->channels_in, shape->channels_out, at);
     codes += 9 * shape->channels_in * shape->channels_out;
   }
   return total;
@@ -175,7 +165,8 @@ static void run_layers(int path, const Model *model, const uint8_t *images, int 
     const Shape *shape = &SHAPES[layer];
 #ifdef TILES
     for (int i = 0; path == AMX && i < count; i += 2)
-      convolve_tiles(count - i < 2 ? 1 : 2, shape, sources + i, targets + i, prepared, thresholds);
+      convolve_tiles(count - i < 2 ? 1 : 2, shape, sources + i, targets + i, (const int8_t *)prepared,
+                     thresholds);
 #endif
     for (int i = 0; i < count; i++) {
       if (path != AMX) convolve(by, shape, sources[i], targets[i], prepared, thresholds);

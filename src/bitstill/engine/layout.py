@@ -39,8 +39,8 @@ class Layout:
         first: weight codes of conv1, int8, (16 channels, 3 rows, 12): a row is three pixels of
             three colours, and three zeros.
         first_thresholds: int16, (16,), clipped: no sum of conv1 exceeds 27 * 255 * 3.
-        codes: the other layers', int8, flat, layer after layer: for each bit of a patch the output
-            channels.
+        codes: the other layers', int8, flat, layer after layer: for each output channel the bits of
+            a patch.
         thresholds: the other layers', int16, (448,), likewise: their sums are smaller.
         classifier: float32, (128, classes).
         bias: float32, (classes,).
@@ -91,7 +91,7 @@ def _in_two_bits(model: PackedModel) -> PackedModel:
 
 def _codes(planes: Bytes, layer: Layer) -> NDArray[np.int8]:
     codes = unpack_codes(planes, channels_out=layer.channels_out, channels_in=layer.channels_in)
-    return codes.astype(np.int8).transpose(2, 3, 1, 0).ravel()
+    return codes.astype(np.int8).transpose(0, 2, 3, 1).ravel()
 
 
 def aligned(count: int) -> Bytes:

@@ -2,9 +2,8 @@
 
 #include "sums.h"
 
-#define PATH(bytes, name)                                                                         \
-  static const Path path_##name = {bytes, image_sums_##name, fill_table_##name, bit_sums_##name, \
-                                   keep_bits_##name}
+#define PATH(name) \
+  static const Path path_##name = {image_sums_##name, fill_tables_##name, bit_sums_##name, keep_bits_##name}
 
 /* Which of 16 channels' sums, or of the largest of four pixels', reach their limits. GCC makes vectors of
    the loop where it stands alone, and 16 copies of it in another one. */
@@ -51,7 +50,7 @@ static void image_sums_portable(const uint8_t *levels, const int8_t *codes, int1
       memcpy(sums, totals, sizeof totals);
     }
 }
-PATH(16, portable);
+PATH(portable);
 
 #ifdef X86
 
@@ -98,7 +97,7 @@ TARGET_AVX2 static void image_sums_avx2(const uint8_t *levels, const int8_t *cod
       _mm256_storeu_si256((__m256i *)sums, _mm256_permute4x64_epi64(both, 0xd8));
     }
 }
-PATH(32, avx2);
+PATH(avx2);
 
 TARGET_AVX512 INLINE uint32_t reached_avx512(const int16_t *sums, int right, int below, const int16_t *limits) {
   return _mm256_cmpge_epi16_mask(largest(sums, right, below), _mm256_loadu_si256((const __m256i *)limits));
@@ -133,7 +132,7 @@ TARGET_AVX512 static void image_sums_avx512(const uint8_t *levels, const int8_t 
       }
     }
 }
-PATH(64, avx512);
+PATH(avx512);
 
 #endif
 

@@ -26,10 +26,9 @@ enum { IMAGE_CODES = 9 * 16 * 4 };
 /* How a path of processor.h computes; every path gives the same sums. Features are words of 32
    channels, or of 16, a pixel's after another's, with a border of zeros; no sum is as large as 2^15. */
 typedef struct {
-  int bytes; /* of a vector */
   void (*image_sums)(const uint8_t *levels, const int8_t *codes, int16_t *sums); /* conv1's */
-  /* A quad's table from its weights, (4, channels), with every channel in its place. */
-  void (*fill_table)(int8_t (*codes)[CHANNELS], int channels, uint8_t *table);
+  /* Every quad's table, from weights (channels_out, 9 channels_in). */
+  void (*fill_tables)(const int8_t *codes, int channels_in, int channels_out, uint8_t *tables);
   void (*bit_sums)(const uint32_t *words, const uint8_t *tables, int side, int channels_in,
                    int channels_out, int16_t *sums);
   /* The bits of sums, or of the largest ones of 2x2 pixels, that reach their channel's limit. */
@@ -41,11 +40,4 @@ const Path *bitstill_path(int path);
 
 static inline int table_bytes(int channels_in, int channels_out) {
   return 9 * channels_in / 4 * ENTRIES * channels_out;
-}
-
-/* Where in a row a channel lies: of each vector of bytes, the first half's channels at even places,
-   so that even and odd bytes widen to neighbours. */
-static inline int place_of(int channel, int channels, int bytes) {
-  int group = channels < bytes ? channels : bytes, within = channel % group;
-  return channel - within + within % (group / 2) * 2 + within / (group / 2);
 }

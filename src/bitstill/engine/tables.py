@@ -173,7 +173,7 @@ class Tables:
 def _tables(codes: NDArray[np.int8], channels: int) -> Bytes:
     """Return a layer's sums of four weights, (blocks, quads, 16 entries, lanes), flat."""
     lanes = min(channels, 64)
-    quads = codes.reshape(-1, 4, channels // lanes, lanes).transpose(1, 2, 0, 3)
+    quads = codes.reshape(channels // lanes, lanes, -1, 4).transpose(3, 0, 2, 1)
     tables = aligned(len(codes) // 4 * ENTRIES)
     entries = tables.view(np.int8).reshape(*quads.shape[1:3], ENTRIES, lanes)
     entries[:, :, 0] = 0

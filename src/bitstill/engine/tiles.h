@@ -66,7 +66,7 @@ static void lay_out_tiles(const int8_t *codes, int channels_in, int channels_out
         for (int i = 0; i < TILE; i++) {
           int in_row = tile % tiles * ROW + i / ROW * 4 + i % 4, bit = tile / tiles * bits + in_row;
           int channel = first + half * 16 + i % ROW / 4;
-          *tiled++ = in_row < bits ? codes[bit * channels_out + channel] : 0;
+          *tiled++ = in_row < bits ? codes[channel * 3 * bits + bit] : 0;
         }
 }
 

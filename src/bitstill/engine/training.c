@@ -54,19 +54,6 @@ static void lay_out_codes(const Training *b) {
       to[i / 4 * 64 + 4 * c + i % 4] = i % 12 < 9 ? b->codes[c * 27 + i / 12 * 9 + i % 12] : 0;
 }
 
-static void lay_out_tables(const Training *b) {
-  const Path *by = bitstill_path(b->path);
-  int each = 9 * b->channels_in, channels = b->channels_out, places[CHANNELS];
-  int8_t placed[4][CHANNELS];
-  uint8_t *table = b->weights;
-  for (int c = 0; c < channels; c++) places[c] = place_of(c, channels, by->bytes);
-  for (int first = 0; first < each; first += 4, table += ENTRIES * channels) {
-    for (int c = 0; c < channels; c++)
-      for (int i = 0; i < 4; i++) placed[i][places[c]] = b->codes[c * each + first + i];
-    by->fill_table(placed, channels, table);
-  }
-}
-
 /* Lay out the weights; 1 if they are not finite. */
 int bitstill_block_prepare(Training *b) {
   int64_t count = (int64_t)b->channels_out * 9 * b->channels_in;
@@ -75,7 +62,7 @@ int bitstill_block_prepare(Training *b) {
   b->unit = (double)largest / 3 / (b->channels_in == COLOURS ? 255 : 1);
   bitstill_codes(b->weight, count, largest / 3, b->codes);
   if (b->channels_in == COLOURS) lay_out_codes(b);
-  else lay_out_tables(b);
+  else bitstill_path(b->path)->fill_tables(b->codes, b->channels_in, b->channels_out, b->weights);
   return 0;
 }
 

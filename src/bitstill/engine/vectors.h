@@ -12,6 +12,22 @@ TARGET static void NAME(fill_table)(int8_t (*codes)[CHANNELS], int channels, uin
         table[entry * channels + c] = (uint8_t)(table[less * channels + c] + codes[bit][c]);
 }
 
+/* A row has of each vector of bytes the first half's channels at even places, so that even and odd bytes
+   widen to neighbours. */
+TARGET static void NAME(fill_tables)(const int8_t *codes, int channels_in, int channels_out, uint8_t *tables) {
+  int group = channels_out < BYTES ? channels_out : BYTES, each = 9 * channels_in, places[CHANNELS];
+  int8_t placed[4][CHANNELS];
+  for (int c = 0; c < channels_out; c++) {
+    int within = c % group;
+    places[c] = c - within + within % (group / 2) * 2 + within / (group / 2);
+  }
+  for (int first = 0; first < each; first += 4, tables += ENTRIES * channels_out) {
+    for (int c = 0; c < channels_out; c++)
+      for (int i = 0; i < 4; i++) placed[i][places[c]] = codes[c * each + first + i];
+    NAME(fill_table)(placed, channels_out, tables);
+  }
+}
+
 /* Where in its table each quad's row lies: of 16 bits at a time, four numbers. */
 TARGET INLINE void NAME(find_rows)(const uint32_t *words, int count, const int halves, int channels,
                                    uint16_t *restrict rows) {
