@@ -1,18 +1,25 @@
 """CUDA graphs: what is put back, what is said where there are none, and on a GPU the same bits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.trained import same_results, trained
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import bitstill.training.tasks
-from bitstill.models import Student, Teacher
-from bitstill.schema import TrainConfig
+from bitstill.losses import constant_weight, soft_hard
+from bitstill.models import Network, Student, Teacher
+from bitstill.quantizers import Quantizer
+from bitstill.schema import ScheduleConfig, TrainConfig
+from bitstill.training.batches import Batch
 from bitstill.training.graphs import replay_from_graphs
-from bitstill.training.tasks import Task
+from bitstill.training.tasks import StudentTask, Task, TeacherTask
 
 Configure = Callable[..., TrainConfig]
 
@@ -90,6 +97,54 @@ def test_graphs_are_forgotten_when_training_ends(
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", capture_by_steps)
     replay_from_graphs(networks[0].train(), torch.rand(4, 3, 32, 32))
     assert "forward" not in vars(networks[0])
+
+
+class _Devices(TorchDispatchMode):
+    """Notes where the tensors of all operations lie, those of a backward pass, too."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        leaves = tree_leaves((args, kwargs, found))
+        self.seen |= {one.device.type for one in leaves if isinstance(one, Tensor)}
+        return found
+
+
+@pytest.mark.parametrize(
+    "network",
+    [Teacher, Student]
+    + [
+        partial(Student, quantizer=Quantizer(method, weight_bits, activation_bits))
+        for method in ("mean_scaled", "dorefa")
+        for weight_bits, activation_bits in ((2, 1), (1, 2), (8, 8), (None, None))
+    ],
+)
+def test_no_operation_of_a_step_waits_for_another_device_or_copies_to_it(
+    network: Callable[[], Network],
+) -> None:
+    """Neither can be captured. Here nothing has values, so whatever waits for one raises."""
+    schedule, there = ScheduleConfig(4, 8, [0.01], [], 1e-10), torch.device("meta")
+    task: Task = TeacherTask(network(), schedule)
+    if network is not Teacher:
+        weight, loss = partial(constant_weight, value=225.0), partial(soft_hard, temperature=15.0)
+        task = StudentTask(network(), schedule, loss=loss, soft_weight=weight)
+    task.to(there).train()
+    images = torch.empty((8, 32, 32, 3), dtype=torch.uint8, device=there)
+    labels = torch.empty(8, dtype=torch.int64, device=there)
+    batch = Batch(images, labels, torch.empty((8, 10), device=there))
+    task.training_step(batch, 0).backward()  # the sums of the epoch move
+    with _Devices() as devices:
+        task.training_step(batch, 0).backward()
+    assert devices.seen == {"meta"}
 
 
 def test_a_cpu_has_none(
