@@ -170,7 +170,7 @@ def sync(
 def export(
     source: Annotated[Path, typer.Argument(help="A run's folder, or a sweep's; or a packed file.")],
     form: Annotated[
-        str, typer.Option("--format", help="packed, onnx or qonnx; of a teacher, onnx.")
+        str, typer.Option("--format", help="packed, c, onnx or qonnx; of a teacher, onnx.")
     ] = "packed",
     select: Annotated[str, typer.Option(help="last or best_val.")] = "last",
     statistics: Annotated[

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,8 @@ def test_a_name_for_another_form_is_refused(student_run: Path, tmp_path: Path) -
         ("a.onnx", "packed", "onnx or qonnx"),
         ("a.bitstill", "onnx", "packed"),
         ("a.bitstill", "qonnx", "packed"),
+        ("a.c", "packed", "c"),
+        ("a.onnx", "c", "onnx or qonnx"),
     ):
         with pytest.raises(UserError, match=rf"is no name for {form}: give --format {fitting}$"):
             export(student_run, form, Choice(), tmp_path / name)
@@ -113,10 +116,10 @@ def test_output_replaces_nothing_but_exports(student_run: Path, tmp_path: Path) 
         file.write_bytes(b"mine")
     for output, why in (
         (pipe, "is no file: give another name"),
-        (student_run / "weights.safetensors", "ends neither in .bitstill nor in .onnx: .*"),
-        (tmp_path / "folder", "ends neither in .bitstill nor in .onnx: give another name"),
+        (student_run / "weights.safetensors", "ends in none of .bitstill, .c and .onnx: .*"),
+        (tmp_path / "folder", "ends in none of .bitstill, .c and .onnx: give another name"),
         (another, "is another run's: give another name"),
-        (precious, "ends neither in .bitstill nor in .onnx: give another name"),
+        (precious, "ends in none of .bitstill, .c and .onnx: give another name"),
     ):
         with pytest.raises(UserError, match=f"^--output = .* {why}$"):
             export(student_run, "packed", Choice(), output)
@@ -159,7 +162,7 @@ def test_the_command_line(student_run: Path, folder: Path, tmp_path: Path) -> No
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("form", ["onnx", "qonnx"])
+@pytest.mark.parametrize("form", ["c", "onnx", "qonnx"])
 def test_a_packed_student_has_the_forms_of_its_run(student_run: Path, form: str) -> None:
     """For whoever was given that file alone."""
     expected = export(student_run, form, Choice()).read_bytes()
@@ -173,13 +176,9 @@ def test_a_packed_student_has_the_forms_of_its_run(student_run: Path, form: str)
             export(given, *wrong)
     other = given.rename(given.with_name("given.v2"))
     assert export(other, form, Choice()) == given.with_name(f"given.v2{SUFFIXES[form]}")
-    with pytest.raises(UserError, match=r"named\.onnx is what is exported: give another name"):
-        export(
-            other.rename(given.with_name("named.onnx")),
-            form,
-            Choice(),
-            given.with_name("named.onnx"),
-        )
+    named = other.rename(given.with_name(f"named{SUFFIXES[form]}"))
+    with pytest.raises(UserError, match=rf"{re.escape(named.name)} is what is exported: give ano"):
+        export(named, form, Choice(), named)
     given.write_bytes(b"x")
     with pytest.raises(UserError, match=r"given\.bitstill is no sound packed model"):
         export(given, form, Choice())
@@ -198,5 +197,5 @@ def test_every_form_carries_what_it_is(student_run: Path, form: str) -> None:
 def test_lock_and_gradients_are_the_runs_own(student_run: Path, name: str) -> None:
     own = getattr(RunPaths(student_run), name)
     own.write_text("kept")
-    with pytest.raises(UserError, match="ends neither in"):
+    with pytest.raises(UserError, match="ends in none of"):
         export(student_run, "packed", Choice(), own)

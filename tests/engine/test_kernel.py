@@ -1,11 +1,11 @@
 """The C kernels under sanitizers, and their compiler."""
 
-import platform
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from tests.sanitized import sanitized
 
 from bitstill.engine import kernel
 from bitstill.engine.compiler import GRADIENTS, SOURCES, compile_kernel
@@ -14,25 +14,13 @@ ENGINE = SOURCES[0].parent
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 
 
-def sanitized(name: str, folder: Path, *beside: str) -> Path:
-    """Compile a program of this folder, which includes a kernel's source, with sanitizers.
+def compiled(name: str, folder: Path, *beside: str) -> Path:
+    """Compile a program of this folder, which includes a kernel's source.
 
-    For this processor: fused additions where it has them, as the engine's own clones take them.
+    With fused additions where the processor has them, as the engine's own clones take them.
     """
-    compiler = shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.skip("there is no C compiler")
-    target = folder / "kernel"
-    native = "-march=native" if platform.machine() == "x86_64" else "-mcpu=native"
-    command = [compiler, "-O2", "-g", "-std=c11", native, "-ffp-contract=off"]
-    command += ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
     sources = [Path(__file__).with_name(name), *(ENGINE / one for one in beside)]
-    command += [f"-I{ENGINE}", *map(str, sources), "-o", str(target), "-lm"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if "cannot find" in done.stderr:
-        pytest.skip("the compiler has no sanitizers")
-    assert done.returncode == 0, done.stderr
-    return target
+    return sanitized(folder / "kernel", sources, "-std=c11", "-ffp-contract=off", f"-I{ENGINE}")
 
 
 def run(program: Path, *arguments: str) -> None:
@@ -44,7 +32,7 @@ def run(program: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sanitized("sanitized.c", tmp_path_factory.mktemp("engine"), "sums.c")
+    return compiled("sanitized.c", tmp_path_factory.mktemp("engine"), "sums.c")
 
 
 @pytest.mark.parametrize("classes", [1, 10, 16, 37])
@@ -53,7 +41,7 @@ def test_the_engine_reads_and_writes_nothing_outside(engine: Path, classes: int)
 
 
 def test_training_reads_and_writes_nothing_outside(tmp_path: Path) -> None:
-    run(sanitized("sanitized_training.c", tmp_path, "sums.c", *GRADIENTS))
+    run(compiled("sanitized_training.c", tmp_path, "sums.c", *GRADIENTS))
 
 
 @needs_compiler

@@ -4,19 +4,24 @@ The yardstick is onnxruntime in float32 on the teacher of the same topology, bat
 runtimes get the same uint8 images.
 """
 
+import ctypes
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.bench.paired import Report, Subject, Timing, paired, versions
+from bitstill.deploy.c_source import c_source
 from bitstill.engine import kernel
+from bitstill.engine.compiler import compile_kernel
 from bitstill.engine.engine import Engine
-from bitstill.engine.layout import lay_out
-from bitstill.engine.packed import to_bytes
+from bitstill.engine.layout import address, lay_out
+from bitstill.engine.packed import PackedModel, to_bytes
 from bitstill.errors import UserError
 from bitstill.packing import pack
 
@@ -59,7 +64,7 @@ def bench(
     return Report("us an image", 1e6, rounds, timings, versions(_PACKAGES), facts)
 
 
-def _models(images: NDArray[np.uint8]) -> tuple[Any, bytes, bytes]:
+def _models(images: NDArray[np.uint8]) -> tuple[PackedModel, bytes, bytes]:
     import torch
 
     from bitstill.deploy.onnx_models import float_model, integer_model
@@ -76,7 +81,7 @@ def _models(images: NDArray[np.uint8]) -> tuple[Any, bytes, bytes]:
 
 
 def _runtimes(
-    student: Any, onnx_float: bytes, onnx_int8: bytes, threads: int
+    student: PackedModel, onnx_float: bytes, onnx_int8: bytes, threads: int
 ) -> dict[str, Predict]:
     runtimes = {
         YARDSTICK: _session(onnx_float, threads),
@@ -87,7 +92,21 @@ def _runtimes(
         engine = Engine(student, threads=threads, backend="c")
         engine.backend = kernel.Kernel(lay_out(student), path)
         runtimes[engine.backend.name] = engine.predict
+    if threads == 1 and (exported := _exported(student)) is not None:
+        runtimes["export --format c"] = exported
     return runtimes
+
+
+def _exported(student: PackedModel) -> Predict | None:
+    """Return a student exported as C, compiled for any processor; None without a compiler."""
+    with TemporaryDirectory() as folder:
+        source, library = Path(folder) / "student.c", Path(folder) / "student.so"
+        source.write_bytes(c_source(student))
+        if compile_kernel(library, sources=[source]) is not None:
+            return None
+        predict_one = ctypes.CDLL(str(library)).student_predict
+    predict_one.argtypes = [ctypes.c_void_p]
+    return lambda images: np.array([predict_one(address(image)) for image in images])
 
 
 def _session(model: bytes, threads: int) -> Predict:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bitstill.deploy.c_source import c_source
 from bitstill.deploy.finished import USUAL, Choice, FinishedRun, load_run
 from bitstill.engine.packed import describe, from_bytes, read_packed, to_bytes
 from bitstill.errors import UserError
@@ -13,7 +14,7 @@ from bitstill.models import Student
 from bitstill.packing import describe_selection, pack, unpack
 from bitstill.runs import RunPaths
 
-SUFFIXES = {"packed": ".bitstill", "onnx": ".onnx", "qonnx": ".qonnx.onnx"}
+SUFFIXES = {"packed": ".bitstill", "c": ".c", "onnx": ".onnx", "qonnx": ".qonnx.onnx"}
 
 
 def export(source: Path, form: str, choice: Choice, output: Path | None = None) -> Path:
@@ -21,7 +22,7 @@ def export(source: Path, form: str, choice: Choice, output: Path | None = None) 
 
     Args:
         source: folder of a run or sweep, or a packed file, for the other forms.
-        form: ``packed``, ``onnx`` or ``qonnx``; a teacher has the second only.
+        form: of ``SUFFIXES``; a teacher has ``onnx`` only.
         choice: of weights and statistics; a packed file holds one.
         output: the file; None is ``student`` or ``teacher`` in the run's folder, followed by a
             choice that is not the usual one: what the run left is evidence, and stays. Of a packed
@@ -62,7 +63,7 @@ def _check_name(output: Path, form: str) -> None:
     fitting = [one for one, suffix in SUFFIXES.items() if suffix.endswith(output.suffix or "?")]
     if not fitting:
         raise UserError(
-            f"--output = {output} ends neither in .bitstill nor in .onnx: give another name"
+            f"--output = {output} ends in none of .bitstill, .c and .onnx: give another name"
         )
     if form not in fitting:
         given = " or ".join(fitting)
@@ -109,7 +110,7 @@ def _of_packed(file: Path, form: str, choice: Choice) -> tuple[Path, bytes]:
     """Return the same of a packed student."""
     if form == "packed" or choice != USUAL:
         raise UserError(
-            f"{file} is packed, of one choice of weights and statistics: give --format onnx or "
+            f"{file} is packed, of one choice of weights and statistics: give --format c, onnx or "
             "qonnx, or a run's folder"
         )
     model = read_packed(file)
@@ -127,10 +128,11 @@ def _name(run: FinishedRun, form: str) -> str:
 
 
 def _content(network: IntegerNetwork, form: str, known: Mapping[str, Any]) -> bytes:
-    if form == "packed":
-        content = to_bytes(pack(network, **known))
+    if form in ("packed", "c"):
+        model = pack(network, **known)
+        content = to_bytes(model)
         from_bytes(content)  # what cannot be read again, by a class's name, say, is not written
-        return content
+        return content if form == "packed" else c_source(model)
     if form == "onnx":
         from bitstill.deploy.onnx_models import integer_model
 

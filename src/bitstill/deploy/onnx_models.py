@@ -64,7 +64,7 @@ def integer_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes
         raise ValueError(
             f"{network.weight_bits}-bit weights and {network.activation_bits}-bit features do not "
             "fit QLinearConv: --format onnx takes 1-bit features and weights of 1 to 6 bits; "
-            "give --format qonnx or packed"
+            "give --format c, qonnx or packed"
         )
     graph = Graph()
     graph.add("Transpose", name="channels_first", perm=[0, 3, 1, 2])

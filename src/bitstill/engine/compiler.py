@@ -31,11 +31,14 @@ def source_version() -> int:
     return int.from_bytes(digest[:4]) >> 1  # it fits a C int
 
 
-def compile_kernel(target: Path = LIBRARY, *, flags: Sequence[str] = ()) -> str | None:
+def compile_kernel(
+    target: Path = LIBRARY, *, sources: Sequence[Path] = SOURCES, flags: Sequence[str] = ()
+) -> str | None:
     """Compile the kernel with ``$CC``, cc, gcc or clang.
 
     Args:
         target: the shared library; it is replaced in one step.
+        sources: the kernel's, or others.
         flags: more of the compiler's.
 
     Returns:
@@ -55,7 +58,7 @@ def compile_kernel(target: Path = LIBRARY, *, flags: Sequence[str] = ()) -> str 
         return f"{target.parent} cannot be written ({error.strerror})"
     os.close(handle)
     options = [*_FLAGS, f"-DBITSTILL_VERSION={source_version()}", *flags]
-    command = [*compiler, *options, *map(str, SOURCES), "-o", partial, "-lm"]
+    command = [*compiler, *options, *map(str, sources), "-o", partial, "-lm"]
     try:
         for less in ([], ["-DBITSTILL_WITHOUT_AMX"]):  # an assembler may be older than its compiler
             done = subprocess.run([*command, *less], capture_output=True, text=True, check=False)  # noqa: S603

@@ -180,7 +180,7 @@ def test_arguments_that_are_none(attack: Attack, arguments: tuple[str, ...]) -> 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--format", "tflite"), "packed, onnx, qonnx"),
+        (("--format", "tflite"), "packed, c, onnx, qonnx"),
         (("--select", "best_test"), "last, best_val"),
         (("--statistics", "exact"), "running, precise"),
     ],
