@@ -4,9 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +19,8 @@ from tests.wandb_files import epochs, files, overview, records
 from torch import Tensor
 
 from bitstill import train
-from bitstill.loggers.wandb_run import _say_what_is_not_read
+from bitstill.loggers.wandb_files import unsent
+from bitstill.loggers.wandb_run import _say_what_is_not_read, end
 from bitstill.runs import RunPaths
 from bitstill.runs.curves import read_curves
 from bitstill.schema import TrainConfig
@@ -187,3 +191,20 @@ def test_disabled_writes_nothing(
     run_here("logger=wandb", "logger.wandb.mode=disabled")
     assert said() == []
     assert not list(tmp_path.rglob("*.wandb"))
+
+
+def test_an_offline_run_that_has_ended_is_there_to_be_sent(tmp_path: Path) -> None:
+    """wandb's service writes behind ``finish``: whoever counted at once would miss the last run."""
+    file = tmp_path / "wandb" / "offline-run-1-a" / "run-a.wandb"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"a header"[:7])
+    service = threading.Timer(0.3, file.write_bytes, [b"a header, and data"])
+    ending: Any = SimpleNamespace(
+        settings=SimpleNamespace(sync_file=str(file)),
+        offline=True,
+        disabled=False,
+        finish=lambda exit_code: service.start(),
+    )
+    end(ending, tmp_path, 0)
+    assert unsent(tmp_path) == {"a": [file]}
+    service.join()

@@ -25,8 +25,13 @@ def written(folder: Path, run_id: str = "*") -> list[Path]:
     at its beginning has left no more than a header, and wandb would send none of the run's others.
     """
     found = (folder / "wandb").glob(f"*run-*-{run_id}/run-{run_id}.wandb")
-    whole = (file for file in found if file.stat().st_size > _HEADER_BYTES)
+    whole = filter(has_data, found)
     return sorted(whole, key=lambda file: file.parent.name.removeprefix("offline-"))
+
+
+def has_data(file: Path) -> bool:
+    """Whether wandb has written more than a header."""
+    return file.exists() and file.stat().st_size > _HEADER_BYTES
 
 
 def online_folders(folder: Path, run_id: str) -> list[Path]:

@@ -4,12 +4,13 @@ import functools
 import logging
 import os
 import shutil
+import time
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 
 from bitstill.errors import first_line
-from bitstill.loggers.wandb_files import keep_wandb_quiet, mark_sent, online_folders
+from bitstill.loggers.wandb_files import has_data, keep_wandb_quiet, mark_sent, online_folders
 from bitstill.schema import WandbConfig
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _BEGIN_SECONDS = 10.0  # to wait for a server, once in a process
 _END_SECONDS = 20.0  # to wait for the rest of a run's data to be sent
+_WRITE_SECONDS = 5.0  # to wait for an offline run's data to be written
 _unreachable = Event()  # a server has not answered this process in time
 
 
@@ -106,3 +108,15 @@ def end(run: "wandb.Run", folder: Path, exit_code: int) -> None:
         return
     if online and files.exists():  # the mark that `wandb sync` leaves
         mark_sent(files)
+    if run.offline:
+        _wait_for(files)
+
+
+def _wait_for(file: Path) -> None:
+    """Wait for wandb's service, which writes an offline run behind ``finish``.
+
+    Whoever counts at once what is not sent would miss it.
+    """
+    ends = time.monotonic() + _WRITE_SECONDS
+    while not has_data(file) and time.monotonic() < ends:
+        time.sleep(0.01)
