@@ -6,6 +6,7 @@ import pytest
 from tests.report.conftest import write_run
 
 from bitstill.report.figures.curves import curve_figures
+from bitstill.report.figures.figure import to_svg
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.runs import RunPaths
@@ -80,3 +81,15 @@ def test_an_older_record_has_no_training_accuracy(paths: RunPaths) -> None:
 
 def test_exact_statistics_may_be_off(paths: RunPaths) -> None:
     assert panels(without(paths, "test/accuracy_precise")) == ["loss", "train", "running"]
+
+
+def test_curves_without_a_loss_have_a_legend_that_filters(paths: RunPaths) -> None:
+    (figure,) = curve_figures(without(paths, "train/loss"))
+    assert to_svg(figure).startswith("<svg")
+
+
+def test_curves_without_an_accuracy_are_of_the_loss(paths: RunPaths) -> None:
+    write_curves(paths, [{"epoch": 1, "train/loss": 2.0}])
+    assert panels(read(paths)) == ["loss"]
+    write_curves(paths, [{"epoch": 1}])
+    assert curve_figures(read(paths)) == []

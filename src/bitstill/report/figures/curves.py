@@ -37,7 +37,7 @@ def curve_figures(runs: RunSet) -> list[Figure]:
     found = []
     for loss in (TEACHER, *runs.losses):
         rows = _rows(runs, loss)
-        if rows:
+        if any(row[name] is not None for row in rows for name in _PANELS):
             name, title = f"curves-{loss}", f"Learning curves: {loss}"
             use = "" if loss == TEACHER else _USE
             found.append(Figure(name, title, _caption(loss), rows, _spec(loss, rows), use=use))
@@ -89,7 +89,7 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
         float(row[name] or 0) for row in rows for name in _COLUMNS if row[name] is not None
     ]
     # One scale for all accuracies, so that training and test are compared at a glance.
-    percent = {"domain": [math.floor(min(accuracies)), 100], "nice": True}
+    percent = {"domain": [math.floor(min(accuracies, default=0)), 100], "nice": True}
 
     # Of what was never measured, or not finished, Vega would make an infinite axis.
     measured = [name for name in _PANELS if any(row[name] is not None for row in rows)]
@@ -112,7 +112,7 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
                 one.setdefault("transform", []).extend(
                     [{"filter": {"param": "legend_T"}}, is_shown]
                 )
-            if field == "loss":
+            if field == measured[0]:
                 thin["params"] = [legend_filter("legend_T", "T")]
         return {"width": 370, "height": 220, "layer": [thin, mean] if finished else [thin]}
 
