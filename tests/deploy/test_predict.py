@@ -108,6 +108,9 @@ def test_a_folder_that_cannot_be_entered_is_named(
     known, unread, _ = predict(model, [folder])
     assert [Path(one.image).name for one in known] == ["b.png"]
     assert unread == [f"{folder / 'more'} cannot be entered: give a folder that can"]
+    (folder / "none").mkdir()
+    with pytest.raises(UserError, match=r"none holds no image files"):
+        predict(model, [folder, folder / "none"])
 
 
 def test_so_is_one_that_can_be_listed_alone(

@@ -108,25 +108,30 @@ def _files(images: Sequence[Path]) -> tuple[list[_File], int]:
     from PIL.Image import registered_extensions
 
     known = {end for end, form in registered_extensions().items() if form in FORMATS}
-    closed: list[Path] = []  # folders that cannot be entered
     found: list[_File] = []
     others = 0
-
-    def note(error: OSError) -> None:
-        closed.append(Path(error.filename))
-
     for path in images:
         if not path.is_dir():
             found.append(_File(path, is_named=True))
             continue
-        below = (Path(one, name) for one, _, names in os.walk(path, onerror=note) for name in names)
-        files = [one for one in sorted(below) if _may_be_file(one)]
+        files, closed = _below(path)
         inside = [one for one in files if one.suffix.lower() in known]
         if not inside and not closed:
             raise UserError(f"{path} holds no image files: give a folder with some, or a file")
-        found += [_File(one, is_named=False) for one in inside]
+        found += [_File(one, is_named=False) for one in (*inside, *closed)]
         others += len(files) - len(inside)
-    return [*found, *(_File(one, is_named=False) for one in closed)], others
+    return found, others
+
+
+def _below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files in a folder and its subfolders, and the folders that cannot be entered."""
+    closed: list[Path] = []
+
+    def note(error: OSError) -> None:
+        closed.append(Path(error.filename))
+
+    below = (Path(one, name) for one, _, names in os.walk(folder, onerror=note) for name in names)
+    return [one for one in sorted(below) if _may_be_file(one)], closed
 
 
 def _may_be_file(path: Path) -> bool:
