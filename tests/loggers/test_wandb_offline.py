@@ -69,6 +69,7 @@ def test_the_curves_are_metrics_csv_against_the_epoch(logged: Logged) -> None:
     defined = {one["name"]: one["summary"] for one in metrics if "summary" in one}
     assert defined["test/accuracy_precise"] == {"max": True, "last": True}
     assert defined["train/loss"] == {"min": True, "last": True}
+    assert defined.keys() <= read_curves(paths)[0].keys(), "of nothing that is never logged"
 
 
 def test_the_summary_is_the_record(logged: Logged) -> None:

@@ -16,12 +16,11 @@ Selections = Mapping[str, Mapping[str, Row | None]]  # as a record has them
 
 EPOCH = "epoch"
 # Of a metric over the epochs, wandb's summary keeps the best as well as the last.
-BEST = {
-    under(name, statistics): best
-    for name, best in {"val/accuracy": "max", "test/accuracy": "max", "train/loss": "min"}.items()
+BEST = {"train/loss": "min"} | {
+    under(name, statistics): "max"
+    for name in ("val/accuracy", "test/accuracy")
     for statistics in STATISTICS
 }
-
 
 _OF_IDENTITY = 32  # digits
 
