@@ -1,17 +1,22 @@
 """What is said in the terminal."""
 
+import contextlib
+import io
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import DictConfig
+from rich.console import Console
 from tests.conftest import made_up
 
 from bitstill.configuration.check import check
 from bitstill.report.sweeps import Run
 from bitstill.runs import RunPaths
 from bitstill.runs.identity import portable_config
+from bitstill.runs.locks import exclusive
+from bitstill.runs.manifest import Expected, write_manifest
 from bitstill.sweep import console
 
 Captured = pytest.CaptureFixture[str]
@@ -88,3 +93,53 @@ def test_a_run_is_a_line_of_status(
     assert [line.split("  ")[0] for line in lines] == [f"soft_hard T=100 seed {n}" for n in (0, 1)]
     for line, took in zip(lines, ("1:07:29", "   1:15"), strict=True):
         assert line.endswith(f"60/60 epochs  test  88.5 % (running)  {took}")
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Console:
+    """A terminal of 24 lines."""
+    found = Console(file=io.StringIO(), force_terminal=True, width=100, height=24)
+    monkeypatch.setattr(console, "output_console", lambda: found)
+    return found
+
+
+def many(folder: Path) -> list[Expected]:
+    expected = [
+        Expected("hard T=15", seed, f"{seed:064x}", 60, RunPaths(folder / f"run-{seed}"))
+        for seed in range(40)
+    ]
+    write_manifest(folder, expected)
+    return expected
+
+
+def test_who_watches_sees_what_is_at_work_and_how_far_all_is(
+    tmp_path: Path, terminal: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, seen = many(tmp_path), []
+
+    def look_at(seconds: float) -> None:
+        assert isinstance(terminal.file, io.StringIO)
+        seen.append(terminal.file.getvalue())
+
+    goes_on = iter([True, False])
+    monkeypatch.setattr(console, "_goes_on", lambda states, stopped: next(goes_on))
+    monkeypatch.setattr("bitstill.sweep.console.time.sleep", look_at)
+    with exclusive(expected[35].paths):
+        console.show_status(tmp_path, watch=True, as_json=False)
+    look_at(0)
+    for text, rows in zip(seen, (22, 22 + 22 + 40), strict=True):
+        assert text.count("hard T=15 seed") == rows, "at the end all of them"
+        assert "seed 35  running" in text
+        assert "0/40 done, 1 running, 39 missing" in text
+
+
+def test_so_does_who_waits_for_many_at_once(tmp_path: Path, terminal: Console) -> None:
+    expected = many(tmp_path)
+    with contextlib.ExitStack() as held:
+        for one in expected:
+            held.enter_context(exclusive(one.paths))
+        terminal.print(console._Watch(expected))
+    assert isinstance(terminal.file, io.StringIO)
+    *rows, last = terminal.file.getvalue().splitlines()
+    assert len(rows) == 22
+    assert "0/40 done, 40 running" in last

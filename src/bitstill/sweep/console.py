@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
@@ -31,6 +31,9 @@ from bitstill.sweep.queue import SUBMITTED, queued
 
 _UNFINISHED = ("running", "failed", "interrupted", "stored", "queued", "missing")
 _LATEST = 5  # finished runs that stay in sight
+# What is seen first where there is no room for all: what is at work, or has to be seen to.
+_FIRST = ("running", "failed", "interrupted", "queued", "done", "stored", "missing")
+_OTHER_LINES = 2  # of a terminal: the summary, and the cursor's
 _POLL_SECONDS = 0.5
 _WATCH_SECONDS = 2.0
 _QUIET_SECONDS = 600.0  # without a terminal, until a line says how far runs are
@@ -93,6 +96,12 @@ def _grid(states: Sequence[RunState]) -> Table:
     return grid
 
 
+def _in_sight(states: Sequence[RunState], room: int) -> list[RunState]:
+    """Return as many states as there is room for, in their order: a terminal cuts off the rest."""
+    places = sorted(range(len(states)), key=lambda place: _FIRST.index(states[place].status))
+    return [states[place] for place in sorted(places[: max(0, room)])]
+
+
 def _epochs(state: RunState) -> tuple[int, int, str]:
     """Return how many epochs of how many are done, and say it: of a teacher that is waited for."""
     done, total, whose = state.epoch, state.expected.epochs, ""
@@ -115,19 +124,24 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
         print(json.dumps([state.plain() for state in states], indent=2))  # noqa: T201  # output
         return
 
-    def view() -> Group:
-        failed = [f"{state.expected.name}: {state.error}" for state in states if state.error]
-        return Group(_grid(states), *map(Text, failed), Text(summary(states), style="bold"))
-
     console = output_console()
+
+    def view(*, whole: bool = not console.is_terminal) -> Group:
+        room = 2 * len(states) if whole else console.height - _OTHER_LINES
+        failed = [f"{state.expected.name}: {state.error}" for state in states if state.error]
+        lines = [Text(one, no_wrap=not whole, overflow="crop") for one in failed[: room // 2]]
+        grid = _grid(_in_sight(states, room - len(lines)))
+        return Group(grid, *lines, Text(summary(states), style="bold"))
+
     if not watch:
-        console.print(view())
+        console.print(view(whole=True))
         return
     with Live(view(), console=console, auto_refresh=False) as live:
         while _goes_on(states, stopped=stop_sign(folder).exists()):
             time.sleep(_WATCH_SECONDS)
             states = sweep.states()
             live.update(view(), refresh=True)
+        live.update(view(whole=True))  # as it stays
 
 
 def _goes_on(states: Sequence[RunState], *, stopped: bool) -> bool:
@@ -192,11 +206,11 @@ class _Watch:
                 fresh.append(state)
         return fresh
 
-    def __rich__(self) -> Group:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         done = [state for state in self.states if state.status == "done"]
         running = [state for state in self.states if state.status == "running"]
-        grid = _grid([*done[-_LATEST:], *running])
-        return Group(grid, Text(summary(self.states), style="bold"))
+        yield _grid(_in_sight([*done[-_LATEST:], *running], console.height - _OTHER_LINES))
+        yield Text(summary(self.states), style="bold")
 
 
 @contextmanager
