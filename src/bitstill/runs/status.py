@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bitstill.errors import printable
-from bitstill.runs.found import known_runs, no_sweep
+from bitstill.runs.found import no_sweep, runs_in
 from bitstill.runs.manifest import Expected, read_manifest
 from bitstill.runs.paths import RunPaths
 from bitstill.runs.record import ENDED, RunRecord, Status, known_record
@@ -171,8 +171,9 @@ def sweep_states(folder: Path) -> list[RunState]:
     """
     states = [look(one) for one in read_manifest(folder)]
     expected = {state.expected.paths.directory.name for state in states}
-    for paths, record in known_runs(folder):
-        if paths.directory.name not in expected:
+    others = (paths for paths in runs_in(folder) if paths.directory.name not in expected)
+    for paths in others:
+        if (record := known_record(paths)) is not None:
             one = Expected(record.cell, record.seed, record.identity, record.epochs, paths)
             states.append(look(one))
     if not states:
