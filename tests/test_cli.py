@@ -269,6 +269,16 @@ def test_what_cannot_be_read_is_said(train: Train, given: str, reason: str) -> N
     assert err.startswith(f"bitstill: {given!r} cannot be read ({reason}")
 
 
+@pytest.mark.parametrize("name", ["of two\nlines", "of-\u2028-more", f"{'x' * 100}/" * 50])
+def test_an_error_is_one_line_whatever_a_name_is(command: Train, name: str) -> None:
+    """A long name does not bury what to do."""
+    code, out, err = command("status", name)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith("bitstill: ")
+    assert err.endswith(("such as multirun/quick\n", "run the same command again\n"))
+    assert len(err) < 1000
+
+
 def test_an_unknown_option_is_refused(train: Train) -> None:
     code, _, err = train("--nonsense")
     assert code == 2

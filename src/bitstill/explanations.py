@@ -15,12 +15,19 @@ from bitstill.errors import SweepFailedError, UserError, one_line, printable
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # 1 shows tracebacks
 _NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words, of a CPU and of a GPU
+_LONGEST = 1000  # characters: what is longer repeats a long value, and buries what to do
 
 
 def say(line: str) -> None:
     """Print a line on standard error, in the name of the command."""
-    shown = "\n".join(printable(one) for one in line.splitlines())  # files may have any names
+    # Files may have any names.
+    shown = "\n".join(_shortened(printable(one)) for one in line.splitlines())
     print(f"bitstill: {shown}", file=sys.stderr)  # noqa: T201  # the command line's voice
+
+
+def _shortened(line: str) -> str:
+    """Return a line without its middle, if it is long: what to do is at its end."""
+    return line if len(line) <= _LONGEST else f"{line[:600]} ... {line[-300:]}"
 
 
 def print_error(error: Exception, arguments: Sequence[str] = ()) -> int:
@@ -31,8 +38,11 @@ def print_error(error: Exception, arguments: Sequence[str] = ()) -> int:
     if line is None:
         traceback.print_exception(error)
         return 1
-    say(line)
-    return 1 if isinstance(error, SweepFailedError) else 2
+    if isinstance(error, SweepFailedError):  # a line for each run
+        say(line)
+        return 1
+    say(printable(line))  # one line, also where a name has several
+    return 2
 
 
 def _reader_has_left() -> bool:
