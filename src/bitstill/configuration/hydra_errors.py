@@ -1,8 +1,10 @@
 """One line for what Hydra and OmegaConf refuse."""
 
 import re
+import traceback
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -57,6 +59,9 @@ _NEXT_STEPS = {
     r"KeyError .* \"Environment variable '(\w+)' not found": (
         r"\1 is not set in the environment: set it, or give the setting that names it a value"
     ),
+    r"MissingMandatoryValue while resolving interpolation: .*: ([\w.]+)": (
+        r"\1 is not set: give \1=VALUE"
+    ),
     r"Interpolation key '([\w.]+)' not found": (
         r"a setting refers to \1, which is not in what is shown: give --cfg all, or another value"
     ),
@@ -89,6 +94,8 @@ def explain_hydra(chain: Sequence[BaseException], arguments: Sequence[str]) -> s
         return _explain_its_own(error, arguments)
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         return _not_a_choice(arguments)
+    if isinstance(error, TypeError | AssertionError) and _is_of_defaults(error):
+        return _not_a_choice(arguments)
     for link in chain:
         known = [line for text, line in _PLAIN_ERRORS.items() if text in str(link)]
         if known and isinstance(link, ValueError | RuntimeError):
@@ -114,6 +121,15 @@ def _explain_its_own(error: Exception, arguments: Sequence[str]) -> str:
     if isinstance(error, ConfigCompositionException):
         return _unknown_setting(first, arguments)
     return first
+
+
+def _is_of_defaults(error: BaseException) -> bool:
+    """Whether Hydra has met a choice that is no word: in a list, or what a ``${...}`` stands for.
+
+    It expects none, and so does not say so.
+    """
+    where = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return where.parts[-2:] in (("_internal", "defaults_list.py"), ("core", "default_element.py"))
 
 
 _SEE = ("See http", "(See http")
@@ -170,7 +186,7 @@ def _not_a_choice(arguments: Sequence[str]) -> str:
     groups = choices()
     for argument in arguments:
         key, _, value = argument.lstrip("+~").partition("=")
-        for choice in value.split(","):
+        for choice in [value] if set("[{") & set(value) else value.split(","):
             if key in groups and choice not in groups[key]:
                 known = ", ".join(groups[key])
                 return f"{key}={choice} is no choice: give one of {known}{_value_of(key, choice)}"
