@@ -1,6 +1,7 @@
 """From the grids of a sweep to the overrides of its runs, each composed but for its seed once."""
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
@@ -30,6 +31,11 @@ def expand(
         UserError: there is no run, or a grid has what a sweep has one of.
     """
     for key in itertools.chain(params, *grids):
+        if re.match(r"\+*hydra[./]", key):  # a run would be given it, and nothing would read it
+            raise UserError(
+                f"hydra.sweeper has {key}, which is no setting of a run: give it outside of params "
+                "and grids"
+            )
         if has_one_value(key):
             raise UserError(
                 f"hydra.sweeper has {key}, and a sweep has one: give it beside hydra, and not in "

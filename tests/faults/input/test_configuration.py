@@ -124,6 +124,11 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
     "cell negative": (("seed=0,-1",), "seed = -1", "at least 0"),
     "range backwards": (("seed=range(3,0)",), "no runs", "ranges"),
     "range that stands still": (("seed=range(0,3,0)",), "seed=range(0,3,0) cannot be run", "zero"),
+    "Hydra's in a grid": (
+        ("hydra.sweeper.grids=[{hydra/launcher:parallel}]",),
+        "hydra.sweeper has hydra/launcher, which is no setting of a run",
+        "outside of params and grids",
+    ),
     "choice of nothing": (("seed=choice()",), "'seed=choice()' cannot be read", "empty choice"),
     "choices of nothing": (("loss=",), "loss", "gt_soft_hard"),
     "grids no list": (("hydra.sweeper.grids=3",), "hydra.sweeper.grids = 3", "give a list of"),
