@@ -4,6 +4,7 @@ Hydra finds plugins by importing every module in ``hydra_plugins``, in whatever 
 starting: so this module imports Hydra alone, and bitstill when it is used.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
@@ -66,6 +68,22 @@ def _choice(key: str, written: Any, choices: Any) -> Any:
             "stands alone, or beside plain values"
         )
     return written
+
+
+_MOST = 100_000  # runs of a grid: Hydra lists them all before any is looked at
+
+
+def _count(override: Override) -> float:
+    """Return how many values an override has; NaN of a range that has no number of them."""
+    values = override.value()
+    if isinstance(values, ChoiceSweep):
+        return len(values.list)
+    if isinstance(values, RangeSweep) and values.step:
+        try:
+            return max(((values.stop or 0) - (values.start or 0)) / values.step, 0.0)
+        except OverflowError:
+            return math.inf
+    return 1
 
 
 _ON_A_GPU = 4  # processes: each has a context of its own there, and a copy of the images
@@ -131,7 +149,7 @@ class GridSweeper(BasicSweeper):
         self, arguments: Sequence[str], parser: OverridesParser
     ) -> list[tuple[str, ...]]:
         """Return those of each run: of grids, params and command line."""
-        from bitstill.errors import UserError
+        from bitstill.errors import UserError, one_line
         from bitstill.sweep.grids import check_choices, expand
 
         assert self.config is not None  # noqa: S101  # Hydra has called setup
@@ -139,11 +157,14 @@ class GridSweeper(BasicSweeper):
         def split(overrides: list[str]) -> Any:
             parsed = parser.parse_overrides(overrides)
             check_choices(one.get_key_element() for one in parsed if one.is_sweep_override())
+            given = ", ".join(overrides)
+            if not (count := math.prod(map(_count, parsed))) <= _MOST:
+                raise UserError(f"{given} would be {count:.0f} runs: give at most {_MOST}")
             try:
                 return self.split_arguments(parsed, None)[0]
             except ValueError as error:  # range() is evaluated here
-                given = ", ".join(overrides)
-                raise UserError(f"{given} cannot be run ({error}): give other values") from error
+                line = f"{given} cannot be run ({one_line(error)}): give other values"
+                raise UserError(line) from error
 
         # Not those that __init__ was given: Hydra has resolved them.
         grids = OmegaConf.select(self.config, "hydra.sweeper.grids") or ()

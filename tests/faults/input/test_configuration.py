@@ -124,6 +124,17 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
     "cell negative": (("seed=0,-1",), "seed = -1", "at least 0"),
     "range backwards": (("seed=range(3,0)",), "no runs", "ranges"),
     "range that stands still": (("seed=range(0,3,0)",), "seed=range(0,3,0) cannot be run", "zero"),
+    "range without an end": (("seed=range(inf)",), "seed=range(inf) would be inf runs", "at most"),
+    "range of many digits": ((f"seed=range({HUGE})",), "would be inf runs", "at most 100000"),
+    "range too long": (("seed=range(1000000000)",), "would be 1000000000 runs", "at most 100000"),
+    "range of tiny steps": (("temperature.value=range(1,2,1e-12)",), "runs", "at most 100000"),
+    "range of no number": (("seed=range(nan)",), "seed=range(nan) would be nan runs", "at most"),
+    "ranges too long together": (
+        ("seed=range(1000)", "teacher.seed=range(1000)"),
+        "would be 1000000 runs",
+        "at most 100000",
+    ),
+    "choice in a choice": (("seed=choice(1,choice(2,3))",), "cannot be run", "give other values"),
     "Hydra's in a grid": (
         ("hydra.sweeper.grids=[{hydra/launcher:parallel}]",),
         "hydra.sweeper has hydra/launcher, which is no setting of a run",
