@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,16 @@ def test_an_unknown_table_is_refused(sweep: Path) -> None:
 def test_a_page_without_a_place_is_refused(sweep: Path) -> None:
     with pytest.raises(UserError, match="the page has no place for anything: give it"):
         filled("# Mine\n", build([sweep]))
+
+
+def test_what_is_no_file_is_refused(sweep: Path, tmp_path: Path) -> None:
+    """A pipe without a writer would be waited for."""
+    pipe = tmp_path / "page.md"
+    os.mkfifo(pipe)
+    arguments = ["report", str(sweep), "--fill", str(pipe)]
+    error = CliRunner().invoke(app, arguments).exception
+    assert isinstance(error, UserError)
+    assert "page.md is no file: give a Markdown page" in str(error)
 
 
 def test_a_page_that_is_not_there_is_refused(sweep: Path, tmp_path: Path) -> None:
