@@ -94,6 +94,7 @@ def test_files_of_an_earlier_report_do_not_stay_beside_it(sweep: Path, tmp_path:
     """Of one with several sets or sweeps, say."""
     earlier = [tmp_path / one for one in OF_SETS]
     own = [tmp_path / one for one in ("tables/claims.txt", "figures/set1-mine.svg", "notes.md")]
+    own += [tmp_path / one for one in ("sets.md", "comparison-1.tex", "set1-runs.csv")]
     for path in (*earlier, *own):
         path.parent.mkdir(exist_ok=True)
         path.write_text("")
@@ -318,7 +319,11 @@ def test_an_output_that_cannot_be_written_is_one_line(
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("index.html", "<h1>mine</h1>"), ("report.json", '{"displayName": "bitstill: mine"}')],
+    [
+        ("index.html", "<h1>mine</h1>"),
+        ("report.json", '{"displayName": "bitstill: mine"}'),
+        ("runs.csv", "mine"),
+    ],
 )
 def test_files_of_others_are_not_replaced(
     sweep: Path, tmp_path: Path, name: str, content: str

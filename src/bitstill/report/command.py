@@ -29,7 +29,7 @@ from bitstill.report.table import (
 )
 from bitstill.report.tables import CAPTION, DETAILS
 
-_NUMBERS, _PAGE = "report.json", "index.html"
+_NUMBERS, _RUNS, _PAGE = "report.json", "runs.csv", "index.html"
 _ON_SEVERAL = re.compile(r"(sets|comparison-\d+)\.(md|tex)")  # tables of several sets
 
 
@@ -79,7 +79,7 @@ def _sign_of_life() -> Live:
 
 def _see_that_it_may_be_replaced(output: Path) -> None:
     """Refuse a folder with a page or numbers in it that no report has written."""
-    there = [path for path in (output / _NUMBERS, output / _PAGE) if path.exists()]
+    there = [path for name in (_NUMBERS, _RUNS, _PAGE) if (path := output / name).exists()]
     if there and "sets" not in json_object(output / _NUMBERS):
         raise UserError(
             f"--output: {there[0]} is not of an earlier report: remove it, or give another folder"
@@ -128,14 +128,15 @@ def write(report: Report, output: Path) -> Path:
 
     plain = json.dumps(to_plain(report), indent=1, allow_nan=False) + "\n"
     files = {output / _NUMBERS: plain.encode(), **dict(_parts(report, output))}
-    files[output / "runs.csv"] = encoded(to_csv(run_rows(report)))
+    files[output / _RUNS] = encoded(to_csv(run_rows(report)))
     page = output / _PAGE
     files[page] = encoded(render(report))
-    for folder in ("tables", "figures"):
-        (output / folder).mkdir(parents=True, exist_ok=True)
+    folders = [output / "tables", output / "figures"]  # beside them, nothing has a prefix
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
         write_atomically(path, content)
-    for path in _of_earlier_reports(files):
+    for path in _of_earlier_reports(folders, files):
         path.unlink(missing_ok=True)
     return page
 
@@ -155,13 +156,13 @@ def _parts(report: Report, output: Path) -> Iterator[tuple[Path, bytes]]:
         yield from _forms_of_table(tables / table.name, table)
 
 
-def _of_earlier_reports(files: Collection[Path]) -> Iterator[Path]:
-    """Return files beside these that are named as those of a report on other sets."""
+def _of_earlier_reports(folders: Sequence[Path], files: Collection[Path]) -> Iterator[Path]:
+    """Return files in folders, beside these, that are named as those of a report on other sets."""
 
     def name(path: Path) -> str:
         return re.sub(r"^set\d+-", "", path.name)
 
-    for folder in {path.parent for path in files}:
+    for folder in folders:
         known = {name(path) for path in files if path.parent == folder}
         for path in folder.iterdir():
             is_ours = name(path) in known or _ON_SEVERAL.fullmatch(path.name)
