@@ -134,6 +134,11 @@ CHOSEN = {"last": ROW, "best_val": None, "best_test": ROW}
         ({"selections": {"running": CHOSEN | {"best_val": {"epoch": 1.0}}}}, "its selections"),
         ({"selections": {"running": CHOSEN | {"best": ROW}}}, "its selections are wrong"),
         ({"error": {"type": "OSError"}}, "its error is wrong"),
+        ({"epoch": -1}, "its epoch is wrong"),
+        ({"seconds": -0.5}, "its seconds is wrong"),
+        ({"seconds": 1e308}, "its seconds is wrong"),
+        ({"images_per_second": -1.0}, "its images_per_second is wrong"),
+        ({"images": {"test": -8}}, "its images is wrong"),
     ],
 )
 def test_a_record_that_lacks_what_is_read_of_it_is_damaged(

@@ -85,6 +85,15 @@ def test_each_run_has_its_state_and_what_comes_of_it(
     ]
 
 
+@pytest.mark.parametrize("speed", [0.0, 1e-320])
+def test_a_speed_that_says_nothing_is_left_out(
+    asked: Callable[..., list[PlannedRun]], put: Put, planned: Plan, speed: float
+) -> None:
+    found = asked("loss=hard seed=0", "loss=hard seed=1")
+    put(found[0], images_per_second=speed)
+    assert UNKNOWN in planned(found)[-2]
+
+
 def test_a_student_that_lacks_only_its_end_is_no_copy(
     asked: Callable[..., list[PlannedRun]], put: Put, planned: Plan
 ) -> None:

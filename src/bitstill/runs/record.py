@@ -29,6 +29,8 @@ Row = dict[str, float]  # the numbers of an epoch, by their names in the curves
 _SELECTIONS = {"last", "best_val", "best_test"}
 _MEASURED = {"epoch", "test/accuracy"}
 _ERROR = {"type", "message", "traceback"}
+_NUMBERS = ("seed", "epoch", "epochs", "seconds", "images_per_second")
+_TOO_MANY = 2**63
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ def _typed(plain: dict[str, Any]) -> RunRecord:
             raise ValueError(f"its {name} is wrong")
     record = RunRecord(**plain)
     _check_names(record)
+    _check_numbers(record)
     if not record.selections.keys() <= {*STATISTICS}:
         raise ValueError("its selections are wrong")
     for chosen in record.selections.values():
@@ -197,6 +200,15 @@ def _check_names(record: RunRecord) -> None:
             continue
         if name in ("", "..") or Path(name).name != name or not name.isprintable():
             raise ValueError("its identity is wrong")
+
+
+def _check_numbers(record: RunRecord) -> None:
+    """Refuse what is no number of anything: rests and rates are computed of them."""
+    each = {name: [getattr(record, name)] for name in _NUMBERS}
+    each |= {name: [*getattr(record, name).values()] for name in ("images", "sizes")}
+    for name, numbers in each.items():
+        if not all(0 <= one < _TOO_MANY for one in numbers):
+            raise ValueError(f"its {name} is wrong")
 
 
 @functools.cache

@@ -86,7 +86,7 @@ def _to_do(runs: Sequence[PlannedRun], left: Mapping[str, Training], to_log: int
     seconds = sum(one.seconds(speeds) for one in trainings)
     cost = (
         "unknown until a run of each kind has finished here"
-        if math.isnan(seconds)
+        if not math.isfinite(seconds)
         else f"{clock(seconds)} of one process, by the speed of earlier runs here"
     )
     return f"To do: {work}; time: {cost}; disk: {len(trainings) * _RUN_BYTES / 1e6:.0f} MB"
@@ -132,7 +132,9 @@ def _speeds(runs: Iterable[PlannedRun]) -> dict[str, float]:
     seen: dict[str, list[float]] = {}
     for paths in itertools.chain.from_iterable(map(runs_in, sweeps)):
         record = known_record(paths)
+        if record is None or not record.images_per_second:
+            continue
         # Kept records, which have no weights, are of other machines.
-        if record is not None and record.done and paths.weights.exists():
+        if record.done and paths.weights.exists():
             seen.setdefault(record.model, []).append(record.images_per_second)
     return {kind: median(speeds) for kind, speeds in seen.items()}
