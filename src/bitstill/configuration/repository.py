@@ -10,7 +10,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 
-from bitstill.errors import UserError
+from bitstill.errors import UserError, one_line
 
 # Sweepers and launchers that a sweep cannot have: :mod:`bitstill.configuration.guard`.
 _REFUSED = {
@@ -65,7 +65,15 @@ class RememberingRepository(ConfigRepository):
         known = (config_path, *(source.path for source in self.sources))
         if known not in self._read:
             self._refuse_two(config_path)
-            self._read[known] = super().load_config(config_path)
+            try:
+                self._read[known] = super().load_config(config_path)
+            except UnicodeDecodeError:
+                raise
+            except ValueError as error:  # of a list of defaults, most without the file's name
+                raise UserError(
+                    f"{config_path} cannot be used ({one_line(error)}): give it a list of "
+                    "defaults as '- override /GROUP: CHOICE'"
+                ) from error
         return copy.deepcopy(self._read[known])
 
     def _refuse_two(self, config_path: str) -> None:

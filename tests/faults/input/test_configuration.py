@@ -215,6 +215,17 @@ FILES = {
         "experiment/bad: give '- override /schedule: CHOICE', with a slash",
     ),
     "defaults nowhere": ("defaults:\n  - /nowhere: at_all\n", "nowhere"),
+    "defaults a mapping": ("defaults: {x: 1}\n", "experiment/bad cannot be used (Invalid defaults"),
+    "a default a number": (
+        "# @package _global_\ndefaults: [override /loss: 3]\n",
+        "experiment/bad cannot be used (Unsupported item value in defaults : int",
+    ),
+    "a default a mapping": ("defaults: [{/loss: {a: b}}]\n", "experiment/bad cannot be used"),
+    "a default null in a list": (
+        "defaults: [{/logger: [null]}]\n",
+        "experiment/bad cannot be used",
+    ),
+    "defaults of two keys": ("defaults: [{/a: b, /c: d}]\n", "Too many keys in default item"),
     "unknown key": ("# @package _global_\nsede: 3\n", "sede"),
     "wrong type": ("# @package _global_\nseed: many\n", "seed = 'many'"),
     "not UTF-8": ("# @package _global_\nname: \udcff\n", "UTF-8"),
