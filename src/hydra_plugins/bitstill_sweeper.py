@@ -89,6 +89,33 @@ def _count(override: Override) -> float:
 _ON_A_GPU = 4  # processes: each has a context of its own there, and a copy of the images
 
 
+_MOST_JOBS = 1024  # joblib starts as many processes as it is told, however few runs there are
+
+
+def _check_joblib(settings: Mapping[str, Any]) -> None:
+    """Refuse what joblib would, before anything runs."""
+    from hydra_plugins.hydra_joblib_launcher._core import (  # type: ignore[import-untyped]
+        process_joblib_cfg,
+    )
+    from joblib import Parallel
+
+    from bitstill.errors import UserError, one_line
+
+    n_jobs = settings["n_jobs"]
+    if n_jobs > _MOST_JOBS:
+        raise UserError(
+            f"hydra.launcher.n_jobs = {n_jobs} is not allowed: give at most {_MOST_JOBS}, or -1"
+        )
+    own = {**settings, "backend": "loky"}  # as Hydra's launcher has it
+    try:
+        process_joblib_cfg(own)
+        Parallel(**own)
+    except (TypeError, ValueError) as error:
+        if n_jobs == 0:  # which has a line of its own
+            raise
+        raise UserError(f"hydra.launcher: {one_line(error)}: give other values") from error
+
+
 class GridSweeper(BasicSweeper):
     """Runs what is not done of one or several grids of runs, and goes on past failures."""
 
@@ -204,11 +231,13 @@ class GridSweeper(BasicSweeper):
 
     def _has_workers(self) -> bool:
         """Whether runs are in processes below this one: joblib's single one is this."""
-        if not self._joblib():
+        settings = self._joblib()
+        if not settings:
             return False
         from joblib import effective_n_jobs
 
-        return bool(effective_n_jobs(self._joblib()["n_jobs"]) > 1)
+        _check_joblib(settings)
+        return bool(effective_n_jobs(settings["n_jobs"]) > 1)
 
     def _joblib(self) -> dict[str, Any]:
         """Return the settings of joblib's launcher; nothing of another's."""

@@ -154,6 +154,24 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
         "hydra.launcher.n_jobs",
         "many",
     ),
+    "too many jobs": (
+        ("hydra/launcher=parallel", "hydra.launcher.n_jobs=100000000000000000000"),
+        "hydra.launcher.n_jobs = 100000000000000000000 is not allowed",
+        "at most 1024",
+    ),
+    "jobs preferred": (
+        ("hydra/launcher=parallel", "hydra.launcher.prefer=x"),
+        "hydra.launcher: prefer=x is not a valid backend hint",
+    ),
+    "jobs of no bytes": (
+        ("hydra/launcher=parallel", "hydra.launcher.max_nbytes=x"),
+        "hydra.launcher: ",
+        "size",
+    ),
+    "jobs by none": (
+        ("hydra/launcher=parallel", "hydra.launcher.batch_size=0"),
+        "hydra.launcher: batch_size must be",
+    ),
     "experiments": (("experiment=table3,table4",), "experiment has several values", "one here"),
     "names": (("name=a,b",), "name has several values", "give one here"),
     "loggers": (("logger=csv,tensorboard",), "logger has several values", "'logger=[csv,wandb]'"),
