@@ -44,6 +44,9 @@ ConfigStore.instance().store(
 
 _SETTING = re.compile(r"\$\{[a-z]\w*(\.\w+)*\}")  # of a run: ${temperature.value}
 _COMPUTED = re.compile(r"\$\{[\w.]+:([^{}]|\{[^{}]*\})*\}")  # by a resolver: ${square:${seed}}
+_MOST_RUNS = 100_000  # of a grid: Hydra lists them all before any is looked at
+_MOST_JOBS = 1024  # joblib starts as many processes as it is told, however few runs there are
+_ON_A_GPU = 4  # processes: each has a context of its own there, and a copy of the images
 
 
 def _as_written(choices: DictConfig | None) -> dict[str, Any]:
@@ -70,9 +73,6 @@ def _choice(key: str, written: Any, choices: Any) -> Any:
     return written
 
 
-_MOST = 100_000  # runs of a grid: Hydra lists them all before any is looked at
-
-
 def _count(override: Override) -> float:
     """Return how many values an override has; NaN of a range that has no number of them."""
     values = override.value()
@@ -84,12 +84,6 @@ def _count(override: Override) -> float:
         except OverflowError:
             return math.inf
     return 1
-
-
-_ON_A_GPU = 4  # processes: each has a context of its own there, and a copy of the images
-
-
-_MOST_JOBS = 1024  # joblib starts as many processes as it is told, however few runs there are
 
 
 def _check_joblib(settings: Mapping[str, Any]) -> None:
@@ -185,8 +179,8 @@ class GridSweeper(BasicSweeper):
             parsed = parser.parse_overrides(overrides)
             check_choices(one.get_key_element() for one in parsed if one.is_sweep_override())
             given = ", ".join(overrides)
-            if not (count := math.prod(map(_count, parsed))) <= _MOST:
-                raise UserError(f"{given} would be {count:.0f} runs: give at most {_MOST}")
+            if not (count := math.prod(map(_count, parsed))) <= _MOST_RUNS:
+                raise UserError(f"{given} would be {count:.0f} runs: give at most {_MOST_RUNS}")
             try:
                 return self.split_arguments(parsed, None)[0]
             except ValueError as error:  # range() is evaluated here

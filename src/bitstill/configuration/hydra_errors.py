@@ -62,6 +62,9 @@ _NEXT_STEPS = {
     r"MissingMandatoryValue while resolving interpolation: .*: ([\w.]+)": (
         r"\1 is not set: give \1=VALUE"
     ),
+    r"\w+ raised while resolving interpolation: .*(HydraConfig was not set|setup_globals)": (
+        "${hydra:...} has no value yet where a run's settings are checked: give another value"
+    ),
     r"Interpolation key '([\w.]+)' not found": (
         r"a setting refers to \1, which is not in what is shown: give --cfg all, or another value"
     ),
