@@ -405,6 +405,19 @@ def test_what_lightning_would_take_from_the_environment_is_refused(
     assert refusal(changed({})).startswith("PL_TRAINER_MAX_STEPS is set in the environment")
 
 
+@pytest.mark.parametrize("name", ["ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"])
+def test_less_than_float32_by_the_environment_is_refused(
+    changed: Changed, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A convolution in bf16 gives other bits, and no record would say so."""
+    for strict in ("STRICT", "strict", ""):
+        monkeypatch.setenv(name, strict)
+        check(changed({}))
+    monkeypatch.setenv(name, "bf16")
+    line = refusal(changed({}))
+    assert line.startswith(f"{name} is set in the environment, and float32 would be computed in le")
+
+
 def test_what_a_run_alone_knows_is_no_name_of_a_sweep(
     changed: Changed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

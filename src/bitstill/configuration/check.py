@@ -31,6 +31,10 @@ _NO_MEMORY = (
     "SystemError raised while resolving interpolation: error return without exception set",
 )
 
+# Whose variables oneDNN, which convolves for torch, reads as torch is imported: what it may round
+# float32 to, where the processor is faster so.
+_ARITHMETIC = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
+
 
 def settings(schema: type = TrainConfig, prefix: str = "") -> list[str]:
     """Return the full names of all settings, for hints."""
@@ -84,6 +88,12 @@ def _check_environment(config: TrainConfig) -> None:
             f"{foreign[0]} is set in the environment, and Lightning would train otherwise than is "
             "asked for: unset it"
         )
+    for name in _ARITHMETIC:
+        if (os.environ.get(name) or "STRICT").upper() != "STRICT":
+            raise UserError(
+                f"{name} is set in the environment, and float32 would be computed in less: unset "
+                "it (trainer.precision=bf16 asks for bf16)"
+            )
 
 
 def _resolved(composed: DictConfig) -> dict[str, Any]:
