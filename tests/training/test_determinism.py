@@ -30,3 +30,20 @@ def test_what_varies_is_refused_and_memory_stays_as_it_is() -> None:
     assert torch.backends.nnpack.set_flags(False) == (False,), "its convolutions round more"
     with pytest.raises(RuntimeError, match="deterministic"):
         torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2), accumulate=False)
+
+
+def test_float32_is_float32_whatever_the_process_was_told() -> None:
+    """As Lightning advises, for GPUs; torch follows on processors that multiply bf16, too."""
+    before = torch.get_float32_matmul_precision()
+    conv = getattr(torch.backends.mkldnn, "conv", None)  # since torch 2.9
+    try:
+        torch.set_float32_matmul_precision("medium")
+        if conv is not None:
+            conv.fp32_precision = "bf16"
+        compute_deterministically()
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert conv is None or conv.fp32_precision == "ieee"
+    finally:
+        torch.set_float32_matmul_precision(before)
+        if conv is not None:
+            conv.fp32_precision = "none"

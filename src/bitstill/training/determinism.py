@@ -19,4 +19,8 @@ def compute_deterministically() -> None:
     torch.backends.nnpack.set_flags(False)
     # float32 is float32, on every generation of GPUs, whatever the environment says.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    # And on processors that multiply bf16, whatever the process has been told.
+    torch.set_float32_matmul_precision("highest")
+    if hasattr(torch.backends.mkldnn, "conv"):  # since torch 2.9
+        torch.backends.mkldnn.conv.fp32_precision = "ieee"
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
