@@ -63,6 +63,7 @@ def run(config: TrainConfig, directory: str | Path, *, progress: bool = False) -
     Raises:
         UserError: something in the configuration does not fit the data, the machine or the folder.
     """
+    threads = torch.get_num_threads()
     try:
         record = _run(config, RunPaths(Path(directory)), progress=progress)
     except Exception as error:
@@ -72,6 +73,8 @@ def run(config: TrainConfig, directory: str | Path, *, progress: bool = False) -
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()  # other processes may share the GPU
         raise
+    finally:
+        torch.set_num_threads(threads)  # of the next run, if it does not say how many
     gc.collect()  # or its networks, which are parts of cycles, would stay beside the next run's
     return record
 

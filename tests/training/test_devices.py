@@ -1,12 +1,15 @@
 """Where runs compute."""
 
 import logging
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 from bitstill.errors import UserError
-from bitstill.schema import TrainerConfig
+from bitstill.schema import TrainConfig, TrainerConfig
+from bitstill.train import run
 from bitstill.training.devices import device_name, device_of, has_fast_bf16
 
 
@@ -40,6 +43,25 @@ def test_a_record_says_which_instructions_torch_has_chosen(monkeypatch: pytest.M
         "CPU (x86_64, AVX2), 2 threads, C kernel",
         "CPU (x86_64, AVX2), 2 threads, no C kernel",
     )
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_leaves_the_next_one_its_threads(
+    configure: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    """With trainer.threads=null it would end with other bits than alone."""
+
+    def do_run(config: TrainConfig, *_: object, **__: object) -> None:
+        device_of(config.trainer)
+        assert torch.get_num_threads() == before + 1
+        if fails:
+            raise UserError("failed")
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr("bitstill.train._run", do_run)
+    with pytest.raises(UserError) if fails else nullcontext():
+        run(configure(None, f"trainer.threads={before + 1}"), "unused")
+    assert torch.get_num_threads() == before
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,8 @@ def device_of(trainer: TrainerConfig) -> torch.device:
     Raises:
         UserError: there is no GPU, and one is asked for.
     """
-    if trainer.threads is not None:
-        torch.set_num_threads(trainer.threads)
+    # In any case: MKL takes fewer if it likes, until it is told a number, as an evaluation does.
+    torch.set_num_threads(trainer.threads or torch.get_num_threads())
     if trainer.accelerator == "cpu":
         if trainer.precision == "bf16" and not has_fast_bf16():
             log.warning(
