@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from bitstill.configuration.check import check
 from bitstill.report.sweeps import read_sweep
-from bitstill.runs.identity import directory_name, identity, portable_config, teacher_of
+from bitstill.runs.identity import cell_name, directory_name, identity, portable_config, teacher_of
 from bitstill.schema import TrainConfig
 
 Configure = Callable[..., TrainConfig]
@@ -196,12 +196,22 @@ def test_an_identity_is_a_sha256(identified: Identified) -> None:
         (["loss=hard"], "hard-T15-seed0-0123456789"),
         (["loss=soft_hard", "temperature=T100"], "soft_hard-T100-seed0-0123456789"),
         (["loss=soft", "temperature.value=1.5"], "soft-T1.5-seed0-0123456789"),
+        (["loss=soft", "temperature.value=1234567"], "soft-T1.23457e+06-seed0-0123456789"),
     ],
 )
 def test_a_folder_is_named_for_a_person(
     configure: Configure, overrides: list[str], name: str
 ) -> None:
     assert directory_name(configure(None, *overrides), "0123456789abcdef") == name
+
+
+def test_no_two_temperatures_fill_one_cell() -> None:
+    """Their runs would be averaged as if they differed in seed alone."""
+    assert cell_name("soft", 0.1) == "soft T=0.1"
+    assert cell_name("soft", 15.0) == "soft T=15"
+    assert cell_name("soft", 1e6) == "soft T=1e+06"
+    assert cell_name("soft", 2.718281) != cell_name("soft", 2.718282)
+    assert cell_name("soft", 1000001.0) == "soft T=1000001.0"
 
 
 def test_a_portable_configuration_holds_no_folder(configure: Configure, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from bitstill.report.sweeps import (
 )
 from bitstill.report.table import NOT_APPLICABLE, Table, or_dash, plus_minus
 from bitstill.runs import ENDED
-from bitstill.runs.identity import TEACHER, cell_name
+from bitstill.runs.identity import TEACHER, cell_name, temperature_name
 
 DETAILS = ("tests", "robustness", "seeds", "cost")
 """Tables that few look at: not in the terminal, and folded on the page."""
@@ -59,7 +59,7 @@ def accuracy_tables(runs: RunSet, awaited: Mapping[str, int] | None = None) -> l
             row
             for value in values
             for row in _rows(
-                runs, cell_name(loss, value), f"{value:g}", of_loss.get(value), awaited
+                runs, cell_name(loss, value), temperature_name(value), of_loss.get(value), awaited
             )
         ]
         name = names.get(loss, f"table-{loss}")
@@ -82,7 +82,9 @@ def temperature_table(runs: RunSet, view: View, awaited: Collection[str] = ()) -
         return _mean(runs, cell, view) if temperature in asked[loss] else NOT_APPLICABLE
 
     temperatures = sorted(set().union(*asked.values()))
-    rows = [[f"{value:g}", *(entry(loss, value) for loss in asked)] for value in temperatures]
+    rows = [
+        [temperature_name(value), *(entry(loss, value) for loss in asked)] for value in temperatures
+    ]
     caption = (
         f"Test accuracy in %: {view.label} batch norm statistics; mean over seeds ± 95 % t "
         "interval."

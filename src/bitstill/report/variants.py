@@ -9,7 +9,7 @@ from bitstill.report.settings import rules, settings, teacher_settings
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.report.table import NOT_APPLICABLE, Table, plus_minus, signed
 from bitstill.runs import RunRecord
-from bitstill.runs.identity import cell_name
+from bitstill.runs.identity import cell_name, temperature_name
 from bitstill.statistics import paired_difference
 
 
@@ -66,7 +66,7 @@ def _change(ours: RunRecord, theirs: RunRecord) -> str:
     """Say in which settings a run differs from the study's with its loss and seed."""
     parts = []
     if ours.temperature != theirs.temperature:
-        parts.append(f"T = {ours.temperature:g}")
+        parts.append(f"T = {temperature_name(ours.temperature)}")
     now, before = (settings(one) | teacher_settings(one) for one in (ours, theirs))
     changed = {key: value for key, value in now.items() if before.get(key) != value}
     rules_before = rules(theirs)

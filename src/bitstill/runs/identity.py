@@ -65,6 +65,14 @@ def identity(config: TrainConfig, data_identity: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def temperature_name(temperature: float | None) -> str:
+    """Return T, which no other is called: 15, 0.1, 1000001.0; of a teacher nothing."""
+    if temperature is None:
+        return ""
+    short = f"{temperature:g}"
+    return short if float(short) == temperature else repr(float(temperature))
+
+
 def cell_name(loss: str, temperature: float | None) -> str:
     """Return the name of a table's entry, which several seeds fill.
 
@@ -72,7 +80,7 @@ def cell_name(loss: str, temperature: float | None) -> str:
         loss: the student's.
         temperature: the student's; None for a teacher, which has neither.
     """
-    return TEACHER if temperature is None else f"{loss} T={temperature:g}"
+    return TEACHER if temperature is None else f"{loss} T={temperature_name(temperature)}"
 
 
 def cell_of(config: TrainConfig) -> str:
@@ -83,7 +91,7 @@ def cell_of(config: TrainConfig) -> str:
 
 def directory_name(config: TrainConfig, run_identity: str) -> str:
     """Return the name of a run's folder: what a person looks for, then the identity's beginning."""
-    label = cell_of(config).replace(" T=", "-T")
+    label = TEACHER if config.is_teacher else f"{config.loss_name}-T{config.temperature.value:g}"
     return f"{label}-seed{config.seed}-{run_identity[:10]}"
 
 

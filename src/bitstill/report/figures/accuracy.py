@@ -14,7 +14,7 @@ from bitstill.report.figures.figure import (
     where,
 )
 from bitstill.report.sweeps import LOSSES, PUBLISHED_VIEW, VIEWS, RunSet, View
-from bitstill.runs.identity import TEACHER
+from bitstill.runs.identity import TEACHER, temperature_name
 from bitstill.statistics import mean_interval
 
 _SEEDS = " seeds"  # behind a loss: the place beside its mean, where its seeds stand
@@ -62,7 +62,7 @@ def _rows(runs: RunSet, view: View) -> list[Row]:
         if cell == TEACHER:
             rows.append(_row(view, TEACHER, "", "", "", interval.estimate, None, None))
             continue
-        label = f"{temperature:g}"
+        label = temperature_name(temperature)
         for seed, value in values.items():
             rows.append(_row(view, "seed", loss, label, seed, value, None, None))
         bounded = math.isfinite(interval.low)

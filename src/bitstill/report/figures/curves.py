@@ -13,7 +13,7 @@ from bitstill.report.figures.figure import (
 )
 from bitstill.report.sweeps import RunSet
 from bitstill.runs.curves import under
-from bitstill.runs.identity import TEACHER
+from bitstill.runs.identity import TEACHER, temperature_name
 
 _PANELS = {
     "loss": "training loss",
@@ -62,7 +62,7 @@ def _rows(runs: RunSet, loss: str) -> list[Row]:
     ]
     return [
         {
-            "T": "" if run.record.temperature is None else f"{run.record.temperature:g}",
+            "T": temperature_name(run.record.temperature),
             "seed": run.record.seed,
             "status": run.record.status,
             "epoch": int(row["epoch"]),
