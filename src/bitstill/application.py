@@ -68,7 +68,7 @@ register_resolvers()
 
 
 class FolderCheck(Callback):
-    """Refuses what ``hydra.run.dir`` may name: no folder's name, or one that holds another run.
+    """Refuses what ``hydra.run.dir`` may name: no folder's name, or one that holds another's files.
 
     Before Hydra writes its copy of the configuration there.
     """
@@ -76,13 +76,20 @@ class FolderCheck(Callback):
     def on_run_start(self, config: DictConfig, **options: object) -> None:
         """Stop in :func:`train`: an error would be a warning to Hydra."""
         from bitstill.configuration.check import check, check_printable
-        from bitstill.runs import DamagedRecordError, RunPaths, read_record, refuse_another
+        from bitstill.runs import (
+            DamagedRecordError,
+            RunPaths,
+            read_record,
+            refuse_another,
+            refuse_foreign,
+        )
         from bitstill.runs.identity import identity
 
         try:
             folder = config.hydra.run.dir
             check_printable("hydra.run.dir", folder)
             paths = RunPaths(Path(folder))
+            refuse_foreign(paths)
             # What is no folder is said where Hydra would make it one.
             if paths.directory.is_dir() and (found := read_record(paths)) is not None:
                 checked = check(config)

@@ -154,6 +154,23 @@ def test_another_runs_folder_is_left_as_it_is(hard: Trained, train: Train, tmp_p
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("name", ["metrics.csv", "last.ckpt", "weights.safetensors"])
+def test_files_of_no_run_are_left_as_they_are(
+    configure: Configure, train: Train, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("my own")
+    code, _, err = train(*SMALL, "loss=hard", f"hydra.run.dir={tmp_path}")
+    assert code == 2
+    assert err == (
+        f"bitstill: {tmp_path / name} is of no run, and would be replaced: move it away, or give "
+        "another folder\n"
+    )
+    with pytest.raises(UserError, match="is of no run"):
+        bitstill.train.run(configure(tmp_path, "loss=hard"), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "my own"
+
+
 def test_a_failing_run_records_why(hard: Trained, configure: Configure, tmp_path: Path) -> None:
     config, paths = configure(tmp_path, "loss=hard"), RunPaths(tmp_path / "run")
 

@@ -17,6 +17,7 @@ from bitstill.runs.record import (
     read_record,
     record_to_go_on_from,
     refuse_another,
+    refuse_foreign,
 )
 from bitstill.runs.store import STORE, in_store, teacher_stores
 
@@ -37,6 +38,7 @@ __all__ = [
     "read_record",
     "record_to_go_on_from",
     "refuse_another",
+    "refuse_foreign",
     "runs_in",
     "teacher_stores",
 ]

@@ -265,6 +265,21 @@ def refuse_another(paths: RunPaths, record: RunRecord | None, known_as: str) -> 
         )
 
 
+def refuse_foreign(paths: RunPaths) -> None:
+    """See that a folder in which no run has been worked on holds nothing that one would replace.
+
+    Raises:
+        UserError: it does, as where ``hydra.run.dir`` is the current folder.
+    """
+    if paths.lock.exists() or paths.record.exists():
+        return
+    for file in paths.written:
+        if file.exists():
+            raise UserError(
+                f"{file} is of no run, and would be replaced: move it away, or give another folder"
+            )
+
+
 def finished_record(config: TrainConfig, paths: RunPaths) -> RunRecord | None:
     """Return the record of a run that is done and is not asked for again; else None.
 

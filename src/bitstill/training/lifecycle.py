@@ -15,6 +15,7 @@ from bitstill.runs import (
     read_record,
     record_to_go_on_from,
     refuse_another,
+    refuse_foreign,
 )
 from bitstill.runs.locks import exclusive
 from bitstill.schema import TrainConfig
@@ -37,9 +38,10 @@ def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) ->
             the run begins with.
 
     Raises:
-        UserError: the folder holds another run.
+        UserError: the folder holds another run, or files of no run.
     """
     new = new_record(config, data)
+    refuse_foreign(paths)  # before there is a lock, which tells that it is a run's
     with exclusive(paths):
         found = record_to_go_on_from(paths)
         refuse_another(paths, found, new.identity)

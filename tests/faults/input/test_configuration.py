@@ -86,7 +86,6 @@ OVERRIDES = {
     "choices of numbers": ("loss=[nan,inf]", "loss=[nan,inf] is no choice", "soft_hard"),
     "choice null in a list": ("logger=[csv,null]", "logger=[csv,null] is no choice", "wandb"),
     "choice that is referred to": ("loss=${oc.select:nope}", "nope} is no choice", "soft_hard"),
-    "name of hydra's": ("name=${hydra:job.name}", "${hydra:...} has no value yet", "another value"),
     "name of hydra": ("name=${hydra:}", "${hydra:...} has no value yet", "another value"),
     "name to be given": ("name=???", "name is not set", "name=VALUE"),
     "hydra mode": ("hydra.mode=TWICE", "hydra.mode", "TWICE"),
