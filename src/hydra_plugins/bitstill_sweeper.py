@@ -86,6 +86,19 @@ def _count(override: Override) -> float:
     return 1
 
 
+def _check_counts(overrides: Sequence[Override]) -> None:
+    """Refuse more values of a key, or products of all, than Hydra can list."""
+    from bitstill.errors import UserError
+
+    counts = [_count(one) for one in overrides]
+    keys = [one.get_key_element() for one in overrides]
+    last = dict(zip(keys, counts, strict=True))  # what a product has of a key that is given twice
+    for count in (*counts, math.prod(last.values())):
+        if not count <= _MOST_RUNS:
+            given = ", ".join(str(one.input_line) for one in overrides)
+            raise UserError(f"{given} would be {count:.0f} runs: give at most {_MOST_RUNS}")
+
+
 def _check_joblib(settings: Mapping[str, Any]) -> None:
     """Refuse what joblib would, before anything runs."""
     from hydra_plugins.hydra_joblib_launcher._core import (  # type: ignore[import-untyped]
@@ -178,12 +191,11 @@ class GridSweeper(BasicSweeper):
         def split(overrides: list[str]) -> Any:
             parsed = parser.parse_overrides(overrides)
             check_choices(one.get_key_element() for one in parsed if one.is_sweep_override())
-            given = ", ".join(overrides)
-            if not (count := math.prod(map(_count, parsed))) <= _MOST_RUNS:
-                raise UserError(f"{given} would be {count:.0f} runs: give at most {_MOST_RUNS}")
+            _check_counts(parsed)
             try:
                 return self.split_arguments(parsed, None)[0]
             except ValueError as error:  # range() is evaluated here
+                given = ", ".join(overrides)
                 line = f"{given} cannot be run ({one_line(error)}): give other values"
                 raise UserError(line) from error
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from bitstill.configuration.check import check
 from bitstill.errors import UserError
 from bitstill.sweep.grids import check_choices, composed_once_for_all_seeds, expand
-from hydra_plugins.bitstill_sweeper import GridSweeper
+from hydra_plugins.bitstill_sweeper import GridSweeper, _check_counts
 
 Compose = Callable[..., DictConfig]
 Train = Callable[..., tuple[int, str, str]]
@@ -95,6 +95,31 @@ def test_arguments_win_and_duplicates_are_dropped() -> None:
     assert expand(grids, {"seed": "1,2"}, ["loss=gt_soft_hard", "seed=7"], split) == [
         ("seed=7", "loss=gt_soft_hard")
     ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "number"),
+    [
+        (["seed=range(9000)", "loss=range(20)", "seed=1,2"], None),
+        (["seed=range(9000)", "loss=range(20)"], 180000),
+        (["seed=1,2", "loss=range(20)", "seed=range(9000)"], 180000),
+        (["seed=range(200000)", "seed=1,2"], 200000),  # Hydra lists them all the same
+    ],
+)
+def test_of_a_key_that_is_given_twice_the_last_values_count(
+    overrides: list[str], number: int | None
+) -> None:
+    """As those of an experiment that the command line replaces."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    if number is None:
+        _check_counts(parsed)
+        assert len(split(overrides)) == 40
+        return
+    with pytest.raises(UserError) as refused:
+        _check_counts(parsed)
+    assert str(refused.value) == (
+        f"{', '.join(overrides)} would be {number} runs: give at most 100000"
+    )
 
 
 def test_a_temperature_in_the_arguments_wins_over_its_value() -> None:
