@@ -69,10 +69,10 @@ class RememberingRepository(ConfigRepository):
                 self._read[known] = super().load_config(config_path)
             except UnicodeDecodeError:
                 raise
-            except ValueError as error:  # of a list of defaults, most without the file's name
+            except ValueError as error:  # of a default or a value, most without the file's name
                 raise UserError(
-                    f"{config_path} cannot be used ({one_line(error)}): give it a list of "
-                    "defaults as '- override /GROUP: CHOICE'"
+                    f"{config_path} cannot be used ({one_line(error)}): mend it there; its defaults "
+                    "are written '- override /GROUP: CHOICE'"
                 ) from error
         return copy.deepcopy(self._read[known])
 
