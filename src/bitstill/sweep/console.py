@@ -99,7 +99,12 @@ def _grid(states: Sequence[RunState]) -> Table:
 def _in_sight(states: Sequence[RunState], room: int) -> list[RunState]:
     """Return as many states as there is room for, in their order: a terminal cuts off the rest."""
     places = sorted(range(len(states)), key=lambda place: _FIRST.index(states[place].status))
-    return [states[place] for place in sorted(places[: max(0, room)])]
+    return [states[place] for place in sorted(places[:room])]
+
+
+def _room(console: Console) -> int:
+    """Return how many lines of a terminal are left for runs and their errors."""
+    return max(0, console.height - _OTHER_LINES)
 
 
 def _epochs(state: RunState) -> tuple[int, int, str]:
@@ -127,7 +132,7 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
     console = output_console()
 
     def view(*, whole: bool = not console.is_terminal) -> Group:
-        room = 2 * len(states) if whole else console.height - _OTHER_LINES
+        room = 2 * len(states) if whole else _room(console)
         failed = [f"{state.expected.name}: {state.error}" for state in states if state.error]
         lines = [Text(one, no_wrap=not whole, overflow="crop") for one in failed[: room // 2]]
         grid = _grid(_in_sight(states, room - len(lines)))
@@ -209,7 +214,7 @@ class _Watch:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         done = [state for state in self.states if state.status == "done"]
         running = [state for state in self.states if state.status == "running"]
-        yield _grid(_in_sight([*done[-_LATEST:], *running], console.height - _OTHER_LINES))
+        yield _grid(_in_sight([*done[-_LATEST:], *running], _room(console)))
         yield Text(summary(self.states), style="bold")
 
 
