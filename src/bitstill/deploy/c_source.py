@@ -13,7 +13,7 @@ from bitstill.engine.packed import PackedLayer, PackedModel, describe
 from bitstill.engine.planes import plane_bits, unpack_codes
 from bitstill.topology import TOPOLOGY, Layer
 
-_PLACE = '#include "numbers.h"'  # in student.c, of what it has no numbers for
+_PLACE = '#include "numbers.h"'  # in student.c, where its numbers go
 
 
 def c_source(model: PackedModel) -> bytes:
