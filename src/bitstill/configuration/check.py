@@ -31,8 +31,8 @@ _NO_MEMORY = (
     "SystemError raised while resolving interpolation: error return without exception set",
 )
 
-# Whose variables oneDNN, which convolves for torch, reads as torch is imported: what it may round
-# float32 to, where the processor is faster so.
+# What oneDNN, which convolves for torch, may round float32 to where the processor is faster so: it
+# reads these variables as torch is imported.
 _ARITHMETIC = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
 
 

@@ -66,7 +66,7 @@ def identity(config: TrainConfig, data_identity: str) -> str:
 
 
 def temperature_name(temperature: float | None) -> str:
-    """Return T, which no other is called: 15, 0.1, 1000001.0; of a teacher nothing."""
+    """Return T as a name that no other T has: 15, 0.1, 1000001.0; of a teacher nothing."""
     if temperature is None:
         return ""
     short = f"{temperature:g}"
@@ -91,6 +91,7 @@ def cell_of(config: TrainConfig) -> str:
 
 def directory_name(config: TrainConfig, run_identity: str) -> str:
     """Return the name of a run's folder: what a person looks for, then the identity's beginning."""
+    # Six digits of T, as ever: the identity tells those apart that are alike in them.
     label = TEACHER if config.is_teacher else f"{config.loss_name}-T{config.temperature.value:g}"
     return f"{label}-seed{config.seed}-{run_identity[:10]}"
 
