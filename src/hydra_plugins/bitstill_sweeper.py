@@ -99,30 +99,6 @@ def _check_counts(overrides: Sequence[Override]) -> None:
             raise UserError(f"{given} would be {count:.0f} runs: give at most {_MOST_RUNS}")
 
 
-def _check_joblib(settings: Mapping[str, Any]) -> None:
-    """Refuse what joblib would, before anything runs."""
-    from hydra_plugins.hydra_joblib_launcher._core import (  # type: ignore[import-untyped]
-        process_joblib_cfg,
-    )
-    from joblib import Parallel
-
-    from bitstill.errors import UserError, one_line
-
-    n_jobs = settings["n_jobs"]
-    if n_jobs > _MOST_JOBS:
-        raise UserError(
-            f"hydra.launcher.n_jobs = {n_jobs} is not allowed: give at most {_MOST_JOBS}, or -1"
-        )
-    own = {**settings, "backend": "loky"}  # as Hydra's launcher has it
-    try:
-        process_joblib_cfg(own)
-        Parallel(**own)
-    except (TypeError, ValueError) as error:
-        if n_jobs == 0:  # which has a line of its own
-            raise
-        raise UserError(f"hydra.launcher: {one_line(error)}: give other values") from error
-
-
 class GridSweeper(BasicSweeper):
     """Runs what is not done of one or several grids of runs, and goes on past failures."""
 
@@ -242,8 +218,13 @@ class GridSweeper(BasicSweeper):
             return False
         from joblib import effective_n_jobs
 
-        _check_joblib(settings)
-        return bool(effective_n_jobs(settings["n_jobs"]) > 1)
+        from bitstill.errors import UserError
+
+        if (n_jobs := settings["n_jobs"]) > _MOST_JOBS:
+            raise UserError(
+                f"hydra.launcher.n_jobs = {n_jobs} is not allowed: give at most {_MOST_JOBS}, or -1"
+            )
+        return bool(effective_n_jobs(n_jobs) > 1)
 
     def _joblib(self) -> dict[str, Any]:
         """Return the settings of joblib's launcher; nothing of another's."""

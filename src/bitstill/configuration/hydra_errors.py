@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bitstill.configuration.shipped import choices
 from bitstill.configuration.single import has_one_value, several_values
-from bitstill.errors import first_line, nearest
+from bitstill.errors import first_line, nearest, one_line
 
 _LOGGING = (
     "hydra.job_logging or hydra.hydra_logging cannot be used: leave it out, or give another of "
@@ -87,6 +87,7 @@ _NEXT_STEPS = {
     r".*node `([\w.]+)` is not a container": r"\1 is no single value: give \1.KEY=VALUE",
 }
 _ABSENT = re.compile(r"Could not delete from config\. '([\w.]+)' does not exist")
+_OF_DEFAULTS = ("defaults_list.py", "default_element.py")  # Hydra's files
 _TWICE = re.compile(r"(?:Multiple values for )?([\w/]+)(?:\. To over| appears more than once)")
 
 
@@ -97,12 +98,15 @@ def explain_hydra(chain: Sequence[BaseException], arguments: Sequence[str]) -> s
         return _explain_its_own(error, arguments)
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         return _not_a_choice(arguments)
-    if isinstance(error, TypeError | AssertionError) and _is_of_defaults(error):
+    # A choice that is no word, in a list or behind ${...}: Hydra expects none, and does not say so.
+    if isinstance(error, TypeError | AssertionError) and _raised_in(error).name in _OF_DEFAULTS:
         return _not_a_choice(arguments)
     for link in chain:
         known = [line for text, line in _PLAIN_ERRORS.items() if text in str(link)]
         if known and isinstance(link, ValueError | RuntimeError):
             return known[0]
+    if isinstance(error, TypeError | ValueError) and "joblib" in _raised_in(error).parts:
+        return f"hydra.launcher: {one_line(error)}: give another value"
     return None
 
 
@@ -126,13 +130,9 @@ def _explain_its_own(error: Exception, arguments: Sequence[str]) -> str:
     return first
 
 
-def _is_of_defaults(error: BaseException) -> bool:
-    """Whether Hydra has met a choice that is no word: in a list, or what a ``${...}`` stands for.
-
-    It expects none, and so does not say so.
-    """
-    where = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    return where.parts[-2:] in (("_internal", "defaults_list.py"), ("core", "default_element.py"))
+def _raised_in(error: BaseException) -> Path:
+    """Return the file that has raised an error."""
+    return Path(traceback.extract_tb(error.__traceback__)[-1].filename)
 
 
 _SEE = ("See http", "(See http")

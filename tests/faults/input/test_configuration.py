@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.conftest import SMALL
 
+Attack = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
 
 HUGE, LONG = "1" + "0" * 400, "x" * 300
@@ -160,19 +161,6 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
         "hydra.launcher.n_jobs = 100000000000000000000 is not allowed",
         "at most 1024",
     ),
-    "jobs preferred": (
-        ("hydra/launcher=parallel", "hydra.launcher.prefer=x"),
-        "hydra.launcher: prefer=x is not a valid backend hint",
-    ),
-    "jobs of no bytes": (
-        ("hydra/launcher=parallel", "hydra.launcher.max_nbytes=x"),
-        "hydra.launcher: ",
-        "size",
-    ),
-    "jobs by none": (
-        ("hydra/launcher=parallel", "hydra.launcher.batch_size=0"),
-        "hydra.launcher: batch_size must be",
-    ),
     "experiments": (("experiment=table3,table4",), "experiment has several values", "one here"),
     "names": (("name=a,b",), "name has several values", "give one here"),
     "loggers": (("logger=csv,tensorboard",), "logger has several values", "'logger=[csv,wandb]'"),
@@ -210,6 +198,18 @@ def test_a_sweep_that_cannot_be_used(refused: Refused, case: str, command: tuple
     line = refused(*command, *SMALL, "paths.output=output", *given)
     for words in named:
         assert words in line
+
+
+@pytest.mark.parametrize("setting", ["prefer=x", "max_nbytes=x", "batch_size=0", "pre_dispatch=x"])
+def test_a_setting_of_joblib_that_cannot_be_used(attack: Attack, setting: str) -> None:
+    """It is joblib that finds out, once runs are to begin."""
+    parallel = ("hydra/launcher=parallel", f"hydra.launcher.{setting}")
+    code, _, err = attack("train", "-m", *SMALL, "paths.output=output", *parallel)
+    assert code == 2
+    said, line = err.splitlines()
+    assert said == "1 run: 0 skipped, 1 to do"
+    assert line.startswith("bitstill: hydra.launcher: ")
+    assert line.endswith(": give another value")
 
 
 FILES = {

@@ -322,9 +322,8 @@ def called(node: ast.AST) -> str:
     return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
 
 
-# What counts processors, what says of settings whether they are some of its own, and an error of numba's.
+# What counts processors, and an error that numba raises.
 HARMLESS = (
-    "from joblib import Parallel",
     "from joblib import cpu_count",
     "from joblib import effective_n_jobs",
     "from pickle import UnpicklingError",
