@@ -86,7 +86,8 @@ static int32_t sum_bits(const uint32_t *patch, int words, const uint32_t *weight
   int32_t sum = 0;
   for (int w = 0; w < words; w++, patch += FEATURE_BITS, weights += WEIGHT_BITS)
     for (int i = 0; i < FEATURE_BITS; i++)
-      for (int j = 0; j < WEIGHT_BITS; j++) sum += count_bits(patch[i] & weights[j]) * ((int32_t)2 << (i + j));
+      for (int j = 0; j < WEIGHT_BITS; j++)
+        sum += count_bits(patch[i] & weights[j]) * ((int32_t)2 << (i + j));
   return sum;
 }
 
