@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,15 +50,18 @@ class Images:
 
     @functools.cached_property
     def _data(self) -> ImageData | None:
-        """The images, if those at hand are the run's."""
-        source = _source(self._run)
-        try:
-            data = None if source is None else source.load()
-        except (UserError, OSError):
+        """The images, if those at hand are the run's; nothing is downloaded for them."""
+        from bitstill.configuration.check import image_source
+
+        settings = composed(self._run.paths, "data")
+        if not isinstance(settings, dict):
             return None
-        return (
-            data if data is not None and data.identity == self._run.record.data_identity else None
-        )
+        offline = {"download": False} if "download" in settings else {}
+        try:
+            data = image_source(settings | offline).load()
+        except (UserError, OSError):  # not at hand, or a source of another bitstill, or somebody's
+            return None
+        return data if data.identity == self._run.record.data_identity else None
 
     @property
     def at_hand(self) -> bool:
@@ -72,19 +75,6 @@ class Images:
         part = getattr(self._data, split)
         indices = evenly(len(part.labels), count)
         return Sample(part.images.numpy()[indices], part.labels.numpy()[indices], indices)
-
-
-def _source(run: Run) -> Any:
-    """Return the run's image source, which never downloads."""
-    from bitstill.configuration.check import image_source
-
-    found = composed(run.paths, "data")
-    if not isinstance(found, dict):
-        return None
-    try:
-        return image_source(found | ({"download": False} if "download" in found else {}))
-    except UserError:  # of another bitstill, or somebody's
-        return None
 
 
 def teacher_logits(run: Run) -> NDArray[np.float32] | None:
