@@ -55,11 +55,7 @@ def _caption(loss: str) -> str:
 
 def _rows(runs: RunSet, loss: str) -> list[Row]:
     """Return a row an epoch; an older record lacks the training accuracy."""
-    members = [
-        run
-        for run in runs.runs
-        if (loss == TEACHER) == (run.record.is_teacher) and loss in (TEACHER, run.record.loss)
-    ]
+    cells = [TEACHER] if loss == TEACHER else runs.cells_of(loss)
     return [
         {
             "T": temperature_name(run.record.temperature),
@@ -72,7 +68,8 @@ def _rows(runs: RunSet, loss: str) -> list[Row]:
                 for name, column in _COLUMNS.items()
             },
         }
-        for run in sorted(members, key=lambda run: (run.record.temperature or 0, run.record.seed))
+        for cell in cells
+        for run in runs.of(cell)
         for row in run.curves
     ]
 
