@@ -81,6 +81,7 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
     temperatures = list(dict.fromkeys(str(row["T"]) for row in rows))
     shown, is_shown = keyboard_filter("T", "T", temperatures)
     colored = loss != TEACHER
+    chosen = [{"filter": {"param": "legend_T"}}, is_shown] if colored else []
     color = {"color": channel("T", "ordinal", sort=None, title="T")} if colored else {}
     accuracies = [
         float(row[name] or 0) for row in rows for name in _COLUMNS if row[name] is not None
@@ -100,15 +101,12 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
             "encoding": {"x": x, "y": y, "detail": {"field": "seed"}, **color},
         }
         mean: Spec = {
-            "transform": [where("status", "done")],
+            "transform": [where("status", "done"), *chosen],
             "mark": {"type": "line", "strokeWidth": 2.5, "point": epochs == 1},
             "encoding": {"x": x, "y": {**y, "aggregate": "mean"}, **color},
         }
         if colored:
-            for one in (thin, mean):
-                one.setdefault("transform", []).extend(
-                    [{"filter": {"param": "legend_T"}}, is_shown]
-                )
+            thin["transform"] = chosen
             if field == measured[0]:
                 thin["params"] = [legend_filter("legend_T", "T")]
         return {"width": 370, "height": 220, "layer": [thin, mean] if finished else [thin]}
