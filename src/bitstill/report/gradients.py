@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 GRID = tuple(sorted({*np.geomspace(1, 200, 30).tolist(), *TEMPERATURES}))
 _IMAGES = 256
+_CELLS = tuple(cell_name(loss, HARD_TEMPERATURE) for loss in TWO_TERMS)  # whose students are taken
 _KEPT = ("measured", "limit")
 
 
@@ -61,7 +62,7 @@ def gradient_ratios(runs: RunSet, images: Images | None) -> list[Ratio]:
     but for those whose ratio was kept beside the record.
     """
     sample = images.sample("train", _IMAGES) if images is not None else None
-    students = [run for loss in TWO_TERMS for run in runs.done(cell_name(loss, HARD_TEMPERATURE))]
+    students = [run for cell in _CELLS for run in runs.done(cell)]
     found = [_kept(run) or _measured(run, sample) for run in students]
     return [one for one in found if one is not None]
 
@@ -75,11 +76,10 @@ def keep_ratios(runs: Sequence[Run], targets: Sequence[Path]) -> None:
     wanted = [
         (run, target)
         for run, target in zip(runs, targets, strict=True)
-        if run.record.loss in TWO_TERMS and run.record.temperature == HARD_TEMPERATURE
+        if run.record.cell in _CELLS and not target.exists()
     ]
-    new = [(run, target) for run, target in wanted if not target.exists()]
     samples: dict[str, Sample | None] = {}
-    for run, target in new:
+    for run, target in wanted:
         if run.record.data_identity not in samples:
             samples[run.record.data_identity] = Images(run).sample("train", _IMAGES)
         ratio = _kept(run) or _measured(run, samples[run.record.data_identity])
