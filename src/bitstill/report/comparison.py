@@ -152,14 +152,17 @@ def compare_sets(
         awaited: cells with runs that are still to come.
     """
     cells = _cells_of_both(first, second)
-    sides = [_common(first.percents(cell, view), second.percents(cell, view)) for cell in cells]
-    differences = [_difference(*both) for both in sides]
     waits = not set(awaited).isdisjoint(cells)
-    tested = [one for one in differences if one is not None and one.df and not waits]
-    corrected = dict(zip(map(id, tested), holm([one.p for one in tested]), strict=True))
+    sides = {
+        cell: _common(first.percents(cell, view), second.percents(cell, view)) for cell in cells
+    }
+    differences = {cell: _difference(*both) for cell, both in sides.items()}
+    tested = {cell: one for cell, one in differences.items() if one and one.df and not waits}
+    p = dict(zip(tested, holm([one.p for one in tested.values()]), strict=True))
+    equal = {cell: equivalence_p(one, MARGIN) for cell, one in tested.items()}
     compared = [
-        CellComparison(cell, ours, theirs, one, *_chances(one, corrected.get(id(one))))
-        for cell, (ours, theirs), one in zip(cells, sides, differences, strict=True)
+        CellComparison(cell, *sides[cell], differences[cell], p.get(cell), equal.get(cell))
+        for cell in cells
     ]
     return SetComparison(first, second, view, compared, waits)
 
@@ -175,11 +178,6 @@ def _common(
 def _difference(first: dict[int, float], second: dict[int, float]) -> Difference | None:
     """Return second minus first; None without a pair."""
     return paired_difference([*second.values()], [*first.values()]) if first else None
-
-
-def _chances(one: Difference | None, p: float | None) -> tuple[float | None, float | None]:
-    """Return both p of a difference; none of one that is not tested."""
-    return p, None if one is None or p is None else equivalence_p(one, MARGIN)
 
 
 def _row(one: CellComparison) -> list[str]:
