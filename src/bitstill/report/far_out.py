@@ -23,8 +23,8 @@ def fence(accuracies: Sequence[float]) -> float:
 
 def far_out(runs: RunSet, view: View) -> list[Run]:
     """Return the finished students that are far below the set's other students."""
-    students = [run for run in runs.runs if run.done and not run.record.is_teacher]
-    measured = [(run, value) for run in students if (value := run.percent(view)) is not None]
+    done = [run for run in runs.students if run.done]
+    measured = [(run, value) for run in done if (value := run.percent(view)) is not None]
     if not measured:
         return []
     limit = fence([value for _, value in measured])

@@ -115,7 +115,7 @@ def _claims_text(one: SetReport) -> str:
 def _facts(one: SetReport) -> list[tuple[str, str]]:
     runs = one.runs.runs
     # A teacher comes first, and its schedule may be another than its students'.
-    first = next((run for run in runs if not run.record.is_teacher), runs[0]).record
+    first = (one.runs.students or runs)[0].record
     seconds = sum(run.record.seconds for run in runs)
     schedule = first.config["schedule"]
     return [

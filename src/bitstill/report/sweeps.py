@@ -178,10 +178,14 @@ class RunSet:
         return any(run.percent(view) is not None for run in self.runs if run.done)
 
     @property
+    def students(self) -> list[Run]:
+        """Its runs but for teachers, finished or not."""
+        return [run for run in self.runs if not run.record.is_teacher]
+
+    @property
     def seeds(self) -> list[int]:
-        """The seeds of its students, finished or not; its teachers' where there are none."""
-        students = [run for run in self.runs if not run.record.is_teacher]
-        return sorted({run.record.seed for run in students or self.runs})
+        """The seeds of its students; its teachers' where there are none."""
+        return sorted({run.record.seed for run in self.students or self.runs})
 
     @property
     def losses(self) -> list[str]:

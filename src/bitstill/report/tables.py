@@ -157,9 +157,9 @@ def _count(runs: RunSet, cell: str, awaited: Mapping[str, int]) -> str:
 
     All are those in the set, or those that the sweep asks for where these are more.
     """
-    students = [run.record for run in runs.runs if not run.record.is_teacher]
-    teachers = {one.config["teacher"]["seed"] for one in students}  # one for all, perhaps
-    in_set = len(teachers if cell == TEACHER and students else runs.seeds)
+    # One for all, perhaps.
+    teachers = {run.record.config["teacher"]["seed"] for run in runs.students}
+    in_set = len(teachers if cell == TEACHER and teachers else runs.seeds)
     ended = sum(run.record.status in ENDED for run in runs.of(cell))
     expected = max(in_set, ended + awaited.get(cell, 0))
     done = len(runs.done(cell))

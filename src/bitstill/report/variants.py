@@ -52,7 +52,7 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
 
 def _students(sets: Sequence[RunSet]) -> Iterator[Run]:
     """Return finished students, each once: those without a factor c are in several sets."""
-    runs = [run for one in sets for run in one.runs if run.done and not run.record.is_teacher]
+    runs = [run for one in sets for run in one.students if run.done]
     yield from {run.record.identity: run for run in runs}.values()
 
 
