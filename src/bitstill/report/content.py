@@ -110,6 +110,11 @@ class SetReport:
         ended = sum(run.record.status in ENDED for run in self.runs.runs)
         return max(len(self.runs.runs), ended + sum(self._awaited.values()))
 
+    @property
+    def finished(self) -> str:
+        """How many of those are finished: ``64 of 70``."""
+        return f"{sum(run.done for run in self.runs.runs)} of {self.asked}"
+
     @functools.cached_property
     def by_view(self) -> dict[View, list[Finding]]:
         """The answers for every kind of accuracy that was measured."""

@@ -13,7 +13,7 @@ from bitstill.statistics import Verdict
 def summary(one: SetReport) -> str:
     """Return a set's line as sentences."""
     seeds = len(one.runs.seeds)
-    text = f"{_finished(one)} runs finished, {counted(seeds, 'seed')}."
+    text = f"{one.finished} runs finished, {counted(seeds, 'seed')}."
     if seeds < 2:
         return f"{text} One seed describes and proves nothing: there are no verdicts."
     return f"{text} {count_verdicts(one.main_findings)}"
@@ -26,14 +26,10 @@ def overview_table(sets: Sequence[SetReport]) -> Table:
     for one in sets:
         counts = verdict_counts(one.main_findings)
         verdicts = [str(counts[column]) for column in columns]
-        rows.append([one.runs.name, _finished(one), str(len(one.runs.seeds)), *verdicts])
+        rows.append([one.runs.name, one.finished, str(len(one.runs.seeds)), *verdicts])
     caption = (
         "Runs that are finished, of those asked for and the teachers that they read; then how many "
         "of the claims' statements have which verdict. A set of one seed has none: one seed "
         "describes and proves nothing."
     )
     return Table("sets", "Sets of runs", caption, ("set", "runs", "seeds", *columns), rows)
-
-
-def _finished(one: SetReport) -> str:
-    return f"{sum(run.done for run in one.runs.runs)} of {one.asked}"

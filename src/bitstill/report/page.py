@@ -119,7 +119,7 @@ def _facts(one: SetReport) -> list[tuple[str, str]]:
     seconds = sum(run.record.seconds for run in runs)
     schedule = first.config["schedule"]
     return [
-        ("runs finished", f"{sum(run.done for run in runs)} of {one.asked}"),
+        ("runs finished", one.finished),
         ("seeds", ", ".join(map(str, one.runs.seeds))),
         ("data", f"{first.config['data']['source']} {first.data_identity[:10]}"),
         ("schedule", f"{schedule['epochs']} epochs of batches of {schedule['batch_size']}"),
