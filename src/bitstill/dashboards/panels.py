@@ -52,22 +52,12 @@ def sections(source: Source) -> list[Section]:
         found.append(Section(published.title(loss), filters, curves))
     if source.has_teacher:
         filters = {**source.filters, "model": "teacher"}
-        found.append(
-            Section(
-                "Teacher",
-                filters,
-                [_curves(under("test/accuracy", source.view.statistics), "seed")],
-            )
-        )
+        found.append(Section("Teacher", filters, [_accuracy_curves(source, "seed")]))
     return found + shared_sections(source)
 
 
 def _metric(source: Source) -> str:
     return summary_name(source.view.selection, source.view.statistics)
-
-
-def _axis(source: Source) -> str:
-    return f"test accuracy, fraction ({source.view.label} batch norm)"
 
 
 def _curves(metric: str, group: str, *, top: int = 0) -> Any:
@@ -85,12 +75,16 @@ def _curves(metric: str, group: str, *, top: int = 0) -> Any:
     )
 
 
+def _accuracy_curves(source: Source, group: str, *, top: int = 0) -> Any:
+    return _curves(under("test/accuracy", source.view.statistics), group, top=top)
+
+
 def _bars(source: Source, group: str, *, left: int = 0) -> Any:
     return wr.BarPlot(
         title=f"test accuracy, by {group}",
         metrics=[wr.SummaryMetric(_metric(source))],
         orientation="v",
-        title_x=_axis(source),
+        title_x=f"test accuracy, fraction ({source.view.label} batch norm)",
         groupby=wr.Config(group),
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
@@ -100,7 +94,7 @@ def _bars(source: Source, group: str, *, left: int = 0) -> Any:
 
 def _accuracy_panels(source: Source) -> list[Any]:
     return [
-        _curves(under("test/accuracy", source.view.statistics), "temperature"),
+        _accuracy_curves(source, "temperature"),
         _bars(source, "temperature", left=_HALF),
         wr.ScatterPlot(
             title="test accuracy over T, a dot a seed",
@@ -116,7 +110,7 @@ def _comparison_panels(source: Source) -> list[Any]:
     return [
         _bars(source, "cell"),
         _bars(source, "loss_name", left=_HALF),
-        _curves(under("test/accuracy", source.view.statistics), "loss_name", top=_HIGH),
+        _accuracy_curves(source, "loss_name", top=_HIGH),
         wr.ParallelCoordinatesPlot(
             columns=[
                 wr.ParallelCoordinatesPlotColumn(wr.Config("loss_name"), display_name="loss"),

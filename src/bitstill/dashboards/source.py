@@ -1,6 +1,5 @@
 """What a dashboard is of: a sweep in a folder, or a project of wandb."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +106,7 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
         losses=losses_of(runs),
         has_teacher=any(run.record.is_teacher for run in runs),
         view=primary_view(sets[0]),
-        tables=[*itertools.chain.from_iterable(told_apart(tables))],
+        tables=[table for own in told_apart(tables) for table in own],
     )
 
 
