@@ -53,13 +53,11 @@ def bench(
         equal &= all(np.array_equal(one, students[0]) for one in students)
         for batch in batches:
             timings += _timed(runtimes, images[:batch], count, rounds)
-    sizes = {
-        "packed": len(to_bytes(student)),
-        "onnx int8": len(onnx_int8),
-        "onnx float32": len(onnx_float),
-    }
-    facts = {f"{name}, bytes": size for name, size in sizes.items()} | {
-        "the same classes from every runtime of the student": "yes" if equal else "NO"
+    facts = {
+        "packed, bytes": len(to_bytes(student)),
+        "onnx int8, bytes": len(onnx_int8),
+        "onnx float32, bytes": len(onnx_float),
+        "the same classes from every runtime of the student": "yes" if equal else "NO",
     }
     return Report("us an image", 1e6, rounds, timings, versions(_PACKAGES), facts)
 
