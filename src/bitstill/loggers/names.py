@@ -12,8 +12,6 @@ from bitstill.runs import Row, RunRecord
 from bitstill.runs.curves import under
 from bitstill.schema import STATISTICS
 
-Selections = Mapping[str, Mapping[str, Row | None]]  # as a record has them
-
 EPOCH = "epoch"
 # Of a metric over the epochs, wandb's summary keeps the best as well as the last.
 BEST = {"train/loss": "min"} | {
@@ -99,7 +97,7 @@ def results(record: RunRecord) -> dict[str, float]:
     }
 
 
-def accuracies(selections: Selections) -> dict[str, float]:
+def accuracies(selections: Mapping[str, Mapping[str, Row | None]]) -> dict[str, float]:
     """Return the test accuracies and numbers of the epochs that are selected so far."""
     found: dict[str, float] = {}
     for statistics, by_name in selections.items():

@@ -15,8 +15,6 @@ from bitstill.report.table import Table, to_html, told_apart
 from bitstill.report.tables import accuracy_tables, temperature_table
 from bitstill.schema import WandbConfig
 
-JOB_TYPE = "summary"
-
 
 def summary_id(name: str) -> str:
     """Return the id of a sweep's summary: the same whenever the sweep goes on."""
@@ -40,7 +38,7 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
         run_id=summary_id(name),
         name=f"{name}: summary",
         group=name,
-        job_type=JOB_TYPE,
+        job_type="summary",
         config={"sweep": name, "runs": len(runs)},
     )
     try:
