@@ -57,19 +57,18 @@ def _is_asked(finding: Finding, cells: Collection[str]) -> bool:
 
 def tests_table(findings: Sequence[Finding]) -> Table:
     """Return how each claim was tested, and what else is known of it."""
-    rows = []
-    for finding in findings:
-        rows.append(
-            [
-                statement(finding),
-                finding.question.test,
-                _limits(finding.question.images),
-                _limits(finding.question.one_seed),
-                p_text(finding.equivalence_p),
-                p_text(finding.question.check_p),
-                finding.reason or NOT_APPLICABLE,
-            ]
-        )
+    rows = [
+        [
+            statement(finding),
+            finding.question.test,
+            _limits(finding.question.images),
+            _limits(finding.question.one_seed),
+            p_text(finding.equivalence_p),
+            p_text(finding.question.check_p),
+            finding.reason or NOT_APPLICABLE,
+        ]
+        for finding in findings
+    ]
     caption = (
         "images: 95 % interval over other seeds and other test images (crossed random effects), of "
         "the seeds that have every cell. one seed: 95 % prediction interval of the effect of one "
