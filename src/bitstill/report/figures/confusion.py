@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstill.report.figures.figure import Figure, Row, Spec
+from bitstill.report.figures.figure import Figure, Row, Spec, channel
 
 MOST_CLASSES = 200  # beyond, a square is smaller than a point, and their number fills the memory
 _READABLE, _WIDTH = 30, 1200  # classes whose numbers are written; points
@@ -39,12 +39,12 @@ def confusion_figure(labels: NDArray[np.int64], predicted: NDArray[np.int64], wh
 def _spec(classes: int) -> Spec:
     axis: Spec = {"labelAngle": 0, "labelOverlap": True}
     axes = {
-        "x": {"field": "predicted", "type": "ordinal", "axis": {"orient": "top", **axis}},
-        "y": {"field": "true", "type": "ordinal", "axis": axis},
+        "x": channel("predicted", "ordinal", axis={"orient": "top", **axis}),
+        "y": channel("true", "ordinal", axis=axis),
     }
-    shade = {"field": "share", "type": "quantitative", "scale": {"scheme": "blues"}, "legend": None}
+    shade = channel("share", scale={"scheme": "blues"}, legend=None)
     text = {
-        "text": {"field": "images", "type": "quantitative"},
+        "text": channel("images"),
         "color": {
             "condition": {"test": f"datum.share > {_LIGHT_TEXT}", "value": "white"},
             "value": "black",
