@@ -1,5 +1,7 @@
 """What quantization does to a student's real weights, step by step and layer by layer."""
 
+from itertools import pairwise
+
 from bitstill.reading import reading
 from bitstill.report.figures.figure import Figure, Row, Spec, channel, where
 from bitstill.report.published import HARD_TEMPERATURE
@@ -76,9 +78,7 @@ def _measure(student: Run) -> tuple[list[Row], list[Row]]:
             counts, edges = np.histogram(getattr(taken, step).numpy(), bins=_BINS)
             steps += [
                 {"layer": layer, "step": label, "low": low, "high": high, "weights": int(count)}
-                for count, low, high in zip(
-                    counts, edges[:-1].tolist(), edges[1:].tolist(), strict=True
-                )
+                for count, (low, high) in zip(counts, pairwise(edges.tolist()), strict=True)
                 if count
             ]
         levels, numbers = np.unique(taken.stretched.numpy(), return_counts=True)
