@@ -55,18 +55,18 @@ def filled(text: str, report: Report, *, stem: str = "page") -> str:
         report: what it is about.
         stem: how the names of the figures' files begin.
     """
-    unknown = [name for _, name, *_ in _PLACE.findall(text) if name not in NAMES]
-    if unknown:
+    places = [(found[2], found[3]) for found in _PLACE.finditer(text)]
+    if unknown := [name for name, _ in places if name not in NAMES]:
         raise UserError(
             f"--fill: the page asks for {unknown[0]}{nearest(unknown[0], NAMES)}; there are "
             + ", ".join(NAMES)
         )
-    if not _PLACE.search(text):
+    if not places:
         raise UserError(
             "--fill: the page has no place for anything: give it '<!-- report: table1 -->' on a "
             "line, and below it '<!-- end -->'"
         )
-    for _, name, body, _ in _PLACE.findall(text):
+    for name, body in places:
         if "<!-- report:" in body:
             raise UserError(f"--fill: the place of {name} has no end: give it '<!-- end -->'")
     parts = _parts(report.sets[0], stem) | _open(report)
