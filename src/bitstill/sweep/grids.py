@@ -42,20 +42,17 @@ def expand(
                 "params or grids"
             )
     has_temperature = any(one.startswith("temperature=") for one in arguments)
-
-    def left_out(key: str) -> bool:
-        return has_temperature and key == "temperature.value"
+    left_out = {"temperature.value"} if has_temperature else set()
 
     def product(grid: Mapping[str, object]) -> Iterable[Sequence[str]]:
         settings = {**params, **grid}.items()
-        kept = [_override(key, value) for key, value in settings if not left_out(key)]
+        kept = [_override(key, value) for key, value in settings if key not in left_out]
         return split([*kept, *arguments])
 
-    products = (product(grid) for grid in (grids or [{}]))
-    runs = list(dict.fromkeys(tuple(one) for one in itertools.chain.from_iterable(products)))
+    runs = dict.fromkeys(tuple(one) for grid in grids or [{}] for one in product(grid))
     if not runs:
         raise UserError("the sweep has no runs: give each of its ranges and lists a value at least")
-    return runs
+    return list(runs)
 
 
 def _override(key: str, value: object) -> str:
@@ -100,10 +97,7 @@ def composed_once_for_all_seeds(
         compose: overrides to a configuration.
         parse: an override to its value.
     """
-
-    @cache
-    def without_seed(overrides: tuple[str, ...]) -> DictConfig:
-        return compose(overrides)
+    without_seed = cache(compose)
 
     def composed(overrides: tuple[str, ...]) -> DictConfig:
         seeds = [one for one in overrides if one.startswith("seed=")]
