@@ -61,7 +61,6 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
             from bitstill.explanations import say
             from bitstill.sweep.queue import queued, remember
 
-            assert self.config is not None  # noqa: S101  # Hydra has called setup
             pattern = str(self.params["submitit_folder"])
             folder = Path(pattern.partition("%j")[0])
             runs = self.planned.values()

@@ -15,6 +15,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
@@ -102,6 +103,11 @@ def _check_counts(overrides: Sequence[Override]) -> None:
 class GridSweeper(BasicSweeper):
     """Runs what is not done of one or several grids of runs, and goes on past failures."""
 
+    # Set by Hydra before it calls `sweep`; what a launcher has for itself its base does not say.
+    config: DictConfig
+    hydra_context: HydraContext
+    launcher: Any
+
     def __init__(
         self,
         max_batch_size: int | None = None,
@@ -133,8 +139,6 @@ class GridSweeper(BasicSweeper):
         from bitstill.sweep.plan import plan
         from bitstill.sweep.preview import show_plan
 
-        assert self.config is not None  # noqa: S101  # Hydra has called setup
-        assert self.hydra_context is not None  # noqa: S101
         loader, config = self.hydra_context.config_loader, self.config
         parser = OverridesParser.create(config_loader=loader)
         overrides = self._overrides(arguments, parser)
@@ -148,7 +152,7 @@ class GridSweeper(BasicSweeper):
         self._share_a_gpu(runs)
         in_workers = self._has_workers()  # which refuses n_jobs = 0
         if self._is_slurm():
-            self.launcher.planned = {run.overrides: run for run in runs}  # type: ignore[union-attr]
+            self.launcher.planned = {run.overrides: run for run in runs}
         if self.plan_only:
             return show_plan(runs)
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,8 +165,6 @@ class GridSweeper(BasicSweeper):
         """Return those of each run: of grids, params and command line."""
         from bitstill.errors import UserError, one_line
         from bitstill.sweep.grids import check_choices, expand
-
-        assert self.config is not None  # noqa: S101  # Hydra has called setup
 
         def split(overrides: list[str]) -> Any:
             parsed = parser.parse_overrides(overrides)
@@ -184,7 +186,6 @@ class GridSweeper(BasicSweeper):
         """Return the sweep's folder."""
         from bitstill.configuration.check import check
 
-        assert self.config is not None  # noqa: S101  # Hydra has called setup
         try:
             return Path(self.config.hydra.sweep.dir)
         except InterpolationResolutionError:
@@ -195,7 +196,6 @@ class GridSweeper(BasicSweeper):
         """Refuse ``sweep.detach`` where what is launched ends with this process."""
         from bitstill.errors import UserError
 
-        assert self.config is not None  # noqa: S101  # Hydra has called setup
         detaches = OmegaConf.select(self.config, "sweep.detach", default=False)
         if detaches and not self._is_slurm():
             raise UserError(
@@ -228,13 +228,11 @@ class GridSweeper(BasicSweeper):
 
     def _joblib(self) -> dict[str, Any]:
         """Return the settings of joblib's launcher; nothing of another's."""
-        launcher: Any = self.launcher
-        is_joblib = type(launcher).__name__ == "JoblibLauncher"
-        settings: dict[str, Any] = launcher.joblib if is_joblib else {}
+        is_joblib = type(self.launcher).__name__ == "JoblibLauncher"
+        settings: dict[str, Any] = self.launcher.joblib if is_joblib else {}
         return settings
 
     def _launch(self, jobs: list[list[str]]) -> list[Any]:
-        assert self.launcher is not None  # noqa: S101  # Hydra has called setup
         returns: list[Any] = []
         launched = 0  # not as many as there are returns: a detached sweep has none
         for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size or -1):
