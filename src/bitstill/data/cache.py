@@ -68,16 +68,17 @@ def cached(
     entry = _open_if_sound(folder, check)
     if entry is not None:
         return entry
-    with _locked(folder):
+    with ExitStack() as held:
+        with _writing(folder.parent):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder.with_name(f"{folder.name}.lock")))
         entry = _open_if_sound(folder, check)
         if entry is not None:
             return entry
         made = make()
-        try:
+        with _writing(folder.parent):
             _write(folder, made, check)
             return _open(folder)
-        except OSError as error:
-            raise _unwritable(folder.parent, error) from error
 
 
 def _open_if_sound(folder: Path, check: Check) -> Entry | None:
@@ -146,19 +147,13 @@ def _put(partial: Path, folder: Path, check: Check) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with ExitStack() as held:
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(locked(folder.with_name(f"{folder.name}.lock")))
-        except OSError as error:
-            raise _unwritable(folder.parent, error) from error
+def _writing(root: Path) -> Iterator[None]:
+    """Turn what a folder raises that cannot be written into one line."""
+    try:
         yield
-
-
-def _unwritable(root: Path, error: OSError) -> UserError:
-    reason = error.strerror or str(error)
-    return UserError(
-        f"paths.cache={root} cannot be written ({reason}): "
-        f"set paths.cache to a folder that you can write to and that has room for the images"
-    )
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"paths.cache={root} cannot be written ({reason}): "
+            f"set paths.cache to a folder that you can write to and that has room for the images"
+        ) from error
