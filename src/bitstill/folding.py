@@ -124,10 +124,4 @@ def _search(channels: Channels, channel: int, half: Fraction, bound: int) -> int
 
 def _at_least(value: Fraction, ratio: Fraction, variance: Fraction) -> bool:
     """Whether value >= ratio * sqrt(variance), exactly."""
-    if value >= 0 and ratio <= 0:
-        return True
-    if value < 0 and ratio >= 0:
-        return False
-    if value >= 0:
-        return value * value >= ratio * ratio * variance
-    return value * value <= ratio * ratio * variance
+    return value * abs(value) >= ratio * abs(ratio) * variance  # x |x| rises with x
