@@ -8,6 +8,7 @@ by row.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,13 @@ from bitstill.topology import TOPOLOGY, Layer
 LANES = 32
 _CACHE_LINE = 64  # bytes
 IMAGE_BYTES = 32 * 32 * 3
-# Height and width of each layer's output, and the words of a pixel.
-SIDES = (16, 16, 8, 8, 4, 4, 4)
-PIXEL_WORDS = tuple(-(-layer.channels_out // LANES) for layer in TOPOLOGY)
+SIDES = (16, 16, 8, 8, 4, 4, 4)  # height and width of each layer's output
 # Each layer's output lies in one scratch array, its border included.
-SIZES = tuple(
-    (side + 2) * (side + 2) * words for side, words in zip(SIDES, PIXEL_WORDS, strict=True)
-)
-OFFSETS = tuple(sum(SIZES[:index]) for index in range(len(SIZES)))
-SCRATCH_WORDS = sum(SIZES)
+_SIZES = [
+    (side + 2) * (side + 2) * -(-layer.channels_out // LANES)
+    for side, layer in zip(SIDES, TOPOLOGY, strict=True)
+]
+*OFFSETS, SCRATCH_WORDS = accumulate(_SIZES, initial=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +120,8 @@ def feature_bits(
     scratch = np.zeros(SCRATCH_WORDS, np.uint32)
     run(image[None], np.empty((1, classes), np.float32), scratch)
     found = []
-    for layer, side, words, start in zip(TOPOLOGY, SIDES, PIXEL_WORDS, OFFSETS, strict=True):
-        count = (side + 2) * (side + 2) * words
-        padded = scratch[start : start + count].reshape(side + 2, side + 2, words)
+    for layer, side, part in zip(TOPOLOGY, SIDES, np.split(scratch, OFFSETS[1:]), strict=True):
+        padded = part.reshape(side + 2, side + 2, -1)
         inner = np.ascontiguousarray(padded[1:-1, 1:-1].astype("<u4"))
         bits = np.unpackbits(inner.view(np.uint8), axis=-1, bitorder="little")
         found.append(bits[..., : layer.channels_out])
