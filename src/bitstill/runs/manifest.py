@@ -13,15 +13,9 @@ from bitstill.runs.identity import TEACHER
 from bitstill.runs.locks import is_worked_on
 from bitstill.runs.paths import RunPaths
 
-_ENTRY = {
-    "cell": str,
-    "seed": int,
-    "difference": str,
-    "identity": str,
-    "epochs": int,
-    "directory": str,
-    "stored": str | None,
-}
+# What an entry has of an expected run as it is, and the folders beside that.
+_PLAIN = {"cell": str, "seed": int, "difference": str, "identity": str, "epochs": int}
+_ENTRY = _PLAIN | {"directory": str, "stored": str | None}
 
 
 @dataclass(frozen=True)
@@ -86,12 +80,8 @@ def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
 def manifest_text(folder: Path, expected: Iterable[Expected]) -> str:
     """Return the manifest of a folder; its runs' places are relative to it."""
     entries = [
-        {
-            "cell": one.cell,
-            "seed": one.seed,
-            "difference": one.difference,
-            "identity": one.identity,
-            "epochs": one.epochs,
+        {name: getattr(one, name) for name in _PLAIN}
+        | {
             "directory": os.path.relpath(one.paths.directory, folder),
             "stored": _relative(one.stored.directory, folder) if one.stored else None,
         }
@@ -124,13 +114,9 @@ def read_manifest(folder: Path) -> list[Expected]:
             raise ValueError("a run in it has a name that cannot be printed")
         return [
             Expected(
-                cell=entry["cell"],
-                seed=entry["seed"],
-                identity=entry["identity"],
-                epochs=entry["epochs"],
+                **{name: entry[name] for name in _PLAIN},
                 paths=_place(folder, entry["directory"]),
                 stored=_place(folder, entry["stored"]) if entry["stored"] else None,
-                difference=entry["difference"],
             )
             for entry in entries
         ]
