@@ -286,12 +286,12 @@ class TrainConfig:
     @property
     def needs_teacher(self) -> bool:
         """Whether the loss reads teacher logits."""
-        return not self.is_teacher and self.loss_name in WITH_TEACHER
+        return self.loss_name in WITH_TEACHER
 
     @property
     def needs_soft_weight(self) -> bool:
         """Whether the loss has a second term."""
-        return not self.is_teacher and self.loss_name in WITH_SOFT_WEIGHT
+        return self.loss_name in WITH_SOFT_WEIGHT
 
 
 WITH_TEACHER = ("soft", "soft_hard")  # the losses that read teacher logits
