@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -237,11 +237,8 @@ def progress(expected: Sequence[Expected], console: Console) -> Iterator[None]:
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
-        if live is None:
+        with live or nullcontext():
             yield
-        else:
-            with live:
-                yield
     finally:
         stopped.set()
         thread.join()
