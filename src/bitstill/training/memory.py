@@ -6,10 +6,11 @@ import gc
 import mmap
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 _NEVER = 2**31 - 1
+_NOT_GLIBC = (AttributeError, OSError, TypeError)  # what another C library or system raises
 _RESERVE = 2**24  # bytes: to compose a run takes some 2 MiB
 _reserved: list[mmap.mmap] = []
 
@@ -23,12 +24,10 @@ def keep_freed_memory() -> None:
     it is told nothing. Addresses that nobody uses are held back for the time after a failure.
     """
     _hold_back()
-    try:
+    with suppress(*_NOT_GLIBC):
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library, another system
-        return
-    mallopt(_MMAP_MAX, 0)  # large pieces come from the heap too
-    mallopt(_TRIM_THRESHOLD, _NEVER)
+        mallopt(_MMAP_MAX, 0)  # large pieces come from the heap too
+        mallopt(_TRIM_THRESHOLD, _NEVER)
 
 
 def give_back_freed_memory() -> None:
@@ -40,21 +39,17 @@ def give_back_freed_memory() -> None:
     while _reserved:
         _reserved.pop().close()
     gc.collect()  # a network and what trains it refer to each other
-    try:
+    with suppress(*_NOT_GLIBC):
         ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError, TypeError):
-        return
 
 
 def _hold_back() -> None:
     """Hold a reserve of addresses, which costs no memory, where as many others are left."""
     if _reserved:
         return
-    try:
+    with suppress(OSError):
         mmap.mmap(-1, 2 * _RESERVE, mmap.MAP_PRIVATE).close()
         _reserved.append(mmap.mmap(-1, _RESERVE, mmap.MAP_PRIVATE))
-    except OSError:
-        return
 
 
 @contextmanager
