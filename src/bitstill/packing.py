@@ -63,8 +63,6 @@ def unpack(model: PackedModel) -> IntegerNetwork:
 
 
 def _layer(layer: Layer, packed: PackedLayer, levels: int) -> IntegerLayer:
-    codes = unpack_codes(
-        packed.planes, channels_out=layer.channels_out, channels_in=layer.channels_in
-    )
+    codes = unpack_codes(packed.planes, layer)
     thresholds = torch.from_numpy(packed.thresholds)
     return IntegerLayer(layer, torch.from_numpy(codes.copy()), thresholds, levels)

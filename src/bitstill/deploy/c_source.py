@@ -25,7 +25,7 @@ def c_source(model: PackedModel) -> bytes:
 def _numbers(model: PackedModel) -> Iterable[str]:
     """Yield what ``student.c`` calls its numbers, each with its comment."""
     first, *others = model.layers
-    codes = unpack_codes(first.planes, channels_out=16, channels_in=3).transpose(0, 2, 3, 1)
+    codes = unpack_codes(first.planes, TOPOLOGY[0]).transpose(0, 2, 3, 1)
     words = np.concatenate([_words(*pair) for pair in zip(others, TOPOLOGY[1:], strict=True)])
     thresholds = np.concatenate([packed.thresholds.ravel() for packed in model.layers])
     classifier = np.column_stack([model.weight, model.bias])
@@ -49,8 +49,7 @@ def _numbers(model: PackedModel) -> Iterable[str]:
 
 def _words(packed: PackedLayer, layer: Layer) -> NDArray[np.uint32]:
     """Return a layer's weights as words of input channels."""
-    sizes = {"channels_out": layer.channels_out, "channels_in": layer.channels_in}
-    bits = plane_bits(packed.planes, **sizes)  # (k, channels_out, 9, channels_in)
+    bits = plane_bits(packed.planes, layer)  # (k, channels_out, 9, channels_in)
     padded = np.pad(bits, ((0, 0), (0, 0), (0, 0), (0, -layer.channels_in % LANES)))
     words = np.packbits(padded, axis=-1, bitorder="little").view("<u4")
     return words.transpose(1, 2, 3, 0).ravel()

@@ -9,7 +9,7 @@ from bitstill.engine.compiled import compiled
 from bitstill.engine.layout import SIDES
 from bitstill.engine.packed import PackedModel
 from bitstill.engine.planes import Bytes, unpack_codes
-from bitstill.topology import TOPOLOGY
+from bitstill.topology import TOPOLOGY, Layer
 
 
 @compiled
@@ -67,10 +67,7 @@ class General:
     def __init__(self, model: PackedModel) -> None:
         self._model = model
         self._layers = [
-            (
-                _codes(packed.planes, layer.channels_out, layer.channels_in),
-                np.ascontiguousarray(packed.thresholds.T),
-            )
+            (_codes(packed.planes, layer), np.ascontiguousarray(packed.thresholds.T))
             for layer, packed in zip(TOPOLOGY, model.layers, strict=True)
         ]
 
@@ -100,7 +97,7 @@ class General:
             row[:] = totals / scale + model.bias.astype(np.float64)
 
 
-def _codes(planes: Bytes, channels_out: int, channels_in: int) -> NDArray[np.int32]:
-    codes = unpack_codes(planes, channels_out=channels_out, channels_in=channels_in)
-    rows = codes.transpose(2, 3, 1, 0).reshape(3, 3 * channels_in, channels_out)
+def _codes(planes: Bytes, layer: Layer) -> NDArray[np.int32]:
+    codes = unpack_codes(planes, layer)
+    rows = codes.transpose(2, 3, 1, 0).reshape(3, 3 * layer.channels_in, layer.channels_out)
     return np.ascontiguousarray(rows, np.int32)

@@ -57,7 +57,7 @@ def lay_out(model: PackedModel) -> Layout:
     """Return the layout of a model with weights of 1 or 2 bits and 1-bit features."""
     if model.weight_bits == 1:
         model = _in_two_bits(model)
-    first = unpack_codes(model.layers[0].planes, channels_out=16, channels_in=3)
+    first = unpack_codes(model.layers[0].planes, TOPOLOGY[0])
     rows = first.transpose(0, 2, 3, 1).reshape(16, 3, 9)
     return Layout(
         first=np.pad(rows, ((0, 0), (0, 0), (0, 3))).astype(np.int8),
@@ -89,8 +89,7 @@ def _in_two_bits(model: PackedModel) -> PackedModel:
 
 
 def _codes(planes: Bytes, layer: Layer) -> NDArray[np.int8]:
-    codes = unpack_codes(planes, channels_out=layer.channels_out, channels_in=layer.channels_in)
-    return codes.astype(np.int8).transpose(0, 2, 3, 1).ravel()
+    return unpack_codes(planes, layer).astype(np.int8).transpose(0, 2, 3, 1).ravel()
 
 
 def aligned(count: int) -> Bytes:

@@ -11,6 +11,8 @@ and for two bits 4 pop(x & p1) + 2 pop(x & p0) - 3 pop(x).
 import numpy as np
 from numpy.typing import NDArray
 
+from bitstill.topology import Layer
+
 Bytes = NDArray[np.uint8]
 Codes = NDArray[np.int16]
 
@@ -31,16 +33,16 @@ def pack_codes(codes: Codes, *, bits: int) -> Bytes:
     return np.stack(planes)
 
 
-def plane_bits(planes: Bytes, *, channels_out: int, channels_in: int) -> Bytes:
-    """Return planes as (k, channels_out, 9, channels_in) of zeros and ones, uint8."""
-    count = channels_out * 9 * channels_in
+def plane_bits(planes: Bytes, layer: Layer) -> Bytes:
+    """Return a layer's planes as (k, channels_out, 9, channels_in) of zeros and ones, uint8."""
+    count = layer.channels_out * 9 * layer.channels_in
     bits = np.unpackbits(planes, axis=1, count=count, bitorder="little")
-    return bits.reshape(len(planes), channels_out, 9, channels_in)
+    return bits.reshape(len(planes), layer.channels_out, 9, layer.channels_in)
 
 
-def unpack_codes(planes: Bytes, *, channels_out: int, channels_in: int) -> Codes:
+def unpack_codes(planes: Bytes, layer: Layer) -> Codes:
     """Return the codes, (channels_out, channels_in, 3, 3): the inverse of :func:`pack_codes`."""
-    bits = plane_bits(planes, channels_out=channels_out, channels_in=channels_in)
+    bits = plane_bits(planes, layer)
     numbers = sum(plane.astype(np.int16) << j for j, plane in enumerate(bits))
     codes = 2 * np.asarray(numbers, np.int16) - np.int16(2 ** len(planes) - 1)
-    return codes.reshape(channels_out, 3, 3, channels_in).transpose(0, 3, 1, 2)
+    return codes.reshape(layer.channels_out, 3, 3, layer.channels_in).transpose(0, 3, 1, 2)
