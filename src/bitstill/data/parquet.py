@@ -144,7 +144,7 @@ def _decode_file(file: Path, into: Part) -> Iterator[int]:
             row += 1
         yield len(encoded)
     if row != len(into.labels):  # or the rest would be whatever was in memory
-        raise _unreadable(file, ValueError(f"{row} rows, not {len(into.labels)} as its end says"))
+        raise _unreadable(file, f"{row} rows, not {len(into.labels)} as its end says")
 
 
 def _row_count(file: Path) -> int:
@@ -154,10 +154,10 @@ def _row_count(file: Path) -> int:
     try:
         metadata = pq.read_metadata(file)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise _unreadable(file, error) from error
+        raise _unreadable(file, one_line(error)) from error
     groups = sum(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
     if groups != metadata.num_rows:  # memory is taken by this number: it must not be a wild one
-        raise _unreadable(file, ValueError(f"{metadata.num_rows} rows in all, {groups} in groups"))
+        raise _unreadable(file, f"{metadata.num_rows} rows in all, {groups} in groups")
     return int(groups)
 
 
@@ -177,7 +177,7 @@ def _batches(file: Path) -> Iterator[tuple[list[bytes | None], NDArray[np.int64]
                 yield encoded.to_pylist(), labels
                 start += len(batch)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise _unreadable(file, error) from error
+        raise _unreadable(file, one_line(error)) from error
 
 
 def _columns(file: Path, schema: Any) -> tuple[str, str]:
@@ -261,7 +261,5 @@ def _listed(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
 
 
-def _unreadable(file: Path, error: Exception) -> UserError:
-    return UserError(
-        f"data.path: {file} cannot be read as Parquet ({one_line(error)}): get the file again"
-    )
+def _unreadable(file: Path, reason: str) -> UserError:
+    return UserError(f"data.path: {file} cannot be read as Parquet ({reason}): get the file again")
