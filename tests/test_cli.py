@@ -570,3 +570,7 @@ def test_slurm_without_its_extra() -> None:
     )
     needed = "hydra/launcher=slurm needs submitit: pip install 'bitstill[slurm]'"
     assert explain_hydra([error], []) == needed
+
+
+def test_an_error_that_nobody_has_raised_is_of_no_library() -> None:
+    assert explain_hydra([TypeError("made, and not raised")], []) is None

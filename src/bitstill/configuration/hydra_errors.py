@@ -131,8 +131,9 @@ def _explain_its_own(error: Exception, arguments: Sequence[str]) -> str:
 
 
 def _raised_in(error: BaseException) -> Path:
-    """Return the file that has raised an error."""
-    return Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    """Return the file that has raised an error; no name of one that nobody has raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return Path(frames[-1].filename if frames else "")
 
 
 _SEE = ("See http", "(See http")
