@@ -286,16 +286,27 @@ class TrainConfig:
     @property
     def needs_teacher(self) -> bool:
         """Whether the loss reads teacher logits."""
-        return self.loss_name in WITH_TEACHER
+        return loss_reads(self.loss_name, "teacher_logits")
 
     @property
     def needs_soft_weight(self) -> bool:
         """Whether the loss has a second term."""
-        return self.loss_name in WITH_SOFT_WEIGHT
+        return loss_reads(self.loss_name, "soft_weight")
 
 
-WITH_TEACHER = ("soft", "soft_hard")  # the losses that read teacher logits
-WITH_SOFT_WEIGHT = ("soft_hard", "gt_soft_hard")  # those with a factor c
+# The losses, and what each reads but for logits, labels and temperature; known without torch.
+LOSS_INPUTS: dict[str, tuple[str, ...]] = {
+    "hard": (),
+    "soft": ("teacher_logits",),
+    "soft_hard": ("teacher_logits", "soft_weight"),
+    "gt_soft_hard": ("soft_weight",),
+}
+
+
+def loss_reads(loss: str, name: str) -> bool:
+    """Whether a loss reads ``teacher_logits`` or ``soft_weight``; an unknown one reads neither."""
+    return name in LOSS_INPUTS.get(loss, ())
+
 
 # The schema of a node by its _target_. Whatever is not here is not instantiated.
 TARGETS: dict[str, dict[str, type]] = {
@@ -306,10 +317,7 @@ TARGETS: dict[str, dict[str, type]] = {
     },
     "model": {"bitstill.models.Teacher": ModelConfig, "bitstill.models.Student": ModelConfig},
     "quantizer": {"bitstill.quantizers.Quantizer": QuantizerConfig},
-    "loss": {
-        f"bitstill.losses.{name}": LossConfig
-        for name in ("hard", "soft", "soft_hard", "gt_soft_hard")
-    },
+    "loss": {f"bitstill.losses.{name}": LossConfig for name in LOSS_INPUTS},
     "soft_weight": {
         "bitstill.losses.constant_weight": ConstantWeightConfig,
         "bitstill.losses.linear_weight": FallingWeightConfig,

@@ -165,7 +165,7 @@ def _see_that_own_choices_fit(config: TrainConfig) -> None:
     except TypeError as error:
         raise UserError(
             f"loss={config.loss_name} does not take what it is given ({error}): see "
-            "schema.WITH_TEACHER, WITH_SOFT_WEIGHT and TARGETS (CONTRIBUTING.md, Adding a choice)"
+            "schema.LOSS_INPUTS (CONTRIBUTING.md, Adding a choice)"
         ) from error
     quantizer = instantiate(dataclasses.asdict(config.quantizer))
     if quantizer.weight_bits is not None and quantizer.activation_bits is not None:

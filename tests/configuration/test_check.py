@@ -19,7 +19,7 @@ from bitstill.application import compose
 from bitstill.configuration.check import check, check_batches, settings
 from bitstill.errors import UserError
 from bitstill.explanations import explain
-from bitstill.schema import TARGETS, WITH_SOFT_WEIGHT, WITH_TEACHER, TrainConfig
+from bitstill.schema import LOSS_INPUTS, TARGETS, TrainConfig
 
 Changed = Callable[..., DictConfig]
 
@@ -352,8 +352,7 @@ def test_settings_are_the_full_names(compose_run: Changed) -> None:
 def test_the_schema_knows_what_each_loss_reads(target: str) -> None:
     name = target.rpartition(".")[2]
     read = inspect.signature(getattr(losses, name)).parameters
-    assert ("teacher_logits" in read) == (name in WITH_TEACHER)
-    assert ("soft_weight" in read) == (name in WITH_SOFT_WEIGHT)
+    assert {*read} & {"teacher_logits", "soft_weight"} == {*LOSS_INPUTS[name]}
 
 
 def test_scripts_compose_as_the_command_line_does(configure: Callable[..., TrainConfig]) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from bitstill.errors import UserError
-from bitstill.report import settings
 from bitstill.report.content import _named_by_folder
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run, RunSet, sweep_name
 from bitstill.runs import Row, RunPaths, RunRecord
+from bitstill.schema import LOSS_INPUTS
 
 LOSSES = ("soft", "soft_hard", "gt_soft_hard")
 HARD_WEIGHT = {"_target_": "bitstill.losses.constant_weight", "_partial_": True}
@@ -190,7 +190,7 @@ def test_rules_for_the_factor_c_are_kept_apart() -> None:
 
 
 def test_a_loss_of_ones_own_with_a_factor_has_such_rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "WITH_SOFT_WEIGHT", ("mine",))
+    monkeypatch.setitem(LOSS_INPUTS, "mine", ("soft_weight",))
     ours = [record("mine"), record("mine", weight={**HARD_WEIGHT, "value": 1.0})]
     found = [one.settings["soft_weight"] for one in run_sets_of(ours)]
     assert found == ["constant, value T^2", "constant, value 1"]

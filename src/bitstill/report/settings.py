@@ -6,7 +6,7 @@ from typing import Any
 
 from bitstill.errors import printable
 from bitstill.runs import RunRecord
-from bitstill.schema import WITH_SOFT_WEIGHT
+from bitstill.schema import loss_reads
 
 # What may differ between the students of one set; a sweep's name says nothing of its runs.
 _INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name", "teacher", "trainer")
@@ -67,7 +67,7 @@ def rules(record: RunRecord) -> dict[str, list[str]]:
         found["teacher.seed"] = (
             [str(theirs), f"seed{offset:+d}"] if offset else ["seed", str(theirs)]
         )
-    if record.temperature is not None and record.loss in WITH_SOFT_WEIGHT:
+    if record.temperature is not None and loss_reads(record.loss, "soft_weight"):
         found["soft_weight"] = _weight_rules(record.config["soft_weight"], record.temperature)
     return found
 
