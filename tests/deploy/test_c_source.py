@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from tests.sanitized import sanitized
 from tests.students import random_images, random_student, with_bits
@@ -71,6 +72,27 @@ def test_thresholds_beyond_every_sum(tmp_path: Path) -> None:
     model, images = pack(integer_network(random_student(9))), random_images(5)
     for layer in model.layers:
         layer.thresholds[:2], layer.thresholds[2:4] = -(2**27), 2**27
+    found, _ = computed(model, images.numpy(), tmp_path)
+    assert np.array_equal(found, unpack(model)(images).numpy())
+
+
+@pytest.mark.parametrize("planes", [0, 255])
+@pytest.mark.parametrize("place", [0, 6])
+@pytest.mark.parametrize(("weight_bits", "activation_bits"), [(2, 1), (8, 8)])
+def test_the_largest_and_the_least_sums(
+    weight_bits: int, activation_bits: int, place: int, planes: int, tmp_path: Path
+) -> None:
+    """All inputs and weights of a layer at their limits, and thresholds there or one beside."""
+    model = pack(integer_network(random_student(4, with_bits(weight_bits, activation_bits))))
+    for layer in model.layers[:place]:
+        layer.thresholds[:] = -(2**27)
+    inputs = 27 * 255 if place == 0 else 9 * 128 * (2**activation_bits - 1)
+    sign = 1 if planes else -1
+    layer = model.layers[place]
+    layer.planes[:] = planes
+    layer.thresholds[:] = sign * inputs * (2**weight_bits - 1)
+    layer.thresholds[::2] += 1
+    images = torch.full((1, 32, 32, 3), 255, dtype=torch.uint8)
     found, _ = computed(model, images.numpy(), tmp_path)
     assert np.array_equal(found, unpack(model)(images).numpy())
 

@@ -4,15 +4,17 @@ import re
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.engine.layout import LANES
 from bitstill.engine.packed import PackedLayer, PackedModel, describe
-from bitstill.engine.planes import plane_bits, unpack_codes
+from bitstill.engine.planes import plane_bits
 from bitstill.topology import TOPOLOGY, Layer
 
+Words = NDArray[np.uint32]
 _PLACE = '#include "numbers.h"'  # in student.c, where its numbers go
 
 
@@ -25,34 +27,69 @@ def c_source(model: PackedModel) -> bytes:
 def _numbers(model: PackedModel) -> Iterable[str]:
     """Yield what ``student.c`` calls its numbers, each with its comment."""
     first, *others = model.layers
-    codes = unpack_codes(first.planes, TOPOLOGY[0]).transpose(0, 2, 3, 1)
-    words = np.concatenate([_words(*pair) for pair in zip(others, TOPOLOGY[1:], strict=True)])
-    thresholds = np.concatenate([packed.thresholds.ravel() for packed in model.layers])
+    pairs, count = _pairs(first), _planes(model)
+    rows = np.concatenate([_rows(*pair) for pair in zip(others, TOPOLOGY[1:], strict=True)])
+    thresholds = np.concatenate([_thresholds(layer, count) for layer in others])
     classifier = np.column_stack([model.weight, model.bias])
     known = {name: one for name, one in describe(**model.known).items() if name != "classes"}
     # A packed file may come from anywhere, and so what it says of itself.
     yield f"/* {'; '.join(map(': '.join, known.items())).replace('*', ' ')} */"
     yield f"enum {{ WEIGHT_BITS = {model.weight_bits}, FEATURE_BITS = {model.activation_bits} }};"
-    yield f"enum {{ CLASSES = {len(classifier)} }};"
+    yield f"enum {{ PLANES = {count}, CLASSES = {len(classifier)} }};"
     yield "extern const char *const student_classes[CLASSES];"
     yield _array("const char *const student_classes[CLASSES]", map(_literal, model.classes), "\n")
-    yield "/* The first layer's weights: output channel, row, column, colour. */"
-    yield _array("static const int16_t IMAGE_CODES[16 * 27]", map(str, codes.ravel()))
-    yield "/* The others': layer, output channel, row, column, word of input channels, bit. */"
-    yield _array(f"static const uint32_t WEIGHTS[{len(words)}]", (f"{one:#x}u" for one in words))
-    yield "/* Of all layers: output channel, level. */"
-    yield _array(f"static const int32_t THRESHOLDS[{len(thresholds)}]", map(str, thresholds))
+    yield "/* The first layer's weights: two bits, two output channels, row, column, colour. */"
+    yield _array(f"static const uint32_t IMAGE_WEIGHTS[{len(pairs)}]", map("{:#x}u".format, pairs))
+    yield "/* Its thresholds: output channel, level. */"
+    yield _array(
+        f"static const int32_t IMAGE_THRESHOLDS[{first.thresholds.size}]",
+        map(str, first.thresholds.ravel()),
+    )
+    yield "/* The others' weights: layer, row, word of output channels, bit. */"
+    yield _array(f"static const uint32_t WEIGHTS[{len(rows)}]", map("{:#x}u".format, rows))
+    yield "/* Their thresholds: layer, word of output channels, level, plane. */"
+    yield _array(
+        f"static const uint32_t THRESHOLDS[{len(thresholds)}]", map("{:#x}u".format, thresholds)
+    )
     yield "/* The last layer's: class, feature, and the bias behind them. */"
     floats = (f"{float(one).hex()}f" for one in classifier.ravel())
     yield _array("static const float CLASSIFIER[CLASSES * 129]", floats)
 
 
-def _words(packed: PackedLayer, layer: Layer) -> NDArray[np.uint32]:
-    """Return a layer's weights as words of input channels."""
+def _pairs(packed: PackedLayer) -> Words:
+    """Return the first layer's weights, two bits of two channels a word: no sum fills its half."""
+    bits = plane_bits(packed.planes, TOPOLOGY[0]).reshape(-1, 8, 2, 27).astype(np.uint32)
+    twos = np.pad(bits, ((0, len(bits) % 2), (0, 0), (0, 0), (0, 0))).reshape(-1, 2, 8, 2, 27)
+    halves = twos[:, 0] + 2 * twos[:, 1]
+    return (halves[:, :, 0] + (halves[:, :, 1] << 16)).ravel()
+
+
+def _planes(model: PackedModel) -> int:
+    """Return how many bits hold every sum of the layers behind the first, and its sign."""
+    inputs = 9 * max(layer.channels_in for layer in TOPOLOGY)
+    largest: int = inputs * (2**model.weight_bits - 1) * (2**model.activation_bits - 1)
+    return largest.bit_length() + 1
+
+
+def _rows(packed: PackedLayer, layer: Layer) -> Words:
+    """Return a layer's weights: a row of zeros, then one for each row, column and channel in."""
     bits = plane_bits(packed.planes, layer)  # (k, channels_out, 9, channels_in)
-    padded = np.pad(bits, ((0, 0), (0, 0), (0, 0), (0, -layer.channels_in % LANES)))
-    words = np.packbits(padded, axis=-1, bitorder="little").view("<u4")
-    return words.transpose(1, 2, 3, 0).ravel()
+    words = _words(bits.transpose(2, 3, 0, 1).reshape(9 * layer.channels_in, len(bits), -1, LANES))
+    return np.pad(words.transpose(0, 2, 1), ((1, 0), (0, 0), (0, 0))).ravel()
+
+
+def _thresholds(packed: PackedLayer, planes: int) -> Words:
+    """Return a layer's thresholds, 2^(planes - 1) above their value, as the sums are."""
+    half = 2 ** (planes - 1)  # above every sum
+    raised = packed.thresholds.clip(-half, half - 1) + half
+    bits = raised.reshape(-1, LANES, raised.shape[1])[..., None] >> np.arange(planes) & 1
+    return _words(bits.transpose(0, 2, 3, 1)).ravel()
+
+
+def _words(bits: NDArray[Any]) -> Words:
+    """Return zeros and ones of 32 channels, (..., 32), as words, (...)."""
+    packed = np.packbits(np.ascontiguousarray(bits, bool), axis=-1, bitorder="little")
+    return packed.view("<u4")[..., 0]
 
 
 def _array(name: str, values: Iterable[str], between: str = " ") -> str:
