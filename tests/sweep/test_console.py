@@ -133,6 +133,26 @@ def test_who_watches_sees_what_is_at_work_and_how_far_all_is(
         assert "0/40 done, 1 running, 39 missing" in text
 
 
+def test_the_error_of_a_run_is_whole_but_for_who_watches(
+    tmp_path: Path, terminal: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder's name in it may be longer than a line."""
+    name = "/folder" * 30
+    first = many(tmp_path)[0]
+    first.paths.directory.mkdir()
+    error = {"type": "UserError", "message": name, "traceback": ""}
+    made_up(status="failed", error=error, identity=first.identity).write(first.paths)
+    monkeypatch.setattr(console, "_goes_on", lambda states, stopped: False)
+    assert isinstance(terminal.file, io.StringIO)
+    for watch in (True, False):
+        console.show_status(tmp_path, watch=watch, as_json=False)
+        view, _, last = terminal.file.getvalue().partition("0/40 done")
+        assert view.count("hard T=15 seed") == (22 if watch else 41)
+        assert (name in re.sub(r"\s", "", view)) != watch
+        assert (name in re.sub(r"\s", "", last)) == watch, "as it stays"
+        terminal.file.truncate(terminal.file.seek(0))
+
+
 def test_so_does_who_waits_for_many_at_once(tmp_path: Path, terminal: Console) -> None:
     expected = many(tmp_path)
     with contextlib.ExitStack() as held:

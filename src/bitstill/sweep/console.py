@@ -134,7 +134,7 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
     def view(*, whole: bool = not console.is_terminal) -> Group:
         room = 2 * len(states) if whole else _room(console)
         failed = [f"{state.expected.name}: {state.error}" for state in states if state.error]
-        lines = [Text(one, no_wrap=not whole, overflow="crop") for one in failed[: room // 2]]
+        lines = [Text(one, no_wrap=not whole) for one in failed[: room // 2]]
         grid = _grid(_in_sight(states, room - len(lines)))
         return Group(grid, *lines, Text(summary(states), style="bold"))
 
