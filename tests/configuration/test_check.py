@@ -361,7 +361,7 @@ def test_scripts_compose_as_the_command_line_does(configure: Callable[..., Train
     with pytest.raises(UserError, match=r"^seed = -1 is not allowed"):
         compose("seed=-1")
     with pytest.raises(UserError, match=r"^temperature=20 is no choice: .* temperature.value=20$"):
-        compose("temperature=20")
+        compose("logger=[csv, tensorboard]", "temperature=20")
     with pytest.raises(UserError, match=r"^schedul.epochs is no setting: .* mean schedule.epochs?"):
         compose("schedul.epochs=3")
     with pytest.raises(UserError, match=r"^compose\(\['seed=1'\],\) .*: give texts"):

@@ -190,6 +190,9 @@ def _not_a_choice(arguments: Sequence[str]) -> str:
     groups = choices()
     for argument in arguments:
         key, _, value = argument.lstrip("+~").partition("=")
+        listed = {one.strip() for one in value[1:-1].split(",")}
+        if value.startswith("[") and listed <= {"", *groups.get(key, ())}:
+            continue  # it may have several, as logger=[csv,wandb]
         for choice in [value] if set("[{") & set(value) else value.split(","):
             if key in groups and choice not in groups[key]:
                 known = ", ".join(groups[key])
