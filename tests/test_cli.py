@@ -9,16 +9,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import joblib
 import pytest
 import torch
 from hydra.errors import MissingConfigException
+from joblib.externals.loky import get_reusable_executor
 from tests.conftest import SMALL
 
 from bitstill import __version__, application
 from bitstill.cli import main
 from bitstill.configuration.completion import complete
 from bitstill.configuration.hydra_errors import explain_hydra
-from bitstill.explanations import print_error
+from bitstill.explanations import explain, print_error
 from bitstill.runs import known_runs
 from bitstill.training.tasks import DivergedError
 
@@ -574,3 +576,10 @@ def test_slurm_without_its_extra() -> None:
 
 def test_an_error_that_nobody_has_raised_is_of_no_library() -> None:
     assert explain_hydra([TypeError("made, and not raised")], []) is None
+
+
+def test_what_a_worker_raises_is_not_blamed_on_its_launcher() -> None:
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        joblib.Parallel(n_jobs=2)(joblib.delayed(int)(text) for text in "ab")
+    get_reusable_executor().shutdown()
+    assert explain(caught.value, []) is None, "it has a traceback, and the worker's"

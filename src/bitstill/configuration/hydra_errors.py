@@ -105,7 +105,10 @@ def explain_hydra(chain: Sequence[BaseException], arguments: Sequence[str]) -> s
         known = [line for text, line in _PLAIN_ERRORS.items() if text in str(link)]
         if known and isinstance(link, ValueError | RuntimeError):
             return known[0]
-    if isinstance(error, TypeError | ValueError) and "joblib" in _raised_in(error).parts:
+    # What a worker has raised joblib raises again: that is a defect of ours.
+    is_again = any(type(link).__name__ == "_RemoteTraceback" for link in chain)
+    is_its_own = "joblib" in _raised_in(error).parts and not is_again
+    if isinstance(error, TypeError | ValueError) and is_its_own:
         return f"hydra.launcher: {one_line(error)}: give another value"
     return None
 
