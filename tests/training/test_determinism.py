@@ -1,6 +1,7 @@
 """What torch is told before a run."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -47,3 +48,17 @@ def test_float32_is_float32_whatever_the_process_was_told() -> None:
         torch.set_float32_matmul_precision(before)
         if conv is not None:
             conv.fp32_precision = "none"
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="since torch 2.9")
+@pytest.mark.parametrize("told", [torch.backends, torch.backends.cudnn])
+def test_so_it_is_where_all_operations_were_told_at_once(told: Any) -> None:
+    cudnn: Any = torch.backends.cudnn
+    before = told.fp32_precision
+    try:
+        told.fp32_precision = "tf32"
+        compute_deterministically()
+        assert cudnn.conv.fp32_precision == "ieee"
+        assert not cudnn.allow_tf32, "it can be read, as Lightning may"
+    finally:
+        told.fp32_precision = before

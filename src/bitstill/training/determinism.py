@@ -1,6 +1,7 @@
 """The same bits from the same configuration, as far as torch has a say in it."""
 
 import os
+from typing import Any
 
 import torch
 
@@ -22,5 +23,9 @@ def compute_deterministically() -> None:
     # And on processors that multiply bf16, whatever the process has been told.
     torch.set_float32_matmul_precision("highest")
     if hasattr(torch.backends.mkldnn, "conv"):  # since torch 2.9
-        torch.backends.mkldnn.conv.fp32_precision = "ieee"
+        # Each by its name: one without takes what was said of all, and allow_tf32 = False leaves
+        # cuDNN's without. Both of these, or torch could not say any more what allow_tf32 is.
+        cudnn: Any = torch.backends.cudnn
+        for operation in (torch.backends.mkldnn.conv, cudnn.conv, cudnn.rnn):
+            operation.fp32_precision = "ieee"
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
