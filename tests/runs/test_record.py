@@ -240,3 +240,22 @@ def test_clearing_leaves_the_log_the_lock_and_the_gradients(tmp_path: Path) -> N
         path.touch()
     paths.clear()
     assert set(tmp_path.iterdir()) == kept
+
+
+@pytest.mark.parametrize("looks", range(len(TRAINED) + 2))
+def test_what_another_process_begins_meanwhile_is_a_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    paths, left, exists = RunPaths(tmp_path), [None] * looks, Path.exists
+
+    def look(path: Path) -> bool:
+        if left:
+            left.pop()
+        else:
+            paths.lock.touch()
+            record().write(paths)
+            paths.metrics.touch()
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", look)
+    runs.refuse_foreign(paths)

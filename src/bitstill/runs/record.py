@@ -271,10 +271,9 @@ def refuse_foreign(paths: RunPaths) -> None:
     Raises:
         UserError: it does, as where ``hydra.run.dir`` is the current folder.
     """
-    if paths.lock.exists() or paths.record.exists():
-        return
     for file in paths.written:
-        if file.exists():
+        # In this order: another process may begin the run now, which makes its lock first.
+        if file.exists() and not (paths.lock.exists() or paths.record.exists()):
             raise UserError(
                 f"{file} is of no run, and would be replaced: move it away, or give another folder"
             )
