@@ -1,12 +1,17 @@
 """The benchmark says what it should; how fast things are is not tested."""
 
+import ctypes
 import shutil
 
 import pytest
+from tests.students import random_student
 
+from bitstill.bench import deploy
 from bitstill.bench.deploy import YARDSTICK, bench
 from bitstill.bench.paired import as_table
 from bitstill.engine import kernel
+from bitstill.integer import integer_network
+from bitstill.packing import pack
 
 
 @pytest.mark.slow
@@ -21,3 +26,11 @@ def test_the_report() -> None:
     table = as_table(report)
     assert "| 1 | 64 | numba |" in table
     assert "the same classes from every runtime of the student: yes" in table
+
+
+def test_where_temporary_files_cannot_be_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise OSError(f"{path}: failed to map segment from shared object")
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    assert deploy._exported(pack(integer_network(random_student()))) is None

@@ -96,13 +96,16 @@ def _runtimes(
 
 
 def _exported(student: PackedModel) -> Predict | None:
-    """Return a student exported as C, compiled for any processor; None without a compiler."""
+    """Return a student exported as C, compiled for any processor; None where that cannot be."""
     with TemporaryDirectory() as folder:
         source, library = Path(folder) / "student.c", Path(folder) / "student.so"
         source.write_bytes(c_source(student))
         if compile_kernel(library, sources=[source]) is not None:
             return None
-        predict_one = ctypes.CDLL(str(library)).student_predict
+        try:
+            predict_one = ctypes.CDLL(str(library)).student_predict
+        except OSError:  # temporary files may be kept from being run (noexec)
+            return None
     predict_one.argtypes = [ctypes.c_void_p]
     return lambda images: np.array([predict_one(address(image)) for image in images])
 
