@@ -370,9 +370,11 @@ def test_scripts_compose_as_the_command_line_does(configure: Callable[..., Train
 
 def test_scripts_that_use_hydra_compose_too(tmp_path: Path) -> None:
     (tmp_path / "theirs.yaml").write_text("a: 1")
-    with hydra.initialize_config_dir(str(tmp_path), version_base="1.2"):
+    with hydra.initialize_config_dir(str(tmp_path), "my_job", version_base="1.2"):
         assert compose(*SMALL, "loss=soft").loss_name == "soft"
-        assert hydra.compose("theirs").a == 1, "what was in use is in use again"
+        found = hydra.compose("theirs", return_hydra_config=True)
+        assert found.a == 1, "what was in use is in use again"
+        assert found.hydra.job.name == "my_job"
         assert str(getbase()) == "1.2"
 
 

@@ -26,12 +26,14 @@ def our_hydra() -> Iterator[None]:
     """Initialize Hydra on our configuration; one that the caller has in use is put aside."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.utils import JobRuntime
     from hydra.version import VersionBase
 
     theirs, version = GlobalHydra.instance().hydra, copy(VersionBase.instance())
+    name = JobRuntime.instance().get("name")  # which Hydra does not put back
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        with hydra.initialize_config_dir(str(conf_directory()), job_name=name, version_base="1.3"):
             yield
     finally:
         GlobalHydra.instance().hydra = theirs
