@@ -67,8 +67,9 @@ def check_hydra(hydra: DictConfig) -> None:
     for key in hydra:
         if key not in _SETTINGS:
             raise UserError(f"hydra.{key!s} is no setting: see bitstill train --cfg hydra")
+    plain: Any = OmegaConf.to_container(hydra, resolve=False)
     for name in _EXECUTED:
-        _check(hydra, name, "hydra")
+        _check(hydra, plain, name, "hydra")
     _check_job(hydra)
     verbose = hydra.verbose
     names = verbose if isinstance(verbose, ListConfig) else [""]
@@ -159,23 +160,23 @@ def _check_choices(hydra: DictConfig) -> None:
             raise UserError(f"{override} is not allowed: give one{other}")
 
 
-def _check(parent: Any, key: Any, prefix: str) -> None:
-    name, node = f"{prefix}.{key}", parent._get_node(key)
-    value = None if node is None else node._value()
+def _check(node: Any, plain: Any, key: Any, prefix: str) -> None:
+    """Look at a value as it is written, and at what it refers to; ``plain`` is the node's."""
+    name, value = f"{prefix}.{key}", plain[key]
     if key in ALLOWED:
         if value not in ALLOWED[key]:
             advice = _LAUNCHERS if prefix == "hydra.launcher" else _one_of(ALLOWED[key])
             raise UserError(f"{name} = {value} is not allowed: {advice}")
         return
-    if OmegaConf.is_interpolation(parent, key):
-        value = _resolved(parent, key)
+    if OmegaConf.is_interpolation(node, key):
+        value = _resolved(node, key)
         if isinstance(value, DictConfig | ListConfig):
             raise UserError(f"{name} is not allowed to refer to other settings: write them there")
     if isinstance(value, str) and value.startswith(("ext://", "cfg://")) and value not in _STREAMS:
         raise UserError(f"{name} = {value} is not allowed: give {' or '.join(_STREAMS)}")
-    if isinstance(value, dict | list) and node is not None:
-        for inner in node if isinstance(value, dict) else range(len(value)):
-            _check(node, inner, name)
+    if isinstance(value, dict | list):
+        for inner in value if isinstance(value, dict) else range(len(value)):
+            _check(node[key], value, inner, name)
 
 
 def _one_of(known: tuple[str, ...]) -> str:
