@@ -117,7 +117,8 @@ class GridSweeper(BasicSweeper):
     ) -> None:
         from bitstill.errors import UserError
 
-        if max_batch_size is not None and max_batch_size < -1:  # which is all, to Hydra
+        # -1 is all, to Hydra.
+        if max_batch_size is not None and (max_batch_size < -1 or max_batch_size == 0):
             raise UserError(
                 f"hydra.sweeper.max_batch_size = {max_batch_size} is not allowed: give at least 1, "
                 "or null"
@@ -235,7 +236,7 @@ class GridSweeper(BasicSweeper):
     def _launch(self, jobs: list[list[str]]) -> list[Any]:
         returns: list[Any] = []
         launched = 0  # not as many as there are returns: a detached sweep has none
-        for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size or -1):
+        for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size):
             returns += self.launcher.launch(batch, initial_job_idx=launched)
             launched += len(batch)
         return returns

@@ -172,6 +172,7 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
     "sweeper key": (("hydra.sweeper.grid=3",), "hydra.sweeper.grid is no setting", "--cfg hydra"),
     "sweeper unknown": (("hydra/sweeper=optuna",), "hydra/sweeper=optuna", "grid"),
     "sweeper's batches": (("hydra.sweeper.max_batch_size=-2",), "max_batch_size = -2", "or null"),
+    "batches of none": (("hydra.sweeper.max_batch_size=0",), "max_batch_size = 0", "or null"),
     "name in params": (("+hydra.sweeper.params={name:a}",), "has name", "give it beside hydra"),
     "variable that is not set": (
         ("paths.output=${oc.env:BITSTILL_NOPE}",),
