@@ -238,7 +238,6 @@ def _fit(
         enable_checkpointing=False,  # the recorder writes them
         enable_model_summary=False,
         enable_progress_bar=progress,
-        num_sanity_val_steps=0,
         # Under Slurm, Lightning's own environment would requeue jobs by itself.
         plugins=[LightningEnvironment(), AtomicCheckpointIO()],
         default_root_dir=paths.directory,
