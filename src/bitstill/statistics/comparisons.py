@@ -74,6 +74,9 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
         first: a value for each seed.
         second: the values of the same seeds, in the same order.
 
+    Returns:
+        The difference, without a degree of freedom if there is one pair, or no noise is seen.
+
     Raises:
         ValueError: no pairs, or not as many in one as in the other.
     """
@@ -106,6 +109,9 @@ def intersection_union_p(differences: Sequence[Difference]) -> float:
 
     To claim all of several things each must be shown at the whole level, and no correction is
     due. Doubled, so that it is read like any other p: only half the level is spent upwards.
+
+    Args:
+        differences: one at least.
     """
     return min(1.0, 2 * max(difference.p_above(0.0) for difference in differences))
 
@@ -114,6 +120,10 @@ def equivalence_p(difference: Difference, margin: float) -> float:
     """P of "the difference is at least ``margin`` in size": two one-sided tests (Schuirmann 1987).
 
     Small if the difference is shown to be practically nothing.
+
+    Args:
+        difference: in the unit of the margin.
+        margin: above 0.
     """
     return max(difference.p_above(-margin), difference.p_below(margin))
 
@@ -148,9 +158,12 @@ def seeds_needed(difference: float, deviation: float, *, alpha: float, power: fl
 
     Args:
         difference: to find, above 0.
-        deviation: s, the standard deviation of single differences.
+        deviation: s, the standard deviation of single differences, in the same unit.
         alpha: two-sided level.
         power: the probability.
+
+    Returns:
+        A number of pairs, 2 at least.
     """
 
     def enough(n: int) -> bool:

@@ -14,6 +14,10 @@ def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     Only the images count that one gets right and the other wrong; under no difference each is as
     likely either way, so their number is binomial. It speaks of these two trained networks, not of
     the methods that trained them.
+
+    Args:
+        first: whether one network gets each image right, (images,).
+        second: the same of the other, in the same order.
     """
     from scipy import special
 
@@ -39,6 +43,9 @@ def two_way_interval(differences: NDArray[np.floating]) -> Interval:
 
     Args:
         differences: (R seeds, C images): right (1) or wrong (0) in one cell, minus the other.
+
+    Returns:
+        The interval, a fraction; its limits are infinite with one seed or one image.
     """
     x = np.asarray(differences, dtype=np.float64)
     rows, columns = x.shape
