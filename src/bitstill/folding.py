@@ -44,7 +44,10 @@ class Channels:
         epsilon: added to the variance.
         gain: k.
         offset: b.
-        scale: s, the multiplier in front of the clip.
+        scale: s, the multiplier in front of the clip, above 0.
+
+    Raises:
+        ValueError: a number is not finite, a variance or epsilon negative, or scale not above 0.
     """
 
     step: Fraction
@@ -70,7 +73,7 @@ def fold(channels: Channels, bounds: NDArray[np.int64], *, bits: int) -> NDArray
     Args:
         channels: of one layer.
         bounds: B, the largest |S| that each channel can have, (channels,).
-        bits: of the layer's features.
+        bits: of the layer's features, 1 to 8.
 
     Returns:
         int32, (channels, 2^bits - 1), rising along the levels, in [-B, B + 1]: -B where the level

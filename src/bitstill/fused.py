@@ -102,10 +102,14 @@ def fused_block(
         gain: of the affine, (channels_out,), of any sign.
         offset: likewise.
         multiplier: in front of the clip, above 0.
-        statistics: running mean and variance, (channels_out,) each; they are moved.
+        statistics: running mean and variance, (channels_out,) each; they are moved in place.
         momentum: weight of this batch in the running statistics.
         epsilon: added to the variance.
         pool: whether a max pool of 2x2 ends the block.
+
+    Returns:
+        0 and 1 as float32, (N, channels_out, H, W), channels-last; half as high and wide with a
+        pool.
     """
     shape = Shape(len(x), x.shape[2], x.shape[1], len(bias), pool)
     if not (_is_plain(x, weight, bias, gain, offset, *statistics) and fits(shape)):

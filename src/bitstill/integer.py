@@ -45,6 +45,10 @@ def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fracti
 
     Returns:
         int16 codes of the same shape, and the unit, 0 or more.
+
+    Raises:
+        ValueError: a weight is not finite.
+        UserError: the quantizer's steps give other weights than it does itself.
     """
     bits = quantizer.weight_bits
     assert bits is not None  # noqa: S101  # integer_network has refused None
@@ -122,7 +126,7 @@ class IntegerLayer:
             return F.conv2d(levels, self.exact_codes, padding=1)
 
     def forward(self, levels: Tensor) -> Tensor:
-        """Return the block's levels after its pool, float32."""
+        """Return the block's levels, float32; shapes as in :meth:`sums`, a pool halves H and W."""
         sums = self.sums(levels)
         # The largest sum has the largest level: a quarter of the sums are compared.
         return self._reached(F.max_pool2d(sums, 2) if self.layer.pool else sums)
@@ -233,7 +237,9 @@ def integer_network(student: Student) -> IntegerNetwork:
         student: with 1 to 8 bits for weights and features.
 
     Raises:
-        ValueError: weights or features are in full precision, or not finite.
+        ValueError: weights or features are in full precision; or the run has diverged: a number is
+            not finite, or a variance negative.
+        UserError: the quantizer is one of your own that does not fit, see :func:`codes_and_unit`.
     """
     quantizer = student.quantizer
     weight_bits, activation_bits = quantizer.weight_bits, quantizer.activation_bits

@@ -75,10 +75,10 @@ class Block(nn.Module, ABC):
 
     @abstractmethod
     def activate(self, convolved: Tensor) -> Tensor:
-        """Normalize, activate and pool what ``convolve`` returned."""
+        """Normalize, activate and pool what ``convolve`` returned; a pool halves H and W."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output for (N, channels_in, H, W)."""
+        """Return the block's output, (N, channels_in, H, W) -> (N, channels_out, H, W) or half."""
         return self.activate(self.convolve(x))
 
     def _pooled(self, features: Tensor) -> Tensor:
@@ -123,6 +123,9 @@ class StudentBlock(Block):
         """Take the exact statistics of all of x, and return the output under them.
 
         A step in training, whose statistics are all that is remembered: in C, or else None.
+
+        Args:
+            x: (N, channels_in, H, W).
         """
         for statistic in self.statistics:
             statistic.zero_()  # nothing of them is kept, but 0 * NaN would be
@@ -190,7 +193,7 @@ class Network(nn.Module):
         return [block for block in self.blocks.values() if isinstance(block, Block)]
 
     def classify(self, features: Tensor) -> Tensor:
-        """Average pool over what is left of the image (4x4), then the fully connected layer."""
+        """Average pool and fully connected layer: (N, 128, 4, 4) -> logits (N, classes)."""
         logits: Tensor = self.classifier(features.mean(dim=(2, 3)))
         return logits
 
@@ -262,6 +265,9 @@ def network_of(config: Mapping[str, Any], *, is_teacher: bool, classes: int) -> 
         config: plain values, as a record has them.
         is_teacher: whether the run is a teacher's.
         classes: number of classes.
+
+    Raises:
+        ValueError: :class:`Quantizer` refuses the quantizer's settings.
     """
     settings: dict[str, Any] = {
         "classes": classes,

@@ -233,7 +233,15 @@ class WeightSteps:
 
 
 def weight_steps_mean_scaled(weight: Float[Tensor, "*shape"], *, bits: int) -> WeightSteps:
-    """Return the five steps of :func:`quantize_weight_mean_scaled`, without gradients."""
+    """Return the five steps of :func:`quantize_weight_mean_scaled`, without gradients.
+
+    Args:
+        weight: r, all weights of one layer, any shape.
+        bits: k, 1 to 8: full precision has no steps.
+
+    Raises:
+        ValueError: ``bits`` is out of range.
+    """
     check_bits("weight_bits", bits)
     with torch.no_grad():
         squashed = squash(weight)
@@ -248,6 +256,13 @@ def weight_steps_dorefa(weight: Float[Tensor, "*shape"], *, bits: int) -> Weight
 
     One bit has its own formula in the paper, with neither tanh nor maximum: there, ``squashed``
     is the raw weight, ``scaled`` and ``rounded`` its sign as 0 or 1.
+
+    Args:
+        weight: r, all weights of one layer, any shape.
+        bits: k, 1 to 8: full precision has no steps.
+
+    Raises:
+        ValueError: ``bits`` is out of range.
     """
     check_bits("weight_bits", bits)
     with torch.no_grad():
@@ -403,5 +418,5 @@ class Quantizer:
         return (self.weight_bits, self.activation_bits) == (2, 1)
 
     def quantize_weight(self, weight: Tensor) -> Tensor:
-        """Quantize all weights of one layer."""
+        """Quantize all weights of one layer, any shape, as ``method`` does."""
         return WEIGHT_QUANTIZERS[self.method](weight, bits=self.weight_bits)
