@@ -271,6 +271,8 @@ def refuse_foreign(paths: RunPaths) -> None:
     Raises:
         UserError: it does, as where ``hydra.run.dir`` is the current folder.
     """
+    if paths.lock.exists():
+        return
     for file in paths.written:
         # In this order: another process may begin the run now, which makes its lock first.
         if file.exists() and not (paths.lock.exists() or paths.record.exists()):
