@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitstill.data import ImageData
 from bitstill.errors import UserError
 from bitstill.report.claim_tables import claims_table, robustness_table, tests_table
 from bitstill.report.claims import findings, primary_view
@@ -33,7 +34,7 @@ from bitstill.report.figures.weights import weight_figures
 from bitstill.report.findings import Finding
 from bitstill.report.gradients import Ratio, gradient_ratios, slopes
 from bitstill.report.noise import noise_table
-from bitstill.report.outputs import Images
+from bitstill.report.outputs import images_of
 from bitstill.report.progress import awaited
 from bitstill.report.seed_noise import seed_noise_table
 from bitstill.report.sets import run_sets
@@ -85,10 +86,9 @@ class SetReport:
         return model_sizes(self.runs.runs)
 
     @functools.cached_property
-    def _images(self) -> Images | None:
-        """Those of the first run that says where they are: a kept run does not."""
-        done = [Images(run) for run in self.runs.runs if run.done]
-        return next((one for one in done if one.at_hand), None)
+    def _images(self) -> ImageData | None:
+        """What its runs were trained and tested on, if that is at hand."""
+        return images_of(run for run in self.runs.runs if run.done)
 
     @functools.cached_property
     def ratios(self) -> list[Ratio]:

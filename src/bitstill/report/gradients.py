@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bitstill.data import ImageData
 from bitstill.files import write_atomically
 from bitstill.reading import fits, loads, reading
-from bitstill.report.outputs import Floats, Images, Sample, logits, teacher_logits
+from bitstill.report.outputs import Floats, Sample, images_of, logits, sampled, teacher_logits
 from bitstill.report.published import HARD_TEMPERATURE, TEMPERATURES, TWO_TERMS
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.runs.identity import cell_name
@@ -54,14 +55,14 @@ class Ratio:
         return float(slope)
 
 
-def gradient_ratios(runs: RunSet, images: Images | None) -> list[Ratio]:
+def gradient_ratios(runs: RunSet, images: ImageData | None) -> list[Ratio]:
     """Measure every seed's student at T = 15 for both losses of two terms.
 
     One student is looked at for all T: its logits and its teacher's are held, only T changes, as
     in the argument for c = T^2. Students without weights, images or teacher logits are left out,
     but for those whose ratio was kept beside the record.
     """
-    sample = images.sample("train", _IMAGES) if images is not None else None
+    sample = sampled(images, "train", _IMAGES)
     students = [run for cell in _CELLS for run in runs.done(cell)]
     found = [_kept(run) or _measured(run, sample) for run in students]
     return [one for one in found if one is not None]
@@ -81,7 +82,7 @@ def keep_ratios(runs: Sequence[Run], targets: Sequence[Path]) -> None:
     samples: dict[str, Sample | None] = {}
     for run, target in wanted:
         if run.record.data_identity not in samples:
-            samples[run.record.data_identity] = Images(run).sample("train", _IMAGES)
+            samples[run.record.data_identity] = sampled(images_of([run]), "train", _IMAGES)
         ratio = _kept(run) or _measured(run, samples[run.record.data_identity])
         if ratio is not None:
             lists = {name: [getattr(ratio, name)[t] for t in GRID] for name in _KEPT}

@@ -5,24 +5,18 @@ and the report says what is not drawn for want of it. Nothing is ever downloaded
 inside, for reports of records alone.
 """
 
-from __future__ import annotations
-
-import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitstill import load
-from bitstill.data.splits import evenly
+from bitstill.data.splits import ImageData, evenly
 from bitstill.errors import UserError
 from bitstill.reading import reading
 from bitstill.report.sweeps import Run, stored_teacher
 from bitstill.runs.composed import composed
-
-if TYPE_CHECKING:
-    from bitstill.data import ImageData
 
 Floats = NDArray[np.float64]
 
@@ -42,39 +36,33 @@ class Sample:
     indices: NDArray[np.int64]
 
 
-class Images:
-    """The images that runs were trained and tested on, as far as they are at hand."""
+def images_of(runs: Iterable[Run]) -> ImageData | None:
+    """Return the images of the first run that says where they are: a kept run does not."""
+    return next((found for run in runs if (found := _at_hand(run)) is not None), None)
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
 
-    @functools.cached_property
-    def _data(self) -> ImageData | None:
-        """The images, if those at hand are the run's; nothing is downloaded for them."""
-        from bitstill.configuration.check import image_source
+def _at_hand(run: Run) -> ImageData | None:
+    """Return a run's images, if those at hand are its own; nothing is downloaded for them."""
+    from bitstill.configuration.check import image_source
 
-        settings = composed(self._run.paths, "data")
-        if not isinstance(settings, dict):
-            return None
-        offline = {"download": False} if "download" in settings else {}
-        try:
-            data = image_source(settings | offline).load()
-        except (UserError, OSError):  # not at hand, or a source of another bitstill, or somebody's
-            return None
-        return data if data.identity == self._run.record.data_identity else None
+    settings = composed(run.paths, "data")
+    if not isinstance(settings, dict):
+        return None
+    offline = {"download": False} if "download" in settings else {}
+    try:
+        data = image_source(settings | offline).load()
+    except (UserError, OSError):  # not at hand, or a source of another bitstill, or somebody's
+        return None
+    return data if data.identity == run.record.data_identity else None
 
-    @property
-    def at_hand(self) -> bool:
-        """Whether they are."""
-        return self._data is not None
 
-    def sample(self, split: str, count: int) -> Sample | None:
-        """Return up to ``count`` images of a split, or None where they are not at hand."""
-        if self._data is None:
-            return None
-        part = getattr(self._data, split)
-        indices = evenly(len(part.labels), count)
-        return Sample(part.images.numpy()[indices], part.labels.numpy()[indices], indices)
+def sampled(images: ImageData | None, split: str, count: int) -> Sample | None:
+    """Return up to ``count`` images of a split, or None where they are not at hand."""
+    if images is None:
+        return None
+    part = getattr(images, split)
+    indices = evenly(len(part.labels), count)
+    return Sample(part.images.numpy()[indices], part.labels.numpy()[indices], indices)
 
 
 def teacher_logits(run: Run) -> NDArray[np.float32] | None:

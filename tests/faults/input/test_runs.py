@@ -18,7 +18,7 @@ from bitstill.errors import UserError
 from bitstill.models import Student
 from bitstill.quantizers import Quantizer
 from bitstill.report.gradients import GRID
-from bitstill.report.outputs import Images
+from bitstill.report.outputs import images_of
 from bitstill.report.sweeps import Run, stored_teacher
 from bitstill.runs import RunPaths, read_record
 from bitstill.runs.composed import composed
@@ -240,7 +240,7 @@ def test_a_composed_configuration_of_other_types_says_nothing(run: RunPaths, con
     record = read_record(run)
     assert record is not None
     found = Run(run, record)
-    assert not Images(found).at_hand
+    assert images_of([found]) is None
     assert stored_teacher(found) is None
 
 

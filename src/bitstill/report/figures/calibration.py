@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from bitstill.data import ImageData
 from bitstill.report.figures.figure import Figure, Row, Spec, channel, legend_filter
-from bitstill.report.outputs import Images, logits, softmax
+from bitstill.report.outputs import logits, sampled, softmax
 from bitstill.report.published import HARD_TEMPERATURE
 from bitstill.report.sweeps import LOSSES, RunSet
 from bitstill.runs.identity import TEACHER, cell_name
@@ -12,9 +13,9 @@ _IMAGES = 1024
 _BINS = 10
 
 
-def calibration_figures(runs: RunSet, images: Images | None) -> list[Figure]:
+def calibration_figures(runs: RunSet, images: ImageData | None) -> list[Figure]:
     """Return the reliability diagram of the teacher and of a student a loss, first seed."""
-    sample = images.sample("test", _IMAGES) if images is not None else None
+    sample = sampled(images, "test", _IMAGES)
     if sample is None:
         return []
     rows: list[Row] = []

@@ -5,9 +5,9 @@ import io
 
 import numpy as np
 
-from bitstill.data.splits import evenly
+from bitstill.data.splits import ImageData, evenly
 from bitstill.report.figures.figure import Figure, Row, Spec, channel, temperature_axis, where
-from bitstill.report.outputs import Images, softmax, teacher_logits
+from bitstill.report.outputs import sampled, softmax, teacher_logits
 from bitstill.report.published import TEMPERATURES
 from bitstill.report.sweeps import Run, RunSet
 
@@ -16,7 +16,7 @@ _IMAGES = 4096
 _EXAMPLES = 3
 
 
-def soft_target_figures(runs: RunSet, images: Images | None) -> list[Figure]:
+def soft_target_figures(runs: RunSet, images: ImageData | None) -> list[Figure]:
     """Return entropy and sharpness against T, and examples; nothing without a teacher's logits."""
     found = _teacher(runs)
     if found is None:
@@ -98,9 +98,9 @@ def _sharpness_spec() -> Spec:
     }
 
 
-def _examples(values: np.ndarray, images: Images | None) -> list[Row]:
+def _examples(values: np.ndarray, images: ImageData | None) -> list[Row]:
     """Choose images by how sure the teacher is, and give their probabilities at some T."""
-    sample = images.sample("train", len(values)) if images is not None else None
+    sample = sampled(images, "train", len(values))
     sure = softmax(values.astype(np.float64), 1).max(axis=1)
     order = np.argsort(-sure, kind="stable")
     chosen = [order[round(q * (len(order) - 1))] for q in np.linspace(0, 1, _EXAMPLES)]
