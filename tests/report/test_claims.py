@@ -218,7 +218,8 @@ def test_losses_are_compared_over_the_temperatures_that_both_have(
 
 def test_losses_wait_for_temperatures_that_have_no_run_yet(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(published, cells=[(loss, 15.0) for loss in ("soft", "soft_hard")])
-    (c,) = by_letter(findings(runs, LAST, awaited={"soft T=100": 1}), "c")
+    waiting = dataclasses.replace(runs, awaited={"soft T=100": 1})
+    (c,) = by_letter(findings(waiting, LAST), "c")
     assert (c.verdict, c.awaited) == (None, 1)
 
 
@@ -479,14 +480,16 @@ def test_two_teachers_and_one_student_are_no_two_seeds(tmp_path: Path) -> None:
 
 def test_size_waits_for_a_teacher(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(published, cells=[("teacher", None), ("hard", 15.0)])
-    (g,) = by_letter(findings(runs, LAST, sizes=SIZES, awaited={"teacher": 1}), "g")
+    waiting = dataclasses.replace(runs, awaited={"teacher": 1})
+    (g,) = by_letter(findings(waiting, LAST, sizes=SIZES), "g")
     assert (g.verdict, g.awaited) == (None, 1)
 
 
 def test_size_and_gradients_wait_too(make_set: Callable[..., RunSet]) -> None:
     slopes = {"soft_hard": [0.05, -0.02, 0.01], "gt_soft_hard": [1.0, 1.02, 0.99]}
     awaited = {"hard T=15": 2, "soft_hard T=15": 1, "gt_soft_hard T=15": 1}
-    found = findings(make_set(published), LAST, sizes=SIZES, slopes=slopes, awaited=awaited)
+    runs = dataclasses.replace(make_set(published), awaited=awaited)
+    found = findings(runs, LAST, sizes=SIZES, slopes=slopes)
     waiting = [one for letter in "gh" for one in by_letter(found, letter)]
     assert [(one.verdict, one.awaited) for one in waiting] == [(None, 2), (None, 1), (None, 1)]
 

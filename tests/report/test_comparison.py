@@ -1,5 +1,6 @@
 """Two sets of made-up runs, cell by cell."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,8 @@ from tests.report.conftest import changed_run, shifted
 
 from bitstill.report.comparison import compare_sets, pairs, pairs_within
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import RunSet, View
+from bitstill.report.sweeps import RunSet
 
-LAST = View("running", "last")
 CELLS = [("hard", 15.0), ("soft", 15.0)]
 
 
@@ -34,7 +34,7 @@ def test_it_says_all_that_tells_two_sets_apart(
     make_set: Callable[..., RunSet], change: dict[str, Any], differing: str
 ) -> None:
     runs = make_set(shifted, seeds=range(2), cells=CELLS)
-    caption = compare_sets(runs, changed(runs, **change), LAST).table("c").caption
+    caption = compare_sets(runs, changed(runs, **change)).table("c").caption
     said = differing.replace("both", "trainer.accelerator, trainer.precision")
     start = f"The sets differ in {said}. Test" if said else "Test"
     assert caption.startswith(f"{start} accuracy in %")
@@ -44,13 +44,13 @@ def test_it_says_all_that_tells_two_sets_apart(
 def test_another_rule_for_c_is_said(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(shifted, seeds=range(2), cells=[("soft_hard", 10.0), ("soft_hard", 15.0)])
     other = changed(runs, soft_weight={"_target_": "losses.constant_weight", "value": 1.0})
-    caption = compare_sets(runs, other, LAST).table("c").caption
+    caption = compare_sets(runs, other).table("c").caption
     assert caption.startswith("The sets differ in soft_weight. ")
 
 
 def test_only_seeds_in_both_are_compared(make_set: Callable[..., RunSet]) -> None:
     few, many = (make_set(shifted, seeds=range(n), cells=CELLS) for n in (3, 5))
-    for row in compare_sets(few, changed(many), LAST).table("c").rows:
+    for row in compare_sets(few, changed(many)).table("c").rows:
         assert row[1] == row[2], "the same results"
         assert row[3:] == ["+0.00", "—", "—", "3"], "which show no noise"
 
@@ -60,7 +60,7 @@ def test_cells_of_the_same_runs_are_left_out(make_set: Callable[..., RunSet]) ->
     runs = make_set(shifted, seeds=range(3), cells=CELLS)
     other = make_set(shifted, seeds=range(3), cells=CELLS)
     mixed = RunSet("mixed", [*runs.of("hard T=15")[:2], *changed(other).of("soft T=15")], {})
-    assert [one.cell for one in compare_sets(runs, mixed, LAST).cells] == ["soft T=15"]
+    assert [one.cell for one in compare_sets(runs, mixed).cells] == ["soft T=15"]
 
 
 def test_a_set_of_one_sweep_is_compared_with_the_earlier_one_most_like_it(
@@ -82,9 +82,10 @@ def test_no_p_is_said_while_runs_are_awaited(make_set: Callable[..., RunSet]) ->
         return shifted(loss, temperature, seed) + seed / 10
 
     first, second = (make_set(one, seeds=range(5), cells=CELLS) for one in (shifted, other))
-    unaffected = compare_sets(first, second, LAST, awaited=["soft T=50"]).table("c")
-    assert unaffected == compare_sets(first, second, LAST).table("c")
-    waiting = compare_sets(first, second, LAST, awaited=["soft T=15"]).table("c")
+    other_cell = dataclasses.replace(first, awaited={"soft T=50": 1})
+    unaffected = compare_sets(other_cell, second).table("c")
+    assert unaffected == compare_sets(first, second).table("c")
+    waiting = compare_sets(first, dataclasses.replace(second, awaited={"soft T=15": 1})).table("c")
     assert [row[:4] for row in waiting.rows] == [row[:4] for row in unaffected.rows]
     assert {tuple(row[4:6]) for row in waiting.rows} == {("—", "—")}
     assert "Both wait for the runs that are still to come." in waiting.caption
@@ -95,7 +96,7 @@ def test_a_tiny_p_is_not_nought(make_set: Callable[..., RunSet]) -> None:
         return shifted(loss, temperature, seed) + 1 + seed / 1000
 
     first, second = (make_set(one, seeds=range(5), cells=CELLS) for one in (shifted, better))
-    rows = compare_sets(first, second, LAST).table("c").rows
+    rows = compare_sets(first, second).table("c").rows
     assert [row[4:] for row in rows] == [["<0.001", "1.000", "5"]] * 2
 
 

@@ -1,5 +1,6 @@
 """The table of temperature and loss, and what a loss of one's own adds."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +45,8 @@ def test_one_teacher_for_all_seeds_is_all_of_them(tmp_path: Path) -> None:
 
 def test_n_is_of_all_seeds_that_are_asked_for(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(lambda *_: 80.0, seeds=range(2), cells=(("hard", 15.0), ("soft", 15.0)))
-    first, second = accuracy_tables(runs, {"hard T=15": 3, "soft T=10": 5})
+    waiting = dataclasses.replace(runs, awaited={"hard T=15": 3, "soft T=10": 5})
+    first, second = accuracy_tables(waiting)
     assert {row[-1] for row in first.rows} == {"2/5"}
     assert [(row[0], row[-1]) for row in second.rows[::2]] == [("10", "0/5"), ("15", "2")]
 
@@ -52,13 +54,14 @@ def test_n_is_of_all_seeds_that_are_asked_for(make_set: Callable[..., RunSet]) -
 def test_a_loss_that_has_no_run_yet_is_missing(make_set: Callable[..., RunSet]) -> None:
     runs = make_set(lambda *_: 80.0, seeds=range(2), cells=(("soft", 15.0),))
     awaited = {"teacher": 2, "soft_hard T=10": 2, "../x T=10": 1, "soft T=?": 1}
-    first, second, third = accuracy_tables(runs, awaited)
+    runs = dataclasses.replace(runs, awaited=awaited)
+    first, second, third = accuracy_tables(runs)
     assert [row[0] for row in first.rows] == ["teacher"] * 2
     assert [row[0] for row in second.rows] == ["15"] * 2
     assert third.name == "table3"
     expected = ["10", "90.0", "running", *["missing"] * 3, "—", "0/2"]
     assert list(third.rows[0]) == expected
-    table = temperature_table(runs, View("running", "best_val"), awaited)
+    table = temperature_table(runs, View("running", "best_val"))
     assert tuple(table.header) == ("T", "soft", "soft_hard")
     assert [list(row) for row in table.rows] == [
         ["10", "—", "missing"],

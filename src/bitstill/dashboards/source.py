@@ -7,8 +7,7 @@ from pathlib import Path
 from bitstill.errors import UserError, printable
 from bitstill.report.claims import primary_view
 from bitstill.report.content import SetReport
-from bitstill.report.progress import awaited
-from bitstill.report.sets import run_sets
+from bitstill.report.progress import sweep_sets
 from bitstill.report.sweeps import (
     LOSSES,
     PUBLISHED_VIEW,
@@ -17,7 +16,6 @@ from bitstill.report.sweeps import (
     losses_of,
     read_sweep,
     sweep_name,
-    with_teachers,
 )
 from bitstill.report.table import Table, told_apart
 from bitstill.report.tables import accuracy_tables
@@ -93,12 +91,10 @@ def _split(place: str) -> tuple[str, str]:
 
 def _of_sweep(folder: Path, project: str | None) -> Source:
     runs = read_sweep(folder)
-    sets = run_sets(with_teachers(runs))
+    sets = sweep_sets(runs)
     entity, name = _split(project) if project else _logged_to(runs)
     # The claims and the accuracies of each.
-    tables = [
-        (one.name, [SetReport(one).claims, *accuracy_tables(one, awaited(one))]) for one in sets
-    ]
+    tables = [(one.name, [SetReport(one).claims, *accuracy_tables(one)]) for one in sets]
     return Source(
         entity=entity,
         project=name,

@@ -8,9 +8,8 @@ from bitstill.loggers.wandb_run import begin, end
 from bitstill.report.claims import primary_view
 from bitstill.report.figures.accuracy import accuracy_figures
 from bitstill.report.figures.figure import to_image
-from bitstill.report.progress import awaited
-from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import RunSet, read_sweep, with_teachers
+from bitstill.report.progress import sweep_sets
+from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.report.table import Table, to_html, told_apart
 from bitstill.report.tables import accuracy_tables, temperature_table
 from bitstill.schema import WandbConfig
@@ -42,7 +41,7 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
         config={"sweep": name, "runs": len(runs)},
     )
     try:
-        sets = run_sets(with_teachers(runs))
+        sets = sweep_sets(runs)
         tables = told_apart([(one.name, _tables(one)) for one in sets])
         for number, (one, own) in enumerate(zip(sets, tables, strict=True), start=1):
             prefix = "" if len(sets) == 1 else f"set{number}/"
@@ -57,8 +56,7 @@ def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
 
 
 def _tables(runs: RunSet) -> list[Table]:
-    later = awaited(runs)
-    return [temperature_table(runs, primary_view(runs), later), *accuracy_tables(runs, later)]
+    return [temperature_table(runs, primary_view(runs)), *accuracy_tables(runs)]
 
 
 def _means(runs: RunSet, prefix: str) -> dict[str, float]:

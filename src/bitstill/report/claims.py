@@ -49,7 +49,6 @@ def findings(
     *,
     sizes: Mapping[str, Sizes] | None = None,
     slopes: Mapping[str, Sequence[float]] | None = None,
-    awaited: Mapping[str, int] | None = None,
 ) -> list[Finding]:
     """Answer all claims for one kind of accuracy.
 
@@ -59,9 +58,7 @@ def findings(
         sizes: of ``teacher`` and ``student``, for (g).
         slopes: for each loss with two terms, each seed's exponent of T in the measured ratio of
             gradient norms under c = T^2, for (h); not measured without it.
-        awaited: how many runs of each cell a sweep asks for and has not finished.
     """
-    awaited = awaited or {}
     best, shape = "T = 15 is the best of the four", "up from T = 10 to 15, down to 50, up to 100"
     questions = [
         *(_temperatures(runs, view, "a", loss, best, _BEST_OF_FOUR) for loss in DISTILLED),
@@ -74,13 +71,13 @@ def findings(
     found = [
         finding
         for _, of_letter in groupby(questions, key=lambda question: question.claim)
-        for finding in answer(list(of_letter), awaited)
+        for finding in answer(list(of_letter), runs.awaited)
     ]
     seeds = max((len(runs.done(cell)) for cell in runs.cells if cell != TEACHER), default=0)
     space = _space(runs, sizes or {}, seeds=seeds)
     gradients = [_gradients(loss, (slopes or {}).get(loss, ())) for loss in published.TWO_TERMS]
-    counted = waiting(space, awaited_by(space.question, awaited))
-    return [*found, counted, *answer(gradients, awaited)]
+    counted = waiting(space, awaited_by(space.question, runs.awaited))
+    return [*found, counted, *answer(gradients, runs.awaited)]
 
 
 def _temperatures(

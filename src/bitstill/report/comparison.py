@@ -1,6 +1,6 @@
 """Sets side by side: the cells in both, and the paired differences."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitstill.report.claims import primary_view
@@ -131,7 +131,7 @@ def _cells_of_both(first: RunSet, second: RunSet) -> list[str]:
     return found
 
 
-def shared_view(first: RunSet, second: RunSet) -> View:
+def _shared_view(first: RunSet, second: RunSet) -> View:
     """Return the view that both rest on, or else the last epoch in statistics that both have."""
     views = {primary_view(first), primary_view(second)}
     if len(views) == 1:
@@ -140,19 +140,10 @@ def shared_view(first: RunSet, second: RunSet) -> View:
     return next((view for view in last if first.measured(view) and second.measured(view)), last[0])
 
 
-def compare_sets(
-    first: RunSet, second: RunSet, view: View, *, awaited: Collection[str] = ()
-) -> SetComparison:
-    """Compare the cells that both sets have, seed by seed.
-
-    Args:
-        first: a set.
-        second: another.
-        view: the accuracy.
-        awaited: cells with runs that are still to come.
-    """
-    cells = _cells_of_both(first, second)
-    waits = not set(awaited).isdisjoint(cells)
+def compare_sets(first: RunSet, second: RunSet) -> SetComparison:
+    """Compare the cells that both sets have, seed by seed."""
+    view, cells = _shared_view(first, second), _cells_of_both(first, second)
+    waits = not {*first.awaited, *second.awaited}.isdisjoint(cells)
     sides = {
         cell: _common(first.percents(cell, view), second.percents(cell, view)) for cell in cells
     }

@@ -17,7 +17,6 @@ from bitstill.report.comparison import (
     compare_sets,
     pairs,
     pairs_within,
-    shared_view,
 )
 from bitstill.report.cost import cost_table
 from bitstill.report.far_out import far_out, far_out_text
@@ -35,11 +34,10 @@ from bitstill.report.findings import Finding
 from bitstill.report.gradients import Ratio, gradient_ratios, slopes
 from bitstill.report.noise import noise_table
 from bitstill.report.outputs import images_of
-from bitstill.report.progress import awaited
+from bitstill.report.progress import sweep_sets
 from bitstill.report.seed_noise import seed_noise_table
-from bitstill.report.sets import run_sets
 from bitstill.report.sizes import Sizes, model_sizes, sizes_table
-from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, sweep_name, with_teachers
+from bitstill.report.sweeps import VIEWS, RunSet, View, read_sweep, sweep_name
 from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables, seeds_table, temperature_table
 from bitstill.runs import ENDED
@@ -98,17 +96,13 @@ class SetReport:
     def findings(self, view: View) -> list[Finding]:
         """Return the answers to all claims for one kind of accuracy."""
         ratios = slopes(self.ratios)
-        return findings(self.runs, view, sizes=self.sizes, slopes=ratios, awaited=self._awaited)
-
-    @functools.cached_property
-    def _awaited(self) -> dict[str, int]:
-        return awaited(self.runs)
+        return findings(self.runs, view, sizes=self.sizes, slopes=ratios)
 
     @property
     def asked(self) -> int:
         """How many runs its sweep asks for, finished or not, with the teachers that they read."""
         ended = sum(run.record.status in ENDED for run in self.runs.runs)
-        return max(len(self.runs.runs), ended + sum(self._awaited.values()))
+        return max(len(self.runs.runs), ended + sum(self.runs.awaited.values()))
 
     @property
     def finished(self) -> str:
@@ -136,8 +130,8 @@ class SetReport:
         tables = [
             self.claims,
             tests_table(self.main_findings),
-            temperature_table(self.runs, self.view, self._awaited),
-            *accuracy_tables(self.runs, self._awaited),
+            temperature_table(self.runs, self.view),
+            *accuracy_tables(self.runs),
             sizes_table(self.sizes),
             noise_table(self.runs, self.view),
             seed_noise_table(self.runs, self.view),
@@ -153,7 +147,7 @@ class SetReport:
             return robustness_table(self.by_view)
         kept = [run for run in self.runs.runs if run not in without]
         learned = dataclasses.replace(self.runs, runs=kept)
-        found = findings(learned, self.view, sizes=self.sizes, awaited=self._awaited)
+        found = findings(learned, self.view, sizes=self.sizes)
         return robustness_table(self.by_view, found, self.far_out)
 
     @functools.cached_property
@@ -240,8 +234,8 @@ def build(folders: Sequence[Path]) -> Report:
     places = Counter(folder.resolve() for folder in folders)
     if twice := [str(folder) for folder in folders if places[folder.resolve()] > 1]:
         raise UserError(f"{' and '.join(twice)} are one folder: give each sweep once")
-    read = [with_teachers(read_sweep(folder)) for folder in folders]
-    sweeps = [run_sets(runs) for runs in read]
+    read = [read_sweep(folder) for folder in folders]
+    sweeps = [sweep_sets(runs) for runs in read]
     names = [runs.name for sets in sweeps for runs in sets]
     if len(set(names)) < len(names):  # two sweeps of one name: told apart by their folders
         sweeps = [
@@ -249,12 +243,8 @@ def build(folders: Sequence[Path]) -> Report:
             for runs, sets in zip(read, sweeps, strict=True)
         ]
     later = [runs for sets in sweeps[1:] for runs in sets]
-    comparisons = [
-        compare_sets(
-            *both, shared_view(*both), awaited={cell for one in both for cell in awaited(one)}
-        )
-        for both in (pairs(sweeps[0], later) if later else pairs_within(sweeps[0]))
-    ]
+    compared = pairs(sweeps[0], later) if later else pairs_within(sweeps[0])
+    comparisons = [compare_sets(*both) for both in compared]
     every = [runs for sets in sweeps for runs in sets]
     reports = [SetReport(runs, explains=runs is every[0]) for runs in every]
     return Report(folders, reports, comparisons)

@@ -1,16 +1,25 @@
 """How much of what a sweep asks for is there."""
 
+import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from bitstill.report.sweeps import RunSet
+from bitstill.report.sets import run_sets
+from bitstill.report.sweeps import Run, RunSet, with_teachers
 from bitstill.report.table import Table
 from bitstill.runs import ENDED, known_record
 from bitstill.runs.manifest import read_manifest
 from bitstill.runs.status import look, sweep_states
 
 
-def awaited(runs: RunSet) -> dict[str, int]:
+def sweep_sets(runs: Sequence[Run]) -> list[RunSet]:
+    """Sort a sweep's runs, and the teachers that they have read, into sets that may be compared."""
+    sets = run_sets(with_teachers(runs))
+    return [dataclasses.replace(one, awaited=_awaited(one)) for one in sets]
+
+
+def _awaited(runs: RunSet) -> dict[str, int]:
     """Return how many runs of each cell a set's sweep asks for that have not come to an end.
 
     Of a sweep of several sets, all are the set's but for runs that have begun in another, and those

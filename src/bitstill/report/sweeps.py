@@ -141,11 +141,13 @@ class RunSet:
         runs: finished ones and others; one at least.
         settings: what its runs share, by name: their :func:`settings`, and the
             :func:`teacher_settings` and :func:`rules` of those that know them.
+        awaited: how many runs of each cell its sweep asks for and has not finished.
     """
 
     name: str
     runs: Sequence[Run]
     settings: Mapping[str, str] = field(default_factory=dict)
+    awaited: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

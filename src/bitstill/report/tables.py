@@ -1,6 +1,5 @@
 """Tables 1 to 4 with ours beside the published numbers, and every seed."""
 
-from collections.abc import Collection, Mapping
 from statistics import fmean
 
 from bitstill.report import published
@@ -31,24 +30,16 @@ _HEADER = ("published", "batch norm", *SELECTION_NAMES.values(), "optimism", "n"
 _STATES = {"running": "unfinished"}  # "running" means batch norm statistics here
 
 
-def accuracy_tables(runs: RunSet, awaited: Mapping[str, int] | None = None) -> list[Table]:
-    """Return the published tables of the losses that runs have, or will have; row by row.
-
-    Args:
-        runs: that may be compared.
-        awaited: how many runs of each cell their sweep asks for and has not finished.
-    """
-    awaited = awaited or {}
-    temperatures = _temperatures(runs, awaited)
+def accuracy_tables(runs: RunSet) -> list[Table]:
+    """Return the published tables of the losses that runs have, or will have; row by row."""
+    temperatures = _temperatures(runs)
     known = {TEACHER: published.TEACHER_ACCURACY, HARD: published.HARD_ACCURACY}
-    cells = [cell for cell in known if cell in {*awaited, *runs.cells}]
+    cells = [cell for cell in known if cell in {*runs.awaited, *runs.cells}]
     cells += [cell_name("hard", value) for value in temperatures.pop("hard", ())]
     found = []
     if cells:
         rows = [
-            row
-            for cell in dict.fromkeys(cells)
-            for row in _rows(runs, cell, cell, known.get(cell), awaited)
+            row for cell in dict.fromkeys(cells) for row in _rows(runs, cell, cell, known.get(cell))
         ]
         title = "Table 1: teacher, and student from ground truth only (hard)"
         found.append(Table("table1", title, "", ("model", *_HEADER), rows))
@@ -59,7 +50,7 @@ def accuracy_tables(runs: RunSet, awaited: Mapping[str, int] | None = None) -> l
             row
             for value in values
             for row in _rows(
-                runs, cell_name(loss, value), temperature_name(value), of_loss.get(value), awaited
+                runs, cell_name(loss, value), temperature_name(value), of_loss.get(value)
             )
         ]
         name = names.get(loss, f"table-{loss}")
@@ -67,15 +58,9 @@ def accuracy_tables(runs: RunSet, awaited: Mapping[str, int] | None = None) -> l
     return found
 
 
-def temperature_table(runs: RunSet, view: View, awaited: Collection[str] = ()) -> Table:
-    """Return mean test accuracy: a row a temperature, a column a loss.
-
-    Args:
-        runs: that may be compared.
-        view: the accuracy.
-        awaited: the cells with runs that their sweep asks for and has not finished.
-    """
-    asked = _temperatures(runs, awaited)
+def temperature_table(runs: RunSet, view: View) -> Table:
+    """Return mean test accuracy: a row a temperature, a column a loss."""
+    asked = _temperatures(runs)
 
     def entry(loss: str, temperature: float) -> str:
         cell = cell_name(loss, temperature)
@@ -93,9 +78,9 @@ def temperature_table(runs: RunSet, view: View, awaited: Collection[str] = ()) -
     return Table("temperatures", title, caption, header, rows)
 
 
-def _temperatures(runs: RunSet, awaited: Collection[str]) -> dict[str, list[float]]:
+def _temperatures(runs: RunSet) -> dict[str, list[float]]:
     """Return the temperatures of each loss: of cells that have runs, or that are awaited."""
-    cells = {_loss_and_temperature(cell) for cell in (*runs.cells, *awaited)}
+    cells = {_loss_and_temperature(cell) for cell in (*runs.cells, *runs.awaited)}
     found: dict[str, list[float]] = {}
     for loss, temperature in sorted(cell for cell in cells if cell is not None):
         found.setdefault(loss, []).append(temperature)
@@ -111,9 +96,7 @@ def _loss_and_temperature(cell: str) -> tuple[str, float] | None:
         return None
 
 
-def _rows(
-    runs: RunSet, cell: str, label: str, accuracy: float | None, awaited: Mapping[str, int]
-) -> list[list[str]]:
+def _rows(runs: RunSet, cell: str, label: str, accuracy: float | None) -> list[list[str]]:
     """Return a row for each kind of batch norm statistics; what is not there is said."""
     return [
         [
@@ -122,7 +105,7 @@ def _rows(
             name,
             *(_mean(runs, cell, View(kind, selection)) for selection in SELECTION_NAMES),
             _optimism(runs, cell, kind),
-            _count(runs, cell, awaited),
+            _count(runs, cell),
         ]
         for kind, name in STATISTICS_NAMES.items()
     ]
@@ -152,7 +135,7 @@ def _optimism(runs: RunSet, cell: str, kind: str) -> str:
     return f"{round(fmean(best[s] - honest[s] for s in shared), 1) + 0.0:.1f}"
 
 
-def _count(runs: RunSet, cell: str, awaited: Mapping[str, int]) -> str:
+def _count(runs: RunSet, cell: str) -> str:
     """Return how many seeds of a cell are done, and of how many if not of all.
 
     All are those in the set, or those that the sweep asks for where these are more.
@@ -161,7 +144,7 @@ def _count(runs: RunSet, cell: str, awaited: Mapping[str, int]) -> str:
     teachers = {run.record.config["teacher"]["seed"] for run in runs.students}
     in_set = len(teachers if cell == TEACHER and teachers else runs.seeds)
     ended = sum(run.record.status in ENDED for run in runs.of(cell))
-    expected = max(in_set, ended + awaited.get(cell, 0))
+    expected = max(in_set, ended + runs.awaited.get(cell, 0))
     done = len(runs.done(cell))
     return str(done) if done == expected else f"{done}/{expected}"
 
