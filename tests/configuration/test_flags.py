@@ -21,6 +21,7 @@ def test_settings_stand_behind_flags() -> None:
     arguments = ["loss=soft", "-m", "seed=1", "--config-dir", "mine", "name=x"]
     expected = ["-m", "--config-dir", "mine", "loss=soft", "seed=1", "name=x"]
     assert flags_first(arguments) == expected
+    assert flags_first(["loss=soft", "--multirun"]) == ["--multirun", "loss=soft"]
 
 
 def test_a_wrong_flag_is_one_line() -> None:

@@ -1,7 +1,5 @@
 """Finished runs made in a moment."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +73,3 @@ def folder(tmp_path: Path) -> Path:
     Image.fromarray(two).resize((64, 48)).save(folder / "more" / "a.jpg")
     (folder / "notes.txt").write_text("no image")
     return folder
-
-
-def command(*words: object) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "bitstill", *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tests.deploy.conftest import command, record
+from tests.conftest import Train
+from tests.deploy.conftest import record
 from tests.students import random_images
 
 import bitstill
@@ -148,18 +149,18 @@ def test_what_predict_would_refuse_is_not_written(student_run: Path) -> None:
     assert not paths.packed.exists()
 
 
-def test_the_command_line(student_run: Path, folder: Path, tmp_path: Path) -> None:
+def test_the_command_line(student_run: Path, folder: Path, tmp_path: Path, command: Train) -> None:
     file = tmp_path / "it.bitstill"
-    done = command("export", student_run, "--statistics", "running", "--output", file)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{file}: {file.stat().st_size} bytes\n"
-    done = command("predict", file, folder, "--json")
-    assert (done.returncode, len(json.loads(done.stdout))) == (0, 2)
-    assert done.stderr == "bitstill: 1 file without an image's extension passed over\n"
-    done = command("predict", folder / "b.png", folder)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("bitstill: ")
-    assert done.stderr.count("\n") == 1
+    given = ("--statistics", "running", "--output", str(file))
+    said = command("export", str(student_run), *given)
+    assert said == (0, f"{file}: {file.stat().st_size} bytes\n", "")
+    code, out, err = command("predict", str(file), str(folder), "--json")
+    assert (code, len(json.loads(out))) == (0, 2)
+    assert err == "bitstill: 1 file without an image's extension passed over\n"
+    code, out, err = command("predict", str(folder / "b.png"), str(folder))
+    assert (code, out) == (2, "")
+    assert err.startswith("bitstill: ")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("form", ["c", "onnx", "qonnx"])

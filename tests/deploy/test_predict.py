@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.deploy.conftest import command
+from tests.conftest import Train
 from tests.students import random_images
 
 import bitstill
@@ -68,30 +68,32 @@ def test_what_is_no_image(model: Path, folder: Path, tmp_path: Path) -> None:
         predict(model, [tmp_path / "empty"])
 
 
-def test_one_damaged_file_of_a_folder_is_passed_over(model: Path, folder: Path) -> None:
+def test_one_damaged_file_of_a_folder_is_passed_over(
+    model: Path, folder: Path, command: Train
+) -> None:
     (folder / "a.png").write_bytes((folder / "b.png").read_bytes()[:50])
     found, unread, _ = predict(model, [folder], threads=2)
     assert [Path(one.image).name for one in found] == ["b.png", "a.jpg"]
     [line] = unread
     assert line.startswith(f"{folder / 'a.png'} is no image (")
-    done = command("predict", model, folder, "--json")
-    assert (done.returncode, len(json.loads(done.stdout))) == (1, 2)
+    code, out, err = command("predict", str(model), str(folder), "--json")
+    assert (code, len(json.loads(out))) == (1, 2)
     passed_over = "1 file without an image's extension passed over"
-    assert done.stderr == f"bitstill: {passed_over}\nbitstill: {line}; passed over\n"
+    assert err == f"bitstill: {passed_over}\nbitstill: {line}; passed over\n"
     with pytest.raises(UserError, match=r"a\.png is no image"):
         predict(model, [folder, folder / "a.png"])
 
 
-def test_names_are_shown_in_one_line(model: Path, folder: Path) -> None:
+def test_names_are_shown_in_one_line(model: Path, folder: Path, command: Train) -> None:
     (folder / "notes.txt").unlink()
     (folder / "b.png").rename(folder / "b\x1b[31m\n.png")
     (folder / "more" / "a.jpg").rename(folder / "more" / "a\x1b[2J.jpg")
     (folder / "more" / "c\n.jpg").write_bytes(b"")
-    done = command("predict", model, folder)
-    assert done.returncode == 1
-    assert len(done.stdout.splitlines()) == 3
-    assert len(done.stderr.splitlines()) == 1
-    assert "\x1b" not in done.stdout + done.stderr
+    code, out, err = command("predict", str(model), str(folder))
+    assert code == 1
+    assert len(out.splitlines()) == 3
+    assert len(err.splitlines()) == 1
+    assert "\x1b" not in out + err
 
 
 def test_a_folder_that_cannot_be_entered_is_named(

@@ -1,10 +1,8 @@
 """The same configuration gives the same bytes, however often it is interrupted on the way."""
 
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -231,28 +229,3 @@ def test_ctrl_c_ends_a_run_with_one_line(
     assert "Traceback" not in err
     [record] = runs.load_sweep(tmp_path / "default")
     assert record.status == "interrupted"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_run_to_go_on_from(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "bitstill", "train", *SMALL, "schedule.epochs=1000"]
-    process = subprocess.Popen(  # noqa: S603
-        [*command, f"paths.output={tmp_path}"], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        ends = time.monotonic() + 60
-        while not any(one.epoch for _, one in runs.known_runs(tmp_path / "default")):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < ends
-            time.sleep(0.1)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert err.splitlines()[-1].startswith("bitstill: interrupted; ")
-    assert "Traceback" not in err
-    [record] = runs.load_sweep(tmp_path / "default")
-    assert record.status == "interrupted"
-    assert record.epoch >= 1
