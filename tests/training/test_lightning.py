@@ -61,24 +61,17 @@ def test_a_gpu_that_is_not_asked_for_is_not_talked_of(monkeypatch: pytest.Monkey
             trainer()
 
 
-def test_whoever_compiles_has_the_compiler() -> None:
-    program = (
-        "import bitstill.train, torch, warnings; warnings.simplefilter('ignore');"
-        "double = torch.compile(lambda x: 2 * x, backend='eager');"
-        "assert double(torch.ones(1)) == 2;"
-        "assert torch.compiler.disable(double)(torch.ones(1)) == 2;"
-        "assert torch._dynamo.OptimizedModule.__module__ == 'torch._dynamo.eval_frame'"
-    )
-    assert "torch._dynamo.utils" in modules_after(program)
-
-
-def test_what_is_compiled_can_be_trained() -> None:
+def test_whoever_compiles_has_the_compiler_and_can_train_what_is_compiled() -> None:
     """Lightning keeps the class that it has found when it was imported."""
     program = (
         "import bitstill.train, torch, pytorch_lightning as pl, warnings;"
         "from pytorch_lightning.utilities.compile import _maybe_unwrap_optimized as unwrapped;"
         "warnings.simplefilter('ignore'); module = pl.LightningModule();"
         "assert unwrapped(module) is module;"
+        "double = torch.compile(lambda x: 2 * x, backend='eager');"
+        "assert double(torch.ones(1)) == 2;"
+        "assert torch.compiler.disable(double)(torch.ones(1)) == 2;"
+        "assert torch._dynamo.OptimizedModule.__module__ == 'torch._dynamo.eval_frame';"
         "assert unwrapped(torch.compile(module, backend='eager')) is module"
     )
     assert "torch._dynamo.utils" in modules_after(program)
