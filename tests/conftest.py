@@ -69,6 +69,23 @@ Plan = Callable[..., list[PlannedRun]]
 Train = Callable[..., tuple[int, str, str]]
 
 
+def once_for_all_workers(
+    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """Return a folder with what takes long to make: the first worker to want it makes it."""
+    together = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        together = together.parent
+    folder, whole = together / name, together / f"{name}-is-whole"
+    with locked(together / f"{name}.lock"):
+        if not whole.exists():  # what another worker has failed at, fails here as well
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            whole.touch()
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Decode the digits once, and let wandb write nowhere else."""
@@ -333,15 +350,9 @@ class Logged:
 def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
     """A teacher and two students of two epochs, called as a user does, in a folder of theirs."""
     key, user = "5ecretkey" * 5, "alice-the-user"
-    together = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # half a minute: once for all workers
-        together = together.parent
-    home, whole = together / "alice-at-work", together / "alice-is-done"
-    with locked(together / "alice.lock"):
-        if not whole.exists():  # what another worker has failed at, fails here as well
-            shutil.rmtree(home, ignore_errors=True)
-            _log_a_sweep(home, key, user)
-            whole.touch()
+    home = once_for_all_workers(
+        tmp_path_factory, "alice-at-work", lambda home: _log_a_sweep(home, key, user)
+    )
     return Logged(home, home / "multirun" / "mine", (key, user, str(home), sys.prefix))
 
 
@@ -354,7 +365,7 @@ def _log_a_sweep(home: Path, key: str, user: str) -> None:
             Path(sys.modules["bitstill"].__file__ or "").parents[1]
         ),  # it runs in another folder
     }
-    (home / user).mkdir(parents=True)
+    (home / user).mkdir()
     command = [
         *(sys.executable, "-m", "bitstill", "train", "-m", *SMALL),
         *("name=mine", "model=student,teacher", "loss=soft", "temperature=T10,T15"),

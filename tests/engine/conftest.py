@@ -4,6 +4,7 @@ import platform
 from pathlib import Path
 
 import pytest
+from tests.conftest import once_for_all_workers
 from tests.students import random_student
 
 from bitstill.engine import kernel
@@ -27,14 +28,16 @@ def packed(network: IntegerNetwork) -> PackedModel:
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C kernel, compiled for the tests; they are left out where there is no compiler."""
-    target = tmp_path_factory.mktemp("kernel") / "kernel.so"
     # On other processors some arguments have no use, and clang does not know all of GCC's pragmas.
     strict = ["-Werror"] if platform.machine() == "x86_64" else []
-    reason = compile_kernel(target, flags=["-Wall", "-Wextra", *strict])
-    if reason == "there is no C compiler":
-        pytest.skip(reason)
-    assert reason is None, reason
-    return target
+
+    def compiled(folder: Path) -> None:
+        reason = compile_kernel(folder / "kernel.so", flags=["-Wall", "-Wextra", *strict])
+        if reason == "there is no C compiler":
+            pytest.skip(reason)
+        assert reason is None, reason
+
+    return once_for_all_workers(tmp_path_factory, "kernel", compiled) / "kernel.so"
 
 
 @pytest.fixture

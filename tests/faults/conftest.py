@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import once_for_all_workers
 from tests.faults.forked import Forked
 
 from bitstill.runs import RunPaths, known_runs, read_record
@@ -135,10 +136,14 @@ def place(tmp_path: Path, few_images: tuple[str, ...]) -> Iterator[Place]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, few_images: tuple[str, ...]) -> Place:
     """Where a sweep has run that nothing happens to."""
-    place = Place(tmp_path_factory.mktemp("undisturbed"), few_images)
-    code, place.tables, err = place.run(*SWEPT)
-    assert code == 0, err
-    return place
+
+    def sweep(folder: Path) -> None:
+        code, out, err = Place(folder / "output", few_images).run(*SWEPT)
+        assert code == 0, err
+        (folder / "tables").write_text(out)
+
+    folder = once_for_all_workers(tmp_path_factory, "undisturbed", sweep)
+    return Place(folder / "output", few_images, (folder / "tables").read_text())
 
 
 @pytest.fixture(scope="session")
