@@ -48,11 +48,19 @@ class Place:
     tables: str = ""
     processes: list[Process] = field(default_factory=list)
 
-    def start(self, *arguments: str, anew: bool = False, **options: Any) -> Process:
+    def start(
+        self, *arguments: str, anew: bool = False, first: str = "", **options: Any
+    ) -> Process:
         """Start ``bitstill train`` as the leader of a group of processes.
 
         It is a fork of a process that has torch, but for a new interpreter where one is wanted, has
         options, or has workers: those end before a fork of multiprocessing does.
+
+        Args:
+            *arguments: of the command.
+            anew: whether it is to be a new interpreter.
+            first: code that a fork begins with.
+            **options: of ``subprocess.Popen``.
         """
         given = [one for one in arguments if not one.startswith("-")]
         flags = [one for one in arguments if one.startswith("-")]
@@ -74,7 +82,7 @@ class Place:
         else:
             outputs = self.folder.with_name(f"outputs{len(self.processes)}")
             outputs.mkdir()
-            process = Forked(line, environment, outputs)
+            process = Forked(line, environment, outputs, first)
         self.processes.append(process)
         return process
 

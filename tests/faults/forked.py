@@ -17,11 +17,13 @@ class Forked:
     What it writes goes into a folder.
     """
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], outputs: Path) -> None:
+    def __init__(
+        self, arguments: list[str], environment: dict[str, str], outputs: Path, first: str
+    ) -> None:
         self._outputs = outputs
         leads = _CONTEXT.Event()
         self._process = _CONTEXT.Process(
-            target=_become, args=(arguments, environment, Path.cwd(), outputs, leads)
+            target=_become, args=(arguments, environment, Path.cwd(), outputs, leads, first)
         )
         self._process.start()
         assert leads.wait(60)
@@ -51,7 +53,12 @@ class Forked:
 
 
 def _become(
-    arguments: list[str], environment: dict[str, str], home: Path, outputs: Path, leads: Event
+    arguments: list[str],
+    environment: dict[str, str],
+    home: Path,
+    outputs: Path,
+    leads: Event,
+    first: str,
 ) -> None:
     """Be ``bitstill`` from here on."""
     os.setsid()
@@ -61,6 +68,7 @@ def _become(
     os.environ.clear()
     os.environ.update(environment)
     leads.set()
+    exec(first, {})  # noqa: S102  # our own words
     from bitstill.cli import main
 
     sys.argv = ["bitstill", *arguments]

@@ -58,16 +58,14 @@ def test_a_teacher_whose_holder_is_lost_is_taken_over(
     place: Any, undisturbed: Any, slow: bool
 ) -> None:
     """By one of two others that wait for it; then the sweep of the lost one goes on."""
-    environment = {"env": place.hooked(SLOW)} if slow else {}
-    holder = place.start("loss=soft_hard", **environment)
+    first = SLOW if slow else ""
+    holder = place.start("loss=soft_hard", first=first)
     wait_for(lambda: FIRST in logs(place), holder)  # of its teacher
     holder.send_signal(signal.SIGSTOP)
-    others = [
-        place.start("loss=soft_hard", f"name={name}", **environment) for name in ("one", "two")
-    ]
+    others = [place.start("loss=soft_hard", f"name={name}", first=first) for name in ("one", "two")]
     wait_for(lambda: logs(place).count(WAITING) == 2, others[0])
     place.kill(holder)
-    end_well(*others, place.start("loss=soft_hard", **environment))
+    end_well(*others, place.start("loss=soft_hard", first=first))
     results = place.results()
     assert results.weights.items() <= with_copies(undisturbed.weights).items()
     assert results.metrics.items() <= with_copies(undisturbed.metrics).items()
