@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -33,18 +34,38 @@ OF_SETS = (
 )
 
 
+def made(folder: Path) -> Path:
+    cells = [("teacher", None), ("hard", 15.0), ("soft", 10.0), ("soft", 15.0)]
+    return write_sweep(folder / "one", scattered, seeds=range(3), cells=cells)
+
+
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    cells = [("teacher", None), ("hard", 15.0), ("soft", 10.0), ("soft", 15.0)]
-    return write_sweep(tmp_path / "one", scattered, seeds=range(3), cells=cells)
+    return made(tmp_path)
 
 
-def test_it_writes_everything_and_says_where(sweep: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
+class Reported(NamedTuple):
+    """What the command makes of the sweep, for tests that only look at it."""
+
+    sweep: Path
+    output: Path
+    code: int
+    said: str
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
+    folder = tmp_path_factory.mktemp("reported")
+    sweep, output = made(folder), folder / "out"
     result = RUN.invoke(app, ["report", str(sweep), "--output", str(output)])
-    assert result.exit_code == 0, result.output
-    assert result.output.rstrip().endswith(f"Page: {output / 'index.html'}")
-    assert "12 of 12 runs finished, 3 seeds" in result.output
+    return Reported(sweep, output, result.exit_code, result.output)
+
+
+def test_it_writes_everything_and_says_where(reported: Reported) -> None:
+    _, output, code, said = reported
+    assert code == 0, said
+    assert said.rstrip().endswith(f"Page: {output / 'index.html'}")
+    assert "12 of 12 runs finished, 3 seeds" in said
     for name in ("claims", "table1", "table2", "sizes", "noise", "seeds", "robustness", "tests"):
         assert (output / f"tables/{name}.md").exists()
         assert (output / f"tables/{name}.tex").exists()
@@ -104,10 +125,8 @@ def test_files_of_an_earlier_report_do_not_stay_beside_it(sweep: Path, tmp_path:
     assert (tmp_path / "tables/claims.md").exists()
 
 
-def test_report_json_has_the_numbers(sweep: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    RUN.invoke(app, ["report", str(sweep), "--output", str(output)])
-    (found,) = json.loads((output / "report.json").read_text())["sets"]
+def test_report_json_has_the_numbers(reported: Reported) -> None:
+    (found,) = json.loads((reported.output / "report.json").read_text())["sets"]
     cell = found["cells"]["soft T=15"]["accuracies"]["running/last"]
     values = [scattered("soft", 15.0, seed) for seed in range(3)]
     assert list(cell["by_seed"].values()) == pytest.approx(values)
@@ -139,11 +158,10 @@ def test_missing_failed_and_far_cells_are_said(sweep: Path, tmp_path: Path) -> N
     assert result.exit_code == 0
 
 
-def test_what_no_run_was_asked_for_takes_no_room(sweep: Path, tmp_path: Path) -> None:
+def test_what_no_run_was_asked_for_takes_no_room(reported: Reported) -> None:
     """Published rows at other T, and statements about other losses: they are counted, and why
     there is no answer stands with the tests."""
-    output = tmp_path / "out"
-    RUN.invoke(app, ["report", str(sweep), "--output", str(output)])
+    output = reported.output
     tables = {name: (output / f"tables/{name}.md").read_text() for name in ("claims", "tests")}
     rows = (output / "tables/table2.md").read_text().splitlines()
     assert [row.split(" | ")[0] for row in rows[4:8]] == ["| 10", "| 10", "| 15", "| 15"]
@@ -167,13 +185,8 @@ def test_a_sweep_without_any_number_is_reported(tmp_path: Path) -> None:
     assert (output / "index.html").exists()
 
 
-def test_records_alone_are_enough_and_what_is_not_drawn_is_said(
-    sweep: Path, tmp_path: Path
-) -> None:
-    output = tmp_path / "out"
-    result = RUN.invoke(app, ["report", str(sweep), "--output", str(output)])
-    assert result.exit_code == 0
-    said = " ".join(result.output.split())
+def test_records_alone_are_enough_and_what_is_not_drawn_is_said(reported: Reported) -> None:
+    output, said = reported.output, " ".join(reported.said.split())
     assert "Not drawn, for want of data: soft targets (from the teacher's logits);" in said
     assert (
         "calibration (from weights of students at T = 15 or of a teacher, and the images)." in said
@@ -218,15 +231,15 @@ def test_two_sweeps_are_compared_pair_by_pair(sweep: Path, tmp_path: Path) -> No
     assert soft["p"] == pytest.approx(p)
 
 
-def test_runs_are_rows_for_programs(sweep: Path, tmp_path: Path) -> None:
-    RUN.invoke(app, ["report", str(sweep), "--output", str(tmp_path / "out")])
-    rows = list(csv.DictReader((tmp_path / "out/runs.csv").read_text("utf-8").splitlines()))
-    runs = read_sweep(sweep)
+def test_runs_are_rows_for_programs(reported: Reported) -> None:
+    output = reported.output
+    rows = list(csv.DictReader((output / "runs.csv").read_text("utf-8").splitlines()))
+    runs = read_sweep(reported.sweep)
     assert len(rows) == len(runs)
     [row] = [row for row in rows if row["folder"] == "soft-15.0-2"]
     assert [row[name] for name in ("loss", "temperature", "seed")] == ["soft", "15", "2"]
     assert float(row["test accuracy, last, running"]) == pytest.approx(scattered("soft", 15.0, 2))
-    [found] = json.loads((tmp_path / "out/report.json").read_text())["sets"]
+    [found] = json.loads((output / "report.json").read_text())["sets"]
     [run] = [run for run in found["runs"] if (run["cell"], run["seed"]) == ("soft T=15", 2)]
     assert run["accuracies"]["running/last"] == pytest.approx(scattered("soft", 15.0, 2))
 

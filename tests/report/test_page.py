@@ -15,12 +15,15 @@ from bitstill.runs.curves import read_curves, write_curves
 DRAWN = "['light', 'dark'].includes(document.documentElement.dataset.drawn)"
 LIMIT_BYTES = 1_500_000
 
+# What a page does is the same of both; what it draws is not.
+of_five_seeds = pytest.mark.parametrize("page", [5], indirect=True)
 
-@pytest.fixture(params=[5, 1], ids=["5 seeds", "1 seed"])
-def page(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+
+@pytest.fixture(scope="module", params=[5, 1], ids=["5 seeds", "1 seed"])
+def page(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A page of 70 made-up runs, and of 14."""
-    folder = write_sweep(tmp_path / "study", scattered, seeds=range(request.param))
-    path = tmp_path / "index.html"
+    path = tmp_path_factory.mktemp("page") / "index.html"
+    folder = write_sweep(path.with_name("study"), scattered, seeds=range(request.param))
     path.write_text(render(build([folder])), encoding="utf-8")
     return path
 
@@ -94,7 +97,9 @@ def test_the_page_says_which_set_is_which(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("page", "scheme"), [(5, "light"), (5, "dark"), (1, "light")], indirect=["page"]
+)
 def test_it_draws_silently_and_asks_nobody(browser: Any, page: Path, scheme: str) -> None:
     said: list[str] = []
     asked: list[str] = []
@@ -119,6 +124,7 @@ def test_it_draws_silently_and_asks_nobody(browser: Any, page: Path, scheme: str
 
 
 @pytest.mark.slow
+@of_five_seeds
 def test_it_redraws_when_the_scheme_changes(browser: Any, page: Path) -> None:
     tab = browser.new_page(color_scheme="light")
     tab.goto(page.as_uri())
@@ -128,6 +134,7 @@ def test_it_redraws_when_the_scheme_changes(browser: Any, page: Path) -> None:
 
 
 @pytest.mark.slow
+@of_five_seeds
 def test_in_a_narrow_window_charts_scroll_and_the_page_does_not(browser: Any, page: Path) -> None:
     tab = browser.new_page(viewport={"width": 390, "height": 844})
     tab.goto(page.as_uri())
@@ -137,6 +144,7 @@ def test_in_a_narrow_window_charts_scroll_and_the_page_does_not(browser: Any, pa
 
 
 @pytest.mark.slow
+@of_five_seeds
 def test_legend_and_list_filter(browser: Any, page: Path) -> None:
     tab = browser.new_page()
     tab.goto(page.as_uri())
