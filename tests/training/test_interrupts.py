@@ -21,9 +21,14 @@ Configure = Callable[..., TrainConfig]
 EPOCHS, BATCHES = 3, 5  # of 162 training images, 32 a batch
 
 
+@pytest.fixture(scope="module")
+def chosen(few_images: tuple[str, ...]) -> tuple[str, ...]:
+    return (*few_images, "loss=hard", f"schedule.epochs={EPOCHS}")
+
+
 @pytest.fixture
-def config(configure: Configure, few_images: tuple[str, ...], tmp_path: Path) -> TrainConfig:
-    return configure(tmp_path, *few_images, "loss=hard", f"schedule.epochs={EPOCHS}")
+def config(configure: Configure, chosen: tuple[str, ...], tmp_path: Path) -> TrainConfig:
+    return configure(tmp_path, *chosen)
 
 
 @pytest.fixture
@@ -62,10 +67,12 @@ def strike(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return arrange
 
 
-@pytest.fixture
-def undisturbed(config: TrainConfig, tmp_path: Path) -> RunPaths:
-    paths = RunPaths(tmp_path / "undisturbed")
-    bitstill.train.run(config, paths.directory)
+@pytest.fixture(scope="module")
+def undisturbed(
+    configure: Configure, chosen: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> RunPaths:
+    paths = RunPaths(tmp_path_factory.mktemp("undisturbed") / "run")
+    bitstill.train.run(configure(paths.directory.parent, *chosen), paths.directory)
     return paths
 
 
@@ -90,7 +97,6 @@ EVERY_STEP = [(epoch, batch) for epoch in range(EPOCHS) for batch in range(BATCH
         (signal.SIGINT, 2, BATCHES - 1),
         (signal.SIGINT, 2, BATCHES),
         (signal.SIGTERM, 1, 2),
-        (signal.SIGTERM, 2, 3),
         (signal.SIGUSR2, 1, 3),
         (signal.SIGUSR2, 1, BATCHES),
     ],
