@@ -1,8 +1,6 @@
 """Checkpoints: whole or not at all, checked, and one behind."""
 
 import logging
-import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,20 +63,6 @@ def paths(tmp_path: Path) -> RunPaths:
 
 def test_a_checkpoint_reads_back(paths: RunPaths) -> None:
     assert same(loaded(paths.checkpoint), made(2))
-
-
-def test_nothing_is_unpickled(tmp_path: Path) -> None:
-    class Harm:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return os.mkdir, (str(tmp_path / "harm"),)
-
-    path = tmp_path / "last.ckpt"
-    AtomicCheckpointIO().save_checkpoint({"state": Harm()}, path)
-    for asked in (True, False, None):
-        with pytest.raises(pickle.UnpicklingError):
-            AtomicCheckpointIO().load_checkpoint(path, weights_only=asked)
-    assert newest_checkpoint(RunPaths(tmp_path)) is None
-    assert not (tmp_path / "harm").exists()
 
 
 def test_a_checkpoint_is_a_plain_one_of_torchs(paths: RunPaths) -> None:
