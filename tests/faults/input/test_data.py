@@ -71,9 +71,17 @@ TABLES: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", TABLES)
-@pytest.mark.parametrize("folder", ["parquet", "mit Abstand und ünïcödé 图"])
-def test_parquet(refused: Refused, place: Path, case: str, folder: str) -> None:
+@pytest.mark.parametrize(
+    ("folder", "case"),
+    [
+        *(("parquet", case) for case in TABLES),
+        *(
+            ("mit Abstand und ünïcödé 图", case)
+            for case in ("no image column", "label negative", "one class", "image cut")
+        ),
+    ],
+)
+def test_parquet(refused: Refused, place: Path, folder: str, case: str) -> None:
     content, words = TABLES[case]
     (place / folder).mkdir()
     for split in ("train", "test"):

@@ -92,15 +92,14 @@ IMAGES = {
 }
 
 
-@pytest.mark.parametrize("case", IMAGES)
-@pytest.mark.parametrize("inside", [False, True], ids=["file", "folder"])
+@pytest.mark.parametrize(("given", "case"), [*(("bad.png", case) for case in IMAGES), ("", "half")])
 def test_an_image_that_is_none(
-    refused: Refused, place: Path, model: Path, case: str, inside: bool
+    refused: Refused, place: Path, model: Path, given: str, case: str
 ) -> None:
+    """Of a folder, it is as if it had been named."""
     (place / "images").mkdir()
-    file = place / "images" / "bad.png"
-    file.write_bytes(IMAGES[case])
-    line = refused("predict", str(model), str(file.parent if inside else file))
+    (place / "images" / "bad.png").write_bytes(IMAGES[case])
+    line = refused("predict", str(model), str(place / "images" / given))
     assert "bad.png is no image" in line
     assert "give PNG, JPEG or the like" in line
 
