@@ -14,7 +14,7 @@ import pytest
 import torch
 from hydra.errors import MissingConfigException
 from joblib.externals.loky import get_reusable_executor
-from tests.conftest import SMALL
+from tests.conftest import SMALL, Train
 
 from bitstill import __version__, application
 from bitstill.cli import main
@@ -24,7 +24,6 @@ from bitstill.explanations import explain, print_error
 from bitstill.runs import known_runs
 from bitstill.training.tasks import DivergedError
 
-Train = Callable[..., tuple[int, str, str]]
 Bitstill = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # Wrong arguments, and what the one line on stderr has to name: what was received, what is allowed.

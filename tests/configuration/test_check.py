@@ -12,14 +12,14 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.version import getbase
 from omegaconf import DictConfig, OmegaConf
-from tests.conftest import SMALL
+from tests.conftest import SMALL, Configure
 
 from bitstill import application, losses
 from bitstill.application import compose
 from bitstill.configuration.check import check, check_batches, settings
 from bitstill.errors import UserError
 from bitstill.explanations import explain
-from bitstill.schema import LOSS_INPUTS, TARGETS, TrainConfig
+from bitstill.schema import LOSS_INPUTS, TARGETS
 
 Changed = Callable[..., DictConfig]
 
@@ -364,7 +364,7 @@ def test_the_schema_knows_what_each_loss_reads(target: str) -> None:
     assert {*read} & {"teacher_logits", "soft_weight"} == {*LOSS_INPUTS[name]}
 
 
-def test_scripts_compose_as_the_command_line_does(configure: Callable[..., TrainConfig]) -> None:
+def test_scripts_compose_as_the_command_line_does(configure: Configure) -> None:
     overrides = ("loss=soft_hard", "temperature.value=20", "seed=3")
     assert compose(*SMALL, *overrides) == configure(None, *overrides)
     with pytest.raises(UserError, match=r"^seed = -1 is not allowed"):

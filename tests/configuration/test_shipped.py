@@ -2,13 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from tests.conftest import Compose
 
 from bitstill.configuration.check import check
 from bitstill.configuration.shipped import conf_directory
@@ -16,8 +16,6 @@ from bitstill.runs.identity import directory_name, identity
 from bitstill.schema import TrainConfig
 from bitstill.sweep.grids import expand
 from hydra_plugins.bitstill_sweeper import GridSweeper
-
-Compose = Callable[..., DictConfig]
 
 CONF = conf_directory()
 CHOICES = sorted(

@@ -4,14 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import Configure
 
 from bitstill import train
 from bitstill.runs import RunPaths
 from bitstill.runs.identity import directory_name
 from bitstill.runs.identity import identity as identity_of
-from bitstill.schema import TrainConfig
-
-Configure = Callable[..., TrainConfig]
 
 
 @pytest.fixture

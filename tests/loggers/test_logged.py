@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import SMALL, made_up, read_only
+from tests.conftest import SMALL, Configure, Train, made_up, read_only
 from tests.loggers.test_tensorboard import events
 from tests.wandb_files import epochs, files, overview, records
 
@@ -20,7 +20,6 @@ from bitstill.schema import LoggerConfig, TensorboardConfig, TrainConfig, WandbC
 pytestmark = pytest.mark.usefixtures("restored")
 
 RunHere = Callable[..., RunPaths]
-Train = Callable[..., tuple[int, str, str]]
 
 TENSORBOARD = TensorboardConfig()
 WANDB = WandbConfig(mode="offline", project="bits", entity=None, tags=[], log_artifacts=False)
@@ -92,7 +91,7 @@ def test_a_store_that_is_read_only_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_teacher_that_is_logged_later_is_logged_for_all(
-    configure: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its copy in another sweep would be logged to wandb again."""
 
@@ -192,7 +191,7 @@ def test_kept_records_are_logged_without_pictures(
 
 @pytest.mark.slow
 def test_a_teacher_from_the_store_is_logged_by_its_own_sweep(
-    configure: Callable[..., TrainConfig], tmp_path: Path
+    configure: Configure, tmp_path: Path
 ) -> None:
     """One that a sweep without loggers has trained; and to wandb once, whoever asks for it."""
     both = "logger=[tensorboard,wandb]"

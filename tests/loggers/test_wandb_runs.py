@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import wandb
-from tests.conftest import SMALL
+from tests.conftest import SMALL, Configure
 from tests.wandb_files import epochs, files, overview, records
 from torch import Tensor
 
@@ -23,7 +23,6 @@ from bitstill.loggers.wandb_files import unsent
 from bitstill.loggers.wandb_run import _say_what_is_not_read, end
 from bitstill.runs import RunPaths
 from bitstill.runs.curves import read_curves
-from bitstill.schema import TrainConfig
 from bitstill.training.recorder import Recorder
 from bitstill.training.tasks import DivergedError, StudentTask
 
@@ -145,7 +144,7 @@ def test_a_logger_that_raises_stops_no_run(
 
 
 def test_files_lie_beside_a_run_in_a_folder_of_ones_own(
-    configure: Callable[..., TrainConfig], tmp_path: Path
+    configure: Configure, tmp_path: Path
 ) -> None:
     """Where ``bitstill sync`` looks for them; and nothing under ``paths.output``."""
     config = configure(tmp_path / "output", "loss=hard", "logger=wandb", "schedule.epochs=1")
@@ -155,9 +154,7 @@ def test_files_lie_beside_a_run_in_a_folder_of_ones_own(
 
 
 @pytest.mark.slow
-def test_a_student_of_two_sweeps_is_in_both_groups(
-    configure: Callable[..., TrainConfig], tmp_path: Path
-) -> None:
+def test_a_student_of_two_sweeps_is_in_both_groups(configure: Configure, tmp_path: Path) -> None:
     """As one run of wandb, its group would change and its history double."""
     for name in ("one", "two"):
         given = ("loss=hard", "logger=wandb", "schedule.epochs=1", f"name={name}")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 from tests.asked import asked_again
+from tests.conftest import Train
 from tests.report.conftest import write_run, write_sweep
 
 from bitstill.errors import UserError
@@ -120,7 +121,7 @@ def test_the_command_of_a_run(tmp_path: Path, overrides: list[str], command: str
 
 
 def test_a_configuration_of_ones_own_is_named_in_the_command(
-    train: Callable[..., tuple[int, str, str]], few_images: tuple[str, ...], tmp_path: Path
+    train: Train, few_images: tuple[str, ...], tmp_path: Path
 ) -> None:
     """As Hydra itself notes it; what is kept of the run says so, too."""
     own = tmp_path / "own"

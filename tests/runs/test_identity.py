@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from omegaconf import DictConfig
+from tests.conftest import Compose, Configure
 
 from bitstill.configuration.check import check
 from bitstill.report.sweeps import read_sweep
 from bitstill.runs.identity import cell_name, directory_name, identity, portable_config, teacher_of
-from bitstill.schema import TrainConfig
-
-Configure = Callable[..., TrainConfig]
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +165,7 @@ STUDY = Path(__file__).parents[2] / "multirun" / "svhn-resplit"
 
 
 def test_the_commands_of_recorded_runs_mean_them_still(
-    compose_run: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+    compose_run: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for a version that is raised: else a study of days would be begun again."""
     for version, recorded in (("TEACHER_VERSION", 4), ("STUDENT_VERSION", 5)):

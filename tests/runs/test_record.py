@@ -4,20 +4,17 @@ import errno
 import math
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import made_up
+from tests.conftest import Configure, made_up
 
 from bitstill import runs
 from bitstill.errors import UserError
 from bitstill.runs import RunPaths, RunRecord
 from bitstill.runs.identity import identity
-from bitstill.schema import TrainConfig
 
-Configure = Callable[..., TrainConfig]
 SELECTIONS: dict[str, dict[str, runs.Row | None]] = {
     "running": {
         "last": {"epoch": 2.0, "test/accuracy": 0.5},

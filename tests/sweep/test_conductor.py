@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from rich.console import Console
-from tests.conftest import SMALL, Plan
+from tests.conftest import SMALL, Plan, Train
 
 from bitstill import runs
 from bitstill.errors import SweepFailedError, UserError
@@ -407,9 +407,7 @@ FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"
 
 
 @pytest.mark.slow
-def test_stop_starts_no_further_run_and_the_next_command_does(
-    train: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_stop_starts_no_further_run_and_the_next_command_does(train: Train, tmp_path: Path) -> None:
     same = ["-m", *SMALL, f"paths.output={tmp_path}", "name=mine"]
     rates = f"schedule.learning_rates={TOO_HIGH},{FINE}"  # the failing one is first
     code, _, err = train(*same, rates, "sweep.on_failure=stop")

@@ -1,18 +1,16 @@
 """From grids of choices to the overrides of runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
+from tests.conftest import Compose
 
 from bitstill.configuration.check import check
 from bitstill.errors import UserError
 from bitstill.sweep.grids import check_choices, composed_once_for_all_seeds, expand
 from hydra_plugins.bitstill_sweeper import GridSweeper, _check_counts
-
-Compose = Callable[..., DictConfig]
-Train = Callable[..., tuple[int, str, str]]
 
 
 def split(overrides: list[str]) -> Sequence[Sequence[str]]:

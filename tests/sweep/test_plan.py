@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
-from tests.conftest import SMALL, Plan, made_up
+from omegaconf import OmegaConf
+from tests.conftest import SMALL, Configure, Plan, Train, made_up
 
 import bitstill.application
 import bitstill.sweep.preview
@@ -23,9 +23,6 @@ from bitstill.runs.identity import identity as identity_of
 from bitstill.runs.status import look
 from bitstill.schema import ConstantWeightConfig, TrainConfig
 from bitstill.sweep.plan import PlannedRun, is_stopped, stop_at_failure
-
-Compose = Callable[..., DictConfig]
-Train = Callable[..., tuple[int, str, str]]
 
 
 def test_a_sweep_has_one_folder(plan_runs: Plan) -> None:
@@ -244,7 +241,7 @@ def test_a_sweep_goes_on_past_a_failure_and_does_the_rest_later(
 
 
 def test_an_interrupted_worker_begins_no_further_run(
-    configure: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its queue has more of them, and the sweep waits for those at work."""
     config, begun = configure(tmp_path), []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import SMALL, made_up
+from tests.conftest import SMALL, Train, made_up
 
 import bitstill.train
 from bitstill import runs
@@ -27,9 +27,7 @@ UNKNOWN = "time: unknown until a run of each kind has finished here"
 
 
 @pytest.fixture
-def show(
-    restored: None, command: Callable[..., tuple[int, str, str]]
-) -> Callable[..., tuple[int, str, str]]:
+def show(restored: None, command: Train) -> Train:
     """Runs ``bitstill plan`` in this process: exit code, stdout, stderr."""
     return functools.partial(command, "plan")
 
@@ -290,7 +288,7 @@ def test_a_damaged_record_is_a_run_to_do(
 
 
 def test_plan_takes_what_train_takes_and_does_nothing(
-    show: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    show: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(config: TrainConfig, directory: Path, **options: bool) -> RunRecord:
         raise AssertionError("trained")
@@ -308,9 +306,7 @@ def test_plan_takes_what_train_takes_and_does_nothing(
     assert not list(tmp_path.iterdir()), "something was written"
 
 
-def test_a_wrong_plan_is_one_line(
-    show: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_a_wrong_plan_is_one_line(show: Train, tmp_path: Path) -> None:
     code, out, err = show("seed=0,-1", f"paths.output={tmp_path}")
     assert (code, out) == (2, "")
     assert err.startswith("bitstill: seed = -1 is not allowed")

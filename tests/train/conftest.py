@@ -1,14 +1,8 @@
 """Two runs that no test changes."""
 
-from collections.abc import Callable
-
 import pytest
-from tests.conftest import putting_back
+from tests.conftest import Configure, putting_back
 from tests.trained import Trained, trained
-
-from bitstill.schema import TrainConfig
-
-Configure = Callable[..., TrainConfig]
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,17 @@
 """bf16 is for training, where the processor has it."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.conftest import Configure
 from tests.trained import TEST_IMAGES, trained
 
 import bitstill.train
 from bitstill.models import to_input
 from bitstill.runs.identity import identity as identity_of
-from bitstill.schema import TrainConfig
-
-Configure = Callable[..., TrainConfig]
 
 pytestmark = pytest.mark.usefixtures("restored")
 

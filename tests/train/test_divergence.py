@@ -1,21 +1,18 @@
 """A run whose numbers are lost ends, and keeps none of them."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import DictConfig
+from tests.conftest import Configure
 from tests.trained import trained
 from torch import Tensor
 
 from bitstill.configuration.check import check
 from bitstill.models import Student, Teacher
-from bitstill.schema import TrainConfig
 from bitstill.training.tasks import DivergedError, StudentTask, Task, TeacherTask
 from bitstill.training.weights import are_finite
-
-Configure = Callable[..., TrainConfig]
 
 pytestmark = pytest.mark.usefixtures("restored")
 

@@ -3,13 +3,12 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tests.conftest import made_up
+from tests.conftest import Configure, Train, made_up
 from tests.trained import TEST_IMAGES, Trained, trained
 
 import bitstill.train
@@ -25,8 +24,6 @@ from bitstill.runs.identity import portable_config, teacher_of
 from bitstill.schema import TrainConfig
 from bitstill.training import lifecycle
 from bitstill.training.recorder import Recorder
-
-Configure = Callable[..., TrainConfig]
 
 TRAINABLE = 293_418
 
@@ -117,7 +114,7 @@ def test_what_a_failed_run_says_holds_none_either(
 
 
 def test_a_run_says_its_accuracy_in_percent(
-    train: Callable[..., tuple[int, str, str]], few_images: tuple[str, ...], tmp_path: Path
+    train: Train, few_images: tuple[str, ...], tmp_path: Path
 ) -> None:
     """After each epoch and at its end, of the statistics that decide."""
     code, _, err = train(*few_images, "loss=hard", "schedule.epochs=1", f"paths.output={tmp_path}")
@@ -239,7 +236,7 @@ def test_one_kind_of_statistics_may_be_left_out(
 
 
 def test_a_training_that_ends_early_is_not_done(
-    configure: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configure(tmp_path, "loss=hard", "schedule.epochs=2")
     monkeypatch.setenv("PL_TRAINER_MAX_STEPS", "1")  # behind the check's back

@@ -3,13 +3,12 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.conftest import SMALL
+from tests.conftest import SMALL, Configure, Train
 from tests.trained import Trained, interrupt, same_results, trained
 from torch import Tensor
 
@@ -19,12 +18,8 @@ from bitstill.errors import UserError
 from bitstill.models import Network
 from bitstill.runs import RunPaths
 from bitstill.runs.curves import read_curves
-from bitstill.schema import TrainConfig
 from bitstill.training.recorder import Recorder
 from bitstill.training.tasks import StudentTask
-
-Configure = Callable[..., TrainConfig]
-Train = Callable[..., tuple[int, str, str]]
 
 pytestmark = pytest.mark.usefixtures("restored")
 

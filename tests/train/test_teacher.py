@@ -1,6 +1,5 @@
 """A teacher is trained once, and stays as it was."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.conftest import Configure
 from tests.trained import Trained, trained
 
 import bitstill.train
@@ -16,8 +16,6 @@ from bitstill.runs import RunPaths, in_store
 from bitstill.runs.identity import identity, teacher_of
 from bitstill.schema import TrainConfig
 from bitstill.training.weights import load_weights
-
-Configure = Callable[..., TrainConfig]
 
 TRAINABLE = 293_418
 

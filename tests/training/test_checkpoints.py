@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.conftest import Configure
 from torch import Tensor
 
 import bitstill.train
 from bitstill.runs import RunPaths
-from bitstill.schema import TrainConfig
 from bitstill.training.checkpoints import AtomicCheckpointIO, newest_checkpoint, rotate_checkpoint
 from bitstill.training.recorder import Recorder
 
@@ -173,7 +173,7 @@ def test_without_a_whole_one_there_is_none(
 @pytest.mark.slow
 @pytest.mark.usefixtures("restored")
 def test_a_run_that_is_done_keeps_its_last_checkpoint_alone(
-    configure: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, paths = configure(tmp_path, "schedule.epochs=2"), RunPaths(tmp_path / "run")
     had, finish = [], Recorder.finish

@@ -1,11 +1,11 @@
 """Where runs compute."""
 
 import logging
-from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
 import torch
+from tests.conftest import Configure
 
 from bitstill.errors import UserError
 from bitstill.schema import TrainConfig, TrainerConfig
@@ -47,7 +47,7 @@ def test_a_record_says_which_instructions_torch_has_chosen(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_run_leaves_the_next_one_its_threads(
-    configure: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, *, fails: bool
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, *, fails: bool
 ) -> None:
     """With trainer.threads=null it would end with other bits than alone."""
 

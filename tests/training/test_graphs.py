@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.conftest import Configure
 from tests.trained import same_results, trained
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,12 +17,10 @@ import bitstill.training.tasks
 from bitstill.losses import constant_weight, soft_hard
 from bitstill.models import Network, Student, Teacher
 from bitstill.quantizers import Quantizer
-from bitstill.schema import ScheduleConfig, TrainConfig
+from bitstill.schema import ScheduleConfig
 from bitstill.training.batches import Batch
 from bitstill.training.graphs import replay_from_graphs
 from bitstill.training.tasks import StudentTask, Task, TeacherTask
-
-Configure = Callable[..., TrainConfig]
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+from tests.conftest import Configure
 
 import bitstill.train
 from bitstill.errors import StoppedError
@@ -17,7 +18,6 @@ from bitstill.schema import TrainConfig
 from bitstill.training.interrupts import Interrupts
 from bitstill.training.tasks import Task
 
-Configure = Callable[..., TrainConfig]
 EPOCHS, BATCHES = 3, 5  # of 162 training images, 32 a batch
 
 

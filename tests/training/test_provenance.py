@@ -2,18 +2,15 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import Configure
 
 from bitstill.configuration.shipped import conf_directory
 from bitstill.data import ImageData, Split
-from bitstill.schema import TrainConfig
 from bitstill.training.provenance import git_commit, new_record
-
-Configure = Callable[..., TrainConfig]
 
 
 def test_a_checkout_without_git_has_no_commit(

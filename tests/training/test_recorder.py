@@ -7,18 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import made_up
+from tests.conftest import Configure, made_up
 
 from bitstill.errors import UserError
 from bitstill.runs import RunPaths, read_record
-from bitstill.schema import TrainConfig
 from bitstill.training.recorder import Recorder
 
 NOTHING: Any = None
 
 
 @pytest.fixture
-def recorder(configure: Callable[..., TrainConfig], tmp_path: Path) -> Callable[[], Recorder]:
+def recorder(configure: Configure, tmp_path: Path) -> Callable[[], Recorder]:
     """Begins a sitting of a run of 1000 training images, 300 a batch."""
     record = made_up(status="running", config={"schedule": {"batch_size": 300}})
     data: Any = SimpleNamespace(train=range(1000))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping
+from tests.conftest import Compose
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -462,7 +462,7 @@ def test_teacher_is_no_part_of_a_students_state() -> None:
 
 
 def test_a_loss_of_ones_own_need_not_know_a_temperature(
-    compose_run: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+    compose_run: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = check(compose_run("data=digits", "loss=soft"))
 
@@ -494,7 +494,7 @@ def with_margin(logits: Tensor, labels: Tensor, *, temperature: float, margin: f
     [(with_logits, "teacher_logits"), (with_weight, "soft_weight"), (with_margin, "margin")],
 )
 def test_a_loss_that_asks_for_more_than_it_is_given_is_refused(
-    compose_run: Callable[..., DictConfig],
+    compose_run: Compose,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     loss: Callable[..., Tensor],
@@ -513,7 +513,7 @@ def without_weight(logits: Tensor, labels: Tensor, **settings: float) -> Tensor:
 
 
 def test_a_loss_that_takes_less_than_it_is_given_is_refused(
-    compose_run: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    compose_run: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Before its teacher is trained; what takes anything is not refused."""
     monkeypatch.setattr(bitstill.train, "_teacher_logits", lambda *_, **__: pytest.fail("trained"))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import putting_back, run_main
+from tests.conftest import Train, putting_back, run_main
 
 # What a command may write to: its own output and the cache of decoded images.
 OWN = ("output", "cache")
@@ -34,7 +34,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def attack(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+) -> Train:
     """Runs ``bitstill`` here, and sees that nothing was changed that is not the command's own."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -48,7 +48,7 @@ def attack(
 
 
 @pytest.fixture
-def refused(attack: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+def refused(attack: Train) -> Callable[..., str]:
     """Runs what must be refused: exit code 2 and one line, which is returned."""
 
     def run(*arguments: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 import submitit
 from hydra.core.plugins import Plugins
 from hydra.errors import OverrideParseException
-from tests.conftest import SMALL, made_up
+from tests.conftest import SMALL, Train, made_up
 
 import bitstill.application
 import bitstill.sweep.conductor
@@ -31,7 +31,6 @@ from bitstill.schema import TARGETS
 from bitstill.training.checkpoints import AtomicCheckpointIO, newest_checkpoint
 
 SOURCE = Path(bitstill.__file__).parent
-Train = Callable[..., tuple[int, str, str]]
 
 
 @contextmanager
