@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.conftest import SMALL
 from typer.testing import CliRunner
 
 from bitstill.application import train
@@ -16,12 +17,6 @@ pytestmark = pytest.mark.usefixtures("restored")  # a command leaves log handler
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-SMALL = (
-    "schedule.epochs=1",
-    "schedule.batch_size=128",
-    "evaluation.calibration_images=64",
-    "trainer.threads=1",
-)
 
 
 def commands(name: str) -> list[list[str]]:

@@ -148,11 +148,12 @@ def test_table_1_is_a_teacher_and_a_hard_student_at_15(compose_run: Compose) -> 
 
 def test_the_study_has_five_seeds_of_all_published_cells(compose_run: Compose) -> None:
     seeds: dict[tuple[str, ...], list[str]] = {}
-    for cell in cells(compose_run, "study"):
+    study = cells(compose_run, "study")
+    for cell in study:
         key = tuple(one for one in cell if not one.startswith("seed="))
         seeds.setdefault(key, []).extend(set(cell) - set(key))
     assert all(found == [f"seed={seed}" for seed in range(5)] for found in seeds.values())
-    configs = [check(compose_run("experiment=study", *key)) for key in seeds]
+    configs = [check(compose_run("experiment=study", *one)) for one in study if "seed=0" in one]
     found = {(one.is_teacher, one.loss_name, one.temperature.value) for one in configs}
     distilled = ("soft", "soft_hard", "gt_soft_hard")
     published = {(False, loss, t) for loss in distilled for t in (10.0, 15.0, 50.0, 100.0)}

@@ -12,6 +12,7 @@ from bitstill.runs.identity import portable_config
 from bitstill.sweep.plan import PlannedRun
 
 Write = Callable[..., None]
+FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"  # learning rates
 ACCURACY: Row = {"epoch": 1, "val/accuracy": 0.5, "test/accuracy": 0.625}
 
 

@@ -11,6 +11,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from rich.console import Console
 from tests.conftest import SMALL, Plan, Train
+from tests.sweep.conftest import FINE, TOO_HIGH
 
 from bitstill import runs
 from bitstill.errors import SweepFailedError, UserError
@@ -401,9 +402,6 @@ def test_a_detached_sweep_returns_at_once(plan_runs: Plan, tmp_path: Path, capfd
     assert "2 runs: 0 skipped, 2 to do\nsubmitted; bitstill status " in err
     assert "--watch says how far it is" in err
     assert [state.status for state in sweep_states(tmp_path / "default")] == ["missing"] * 2
-
-
-FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 from tests.conftest import SMALL, Configure, Plan, Train, made_up
+from tests.sweep.conftest import FINE, TOO_HIGH
 
 import bitstill.application
 import bitstill.sweep.preview
@@ -196,9 +197,6 @@ def test_another_runs_record_makes_no_run_done(plan_runs: Plan) -> None:
     run.expected.paths.directory.mkdir(parents=True)
     made_up(identity="f" * 64).write(run.expected.paths)
     assert run.work(look(run.expected)) == "train"
-
-
-FINE, TOO_HIGH = "[0.01,0.001,0.0005]", "[1e36,1e36,1e36]"
 
 
 @pytest.mark.slow
