@@ -4,9 +4,9 @@ import argparse
 
 import pytest
 from hydra._internal.utils import get_args_parser
+from tests.conftest import Train
 
 from bitstill.configuration.flags import flags_first
-from bitstill.errors import UserError
 
 
 def test_python_3_14_takes_hydras_parser() -> None:
@@ -24,6 +24,25 @@ def test_settings_stand_behind_flags() -> None:
     assert flags_first(["loss=soft", "--multirun"]) == ["--multirun", "loss=soft"]
 
 
-def test_a_wrong_flag_is_one_line() -> None:
-    with pytest.raises(UserError, match="--unknown is no flag: see bitstill train --help"):
-        flags_first(["loss=soft", "--unknown"])
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--frobnicate"], ["--frobnicate is no flag", "bitstill train --help"]),
+        (["seed=1", "--cfg", "foo"], ["--cfg", "'foo'", "job", "bitstill train --help"]),
+        (["seed=1", "--cfg"], ["--cfg", "expected one argument", "bitstill train --help"]),
+    ],
+)
+def test_a_wrong_flag_is_explained_in_one_line(
+    train: Train, arguments: list[str], named: list[str]
+) -> None:
+    code, out, err = train(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("bitstill: ")
+    assert all(words in err for words in named), err
+
+
+def test_a_configuration_is_shown_by_flags_between(train: Train) -> None:
+    code, out, err = train("loss=soft", "--cfg", "job", "seed=7", "-p", "loss")
+    assert (code, err) == (0, "")
+    assert "_target_: bitstill.losses.soft" in out
+    assert "seed" not in out
