@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.asked import ONE, TWO, expected, sweeps_folder, teacher
+from tests.asked import ONE, TWO, expected, teacher
 
 from bitstill.errors import UserError
 from bitstill.runs import RunPaths
 from bitstill.runs.manifest import Expected, read_manifest, write_manifest
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return sweeps_folder(tmp_path)
 
 
 def asked_for(folder: Path) -> list[Expected]:

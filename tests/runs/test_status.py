@@ -1,71 +1,28 @@
 """How far a sweep is: from its folder alone, whoever runs it, and wherever the folder lies."""
 
 import dataclasses
-import functools
-import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.asked import ONE, TEACHER, TWO, expected, sweeps_folder, teacher
-from tests.conftest import made_up, read_only
+from tests.asked import (
+    ONE,
+    SELECTIONS,
+    TEACHER,
+    TWO,
+    expected,
+    put,
+    teacher,
+    worked_on,
+)
+from tests.conftest import made_up
 
 from bitstill.errors import UserError
-from bitstill.runs import Row, RunPaths, RunRecord, status
+from bitstill.runs import RunPaths, status
 from bitstill.runs.locks import exclusive
 from bitstill.runs.manifest import read_manifest, write_manifest
 from bitstill.runs.status import RunState, look, seconds_left
-from bitstill.sweep.queue import remember
-
-Show = Callable[..., tuple[int, str, str]]
-
-LAST: Row = {"epoch": 2, "test/accuracy": 0.625}
-SELECTIONS: dict[str, dict[str, Row | None]] = {
-    "running": {"last": {"epoch": 2, "test/accuracy": 0.5}, "best_val": None, "best_test": LAST},
-    "precise": {"last": LAST, "best_val": None, "best_test": LAST},
-}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return sweeps_folder(tmp_path)
-
-
-def put(record: RunRecord, paths: RunPaths) -> None:
-    paths.directory.mkdir(parents=True, exist_ok=True)
-    record.write(paths)
-
-
-# Holds a run's lock until it is killed.
-HOLD = """
-import sys, time
-from pathlib import Path
-from bitstill.runs.locks import exclusive
-from bitstill.runs import RunPaths
-with exclusive(RunPaths(Path(sys.argv[1]))):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-@contextmanager
-def worked_on(paths: RunPaths) -> Iterator["subprocess.Popen[str]"]:
-    """Let another process work on a run."""
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", HOLD, str(paths.directory)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.parametrize("kind", ["done", "failed", "interrupted"])
@@ -122,32 +79,6 @@ def test_a_teacher_is_not_done_until_it_is_copied_from_its_store(folder: Path) -
         assert look(one).status == "running"
     put(made_up(identity=TEACHER), one.paths)
     assert look(one).status == "done", "its own folder comes first"
-
-
-def test_a_student_that_waits_for_its_teacher_shows_how_far_that_is(
-    folder: Path, show: Show
-) -> None:
-    """A teacher may take an hour, in which a student has nothing of its own to show."""
-    stored = teacher(folder).stored
-    assert stored is not None
-    one = dataclasses.replace(expected(folder, "a", ONE), stored=stored)
-    write_manifest(folder, [one])
-    put(made_up(identity=TEACHER, status="running", epoch=30, epochs=40, seconds=60.0), stored)
-    assert look(one).status == "missing", "the teacher is another sweep's"
-    with worked_on(one.paths):
-        _, shown, _ = show(str(folder))
-        # 10 epochs of the teacher are left, and as long as nothing else is known 4 such.
-        expected_lines = ["student a seed 0", "running", "teacher 30/40 epochs", "about 0:28 left"]
-        assert [text for text in expected_lines if text not in shown] == []
-        [state] = json.loads(show(str(folder), "--json")[1])
-        assert state["teacher"] == {"epoch": 30, "epochs": 40, "seconds": 60.0}
-        assert (state["epoch"], state["epochs"]) == (0, 4)
-        put(made_up(identity=TEACHER, epoch=40, epochs=40), stored)
-        assert look(one).teacher is None
-    put(made_up(identity=TEACHER, status="running", epoch=30, epochs=40), stored)
-    put(made_up(identity=ONE, status="running", epoch=1), one.paths)
-    with worked_on(one.paths):
-        assert look(one).teacher is None, "it is trained anew for others"
 
 
 def test_a_teacher_that_was_once_interrupted_is_as_far_as_its_store(folder: Path) -> None:
@@ -357,185 +288,6 @@ def test_a_death_is_recorded_for_a_teacher_that_only_its_store_knows(folder: Pat
     put(made_up(identity=TEACHER, status="running", epoch=2), one.stored)
     status.mark_failed(look(one), "its process was killed 3 times")
     assert look(one).status == "failed"
-
-
-@pytest.fixture
-def show(command: Show) -> Show:
-    """Runs ``bitstill status`` in this process: exit code, stdout, stderr."""
-    return functools.partial(command, "status")
-
-
-@pytest.fixture
-def swept(folder: Path) -> Iterator[Path]:
-    """A sweep with a run of each state."""
-    cells = [
-        expected(folder, name, letter * 64) for name, letter in zip("abcde", "45678", strict=True)
-    ]
-    taught = teacher(folder)
-    write_manifest(folder, [*cells, taught])
-    done, running, failed, gone, _ = cells
-    assert taught.stored is not None
-    put(made_up(identity=TEACHER, epoch=4, selections=SELECTIONS, seconds=9.0), taught.stored)
-    common: dict[str, Any] = {"seconds": 75.0, "selections": SELECTIONS}
-    error = {"type": "ValueError", "message": "bad luck", "traceback": "..."}
-    put(made_up(identity=done.identity, epoch=4, **common), done.paths)
-    put(made_up(identity=running.identity, status="running", epoch=2, **common), running.paths)
-    put(made_up(identity=failed.identity, status="failed", epoch=0, error=error), failed.paths)
-    put(made_up(identity=gone.identity, status="running", epoch=1, **common), gone.paths)
-    with worked_on(running.paths):
-        yield folder
-
-
-def test_status_shows_every_state(show: Show, swept: Path) -> None:
-    code, out, err = show(str(swept))
-    assert (code, err) == (0, "")
-    *lines, error, last = out.splitlines()
-    assert error == "student c seed 0: ValueError: bad luck"
-    *students, taught = lines
-    assert [line.split()[:5] for line in students] == [
-        ["student", "a", "seed", "0", "done"],
-        ["student", "b", "seed", "0", "running"],
-        ["student", "c", "seed", "0", "failed"],
-        ["student", "d", "seed", "0", "interrupted"],
-        ["student", "e", "seed", "0", "missing"],
-    ]
-    assert taught.split()[:4] == ["teacher", "seed", "0", "stored"]
-    assert [line.partition(" epochs")[0].split()[-1] for line in lines] == [
-        *("4/4", "2/4", "0/4", "1/4", "0/4", "4/4")
-    ]
-    assert lines[0].endswith("test  62.5 % (exact)  1:15")
-    # 3 * 75 seconds for 4 + 2 + 1 epochs; 2 + 3 + 4 are left, one at a time: 289 seconds.
-    counts = "1 running, 1 failed, 1 interrupted, 1 stored, 1 missing"
-    assert last == f"1/6 done, {counts}, about 4:49 left"
-
-
-def test_status_for_programs(show: Show, swept: Path) -> None:
-    code, out, err = show(str(swept), "--json")
-    assert (code, err) == (0, "")
-    states = json.loads(out)
-    assert [state["status"] for state in states] == [
-        *("done", "running", "failed", "interrupted", "missing", "stored")
-    ]
-    assert [state["directory"] for state in states] == [*"abcde", "teacher"]
-    assert [state["epoch"] for state in states] == [4, 2, 0, 1, 0, 4]
-    assert states[0]["test/accuracy"] == 0.625
-    assert states[2]["error"] == "bad luck"
-
-
-def test_what_is_in_slurms_queue_is_queued(
-    show: Show, swept: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever came of it before; what has ended, or is at work, is known better from its files."""
-    jobs = {letter * 64: f"7_{number}" for number, letter in enumerate("45678")}
-    remember(swept / ".submitit", jobs)
-    monkeypatch.setenv("PATH", str(swept.parent))
-    assert "queued" not in show(str(swept))[1], "no Slurm here"
-    squeue = swept.parent / "squeue"
-    squeue.write_text("#!/bin/sh\necho 7_0; echo 7_1; echo 7_2; echo 7_4\n")
-    squeue.chmod(0o755)
-    code, out, err = show(str(swept))
-    assert (code, err) == (0, "")
-    *lines, last = out.splitlines()
-    assert [line.split()[4:5] for line in lines[:5]] == [
-        [state] for state in ("done", "running", "queued", "interrupted", "queued")
-    ]
-    assert lines[2].rstrip().endswith("0/4 epochs  job 7_2")
-    assert last.startswith("1/6 done, 1 running, 1 interrupted, 1 stored, 2 queued, about ")
-    states = json.loads(show(str(swept), "--json")[1])
-    assert [state["job"] for state in states] == [None, None, "7_2", None, "7_4", None]
-
-
-def test_status_changes_nothing(show: Show, swept: Path) -> None:
-    def contents() -> dict[Path, bytes]:
-        found = (path for path in swept.parent.rglob("*") if path.is_file())
-        return {path: path.read_bytes() for path in found if path.name != "run.lock"}
-
-    before = contents()
-    assert show(str(swept))[0] == 0
-    assert contents() == before
-
-
-def test_a_program_does_not_watch(show: Show, swept: Path) -> None:
-    code, _, err = show(str(swept), "--watch", "--json")
-    assert (code, err) == (2, "bitstill: --watch --json is not allowed: give one of them\n")
-
-
-@pytest.mark.parametrize("options", [[], ["--json"], ["--watch"]])
-def test_status_of_nothing_is_one_line(show: Show, tmp_path: Path, options: list[str]) -> None:
-    code, out, err = show(str(tmp_path), *options)
-    assert (code, out) == (2, "")
-    assert err == (
-        f"bitstill: {tmp_path} holds no runs: give the folder of a sweep, such as multirun/quick\n"
-    )
-
-
-def test_status_of_a_damaged_record_is_a_missing_run_and_one_warning(
-    show: Show, swept: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    record = swept / "a" / "run.json"
-    record.write_bytes(record.read_bytes()[:100])
-    found = []
-    for _ in range(2):  # `--watch` looks again and again
-        code, out, _ = show(str(swept), "--json")
-        assert code == 0
-        found.append([state["status"] for state in json.loads(out)])
-    assert found == [["missing", "running", "failed", "interrupted", "missing", "stored"]] * 2
-    [line] = caplog.messages
-    assert line.startswith(f"{record} is damaged (")
-    assert line.endswith("; until then the run counts as missing")
-
-
-def test_status_of_another_versions_record_is_one_line(show: Show, swept: Path) -> None:
-    record = swept / "a" / "run.json"
-    text = record.read_text()
-    record.write_text(text.replace('"schema_version": 1', '"schema_version": 9'))
-    code, out, err = show(str(swept))
-    assert (code, out) == (2, "")
-    assert err == (
-        f"bitstill: {record} has schema version 9, and this bitstill reads 1: "
-        "use the bitstill that wrote it\n"
-    )
-
-
-def test_status_is_watched_until_the_sweep_stands_still(
-    show: Show, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = expected(folder, "a", ONE)
-    write_manifest(folder, [one])
-    waited = []
-
-    def wait(seconds: float) -> None:
-        waited.append(seconds)
-        put(made_up(identity=ONE, epoch=len(waited), status="running"), one.paths)
-        if len(waited) == 3:
-            put(made_up(identity=ONE, epoch=4, status="done"), one.paths)
-
-    monkeypatch.setattr("bitstill.sweep.console.time.sleep", wait)
-    monkeypatch.setattr("bitstill.runs.manifest.is_worked_on", lambda paths: True)
-    code, out, err = show(str(folder), "--watch")
-    assert (code, err) == (0, "")
-    assert waited == [2.0] * 3
-    assert "1/1 done" in out
-
-
-def test_what_a_failure_has_stopped_is_not_watched(
-    show: Show, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With sweep.on_failure=stop, runs that have not begun do not begin."""
-    write_manifest(folder, [expected(folder, "a", ONE)])
-    status.stop_sign(folder).touch()
-    monkeypatch.setattr("bitstill.sweep.console.time.sleep", lambda _: pytest.fail("it waits"))
-    code, out, err = show(str(folder), "--watch")
-    assert (code, err) == (0, "")
-    assert "0/1 done, 1 missing" in out
-
-
-def test_status_reads_a_folder_that_cannot_be_written(show: Show, swept: Path) -> None:
-    """As of a colleague, or of an archive."""
-    with read_only(swept):
-        code, out, err = show(str(swept))
-    assert (code, err) == (0, "")
-    assert out.splitlines()[-1].startswith("1/6 done, 1 running, 1 failed, 1 interrupted")
 
 
 def test_a_finished_teacher_in_the_store_outdoes_a_failure(folder: Path) -> None:
