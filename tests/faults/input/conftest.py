@@ -3,8 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tests.conftest import Train, putting_back, run_main
+from tests.conftest import Train, made_up, putting_back, run_main
+
+from bitstill.models import Student
+from bitstill.quantizers import Quantizer
+from bitstill.runs import RunPaths
+from bitstill.training.weights import save_weights
 
 # What a command may write to: its own output and the cache of decoded images.
 OWN = ("output", "cache")
@@ -62,3 +68,40 @@ def refused(attack: Train) -> Callable[..., str]:
         return lines[0].removeprefix("bitstill: ")
 
     return run
+
+
+@pytest.fixture
+def run(place: Path) -> RunPaths:
+    """A student's finished run, in a moment."""
+    paths = RunPaths(place / "sweep" / "hard-T15-seed0")
+    paths.directory.mkdir(parents=True)
+    quantizer = {
+        "_target_": "bitstill.quantizers.Quantizer",
+        "method": "mean_scaled",
+        "weight_bits": 2,
+        "activation_bits": 1,
+        "activation_scale": 0.5,
+    }
+    schedule = {"epochs": 1, "batch_size": 2}
+    config = {
+        "name": "sweep",
+        "data": {"source": "digits"},
+        "loss": {"_target_": "bitstill.losses.hard"},
+        "quantizer": quantizer,
+        "batch_norm": {"momentum": 0.01, "epsilon": 1e-3},
+        "soft_weight": {"_target_": "bitstill.losses.constant_weight", "value": 225.0},
+        "schedule": schedule,
+        "teacher": {"seed": 0, "schedule": schedule},
+        "evaluation": {"batch_norm": "running"},
+        "trainer": {"accelerator": "cpu", "precision": "float32", "threads": 1},
+    }
+    row = {"epoch": 1.0, "val/accuracy": 0.5, "test/accuracy": 0.5}
+    selections = {"running": {"last": row, "best_val": row, "best_test": row}}
+    made_up(
+        config=config, selections=selections, images={"train": 8, "val": 0, "test": 8}, epoch=1
+    ).write(paths)
+    paths.metrics.write_text("epoch,train/loss,test/accuracy\n1,0.5,0.5\n")
+    bits = np.packbits(np.array([1, 0] * 4, dtype=bool))
+    np.savez(paths.correctness, **{f"running/{name}": bits for name in selections["running"]})  # type: ignore[arg-type]
+    save_weights(Student(quantizer=Quantizer(activation_scale=0.5)), paths.weights, {})
+    return paths

@@ -7,28 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import SMALL, made_up, read_only
+from tests.conftest import SMALL, read_only
 
 import bitstill.train
-from bitstill.models import Student
-from bitstill.quantizers import Quantizer
 from bitstill.runs import RunPaths
-from bitstill.training.weights import save_weights
 
 Refused = Callable[..., str]
-
-
-@pytest.fixture
-def run(place: Path) -> Path:
-    """A finished student's folder, in a moment."""
-    paths = RunPaths(place / "sweep" / "hard")
-    paths.directory.mkdir(parents=True)
-    quantizer = {"method": "mean_scaled", "weight_bits": 2, "activation_bits": 1}
-    batch_norm = {"momentum": 0.01, "epsilon": 1e-3}
-    config = {"quantizer": quantizer | {"activation_scale": 0.5}, "batch_norm": batch_norm}
-    made_up(config=config).write(paths)
-    save_weights(Student(quantizer=Quantizer(activation_scale=0.5)), paths.weights, {})
-    return paths.directory
 
 
 @pytest.fixture
@@ -54,8 +38,8 @@ def full(place: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)  # noqa: S603, S607
 
 
-def test_an_export_on_a_full_disk(refused: Refused, run: Path, full: Path) -> None:
-    line = refused("export", str(run), "--output", str(full / "student.bitstill"))
+def test_an_export_on_a_full_disk(refused: Refused, run: RunPaths, full: Path) -> None:
+    line = refused("export", str(run.directory), "--output", str(full / "student.bitstill"))
     assert "cannot be written (No space left on device): give --output" in line
 
 
@@ -71,11 +55,9 @@ def test_a_run_on_a_full_disk(refused: Refused, full: Path) -> None:
     assert line.endswith("mend that, and run the same command again")
 
 
-def test_an_export_into_a_folder_that_is_read_only(
-    refused: Refused, run: Path, place: Path
-) -> None:
-    with read_only(run):
-        line = refused("export", str(run))
+def test_an_export_into_a_folder_that_is_read_only(refused: Refused, run: RunPaths) -> None:
+    with read_only(run.directory):
+        line = refused("export", str(run.directory))
     assert "cannot be written" in line
     assert "give --output" in line
 

@@ -15,8 +15,6 @@ from tests.conftest import made_up
 from tests.damage import Damage, a_circle, a_folder, cut, written
 
 from bitstill.errors import UserError
-from bitstill.models import Student
-from bitstill.quantizers import Quantizer
 from bitstill.report.gradients import GRID
 from bitstill.report.outputs import images_of
 from bitstill.report.sweeps import Run, stored_teacher
@@ -24,7 +22,6 @@ from bitstill.runs import RunPaths, read_record
 from bitstill.runs.composed import composed
 from bitstill.runs.correctness import read_correctness
 from bitstill.runs.curves import read_curves
-from bitstill.training.weights import save_weights
 
 Refused = Callable[..., str]
 Attack = Callable[..., tuple[int, str, str]]
@@ -92,43 +89,6 @@ RECORDS: dict[str, Damage] = {
     "a folder": a_folder,
     "a circular link": a_circle,
 }
-
-
-@pytest.fixture
-def run(place: Path) -> RunPaths:
-    """A student's finished run, in a moment."""
-    paths = RunPaths(place / "sweep" / "hard-T15-seed0")
-    paths.directory.mkdir(parents=True)
-    quantizer = {
-        "_target_": "bitstill.quantizers.Quantizer",
-        "method": "mean_scaled",
-        "weight_bits": 2,
-        "activation_bits": 1,
-        "activation_scale": 0.5,
-    }
-    schedule = {"epochs": 1, "batch_size": 2}
-    config = {
-        "name": "sweep",
-        "data": {"source": "digits"},
-        "loss": {"_target_": "bitstill.losses.hard"},
-        "quantizer": quantizer,
-        "batch_norm": {"momentum": 0.01, "epsilon": 1e-3},
-        "soft_weight": {"_target_": "bitstill.losses.constant_weight", "value": 225.0},
-        "schedule": schedule,
-        "teacher": {"seed": 0, "schedule": schedule},
-        "evaluation": {"batch_norm": "running"},
-        "trainer": {"accelerator": "cpu", "precision": "float32", "threads": 1},
-    }
-    row = {"epoch": 1.0, "val/accuracy": 0.5, "test/accuracy": 0.5}
-    selections = {"running": {"last": row, "best_val": row, "best_test": row}}
-    made_up(
-        config=config, selections=selections, images={"train": 8, "val": 0, "test": 8}, epoch=1
-    ).write(paths)
-    paths.metrics.write_text("epoch,train/loss,test/accuracy\n1,0.5,0.5\n")
-    bits = np.packbits(np.array([1, 0] * 4, dtype=bool))
-    np.savez(paths.correctness, **{f"running/{name}": bits for name in selections["running"]})  # type: ignore[arg-type]
-    save_weights(Student(quantizer=Quantizer(activation_scale=0.5)), paths.weights, {})
-    return paths
 
 
 def commands(paths: RunPaths) -> dict[str, tuple[str, ...]]:
