@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,11 +14,12 @@ from tests.students import random_student, with_bits
 from torch import Tensor
 
 import bitstill.training.evaluation
-from bitstill.data import Split
+from bitstill.data import ImageData, Split
 from bitstill.engine.training import training_available
 from bitstill.integer import integer_network
 from bitstill.models import Network, Student, StudentBlock, Teacher, to_input
 from bitstill.quantizers import Quantizer
+from bitstill.schema import EvaluationConfig
 from bitstill.training.evaluation import (
     deployed_classifier,
     evaluate,
@@ -220,14 +221,16 @@ def test_a_students_exact_statistics_in_c_are_those_of_the_plain_path(
 # Accuracy
 
 
-def evaluated(network: Network, splits: dict[str, Split], **changes: Any) -> dict[str, Tensor]:
-    settings: dict[str, Any] = {
-        "statistics": ["running", "precise"],
-        "calibration": some_images(8, seed=3),
-        "calibration_images": 8,
-        "batch_size": 4,
-    }
-    return evaluate(network, splits, **{**settings, **changes}).correct
+BOTH = EvaluationConfig("both", calibration_images=8, batch_size=4)
+NO_IMAGES, SOME = some_split(0), some_split(8, seed=3)
+
+
+def some_data(test: Split, *, val: Split = NO_IMAGES, train: Split = SOME) -> ImageData:
+    return ImageData(train, val, test, names=tuple("0123456789"), identity="")
+
+
+def evaluated(network: Network, data: ImageData, how: EvaluationConfig = BOTH) -> dict[str, Tensor]:
+    return evaluate(network, data, how).correct
 
 
 def by_hand(network: Network, split: Split) -> list[bool]:
@@ -258,11 +261,11 @@ def decided_split(network: Network, count: int) -> Split:
 def test_correctness_equals_argmax_by_hand(model: Model) -> None:
     network = network_of(model)
     split = decided_split(network, 10)
-    calibration = some_images(8, seed=3)
-    found = evaluated(network, {"test": split}, calibration=calibration)
+    data = some_data(split)
+    found = evaluated(network, data)
     assert found["test/accuracy"].tolist() == [True, False] * 5
     assert found["test/accuracy"].tolist() == by_hand(network, split)
-    with precise_batch_norm(network, calibration, batch_size=8):
+    with precise_batch_norm(network, data.train.images, batch_size=8):
         expected = by_hand(network, split)
     assert found["test/accuracy_precise"].tolist() == expected
     assert expected != [True, False] * 5  # the statistics do matter here
@@ -292,41 +295,35 @@ def test_full_precision_is_evaluated_in_float32(bits: tuple[int | None, int | No
 def test_predictions_do_not_depend_on_the_batch_size(batch_size: int) -> None:
     network = network_of(Teacher)
     split = decided_split(network, 7)
-    found = evaluated(network, {"test": split}, batch_size=batch_size)
+    found = evaluated(network, some_data(split), EvaluationConfig("both", 8, batch_size))
     assert found["test/accuracy"].tolist() == [True, False, True, False, True, False, True]
     assert len(found["test/accuracy_precise"]) == 7
 
 
 @pytest.mark.parametrize(
-    ("statistics", "names"),
+    ("batch_norm", "names"),
     [
-        (["running"], {"val/accuracy", "test/accuracy"}),
-        (["precise"], {"val/accuracy_precise", "test/accuracy_precise"}),
+        ("running", {"val/accuracy", "test/accuracy"}),
+        ("precise", {"val/accuracy_precise", "test/accuracy_precise"}),
         (
-            ["precise", "running"],
+            "both",
             {"val/accuracy", "test/accuracy", "val/accuracy_precise", "test/accuracy_precise"},
         ),
     ],
 )
-def test_only_what_is_asked_for_is_measured(statistics: list[str], names: set[str]) -> None:
-    splits = {"val": some_split(3), "test": some_split(4)}
-    network = network_of(Student)
-    found = evaluate(
-        network,
-        splits,
-        statistics=statistics,
-        calibration=some_images(4),
-        calibration_images=4,
-        batch_size=4,
-    )
+def test_only_what_is_asked_for_is_measured(
+    batch_norm: Literal["both", "running", "precise"], names: set[str]
+) -> None:
+    data = some_data(some_split(4), val=some_split(3), train=some_split(4))
+    found = evaluate(network_of(Student), data, EvaluationConfig(batch_norm, 4, batch_size=4))
     assert set(found.correct) == names
     lengths = {name.partition("/")[0]: len(value) for name, value in found.correct.items()}
     assert lengths == {"val": 3, "test": 4}
-    assert len(found.exact) == (14 if "precise" in statistics else 0)
+    assert len(found.exact) == (0 if batch_norm == "running" else 14)
 
 
 def test_empty_splits_are_left_out() -> None:
-    found = evaluated(network_of(Teacher), {"val": some_split(0), "test": some_split(3)})
+    found = evaluated(network_of(Teacher), some_data(some_split(3), val=NO_IMAGES))
     assert set(found) == {"test/accuracy", "test/accuracy_precise"}
 
 
@@ -338,10 +335,10 @@ def test_network_is_evaluated_in_evaluation_mode_and_left_as_it_was(
     network = network_of(model).train(training)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     split = some_split(5)
-    found = evaluated(network, {"test": split})
+    found = evaluated(network, some_data(split))
     assert {module.training for module in network.modules()} == {training}
     assert_same(network, before)
-    again = evaluated(network.eval(), {"test": split})
+    again = evaluated(network.eval(), some_data(split))
     assert all(torch.equal(found[name], again[name]) for name in again)
 
 
@@ -355,7 +352,7 @@ def test_training_mode_comes_back_after_an_exception(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(bitstill.training.evaluation, "predictions", fail)
     with pytest.raises(MemoryError, match="while predicting"):
-        evaluated(network, {"test": some_split(2)}, statistics=["precise"])
+        evaluated(network, some_data(some_split(2)), EvaluationConfig("precise", 8, 4))
     assert_same(network, before)
     assert network.training
 
@@ -398,11 +395,7 @@ def calibrated_with(monkeypatch: pytest.MonkeyPatch, total: int, count: int) -> 
     monkeypatch.setattr(bitstill.training.evaluation, "precise_batch_norm", record)
     images = torch.zeros(total, 32, 32, 3, dtype=torch.uint8)
     images[:, 0, 0, 0] = torch.arange(total)
-    evaluated(
-        Teacher(),
-        {"test": some_split(1)},
-        statistics=["precise"],
-        calibration=images,
-        calibration_images=count,
-    )
+    train = Split(images, torch.zeros(total, dtype=torch.int64))
+    data = some_data(some_split(1), train=train)
+    evaluated(Teacher(), data, EvaluationConfig("precise", calibration_images=count, batch_size=4))
     return seen

@@ -11,13 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bitstill.data import Split
+from bitstill.data import ImageData
 from bitstill.data.splits import evenly
 from bitstill.engine.engine import Engine, has_tables
 from bitstill.integer import has_integer_form, integer_network
 from bitstill.models import Block, Network, StudentBlock, to_input
 from bitstill.packing import pack
 from bitstill.runs.curves import under
+from bitstill.schema import EvaluationConfig
 
 # Logits (N, classes) of images, uint8, (N, 32, 32, 3).
 Classifier = Callable[[Tensor], Tensor]
@@ -179,40 +180,30 @@ class Evaluation(NamedTuple):
     exact: dict[str, Tensor]
 
 
-def evaluate(
-    network: Network,
-    splits: Mapping[str, Split],
-    *,
-    statistics: Sequence[str],
-    calibration: Tensor,
-    calibration_images: int,
-    batch_size: int,
-) -> Evaluation:
-    """Say of every image of every split whether it is classified correctly.
+def evaluate(network: Network, data: ImageData, how: EvaluationConfig) -> Evaluation:
+    """Say of every validation and test image whether it is classified correctly.
 
     Args:
         network: any mode; it is evaluated in evaluation mode, and left as it was.
-        splits: what to evaluate on, by name; empty ones are left out.
-        statistics: ``running``, ``precise`` or both.
-        calibration: images that exact statistics may be taken over, uint8, (N, 32, 32, 3).
-        calibration_images: how many of them, spread evenly.
-        batch_size: images at a time.
+        data: exact statistics are taken over some of its training images, spread evenly; a split
+            without images is left out.
+        how: kinds of statistics, calibration images, and images at a time.
     """
     found = Evaluation({}, {})
 
     def measure(kind: str) -> None:
         classifier = deployed_classifier(network)
-        for name, split in splits.items():
+        for name, split in (("val", data.val), ("test", data.test)):
             if len(split):
-                predicted = predictions(classifier, split.images, batch_size=batch_size)
+                predicted = predictions(classifier, split.images, batch_size=how.batch_size)
                 found.correct[under(f"{name}/accuracy", kind)] = predicted == split.labels
 
     with _evaluation_mode(network):
-        if "running" in statistics:
+        if "running" in how.statistics:
             measure("running")
-        if "precise" in statistics:
-            chosen = calibration[evenly(len(calibration), calibration_images)]
-            with precise_batch_norm(network, chosen, batch_size=batch_size) as exact:
+        if "precise" in how.statistics:
+            chosen = data.train.images[evenly(len(data.train), how.calibration_images)]
+            with precise_batch_norm(network, chosen, batch_size=how.batch_size) as exact:
                 found.exact.update(exact)
                 measure("precise")
     return found

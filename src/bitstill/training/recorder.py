@@ -106,15 +106,7 @@ class Recorder(pl.Callback):
         assert isinstance(pl_module, Task)  # noqa: S101  # the recorder is of no other
         network = pl_module.network
         self._check_finite(network)
-        evaluation = self._evaluation
-        correct, self._exact = evaluate(
-            network,
-            {"val": self._data.val, "test": self._data.test},
-            statistics=evaluation.statistics,
-            calibration=self._data.train.images,
-            calibration_images=evaluation.calibration_images,
-            batch_size=evaluation.batch_size,
-        )
+        correct, self._exact = evaluate(network, self._data, self._evaluation)
         accuracies = {name: right.double().mean().item() for name, right in correct.items()}
         self._rows.append(
             {
@@ -134,7 +126,7 @@ class Recorder(pl.Callback):
             len(self._rows),
             self.record.epochs,
             self._rows[-1]["train/loss"],
-            100 * self._rows[-1][under("test/accuracy", evaluation.deciding)],
+            100 * self._rows[-1][under("test/accuracy", self._evaluation.deciding)],
         )
 
     def save(self, trainer: pl.Trainer) -> None:
