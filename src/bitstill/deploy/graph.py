@@ -4,7 +4,7 @@
 the file's ``metadata_props``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -53,19 +53,14 @@ class Graph:
         self.add("Gemm", weight_name, bias_name, name="logits", transB=1)
 
     def model(
-        self,
-        classes: int,
-        metadata: Mapping[str, str],
-        domains: Sequence[str] = (),
-        *,
-        batch: int | str = "batch",
+        self, classes: int, metadata: Mapping[str, str], *, batch: int | str = "batch"
     ) -> bytes:
         """Return the checked model, as bytes; a batch that is a name is an open axis."""
         images = helper.make_tensor_value_info("images", TensorProto.UINT8, [batch, 32, 32, 3])
         logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, classes])
         graph = helper.make_graph(self.nodes, "bitstill", [images], [logits], self.constants)
-        imports = [helper.make_opsetid("", OPSET)]
-        imports += [helper.make_opsetid(domain, 1) for domain in domains]
+        domains = sorted({node.domain for node in self.nodes})  # ONNX's own has no name
+        imports = [helper.make_opsetid(one, 1 if one else OPSET) for one in domains]
         model = helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION)
         model.producer_name, model.producer_version = "bitstill", __version__
         helper.set_model_props(model, dict(metadata))

@@ -51,7 +51,7 @@ def quant_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes:
     levels = graph.constant("levels", np.float32(2**network.activation_bits - 1))
     graph.add("Div", levels, name="shares")
     graph.classify(network.weight.numpy(), network.bias.numpy())
-    return graph.model(len(network.bias), metadata, [_DOMAIN], batch=1)
+    return graph.model(len(network.bias), metadata, batch=1)
 
 
 def _quantized(codes: str, name: str, bits: int) -> NodeProto:
