@@ -89,8 +89,7 @@ def _run(config: TrainConfig, paths: RunPaths, *, progress: bool) -> RunRecord:
     data = config.data.load()
     if config.is_teacher:
         _refuse_the_store(paths, in_store(config, identity(config, data.identity)))
-    fit = functools.partial(_fit_run, config, data, progress=progress)
-    return complete(config, data, paths, fit)
+    return complete(config, data, paths, functools.partial(_fit_run, progress=progress))
 
 
 def _refuse_the_store(paths: RunPaths, stored: RunPaths) -> None:
@@ -128,7 +127,7 @@ def _fit_run(
     logits = None
     if config.needs_teacher:
         logits = _teacher_logits(teacher_of(config), data, progress=progress).to(device)
-    _fit(config, data, logits, paths, record, progress=progress)
+    _fit(config, data, paths, record, teacher_logits=logits, progress=progress)
 
 
 def build_network(config: TrainConfig, *, classes: int) -> Network:
@@ -178,8 +177,7 @@ def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPath
     # What students may be reading is not trained again under them.
     config = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, rerun="failed"))
     if finished_record(config, paths) is None:
-        fit = functools.partial(_fit, config, data, None, progress=progress)
-        complete(config, data, paths, fit)
+        complete(config, data, paths, functools.partial(_fit, progress=progress))
     verify(paths)
     return paths
 
@@ -212,10 +210,10 @@ def _teacher_logits(config: TrainConfig, data: ImageData, *, progress: bool) -> 
 def _fit(
     config: TrainConfig,
     data: ImageData,
-    teacher_logits: Tensor | None,
     paths: RunPaths,
     record: RunRecord,
     *,
+    teacher_logits: Tensor | None = None,
     progress: bool,
 ) -> None:
     """Train one network into a directory, from its checkpoint if there is one."""

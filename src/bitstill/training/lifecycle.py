@@ -24,7 +24,7 @@ from bitstill.training.provenance import new_record
 
 log = logging.getLogger(__name__)
 
-Fit = Callable[[RunPaths, RunRecord], None]
+Fit = Callable[[TrainConfig, ImageData, RunPaths, RunRecord], None]
 
 
 def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) -> RunRecord:
@@ -34,8 +34,8 @@ def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) ->
         config: of the run.
         data: its images.
         paths: its files.
-        fit: trains into these files, and ends with a record that is done; it is given the one that
-            the run begins with.
+        fit: trains into these files, and ends with a record that is done; it is given the three,
+            and the record that the run begins with.
 
     Raises:
         UserError: the folder holds another run, or files of no run.
@@ -50,7 +50,7 @@ def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) ->
                 return found
             paths.clear()
         try:
-            fit(paths, new)
+            fit(config, data, paths, new)
         except (KeyboardInterrupt, StoppedError):
             _mark(new, paths, "interrupted")
             raise
