@@ -83,18 +83,17 @@ def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
     Raises:
         UserError: there is no such run, or it is not finished, or lacks what is asked for.
     """
-    directory, record = _find(Path(directory), choice)
+    paths, record = _find(Path(directory), choice)
     statistics = choice.statistics or record.deciding
-    paths = RunPaths(directory)
     file = paths.weights if choice.select == "last" else paths.best_val_weights
     if not file.exists():
         had_none = choice.select == "best_val" and not record.images.get("val")
         why = "the run has no validation images; give --select last" if had_none else _NOT_KEPT
-        raise UserError(f"{directory} holds no {file.name}: {why}")
+        raise UserError(f"{paths.directory} holds no {file.name}: {why}")
     with reading(file, AGAIN):
         _verify(file, record)
         classes = _classes(file)
-    with reading(RunPaths(directory).record, AGAIN):
+    with reading(paths.record, AGAIN):
         network = network_of(record.config, is_teacher=record.is_teacher, classes=classes)
     try:
         load_weights(network, file, statistics=statistics)
@@ -102,27 +101,30 @@ def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
         raise UserError(f"{file} is damaged ({error}): {AGAIN}") from error
     except KeyError as error:
         raise UserError(
-            f"{directory} holds no exact batch norm statistics: give --statistics running"
+            f"{paths.directory} holds no exact batch norm statistics: give --statistics running"
         ) from error
     except RuntimeError as error:
         raise UserError(f"{file} does not fit its record: {first_line(error)}") from error
     if not are_finite(network):
         raise UserError(f"{file} holds numbers that are not finite: {AGAIN}")
-    row = _row(record, choice.select, statistics)
+    # best_val's weights are those chosen under one kind; under another it is another epoch.
+    other = choice.select == "best_val" and statistics != record.deciding
+    row = None if other else record.chosen(choice.select, statistics)
     accuracy = None if row is None else row.get("test/accuracy")
     epoch = None if row is None else int(row["epoch"])
     return FinishedRun(
-        record, directory, network.eval(), choice.select, statistics, epoch, accuracy
+        record, paths.directory, network.eval(), choice.select, statistics, epoch, accuracy
     )
 
 
-def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
-    record = read_record(RunPaths(directory))
+def _find(directory: Path, choice: Choice) -> tuple[RunPaths, RunRecord]:
+    paths = RunPaths(directory)
+    record = read_record(paths)
     if record is not None:
         if not record.done:
             raise UserError(f"{directory} is {record.status}: finish it with the command it began")
-        return directory, record
-    done = [(paths, one) for paths, one in known_runs(directory) if one.done]
+        return paths, record
+    done = [run for run in known_runs(directory) if run[1].done]
     if not done:
         raise UserError(f"{directory} holds no finished run: give a folder with a run.json")
     if choice.select != "best_val":
@@ -130,11 +132,10 @@ def _find(directory: Path, choice: Choice) -> tuple[Path, RunRecord]:
             f"{directory} is a sweep of {len(done)} finished runs: give one of its folders, or "
             "--select best_val for the student with the best validation accuracy"
         )
-    rated = [(value, pair) for pair in done if (value := _validation(pair[1])) is not None]
+    rated = [(value, run) for run in done if (value := _validation(run[1])) is not None]
     if not rated:
         raise UserError(f"{directory} has no student with validation images: give a run's folder")
-    _, (paths, best) = max(rated, key=lambda one: one[0])
-    return paths.directory, best
+    return max(rated, key=lambda one: one[0])[1]
 
 
 def _validation(record: RunRecord) -> float | None:
@@ -143,13 +144,6 @@ def _validation(record: RunRecord) -> float | None:
         return None
     row = record.chosen("best_val")
     return None if row is None else row.get("val/accuracy")
-
-
-def _row(record: RunRecord, select: str, statistics: str) -> dict[str, float] | None:
-    """Return the recorded epoch and accuracies of these weights, if there are any."""
-    # best_val's weights are those chosen under one kind; under another it is another epoch.
-    other = select == "best_val" and statistics != record.deciding
-    return None if other else record.chosen(select, statistics)
 
 
 def _verify(file: Path, record: RunRecord) -> None:
