@@ -5,8 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
+import torch
 from tests.conftest import Configure, made_up
 
 from bitstill.errors import UserError
@@ -59,7 +59,7 @@ def test_the_best_weights_are_those_of_the_statistics_that_decide(
         "bitstill.training.recorder.save_weights",
         lambda _, path, __: saved.append((path.name, len(rows))),
     )
-    right = dict.fromkeys(("test/accuracy", "test/accuracy_precise"), np.ones(8, bool))
+    right = dict.fromkeys(("test/accuracy", "test/accuracy_precise"), torch.ones(8).bool())
     for epoch, (running, exact) in enumerate([(0.9, 0.5), (0.1, 0.6), (0.2, 0.6)], start=1):
         accuracies = {"val/accuracy": running, "val/accuracy_precise": exact}
         rows.append({"epoch": epoch, **accuracies, **dict.fromkeys(right, 0.5)})

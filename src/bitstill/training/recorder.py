@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bitstill.data import ImageData
@@ -47,18 +46,17 @@ class Recorder(pl.Callback):
         self.paths, self.record = paths, record
         self._data, self._evaluation = data, evaluation
         self._rows: list[Row] = []
-        self._correct: dict[str, NDArray[np.uint8]] = {}
+        self._correct: dict[str, Tensor] = {}  # bits in bytes
         self._exact: dict[str, Tensor] = {}  # batch norm statistics after the latest epoch
         self._earlier_seconds = 0.0
         self._begun = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs of this one, for the checkpoint."""
-        correct = {name: torch.from_numpy(bits) for name, bits in self._correct.items()}
         return {
             "identity": self.record.identity,
             "rows": self._rows,
-            "correct": correct,
+            "correct": self._correct,
             "exact": self._exact,
             "seconds": self._seconds(),
         }
@@ -75,7 +73,7 @@ class Recorder(pl.Callback):
                 f"and this is {self.record.identity[:10]}): move it away"
             )
         self._rows = state_dict["rows"]
-        self._correct = {name: bits.numpy() for name, bits in state_dict["correct"].items()}
+        self._correct = state_dict["correct"]
         self._exact = state_dict["exact"]
         self._earlier_seconds = state_dict["seconds"]
 
@@ -107,16 +105,15 @@ class Recorder(pl.Callback):
         network = pl_module.network
         self._check_finite(network)
         correct, self._exact = evaluate(network, self._data, self._evaluation)
-        accuracies = {name: right.double().mean().item() for name, right in correct.items()}
         self._rows.append(
             {
                 "epoch": trainer.current_epoch + 1,
                 **pl_module.epoch_settings(),
                 **pl_module.training_metrics(),
-                **accuracies,
+                **{name: right.double().mean().item() for name, right in correct.items()},
             }
         )
-        self._keep(network, {name: right.cpu().numpy() for name, right in correct.items()})
+        self._keep(network, correct)
         self.save(trainer)
         write_curves(self.paths, self._rows)
         self._write("running")
@@ -146,14 +143,14 @@ class Recorder(pl.Callback):
                 "lower schedule.learning_rates, or soft_weight"
             )
 
-    def _keep(self, network: Network, correct: dict[str, NDArray[np.bool_]]) -> None:
+    def _keep(self, network: Network, correct: dict[str, Tensor]) -> None:
         """Keep this epoch's per-image results and weights where it is a selected one."""
         chosen = select(self._rows, self._evaluation.statistics)
         for kind, selections in chosen.items():
             for selection, row in selections.items():
                 if row is not None and row["epoch"] == len(self._rows):
-                    right = correct[under("test/accuracy", kind)]
-                    self._correct[f"{kind}/{selection}"] = np.packbits(right)
+                    bits = np.packbits(correct[under("test/accuracy", kind)].numpy(force=True))
+                    self._correct[f"{kind}/{selection}"] = torch.from_numpy(bits)
         best = chosen[self._evaluation.deciding]["best_val"]
         if best is not None and best["epoch"] == len(self._rows):
             save_weights(network, self.paths.best_val_weights, self._exact)
@@ -170,7 +167,7 @@ class Recorder(pl.Callback):
             )
         write_curves(self.paths, self._rows)  # killed after its last checkpoint, a run lacks a row
         save_weights(network, self.paths.weights, self._exact)
-        write_correctness(self.paths, self._correct)
+        write_correctness(self.paths, {name: bits.numpy() for name, bits in self._correct.items()})
         sizes = {
             "checkpoint": self.paths.checkpoint.stat().st_size,
             "float32": 4 * sum(parameter.numel() for parameter in network.parameters()),
