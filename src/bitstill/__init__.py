@@ -13,7 +13,17 @@ __version__ = "0.1.0"
 
 
 def load(path: str | Path, *, threads: int = 1, backend: str | None = None) -> Engine:
-    """Open a packed student, ready to predict; see :func:`bitstill.engine.engine.load`."""
-    from bitstill.engine.engine import load as load_engine  # importing bitstill stays light
+    """Open a packed student, ready to predict.
 
-    return load_engine(path, threads=threads, backend=backend)
+    Args:
+        path: of a file that ``bitstill export --format packed`` wrote.
+        threads: that share a batch.
+        backend: ``c`` or ``numba``; None is the fastest that is there.
+
+    Raises:
+        UserError: the file or an option cannot be used.
+    """
+    from bitstill.engine.engine import Engine  # importing bitstill stays light
+    from bitstill.engine.packed import read_packed
+
+    return Engine(read_packed(path), threads=threads, backend=backend)

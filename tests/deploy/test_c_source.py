@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tests.sanitized import sanitized
 from tests.students import random_images, random_student, with_bits
 
+from bitstill import load
 from bitstill.deploy.c_source import c_source
-from bitstill.engine.engine import load
 from bitstill.engine.packed import PackedModel, read_packed
 from bitstill.integer import integer_network
 from bitstill.packing import pack, unpack

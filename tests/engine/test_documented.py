@@ -8,7 +8,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from bitstill.engine.engine import load
+from bitstill import load
 
 ROOT = Path(__file__).parents[2]
 STUDENT = ROOT / "multirun/svhn-resplit/hard-T15-seed0-a9cdba57f2/student.bitstill"

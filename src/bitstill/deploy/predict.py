@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bitstill import load
 from bitstill.bar import bar
 from bitstill.data.images import FORMATS, decode_image, quiet_pillow
-from bitstill.engine.engine import Engine, load
+from bitstill.engine.engine import Engine
 from bitstill.errors import UserError, counted, one_line, printable
 
 _BATCH = 256

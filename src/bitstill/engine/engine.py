@@ -1,10 +1,9 @@
-"""A deployed model that predicts: :func:`load` and :class:`Engine`."""
+"""A deployed model that predicts."""
 
 import operator
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Protocol
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from bitstill.engine import kernel
 from bitstill.engine.layout import IMAGE_BYTES, lay_out
-from bitstill.engine.packed import PackedModel, read_packed
+from bitstill.engine.packed import PackedModel
 from bitstill.engine.planes import Bytes
 from bitstill.engine.threads import parts, pool
 from bitstill.errors import UserError, one_line
@@ -33,20 +32,6 @@ class Backend(Protocol):
 
     def levels(self, image: Bytes) -> list[Bytes]:
         """Return every layer's levels after its pool, (side, side, channels), for one image."""
-
-
-def load(path: str | Path, *, threads: int = 1, backend: str | None = None) -> "Engine":
-    """Open a packed file, ready to predict.
-
-    Args:
-        path: of a file that ``bitstill export --format packed`` wrote.
-        threads: that share a batch.
-        backend: ``c`` or ``numba``; None is the fastest that is there.
-
-    Raises:
-        UserError: the file or an option cannot be used.
-    """
-    return Engine(read_packed(path), threads=threads, backend=backend)
 
 
 def _backend(model: PackedModel, wanted: str | None) -> Backend:
