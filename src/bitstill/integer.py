@@ -94,19 +94,18 @@ class IntegerLayer:
         layer: its place in the topology.
         codes: odd integers, int16, (channels_out, channels_in, 3, 3).
         thresholds: int32, (channels_out, levels): a channel's level is how many of its thresholds
-            the sum reaches.
-        input_levels: the largest input: 255 for the image, 2^a - 1 for a bits.
+            the sum reaches, and features that are read have as many levels above 0.
     """
 
     layer: Layer
     codes: Tensor
     thresholds: Tensor
-    input_levels: int
 
     @functools.cached_property
     def fits_float32(self) -> bool:
         """Whether float32 holds every sum: it holds all integers below 2^24."""
-        return int(_bounds(self.codes, self.input_levels).max()) < 2**24
+        largest = _largest_input(self.layer, levels=self.thresholds.shape[1])
+        return int(_bounds(self.codes, largest).max()) < 2**24
 
     @functools.cached_property
     def exact_codes(self) -> Tensor:
@@ -217,11 +216,6 @@ class IntegerNetwork:
         return self.classify(self.levels(images)[-1])
 
 
-def largest_inputs(activation_bits: int) -> list[int]:
-    """Return each layer's largest input: the image's, and then that of features."""
-    return [IMAGE_LEVELS] + [2**activation_bits - 1] * (len(TOPOLOGY) - 1)
-
-
 def has_integer_form(network: Network) -> TypeGuard[Student]:
     """Whether a network is a student with quantized weights and features."""
     if not isinstance(network, Student):
@@ -249,13 +243,8 @@ def integer_network(student: Student) -> IntegerNetwork:
             f"quantizer.{name} = null is full precision and has no integer form: "
             "export a student with 1 to 8 bits"
         )
-    inputs = largest_inputs(activation_bits)
-    layers = tuple(
-        _integer_layer(layer, block, levels)
-        for layer, block, levels in zip(TOPOLOGY, student.stages(), inputs, strict=True)
-    )
     return IntegerNetwork(
-        layers,
+        tuple(map(_integer_layer, TOPOLOGY, student.stages())),
         student.classifier.weight.detach().clone(),
         student.classifier.bias.detach().clone(),
         weight_bits,
@@ -263,14 +252,15 @@ def integer_network(student: Student) -> IntegerNetwork:
     )
 
 
-def _integer_layer(layer: Layer, block: object, input_levels: int) -> IntegerLayer:
+def _integer_layer(layer: Layer, block: object) -> IntegerLayer:
     assert isinstance(block, StudentBlock)  # noqa: S101  # a student has no others
     bits = block.quantizer.activation_bits
     assert bits is not None and block.conv.bias is not None  # noqa: S101, PT018  # built with them
     codes, unit = codes_and_unit(block.conv.weight, block.quantizer)
     mean, variance = block.statistics
+    largest = _largest_input(layer, levels=2**bits - 1)
     channels = Channels(
-        step=unit / input_levels,
+        step=unit / largest,
         bias=_float64(block.conv.bias),
         mean=_float64(mean),
         variance=_float64(variance),
@@ -279,13 +269,18 @@ def _integer_layer(layer: Layer, block: object, input_levels: int) -> IntegerLay
         offset=_float64(block.offset),
         scale=block.quantizer.activation_scale,
     )
-    thresholds = fold(channels, _bounds(codes, input_levels).cpu().numpy(), bits=bits)
-    return IntegerLayer(layer, codes, torch.from_numpy(thresholds).to(codes.device), input_levels)
+    thresholds = fold(channels, _bounds(codes, largest).cpu().numpy(), bits=bits)
+    return IntegerLayer(layer, codes, torch.from_numpy(thresholds).to(codes.device))
 
 
-def _bounds(codes: Tensor, input_levels: int) -> Tensor:
+def _largest_input(layer: Layer, *, levels: int) -> int:
+    """Return the largest number that a layer reads: of the image, or a level of features."""
+    return IMAGE_LEVELS if layer == TOPOLOGY[0] else levels
+
+
+def _bounds(codes: Tensor, largest_input: int) -> Tensor:
     """Return the largest |sum| of each channel, int64, (channels_out,)."""
-    return codes.long().abs().flatten(start_dim=1).sum(dim=1) * input_levels
+    return codes.long().abs().flatten(start_dim=1).sum(dim=1) * largest_input
 
 
 def _float64(tensor: Tensor) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import torch
 
 from bitstill.engine.packed import PackedLayer, PackedModel
 from bitstill.engine.planes import pack_codes, unpack_codes
-from bitstill.integer import IntegerLayer, IntegerNetwork, largest_inputs
+from bitstill.integer import IntegerLayer, IntegerNetwork
 from bitstill.topology import TOPOLOGY, Layer
 
 
@@ -54,7 +54,7 @@ def pack(
 def unpack(model: PackedModel) -> IntegerNetwork:
     """Return the integer network of a packed form: the inverse of :func:`pack`."""
     return IntegerNetwork(
-        layers=tuple(map(_layer, TOPOLOGY, model.layers, largest_inputs(model.activation_bits))),
+        layers=tuple(map(_layer, TOPOLOGY, model.layers)),
         weight=torch.from_numpy(model.weight),
         bias=torch.from_numpy(model.bias),
         weight_bits=model.weight_bits,
@@ -62,7 +62,6 @@ def unpack(model: PackedModel) -> IntegerNetwork:
     )
 
 
-def _layer(layer: Layer, packed: PackedLayer, levels: int) -> IntegerLayer:
+def _layer(layer: Layer, packed: PackedLayer) -> IntegerLayer:
     codes = unpack_codes(packed.planes, layer)
-    thresholds = torch.from_numpy(packed.thresholds)
-    return IntegerLayer(layer, torch.from_numpy(codes.copy()), thresholds, levels)
+    return IntegerLayer(layer, torch.from_numpy(codes.copy()), torch.from_numpy(packed.thresholds))
