@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from bitstill.cli import app, main
 from bitstill.errors import UserError
 from bitstill.report.command import run_report, show
 from bitstill.report.content import build
+from bitstill.report.figures import figure
 from bitstill.report.machine import run_rows
 from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.report.table import encoded
@@ -346,6 +348,19 @@ def test_files_of_others_are_not_replaced(
         run_report([sweep], tmp_path)
     assert (tmp_path / name).read_text() == content
     assert not (tmp_path / "tables").exists()
+
+
+def test_too_few_addresses_to_draw_with_are_said(sweep: Path, tmp_path: Path) -> None:
+    """What draws would end the process, and a training with loggers in it."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    figure._renderer.cache_clear()
+    resource.setrlimit(resource.RLIMIT_AS, (64 * 2**30, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"^figures cannot be drawn \(Cannot .* ulimit -v"):
+            run_report([sweep], tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

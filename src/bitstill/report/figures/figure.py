@@ -1,18 +1,24 @@
 """A figure: its rows, and how Vega-Lite draws them; colours for light and dark."""
 
 import csv
+import functools
 import io
+import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
+from bitstill.errors import UserError
+
 Row = Mapping[str, str | float | int | None]
 Spec = dict[str, Any]
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing is fetched
 _PNG_SCALE = 1.5  # sharp enough for slides; for print there is the SVG
+# Addresses, not memory, that V8 reserves at first; where it cannot, it ends the process.
+_RESERVED = 66 * 2**30
 
 
 @dataclass(frozen=True)
@@ -60,21 +66,36 @@ def with_data(figure: Figure) -> Spec:
     return {"$schema": SCHEMA, "description": figure.caption, "data": data, **figure.spec}
 
 
-def to_svg(figure: Figure) -> str:
-    """Draw a figure in light colours on white."""
+@functools.cache
+def _renderer() -> Any:
+    """Return what runs Vega, in V8.
+
+    Raises:
+        UserError: the process may not have as many addresses.
+    """
+    try:
+        mmap.mmap(-1, _RESERVED, mmap.MAP_PRIVATE, 0).close()  # of no access, it costs nothing
+    except OSError as error:
+        raise UserError(
+            f"figures cannot be drawn ({error.strerror}): that takes 66 GiB of addresses, though "
+            "little memory, and a limit forbids it: do it where ulimit -v says unlimited"
+        ) from error
     import vl_convert
 
+    return vl_convert
+
+
+def to_svg(figure: Figure) -> str:
+    """Draw a figure in light colours on white."""
     if figure.spec is None:
         return figure.drawing
     config = {**theme(dark=False), "background": "white"}
-    return str(vl_convert.vegalite_to_svg(with_data(figure), config=config))
+    return str(_renderer().vegalite_to_svg(with_data(figure), config=config))
 
 
 def to_png(svg: str) -> bytes:
     """Return a drawing as PNG."""
-    import vl_convert
-
-    return bytes(vl_convert.svg_to_png(svg, scale=_PNG_SCALE))
+    return bytes(_renderer().svg_to_png(svg, scale=_PNG_SCALE))
 
 
 def to_image(figure: Figure) -> Image.Image:
