@@ -1,8 +1,10 @@
 """What a terminal or a notebook shows of a training."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from rich.console import Console
 from tests.conftest import Configure
 
+from bitstill.runs import RunPaths, read_record
 from bitstill.train import run
 from bitstill.training.tasks import StudentTask
 
@@ -77,6 +80,27 @@ def test_the_log_has_its_stream_again_after_a_failure(
     with pytest.raises(ArithmeticError, match="in a step"):
         run(config, tmp_path / "run", progress=True)
     assert handler.stream is sys.stderr is before
+
+
+@pytest.mark.parametrize("opened", [os.pipe, os.openpty])
+def test_a_run_is_done_whose_reader_has_left(
+    configure: Configure,
+    few_images: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    opened: Callable[[], tuple[int, int]],
+    restored: None,
+) -> None:
+    """A pipe into ``head``, and a terminal that was closed."""
+    reading, writing = opened()
+    os.close(reading)
+    config = configure(tmp_path, *few_images, "loss=hard")
+    with suppress(OSError), os.fdopen(writing, "w") as stdout, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        run(config, tmp_path / "run", progress=True)
+    record = read_record(RunPaths(tmp_path / "run"))
+    assert record is not None
+    assert record.status == "done"
 
 
 def test_a_notebook_without_widgets_has_a_bar_of_text(

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -56,6 +56,11 @@ class ProgressBar(pl.callbacks.RichProgressBar):
         """End it, whatever was raised: an interrupt, too."""
         with _log_follows():
             super().on_exception(trainer, pl_module, exception)
+
+    def _stop_progress(self) -> None:
+        # The terminal may have been closed, or who reads has left, and Rich exits: the run is done.
+        with suppress(OSError, SystemExit):
+            super()._stop_progress()
 
     # Lightning offers no other place for it before the bar is first drawn.
     def _get_train_description(self, current_epoch: int) -> str:
