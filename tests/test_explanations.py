@@ -122,10 +122,11 @@ def test_only_a_reader_that_has_left_is_told_nothing(
         os.close(reading)
 
 
-def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["train --cfg job", "report /", "export /"])
+def test_a_folder_that_is_gone_is_said(tmp_path: Path, command: str) -> None:
     place = tmp_path / "place"
     place.mkdir()
-    script = f"rmdir {place}; exec {sys.executable} -P -m bitstill train --cfg job"
+    script = f"rmdir {place}; exec {sys.executable} -P -m bitstill {command}"
     done = subprocess.run(  # noqa: S603
         ["/bin/sh", "-c", script], cwd=place, capture_output=True, text=True, check=False
     )

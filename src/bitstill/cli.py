@@ -41,6 +41,7 @@ def root(
     ] = False,
 ) -> None:
     """Take the options in front of a command."""
+    Path.cwd()  # where it is not there any more, MKL would end the process, and say something else
 
 
 def _complete_overrides(context: typer.Context, incomplete: str) -> list[str]:
