@@ -1,5 +1,6 @@
 """Files that are found whole, or as they were."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -28,6 +29,17 @@ def test_an_interrupted_write_leaves_the_old_content(
             write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path], "a temporary file is left"
+
+
+def test_a_full_disk_is_said_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "last.ckpt"
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=rf"No space left on device: '{path}'"):
+        write_atomically(path, b"x")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_write_replaces_the_content(tmp_path: Path) -> None:

@@ -34,7 +34,11 @@ def at_home(path: str | Path, *, name: str) -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, finds the old one or the new one whole."""
+    """Write a file so that a reader, or a crash, finds the old one or the new one whole.
+
+    Raises:
+        OSError: it cannot be written; it names the file, where the system's names none.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:  # with the rights of any new file, unlike tempfile's
@@ -42,8 +46,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a disk that is full
+            error.filename = str(path)
         raise
 
 
