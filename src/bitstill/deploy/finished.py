@@ -5,7 +5,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from bitstill.errors import UserError, first_line
+from bitstill.errors import UserError, counted, first_line
 from bitstill.models import Network, network_of
 from bitstill.reading import check_sha256, reading
 from bitstill.runs import RunPaths, RunRecord, known_runs, read_record
@@ -129,8 +129,8 @@ def _find(directory: Path, choice: Choice) -> tuple[RunPaths, RunRecord]:
         raise UserError(f"{directory} holds no finished run: give a folder with a run.json")
     if choice.select != "best_val":
         raise UserError(
-            f"{directory} is a sweep of {len(done)} finished runs: give one of its folders, or "
-            "--select best_val for the student with the best validation accuracy"
+            f"{directory} is a sweep of {counted(len(done), 'finished run')}: give one of its "
+            "folders, or --select best_val for the student with the best validation accuracy"
         )
     rated = [(value, run) for run in done if (value := _validation(run[1])) is not None]
     if not rated:
