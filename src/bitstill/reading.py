@@ -29,8 +29,15 @@ def reading(path: Path, advice: str) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except PermissionError as error:  # no damage
+        raise UserError(not_allowed(path)) from error
     except Exception as error:  # damage shows in any way
         raise UserError(f"{path} cannot be read ({_reason(error)}): {advice}") from error
+
+
+def not_allowed(path: Path) -> str:
+    """Return the line on a file that is there, and for others."""
+    return f"{path} cannot be read (Permission denied): ask its owner to let you read it"
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from bitstill.errors import UserError, printable
 from bitstill.files import write_atomically
-from bitstill.reading import fits, loads
+from bitstill.reading import fits, loads, not_allowed
 from bitstill.runs.identity import cell_name, identity
 from bitstill.runs.paths import RunPaths
 from bitstill.schema import STATISTICS, TrainConfig
@@ -149,6 +149,8 @@ def read_record(paths: RunPaths) -> RunRecord | None:
         plain = loads(_content(paths.record))
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise UserError(not_allowed(paths.record)) from error
     except OSError as error:
         raise UserError(f"{paths.record} cannot be read: {error}; move it away") from error
     except ValueError as error:

@@ -1,5 +1,6 @@
 """Folders of runs that are damaged, forged or none, for every command that reads them."""
 
+import errno
 import itertools
 import json
 import os
@@ -123,6 +124,24 @@ def test_a_record_that_is_none(refused: Refused, run: RunPaths, command: str, ca
     # Of many, a damaged one is left out with a warning; here there is no other.
     other = "holds no" in line if command != "export" else case == "a circular link"
     assert other or ("run.json" in line and any(one in line for one in advice))
+
+
+@pytest.mark.parametrize(("name", "read"), [("record", read_record), ("metrics", read_curves)])
+def test_a_file_that_is_for_others_is_no_damage(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch, name: str, read: Callable[[RunPaths], object]
+) -> None:
+    """Of a colleague's sweep: nobody is told to remove it. To root all are open: it is made up."""
+    file = getattr(run, name)
+
+    def forbidden(path: Path, *arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    with pytest.raises(UserError) as caught:
+        read(run)
+    line = f"{file} cannot be read (Permission denied): ask its owner to let you read it"
+    assert str(caught.value) == line
 
 
 FORGED: dict[str, dict[str, Any]] = {
