@@ -77,7 +77,10 @@ def test_a_defect_of_ours_shows_its_traceback(
     assert "ZeroDivisionError: ours" in err
 
 
-@pytest.mark.parametrize("shown", [["--help"], ["--cfg", "job"], ["--hydra-help"]])
+PLAN = ["-m", "hydra.sweeper.plan_only=true", "loss=hard"]
+
+
+@pytest.mark.parametrize("shown", [["--help"], ["--cfg", "job"], ["--hydra-help"], PLAN])
 def test_a_reader_that_has_left_is_told_nothing(shown: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -244,8 +244,9 @@ def train(arguments: list[str]) -> int:
     except (SystemExit, Exception) as stop:
         error = stop.__cause__ if isinstance(stop, SystemExit) else stop  # see `job`
         if not isinstance(error, Exception):
-            if isinstance(stop, SystemExit) and stop.code == 1:  # of --package, which it has named
-                return 2
+            if isinstance(stop, SystemExit) and stop.code == 1:
+                # Of Rich, at a pipe whose reader has left; or of --package, which Hydra has named.
+                return 1 if isinstance(stop.__context__, BrokenPipeError) else 2
             raise
         if detailed:
             raise error from error.__cause__
