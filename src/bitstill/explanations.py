@@ -15,6 +15,7 @@ from bitstill.errors import SweepFailedError, UserError, one_line, printable
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # 1 shows tracebacks
 _NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words, of a CPU and of a GPU
+_NO_PROCESS = ("can't start new thread", "Resource temporarily unavailable")  # Python's, and fork's
 _LONGEST = 1000  # characters: what is longer repeats a long value, and buries what to do
 
 
@@ -85,6 +86,11 @@ def _explain_library(chain: Iterable[BaseException]) -> str | None:
             return (
                 f"out of memory ({one_line(link)}): end other programs, or give a smaller "
                 "schedule.batch_size or hydra.launcher.n_jobs"
+            )
+        if any(one in str(link) for one in _NO_PROCESS):
+            return (
+                f"no more processes and threads are allowed ({one_line(link)}): end other "
+                "programs, or give a smaller hydra.launcher.n_jobs; see ulimit -u"
             )
     return None
 

@@ -1,5 +1,6 @@
 """Full disks, read-only folders and too little memory, where no training is needed to meet them."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -75,3 +76,18 @@ def test_too_little_memory(refused: Refused, monkeypatch: pytest.MonkeyPatch, ki
     line = refused("train", *SMALL, "paths.output=output")
     assert line.startswith("out of memory (")
     assert "schedule.batch_size" in line
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_too_few_processes(refused: Refused, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """As where a container or a login node limits them: root is not limited by ``ulimit -u``."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        if kind == "process":
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(bitstill.train, "run", refuse)
+    line = refused("train", *SMALL, "paths.output=output")
+    assert line.startswith("no more processes and threads are allowed (")
+    assert line.endswith("see ulimit -u")
