@@ -37,23 +37,18 @@ def _numbers(model: PackedModel) -> Iterable[str]:
     yield f"enum {{ WEIGHT_BITS = {model.weight_bits}, FEATURE_BITS = {model.activation_bits} }};"
     yield f"enum {{ PLANES = {count}, CLASSES = {len(classifier)} }};"
     yield "extern const char *const student_classes[CLASSES];"
-    yield _array("const char *const student_classes[CLASSES]", map(_literal, model.classes), "\n")
+    yield _array("const char *const student_classes", map(_literal, model.classes), "\n")
     yield "/* The first layer's weights: two bits, two output channels, row, column, colour. */"
-    yield _array(f"static const uint32_t IMAGE_WEIGHTS[{len(pairs)}]", map("{:#x}u".format, pairs))
+    yield _array("static const uint32_t IMAGE_WEIGHTS", map(_word, pairs))
     yield "/* Its thresholds: output channel, level. */"
-    yield _array(
-        f"static const int32_t IMAGE_THRESHOLDS[{first.thresholds.size}]",
-        map(str, first.thresholds.ravel()),
-    )
+    yield _array("static const int32_t IMAGE_THRESHOLDS", map(str, first.thresholds.ravel()))
     yield "/* The others' weights: layer, row, word of output channels, bit. */"
-    yield _array(f"static const uint32_t WEIGHTS[{len(rows)}]", map("{:#x}u".format, rows))
+    yield _array("static const uint32_t WEIGHTS", map(_word, rows))
     yield "/* Their thresholds: layer, word of output channels, level, plane. */"
-    yield _array(
-        f"static const uint32_t THRESHOLDS[{len(thresholds)}]", map("{:#x}u".format, thresholds)
-    )
+    yield _array("static const uint32_t THRESHOLDS", map(_word, thresholds))
     yield "/* The last layer's: class, feature, and the bias behind them. */"
     floats = (f"{float(one).hex()}f" for one in classifier.ravel())
-    yield _array("static const float CLASSIFIER[CLASSES * 129]", floats)
+    yield _array("static const float CLASSIFIER", floats)
 
 
 def _pairs(packed: PackedLayer) -> Words:
@@ -93,9 +88,14 @@ def _words(bits: NDArray[Any]) -> Words:
 
 
 def _array(name: str, values: Iterable[str], between: str = " ") -> str:
+    """Return a definition; C counts its values."""
     text = f",{between}".join(values)
     lines = text if between == "\n" else textwrap.fill(text, 100, break_on_hyphens=False)
-    return f"{name} = {{\n{lines}\n}};"
+    return f"{name}[] = {{\n{lines}\n}};"
+
+
+def _word(word: np.uint32) -> str:
+    return f"{word:#x}u"
 
 
 def _literal(text: str) -> str:
