@@ -1,7 +1,7 @@
 """Random students for the tests of what is deployed: every kind of channel, no training."""
 
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 
 import torch
@@ -11,6 +11,10 @@ from bitstill.integer import IntegerNetwork
 from bitstill.models import Student, to_input
 from bitstill.quantizers import Quantizer
 from bitstill.training.evaluation import precise_batch_norm
+
+# What :func:`random_student` is quantized with, and as a run's configuration has it.
+HALF_SCALE = Quantizer(activation_scale=0.5)
+QUANTIZER = {"_target_": "bitstill.quantizers.Quantizer", **asdict(HALF_SCALE)}
 
 
 def random_images(count: int, seed: int = 0) -> Tensor:
@@ -24,7 +28,7 @@ def random_images(count: int, seed: int = 0) -> Tensor:
 
 def random_student(seed: int = 0, quantizer: Quantizer | None = None, classes: int = 10) -> Student:
     """A student whose channels are alive, with some that are constant, and some zero weights."""
-    return deepcopy(_random_student(seed, quantizer or Quantizer(activation_scale=0.5), classes))
+    return deepcopy(_random_student(seed, quantizer or HALF_SCALE, classes))
 
 
 @lru_cache
@@ -51,7 +55,7 @@ def _random_student(seed: int, quantizer: Quantizer, classes: int) -> Student:
 def with_bits(weight_bits: int, activation_bits: int, method: str = "mean_scaled") -> Quantizer:
     """A quantizer that lets some features through."""
     return replace(
-        Quantizer(activation_scale=0.5),
+        HALF_SCALE,
         method=method,
         weight_bits=weight_bits,
         activation_bits=activation_bits,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.conftest import made_up
-from tests.students import random_images, random_student
+from tests.students import QUANTIZER, random_images, random_student
 
 from bitstill.models import Teacher
 from bitstill.runs import RunPaths, RunRecord
@@ -18,15 +18,8 @@ def record(model: str, **changes: Any) -> RunRecord:
     last = {"epoch": 3.0, "val/accuracy": 0.5, "test/accuracy": 0.75}
     best = {"epoch": 2.0, "val/accuracy": 0.625, "test/accuracy": 0.5}
     selections: Any = {"last": last, "best_val": best, "best_test": last}
-    quantizer = {
-        "_target_": "bitstill.quantizers.Quantizer",
-        "method": "mean_scaled",
-        "weight_bits": 2,
-        "activation_bits": 1,
-        "activation_scale": 0.5,
-    }
     config = {
-        "quantizer": quantizer | changes.pop("quantizer", {}),
+        "quantizer": QUANTIZER | changes.pop("quantizer", {}),
         "batch_norm": {"momentum": 0.01, "epsilon": 1e-3},
     }
     both = {"running": selections, "precise": selections}

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.conftest import Train, made_up, putting_back, run_main
+from tests.students import HALF_SCALE, QUANTIZER
 
 from bitstill.models import Student
-from bitstill.quantizers import Quantizer
 from bitstill.runs import RunPaths
 from bitstill.training.weights import save_weights
 
@@ -75,19 +75,12 @@ def run(place: Path) -> RunPaths:
     """A student's finished run, in a moment."""
     paths = RunPaths(place / "sweep" / "hard-T15-seed0")
     paths.directory.mkdir(parents=True)
-    quantizer = {
-        "_target_": "bitstill.quantizers.Quantizer",
-        "method": "mean_scaled",
-        "weight_bits": 2,
-        "activation_bits": 1,
-        "activation_scale": 0.5,
-    }
     schedule = {"epochs": 1, "batch_size": 2}
     config = {
         "name": "sweep",
         "data": {"source": "digits"},
         "loss": {"_target_": "bitstill.losses.hard"},
-        "quantizer": quantizer,
+        "quantizer": QUANTIZER,
         "batch_norm": {"momentum": 0.01, "epsilon": 1e-3},
         "soft_weight": {"_target_": "bitstill.losses.constant_weight", "value": 225.0},
         "schedule": schedule,
@@ -103,5 +96,5 @@ def run(place: Path) -> RunPaths:
     paths.metrics.write_text("epoch,train/loss,test/accuracy\n1,0.5,0.5\n")
     bits = np.packbits(np.array([1, 0] * 4, dtype=bool))
     np.savez(paths.correctness, **{f"running/{name}": bits for name in selections["running"]})  # type: ignore[arg-type]
-    save_weights(Student(quantizer=Quantizer(activation_scale=0.5)), paths.weights, {})
+    save_weights(Student(quantizer=HALF_SCALE), paths.weights, {})
     return paths
