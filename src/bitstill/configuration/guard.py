@@ -170,7 +170,7 @@ def _check(node: Any, plain: Any, key: Any, prefix: str) -> None:
         return
     if OmegaConf.is_interpolation(node, key):
         value = _resolved(node, key)
-        if isinstance(value, DictConfig | ListConfig):
+        if isinstance(value, DictConfig | ListConfig | dict | list):
             raise UserError(f"{name} is not allowed to refer to other settings: write them there")
     if isinstance(value, str) and value.startswith(("ext://", "cfg://")) and value not in _STREAMS:
         raise UserError(f"{name} = {value} is not allowed: give {' or '.join(_STREAMS)}")

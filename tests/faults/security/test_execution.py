@@ -48,6 +48,7 @@ HYDRA = {
     "launcher with more": "+hydra.launcher.x={_target_:os.system,command:'{}'}",
     "launcher referring": "+hydra.launcher.x=${model}",
     "launcher created": "+hydra.launcher.x='${oc.create:{_target_:os.system,command:ls}}'",
+    "launcher decoded": """+hydra.launcher.x='${oc.decode:"[1]"}'""",
     "sweeper": "hydra.sweeper._target_=subprocess.Popen",
     "sweeper in a list": "hydra.sweeper.grids=[{_target_:os.system,command:'{}'}]",
     "sweeper in params": "hydra.sweeper.params={_target_:os.system,command:'{}'}",
