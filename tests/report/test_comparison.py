@@ -9,7 +9,7 @@ from tests.report.conftest import changed_run, shifted
 
 from bitstill.report.comparison import compare_sets, pairs, pairs_within
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import RunSet
+from bitstill.report.sweeps import Run, RunSet, View
 
 CELLS = [("hard", 15.0), ("soft", 15.0)]
 
@@ -85,10 +85,33 @@ def test_no_p_is_said_while_runs_are_awaited(make_set: Callable[..., RunSet]) ->
     other_cell = dataclasses.replace(first, awaited={"soft T=50": 1})
     unaffected = compare_sets(other_cell, second).table("c")
     assert unaffected == compare_sets(first, second).table("c")
-    waiting = compare_sets(first, dataclasses.replace(second, awaited={"soft T=15": 1})).table("c")
-    assert [row[:4] for row in waiting.rows] == [row[:4] for row in unaffected.rows]
-    assert {tuple(row[4:6]) for row in waiting.rows} == {("—", "—")}
-    assert "Both wait for the runs that are still to come." in waiting.caption
+    awaited = {"soft T=15": 1}
+    for sets in (
+        (dataclasses.replace(first, awaited=awaited), second),
+        (first, dataclasses.replace(second, awaited=awaited)),
+    ):
+        waiting = compare_sets(*sets).table("c")
+        assert [row[:4] for row in waiting.rows] == [row[:4] for row in unaffected.rows]
+        assert {tuple(row[4:6]) for row in waiting.rows} == {("—", "—")}
+        assert "Both wait for the runs that are still to come." in waiting.caption
+
+
+def test_what_rests_on_other_accuracies_is_compared_after_the_last_epoch(
+    make_set: Callable[..., RunSet],
+) -> None:
+    """In statistics that both have."""
+    first, without_val = (
+        make_set(shifted, seeds=range(2), cells=CELLS, val=val) for val in (True, False)
+    )
+    exact = [
+        Run(run.paths, dataclasses.replace(run.record, selections={"precise": chosen}))
+        for run in first.runs
+        for chosen in [run.record.selections["precise"]]
+    ]
+    without_running = dataclasses.replace(first, runs=exact)
+    for second, kind in ((without_val, "running"), (without_running, "precise")):
+        for sets in ((first, second), (second, first)):
+            assert compare_sets(*sets).view == View(kind, "last")
 
 
 def test_a_tiny_p_is_not_nought(make_set: Callable[..., RunSet]) -> None:
