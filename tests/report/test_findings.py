@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bitstill.report.claim_tables import claims_table
 from bitstill.report.findings import Comparison, Question, answer
+from bitstill.report.sweeps import View
 from bitstill.statistics import Difference, paired_difference, smallest_detectable
 
 
@@ -86,6 +88,17 @@ def test_of_effects_without_noise_the_least_is_shown() -> None:
     (found,) = answer([Question("z", "", "t", [Comparison("", one) for one in effects])], {})
     assert found.effect is not None
     assert found.effect.estimate == -0.2
+
+
+@pytest.mark.parametrize(("error", "shown"), [(math.nan, "0.00"), (1e-9, "0.00 [0.00, 0.00]")])
+def test_an_effect_of_nothing_has_no_minus(error: float, shown: str) -> None:
+    effect = Difference(-0.004, error, 0 if math.isnan(error) else 4, 5)
+    [row] = claims_table(
+        answer([Question("z", "", "t", [Comparison("", effect)])], {}),
+        view=View("running", "best_val"),
+        cells=[],
+    ).rows
+    assert row[3] == shown
 
 
 def about(*differences: Difference, **more: Any) -> Question:

@@ -55,3 +55,14 @@ def test_what_was_measured_is_shown(make_set: Callable[..., RunSet]) -> None:
     assert "In points, exact statistics" in table.caption
     expected = ["hard T=15", "2", "0.28", "0.40", "0.20", "0.00", "—"]
     assert [list(row) for row in table.rows] == [expected]
+
+
+def test_nothing_has_a_minus(make_set: Callable[..., RunSet]) -> None:
+    """The mean of equal numbers may be a little larger than they are."""
+    runs = make_set(lambda *_: 90.0, cells=[("hard", 15.0)], seeds=[0])
+    steady = [with_curve(run, [98.61111111111111] * 12) for run in runs.runs]
+    noise = epoch_noise(steady, "running")
+    assert noise is not None
+    assert noise.gain < 0
+    [row] = noise_table(dataclasses.replace(runs, runs=steady), RUNNING).rows
+    assert row[2:5] == ["0.00", "0.00", "0.00"]

@@ -1,4 +1,5 @@
 import io
+import math
 from dataclasses import replace
 
 from rich.console import Console
@@ -8,11 +9,13 @@ from bitstill.report.table import (
     p_text,
     plus_minus,
     print_set_name,
+    signed,
     to_html,
     to_latex,
     to_markdown,
     to_rich,
 )
+from bitstill.statistics import Difference
 
 TABLE = Table("t", "A_title", "100 % & more", ("T", "ours"), [("10", "90.1 ± 0.2"), ("15", "—")])
 
@@ -108,6 +111,11 @@ def test_a_p_is_never_nought() -> None:
 
 def test_one_value_has_no_spread() -> None:
     assert plus_minus([90.04]) == "90.0"
+
+
+def test_a_difference_of_nothing_has_no_minus() -> None:
+    assert signed(Difference(-0.004, math.nan, 0, 1)) == "+0.00"
+    assert signed(Difference(-0.004, 1e-9, 4, 5)) == "+0.00 [+0.00, +0.00]"
 
 
 def test_marks_in_cells() -> None:

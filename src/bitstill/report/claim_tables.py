@@ -144,7 +144,7 @@ def statement(finding: Finding) -> str:
 
 
 def _limits(interval: Interval | None) -> str:
-    return NOT_APPLICABLE if interval is None else f"[{interval.low:.2f}, {interval.high:.2f}]"
+    return NOT_APPLICABLE if interval is None else f"[{interval.low:z.2f}, {interval.high:z.2f}]"
 
 
 def _effect(finding: Finding) -> str:
@@ -152,5 +152,5 @@ def _effect(finding: Finding) -> str:
         return "not measured" if finding.question.claim in "gh" else "missing"
     estimate, low, high = finding.effect
     unit = "" if finding.question.unit == "points" else f" {finding.question.unit}"
-    limits = f" [{low:.2f}, {high:.2f}]" if low < high < float("inf") else ""
-    return f"{estimate:.2f}{limits}{unit}"
+    limits = f" [{low:z.2f}, {high:z.2f}]" if low < high < float("inf") else ""
+    return f"{estimate:z.2f}{limits}{unit}"

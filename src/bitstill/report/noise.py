@@ -71,7 +71,7 @@ def noise_table(runs: RunSet, view: View) -> Table:
         over_seeds = list(runs.percents(cell, best).values())
         spread = stdev(over_seeds) if len(over_seeds) > 1 else None
         gap = _published_gap(runs.of(cell)[0].record)
-        numbers = [f"{one:.2f}" for one in (noise.deviation, noise.swing, noise.gain)]
+        numbers = [f"{one:z.2f}" for one in (noise.deviation, noise.swing, noise.gain)]
         spread_and_gap = [or_dash(spread, ".2f"), or_dash(gap, ".1f")]
         rows.append([cell, str(noise.epochs), *numbers, *spread_and_gap])
     caption = (

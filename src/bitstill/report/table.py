@@ -69,7 +69,7 @@ def plus_minus(values: Sequence[float]) -> str:
 def signed(difference: Difference) -> str:
     """Return a difference with its sign and, where one can be given, its 95 % t interval."""
     estimate, low, high = difference.interval()
-    return f"{estimate:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if difference.df else "")
+    return f"{estimate:+z.2f}" + (f" [{low:+z.2f}, {high:+z.2f}]" if difference.df else "")
 
 
 def or_dash(value: float | None, form: str) -> str:

@@ -131,8 +131,7 @@ def _optimism(runs: RunSet, cell: str, kind: str) -> str:
     shared = best.keys() & honest.keys()
     if not shared:
         return NOT_APPLICABLE
-    # Rounded first, and 0.0 added: there is no minus zero.
-    return f"{round(fmean(best[s] - honest[s] for s in shared), 1) + 0.0:.1f}"
+    return f"{fmean(best[s] - honest[s] for s in shared):z.1f}"
 
 
 def _count(runs: RunSet, cell: str) -> str:
