@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 
-bench_app = typer.Typer(help="Measure how fast it is, on this machine.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure bitstill's speed on this machine.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
 
@@ -52,8 +52,13 @@ def _complete_overrides(context: typer.Context, incomplete: str) -> list[str]:
     return []
 
 
-_Overrides = Annotated[list[str] | None, typer.Argument(autocompletion=_complete_overrides)]
-_Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+_Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        autocompletion=_complete_overrides, help="Settings and choices, such as loss=soft,hard."
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.command(
@@ -69,9 +74,9 @@ def train(overrides: _Overrides = None) -> None:
 
 @app.command(context_settings={"ignore_unknown_options": True})
 def plan(overrides: _Overrides = None) -> None:
-    """Show what a sweep would do, and what it would cost.
+    """Show which runs a sweep would do, and what they would cost.
 
-    Takes what `train -m` takes.
+    Takes the arguments of `train -m`, and runs nothing.
     """
     from bitstill.application import train as run_application
 
@@ -79,15 +84,20 @@ def plan(overrides: _Overrides = None) -> None:
     raise typer.Exit(run_application(arguments))
 
 
+_SweepFolder = Annotated[
+    Path, typer.Argument(help="The folder of a sweep, such as multirun/quick.")
+]
+
+
 @app.command()
 def status(
-    folder: Annotated[Path, typer.Argument(help="Of a sweep, as multirun/quick.")],
+    folder: _SweepFolder,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Until all runs have ended, or Ctrl-C.")
+        bool, typer.Option("--watch", help="Update until all runs have ended, or Ctrl-C.")
     ] = False,
     as_json: _Json = False,
 ) -> None:
-    """Show how far a sweep is, whatever runs it."""
+    """Show the state of each run of a sweep, under any launcher."""
     from bitstill.sweep.console import show_status
 
     show_status(folder, watch=watch, as_json=as_json)
@@ -95,18 +105,21 @@ def status(
 
 @app.command()
 def report(
-    sweeps: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of sweeps.")],
+    sweeps: Annotated[
+        list[Path], typer.Argument(metavar="DIR", help="The folders of one or more sweeps.")
+    ],
     output: Annotated[
-        Path | None, typer.Option(help="Where files go.", show_default="report/ in the first DIR")
+        Path | None,
+        typer.Option(help="The folder to write to.", show_default="report/ in the first DIR"),
     ] = None,
     fill: Annotated[
         Path | None,
-        typer.Option(metavar="PAGE", help="Fill the places of this Markdown page of yours, too."),
+        typer.Option(metavar="PAGE", help="Also fill in the tables of your own Markdown page."),
     ] = None,
 ) -> None:
-    """Say what sweeps showed, in tables, figures and on a page.
+    """Make tables, figures and a page of the results of sweeps.
 
-    Whether published claims hold among it, with statistics.
+    Tests with statistics which of the published claims hold.
     """
     from bitstill.report.command import run_report
 
@@ -115,12 +128,14 @@ def report(
 
 @app.command()
 def keep(
-    sweep: Annotated[Path, typer.Argument(help="Folder of a sweep, finished or not.")],
-    target: Annotated[Path, typer.Argument(help="Folder to copy to; again to go on.")],
+    sweep: Annotated[Path, typer.Argument(help="The folder of a sweep, finished or not.")],
+    target: Annotated[
+        Path, typer.Argument(help="The folder to copy to, new or of an earlier copy.")
+    ],
 ) -> None:
-    """Copy what a repository should hold of a sweep.
+    """Copy the parts of a sweep that belong in a repository.
 
-    Records, curves, each image's result, teachers' logits, one packed student.
+    Records, curves, per-image correctness, teachers' logits, and one packed student.
     """
     from bitstill.errors import counted
     from bitstill.report.keep import keep as copy
@@ -137,18 +152,16 @@ def dashboard(
     place: Annotated[
         str, typer.Argument(metavar="DIR|PROJECT", help="A sweep's folder, or [ENTITY/]PROJECT.")
     ],
-    save: Annotated[
-        bool, typer.Option("--save", help="Save them to wandb's server, too; else no network.")
-    ] = False,
+    save: Annotated[bool, typer.Option("--save", help="Also save them on wandb's server.")] = False,
     project: Annotated[
         str | None,
-        typer.Option(help="[ENTITY/]PROJECT.", show_default="the one that the runs name"),
+        typer.Option(help="[ENTITY/]PROJECT.", show_default="the project of the runs"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Where files go.", show_default="dashboard/ in DIR")
+        Path | None, typer.Option(help="The folder to write to.", show_default="dashboard/ in DIR")
     ] = None,
 ) -> None:
-    """Make a report and a workspace for wandb, as JSON."""
+    """Make a wandb report and workspace, as JSON files."""
     from bitstill.dashboards.command import make_dashboard
 
     typer.echo(make_dashboard(place, project=project, output=output, save=save))
@@ -156,11 +169,11 @@ def dashboard(
 
 @app.command()
 def sync(
-    folder: Annotated[Path, typer.Argument(help="Of a sweep, as multirun/quick.")],
+    folder: _SweepFolder,
 ) -> None:
-    """Send to wandb what the runs of a sweep logged offline.
+    """Send the offline runs of a sweep to wandb.
 
-    Give it again to go on.
+    Run it again to send the rest.
     """
     from bitstill.loggers.sync import sync as send
 
@@ -169,17 +182,20 @@ def sync(
 
 @app.command()
 def export(
-    source: Annotated[Path, typer.Argument(help="A run's folder, or a sweep's; or a packed file.")],
+    source: Annotated[Path, typer.Argument(help="The folder of a run or sweep, or a packed file.")],
     form: Annotated[
-        str, typer.Option("--format", help="packed, c, onnx or qonnx; of a teacher, onnx.")
+        str, typer.Option("--format", help="packed, c, onnx or qonnx; for a teacher, onnx.")
     ] = "packed",
-    select: Annotated[str, typer.Option(help="last or best_val.")] = "last",
+    select: Annotated[str, typer.Option(help="The epoch: last or best_val.")] = "last",
     statistics: Annotated[
-        str | None, typer.Option(help="precise or running; precise where they were measured.")
+        str | None,
+        typer.Option(
+            help="Batch norm statistics: precise or running.", show_default="precise if measured"
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
 ) -> None:
-    """Write a finished run's network for other programs to run."""
+    """Export the network of a finished run."""
     from bitstill.deploy.export import export as write
     from bitstill.deploy.finished import Choice
 
@@ -190,13 +206,13 @@ def export(
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A packed student.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders with images.")],
     as_json: _Json = False,
-    threads: Annotated[int, typer.Option(min=1, help="For many images.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads for a batch of images.")] = 1,
 ) -> None:
-    """Say what images show.
+    """Predict the classes of images.
 
-    Class and confidence, which is the softmax at T = 1, and no probability.
+    The confidence is the softmax at T = 1, which is not a calibrated probability.
     """
     from bitstill.deploy import predict as deployed
     from bitstill.errors import counted, printable
@@ -222,9 +238,12 @@ def _show(report: "Report", *, as_json: bool) -> None:
 @bench_app.command("deploy")
 def bench_deploy(
     as_json: _Json = False,
-    rounds: Annotated[int, typer.Option(min=3, help="How often each is timed.")] = 30,
+    rounds: Annotated[int, typer.Option(min=3, help="Paired rounds: each times all once.")] = 30,
 ) -> None:
-    """Time the deployed student against onnxruntime: one thread and two, one image and many."""
+    """Time the deployed student against onnxruntime.
+
+    On one image and on a batch, with one thread and two.
+    """
     from bitstill.bench.deploy import bench
 
     _show(bench(rounds=rounds), as_json=as_json)
@@ -233,11 +252,14 @@ def bench_deploy(
 @bench_app.command("train")
 def bench_train(
     as_json: _Json = False,
-    rounds: Annotated[int, typer.Option(min=3, help="How often each is timed.")] = 10,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 256,
-    threads: Annotated[int, typer.Option(min=1, help="For all that is compared.")] = 1,
+    rounds: Annotated[int, typer.Option(min=3, help="Paired rounds: each times all once.")] = 10,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per step.")] = 256,
+    threads: Annotated[int, typer.Option(min=1, help="Threads for each.")] = 1,
 ) -> None:
-    """Time steps of training against plain code, and against the convolutions alone."""
+    """Time a training step against plain code.
+
+    And against the convolutions alone.
+    """
     from bitstill.bench.train import bench
 
     _show(bench(rounds=rounds, batch_size=batch_size, threads=threads), as_json=as_json)
@@ -246,10 +268,13 @@ def bench_train(
 @bench_app.command("sweep")
 def bench_sweep(
     as_json: _Json = False,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed.")] = 3,
-    epochs: Annotated[int, typer.Option(min=1, help="Of each of the 14 runs.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Paired rounds: each times all once.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each of the 14 runs.")] = 4,
 ) -> None:
-    """Time the demo, shortened, against plain code that trains the same runs in turn."""
+    """Time the shortened demo against plain code.
+
+    The plain code trains the same runs, one after another.
+    """
     from bitstill.bench.sweep import bench
 
     _show(bench(rounds=rounds, epochs=epochs), as_json=as_json)
