@@ -76,8 +76,8 @@ def test_each_run_has_its_state_and_what_comes_of_it(
     put(found[3], status="failed", epoch=0)
     assert planned(found)[:5] == [
         "hard T=15 seed 0 | done | skip",
-        "hard T=15 seed 1 | failed | go on from epoch 3",
-        "hard T=15 seed 2 | interrupted | go on from epoch 7",
+        "hard T=15 seed 1 | failed | resume from epoch 3",
+        "hard T=15 seed 2 | interrupted | resume from epoch 7",
         "hard T=15 seed 3 | failed | run",
         "hard T=15 seed 4 | missing | run",
     ]
@@ -104,8 +104,8 @@ def test_a_student_that_lacks_only_its_end_is_no_copy(
     ("rerun", "actions"),
     [
         ("none", ["skip", "skip"]),
-        ("failed", ["skip", "go on from epoch 3"]),
-        ("all", ["run again", "go on from epoch 3"]),
+        ("failed", ["skip", "resume from epoch 3"]),
+        ("all", ["run again", "resume from epoch 3"]),
     ],
 )
 def test_rerun_is_heeded(
@@ -172,7 +172,7 @@ def test_teachers_that_students_read_are_counted(
     found = asked(
         *("loss=hard", "model=teacher", "loss=soft", "loss=soft_hard", "loss=soft seed=1")
     )
-    assert planned(found)[-1] == "Teachers that students read: 2, of which 0 are trained"
+    assert planned(found)[-1] == "Teachers that students need: 2, of which 0 are trained"
     identity = identity_of(teacher_of(found[2].config), found[2].config.data.identity())
     paths = RunPaths(tmp_path / "teachers" / identity)
     paths.directory.mkdir(parents=True)
@@ -180,7 +180,7 @@ def test_teachers_that_students_read_are_counted(
         made_up(identity=identity, status=status, images_per_second=1.0).write(paths)
         assert planned(found)[-1].endswith(f"2, of which {trained} are trained")
     assert planned(asked("loss=hard"))[-1] == (
-        "Teachers that students read: 0, of which 0 are trained"
+        "Teachers that students need: 0, of which 0 are trained"
     )
 
 

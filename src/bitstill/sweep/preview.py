@@ -52,7 +52,7 @@ def show_plan(runs: Sequence[PlannedRun]) -> None:
     Time is estimated from the images per second of finished runs of the same kind under
     ``paths.output``; without any, it is said to be unknown.
     """
-    table = Table("run", "now", "then", title=counted(len(runs), "run"), title_justify="left")
+    table = Table("run", "state", "action", title=counted(len(runs), "run"), title_justify="left")
     left: dict[str, Training] = {}
     to_log = 0
     for run in runs:
@@ -69,7 +69,7 @@ def show_plan(runs: Sequence[PlannedRun]) -> None:
     console = output_console()
     console.print(table)
     console.print(_to_do(runs, left, to_log), soft_wrap=True)
-    console.print(f"Teachers that students read: {len(teachers)}, of which {trained} are trained")
+    console.print(f"Teachers that students need: {len(teachers)}, of which {trained} are trained")
 
 
 def _to_do(runs: Sequence[PlannedRun], left: Mapping[str, Training], to_log: int) -> str:
@@ -97,7 +97,7 @@ def _action(state: RunState, training: Training) -> str:
         return "copy from the store"
     if state.status == "done":
         return "run again"
-    return f"go on from epoch {state.epoch}" if state.epoch else "run"
+    return f"resume from epoch {state.epoch}" if state.epoch else "run"
 
 
 def _training(run: PlannedRun, state: RunState) -> Training:
