@@ -47,7 +47,7 @@ def test_the_yardstick_is_the_same_network() -> None:
 @pytest.mark.filterwarnings("ignore")  # the yardstick is as most people write it
 def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    report = bench(rounds=1, batch_size=4)
+    report = bench(rounds=1, batch_size=4, threads=1)
     subjects = [one.subject for one in report.timings]
     assert subjects[0] == YARDSTICK
     assert subjects[-1] == CONVOLUTIONS

@@ -34,7 +34,7 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[Any]]
 
 
 def bench(
-    *, rounds: int = 30, threads: Sequence[int] = THREADS, batches: Sequence[int] = BATCHES
+    *, rounds: int, threads: Sequence[int] = THREADS, batches: Sequence[int] = BATCHES
 ) -> Report:
     """Time a random student and teacher; how long they take does not depend on the weights.
 

@@ -23,7 +23,7 @@ _BATCH = 32
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def bench(*, rounds: int = 3, epochs: int = 4) -> Report:
+def bench(*, rounds: int, epochs: int) -> Report:
     """Time whole sweeps, each in a folder of its own.
 
     Raises:

@@ -41,7 +41,7 @@ _SKIPPED, _STEPS = 4, 8  # a DataLoader's workers have prepared the first four
 _SCHEDULE = ScheduleConfig(epochs=60, batch_size=1, learning_rates=[0.01], milestones=[], l2=1e-10)
 
 
-def bench(*, rounds: int = 10, batch_size: int = 256, threads: int = 1) -> Report:
+def bench(*, rounds: int, batch_size: int, threads: int) -> Report:
     """Time steps of the student on random images; what they show does not change the time.
 
     Raises:
