@@ -60,7 +60,7 @@ def _metric(source: Source) -> str:
     return summary_name(source.view.selection, source.view.statistics)
 
 
-def _curves(metric: str, group: str, *, top: int = 0) -> Any:
+def _curves(metric: str, group: str, *, top: int) -> Any:
     """Return curves against the epoch: the mean of a group, and a band of a standard deviation."""
     return wr.LinePlot(
         title=f"{metric}, by {group}: mean and standard deviation of its runs",
