@@ -24,7 +24,8 @@ def soft_target_figures(runs: RunSet, images: ImageData | None) -> list[Figure]:
     run, values = found
     kept = values[evenly(len(values), _IMAGES)]
     who = f"Teacher, seed {run.record.seed}"
-    figures = [
+    examples = _examples(values, images)
+    return [
         Figure(
             "soft-targets",
             "The teacher's soft targets against temperature",
@@ -33,22 +34,17 @@ def soft_target_figures(runs: RunSet, images: ImageData | None) -> list[Figure]:
             "probability (one over the number of classes: uniform). Dots: published temperatures.",
             _sharpness(kept),
             _sharpness_spec(),
-        )
+        ),
+        Figure(
+            "soft-target-examples",
+            "What a temperature does to one image's targets",
+            f"{who}: training images, from the surest to the least sure at T = 1, and its "
+            "probabilities for every class. The order of the wrong classes is what a student "
+            "learns beyond the label.",
+            examples,
+            _examples_spec(pictured=any(row["picture"] for row in examples)),
+        ),
     ]
-    examples = _examples(values, images)
-    if examples:
-        figures.append(
-            Figure(
-                "soft-target-examples",
-                "What a temperature does to one image's targets",
-                f"{who}: training images, from the surest to the least sure at T = 1, and its "
-                "probabilities for every class. The order of the wrong classes is what a student "
-                "learns beyond the label.",
-                examples,
-                _examples_spec(pictured=any(row["picture"] for row in examples)),
-            )
-        )
-    return figures
 
 
 def _teacher(runs: RunSet) -> tuple[Run, np.ndarray] | None:
