@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from bitstill.errors import UserError, counted, first_line
 from bitstill.models import Network, network_of
@@ -97,8 +97,6 @@ def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
         network = network_of(record.config, is_teacher=record.is_teacher, classes=classes)
     try:
         load_weights(network, file, statistics=statistics)
-    except SafetensorError as error:
-        raise UserError(f"{file} is damaged ({error}): {AGAIN}") from error
     except KeyError as error:
         raise UserError(
             f"{paths.directory} holds no exact batch norm statistics: give --statistics running"
