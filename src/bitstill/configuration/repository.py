@@ -104,16 +104,14 @@ class CachingLoader(ConfigLoaderImpl):
         self,
         group_name: str,
         results_filter: ObjectType | None = ObjectType.CONFIG,
-        config_name: str | None = None,
-        overrides: list[str] | None = None,
+        *_: Any,  # what completion would give
+        **__: Any,
     ) -> list[str]:
         """Return a group's choices.
 
         Help asks for a hundred groups: all from one copy of what is known, where Hydra makes a copy
         for each, which takes half a second.
         """
-        if config_name or overrides:  # as completion asks, once
-            return super().get_group_options(group_name, results_filter, config_name, overrides)
         if self._known is None:
             self._known = self._parse_overrides_and_create_caching_repo(None, [])[1]
         return self._known.get_group_options(group_name, results_filter)
