@@ -19,6 +19,7 @@ WRONG = {
         ["loss=hrad", "gt_soft_hard, hard, soft, soft_hard", "did you mean hard?"],
     ),
     "bare number": (["temperature=20"], ["temperature=20", "T15", "temperature.value=20"]),
+    "hydra's, no word": (["hydra/launcher=3"], ["a choice must be a word: see bitstill train"]),
     "no number": (["temperature=hot"], ["temperature=hot", "T1, T10, T100, T15, T50"]),
     "T zero": (["temperature.value=0"], ["temperature.value = 0", "above 0"]),
     "method": (
@@ -56,6 +57,7 @@ WRONG = {
     "no folder": (["--config-dir=nosuch"], ["nosuch is no folder: give one that is there"]),
     "joblib": (["-m", "hydra/launcher=joblib"], ["give hydra/launcher=basic, parallel or slurm"]),
     "added key, short": (["+sede=3"], ["sede is no setting", "did you mean seed?"]),
+    "left out key": (["~trainer.thread"], ["trainer.thread is no setting", "trainer.threads?"]),
     "forced key": (["++epochs=3"], ["epochs is no setting", "schedule"]),
     "unparsable": (["seed=[1"], ["'seed=[1'", "KEY=VALUE"]),
     "no override": (["hello"], ["'hello'", "KEY=VALUE"]),
