@@ -101,9 +101,9 @@ def test_16_bits_of_which_white_is_zero_are_refused() -> None:
         decode_image(file)
 
 
-def test_a_damaged_orientation_is_none(pictures: NDArray[np.uint8]) -> None:
-    exif = b"Exif\0\0II*\0\xff\xff\xff\xff"
-    image_bytes = encoded(Image.fromarray(pictures[0]), exif=exif)
+@pytest.mark.parametrize("exif", [b"II*\0\xff\xff\xff\xff", b"II*\0", b"none"])
+def test_a_damaged_orientation_is_none(pictures: NDArray[np.uint8], exif: bytes) -> None:
+    image_bytes = encoded(Image.fromarray(pictures[0]), exif=b"Exif\0\0" + exif)
     with quiet_pillow():
         assert np.array_equal(decode_image(image_bytes), pictures[0])
 
