@@ -324,3 +324,17 @@ def test_labels_of_a_cache_that_are_none_are_made_again(tmp_path: Path, labels: 
     meta.write_text(json.dumps(noted))
     np.save(meta.with_name("train_labels.npy"), labels)
     assert source.load().train.labels.tolist() == before
+
+
+def test_a_split_of_a_cache_that_lacks_images_is_made_again(tmp_path: Path) -> None:
+    source = Digits(val_fraction=0.1, split_seed=0, cache=str(tmp_path))
+    before = len(source.load().val)
+    [meta] = tmp_path.glob("split-*/meta.json")
+    noted = json.loads(meta.read_text())
+    for name in ("val_images", "val_labels"):
+        file = meta.with_name(f"{name}.npy")
+        fewer = np.load(file)[:-1]
+        np.save(file, fewer)
+        noted["arrays"][name] = [fewer.dtype.str, list(fewer.shape)]
+    meta.write_text(json.dumps(noted))
+    assert len(source.load().val) == before

@@ -1,9 +1,12 @@
 import functools
 import http.server
 import os
+import shutil
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +134,24 @@ def test_only_missing_files_are_downloaded(
     os.link(svhn_folder / TRAIN, folder / TRAIN)
     svhn(path=str(folder), url=served, download=True).identity()
     assert (folder / TRAIN).samefile(svhn_folder / TRAIN)
+
+
+def test_what_another_process_has_downloaded_is_not_downloaded_again(
+    svhn: Callable[..., Svhn],
+    svhn_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def after_another(lock: Path) -> Iterator[None]:
+        file = lock.with_name(lock.name[1:].removesuffix(".lock"))
+        shutil.copy(svhn_folder / file.name, file)
+        file.chmod(0o400)  # another user's, it cannot be given other rights
+        yield
+
+    monkeypatch.setattr("bitstill.data.svhn.locked", after_another)
+    svhn(path=str(tmp_path), download=True).identity()  # from where there is no server
+    assert stat.S_IMODE((tmp_path / TRAIN).stat().st_mode) == 0o400
 
 
 def test_corrupted_download_is_refused_and_not_kept(
