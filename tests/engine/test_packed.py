@@ -122,6 +122,26 @@ def test_absurd_shapes_are_refused(content: bytes, tensor: object) -> None:
         from_bytes(forged(content, classifier=tensor))
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("classifier", "it lacks classifier"), ("conv1.planes", "it has 0 bits a weight")],
+)
+def test_what_has_another_name_is_missed(content: bytes, name: str, message: str) -> None:
+    one = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])[name]
+    with pytest.raises(ValueError, match=message):
+        from_bytes(forged(content, **{name: None, "mine": one}))
+
+
+def test_what_belongs_to_no_student_is_found(content: bytes) -> None:
+    end = len(content) - 8 - int.from_bytes(content[:8], "little")
+    empty = {"dtype": "U8", "shape": [0], "data_offsets": [end, end]}
+    with pytest.raises(ValueError, match="it holds 'mine' too"):
+        from_bytes(forged(content, mine=empty))
+    known = {"format": packing.FORMAT, "version": packing.VERSION, "checksum": "0" * 64}
+    with pytest.raises(ValueError, match="its metadata is incomplete"):
+        from_bytes(forged(content, __metadata__=known))
+
+
 @pytest.mark.parametrize("shape", [[], [1], [1, 1, 54], [54]])
 def test_absurd_planes_are_refused(content: bytes, shape: list[int]) -> None:
     size = int(np.prod(shape))
