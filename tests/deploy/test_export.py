@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,17 @@ def test_what_cannot_be_written(student_run: Path, teacher_run: Path, tmp_path: 
         export(teacher_run, "packed", Choice())
     with pytest.raises(UserError, match=r"cannot be written .*: give --output"):
         export(student_run, "packed", Choice(), tmp_path / "nowhere" / "student.bitstill")
+
+
+@pytest.mark.parametrize("form", ["onnx", "qonnx"])
+def test_without_its_extra_onnx_is_named(
+    student_run: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    for module in ("graph", "onnx_models", "qonnx_model"):
+        monkeypatch.delitem(sys.modules, f"bitstill.deploy.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError, match=r"^onnx is not installed: pip install 'bitstill\[onnx\]'$"):
+        export(student_run, form, Choice())
 
 
 def test_output_replaces_nothing_but_exports(student_run: Path, tmp_path: Path) -> None:

@@ -242,14 +242,21 @@ def test_c_is_taken_where_it_is(
     assert Engine(packed, backend="numba").backend.name == "numba"
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ImportError("Numba needs NumPy 2.3"), r"^numba cannot be used \(Numba needs NumPy 2\.3"),
+        (ModuleNotFoundError(name="numba"), "^numba is not installed: pip install numba$"),
+    ],
+)
 def test_a_numba_that_cannot_be_imported(
-    packed: PackedModel, monkeypatch: pytest.MonkeyPatch
+    packed: PackedModel, monkeypatch: pytest.MonkeyPatch, error: ImportError, line: str
 ) -> None:
     def fail(_: str) -> None:
-        raise ImportError("Numba needs NumPy 2.3 or less")
+        raise error
 
     monkeypatch.setattr("bitstill.engine.engine.import_module", fail)
-    with pytest.raises(UserError, match=r"^numba cannot be used \(Numba needs NumPy 2\.3"):
+    with pytest.raises(UserError, match=line):
         Engine(packed, backend="numba")
 
 
