@@ -2,11 +2,14 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
-from bitstill.application import _log_slurm_job, compose, register_resolvers
+from bitstill.application import FolderCheck, _log_slurm_job, compose, register_resolvers
+from bitstill.errors import UserError
+from bitstill.runs import RunPaths
 
 JOB, ARRAY = {"SLURM_JOB_ID": "9"}, {"SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "1"}
 
@@ -43,3 +46,16 @@ def test_a_run_is_composed_after_others_have_cleared_all_resolvers() -> None:
         assert compose("loss=soft_hard", "temperature=T10").seed == 0
     finally:
         register_resolvers()
+
+
+def test_a_folder_with_a_damaged_record_is_trained_into(tmp_path: Path) -> None:
+    """By the run, which moves it aside; a folder of others' files is refused."""
+    config = OmegaConf.create({"hydra": {"run": {"dir": str(tmp_path)}}})
+    record = RunPaths(tmp_path).record
+    record.write_text("cut sho")
+    FolderCheck().on_run_start(config)
+    record.unlink()
+    RunPaths(tmp_path).metrics.touch()
+    with pytest.raises(SystemExit) as stopped:
+        FolderCheck().on_run_start(config)
+    assert isinstance(stopped.value.__cause__, UserError)
