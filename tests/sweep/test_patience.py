@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -77,3 +79,22 @@ def test_outside_the_main_thread_nothing_is_done() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(handler).result() is signal.getsignal(signal.SIGINT)
+
+
+ASKED = "from bitstill.sweep.patience import _in_front_of_a_terminal as it; print(it(), flush=True)"
+BEHIND = f"import subprocess as s, sys; s.run([sys.executable, '-c', '{ASKED}'], process_group=0)"
+
+
+def test_who_is_in_front_of_a_terminal_knows_it() -> None:
+    """A session takes the first terminal that it opens; its other groups are in the background."""
+    terminal, theirs = os.openpty()
+    opened = f"open({os.ttyname(theirs)!r}); "
+    answers = [
+        subprocess.run(  # noqa: S603
+            [sys.executable, "-c", code], start_new_session=True, capture_output=True, check=True
+        ).stdout.split()
+        for code in (ASKED, f"held = {opened}{ASKED}", f"held = {opened}{BEHIND}")
+    ]
+    os.close(terminal)
+    os.close(theirs)
+    assert answers == [[b"False"], [b"True"], [b"False"]]
