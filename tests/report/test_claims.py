@@ -340,3 +340,16 @@ def test_the_check_over_seeds_has_signs(make_set: Callable[..., RunSet]) -> None
     by_seed = cells[:4].mean(0) - cells[4:].mean(0)
     assert by_seed.min() < 0 < by_seed.max()
     assert ours.question.check_p == pytest.approx(stats.ttest_1samp(by_seed, 0).pvalue)
+
+
+def test_seeds_of_which_none_has_all_cells_are_enough_for_the_blocks(
+    make_set: Callable[..., RunSet],
+) -> None:
+    """The check over whole seeds has none then."""
+    cells = [("soft", 10.0), ("soft", 15.0), ("soft_hard", 10.0), ("soft_hard", 15.0)]
+    runs = make_set(published, seeds=range(4), cells=cells)
+    names = [f"{loss} T={temperature:g}" for loss, temperature in cells]
+    kept = [run for run in runs.runs if run.record.cell != names[run.record.seed]]
+    (c,) = by_letter(findings(dataclasses.replace(runs, runs=kept), LAST), "c")
+    assert c.p is not None
+    assert (c.question.check_p, c.question.images) == (None, None)

@@ -136,3 +136,16 @@ def test_sets_that_differ_least_are_compared(make_set: Callable[..., RunSet]) ->
     assert pairs(others, [here, there, alone]) == [(others[1], here), (others[0], there)]
     assert pairs([here], others) == [(here, one) for one in others]
     assert pairs(others, [here]) == [(one, here) for one in others]
+
+
+def test_runs_that_did_not_learn_are_named_where_they_are_compared(
+    make_set: Callable[..., RunSet],
+) -> None:
+    def failed(loss: str, temperature: float | None, seed: int) -> float:
+        return 10.0 if (loss, seed) == ("soft", 4) else shifted(loss, temperature, seed)
+
+    first = make_set(failed, seeds=range(5), cells=CELLS)
+    for seeds, is_named in ((range(5), True), (range(4), False)):
+        second = make_set(lambda *_: 90.0, seeds=seeds, cells=CELLS)
+        caption = compare_sets(first, second).table("c").caption
+        assert ("in every number: soft T=15 seed 4 (10.0 %);" in caption) == is_named

@@ -256,3 +256,9 @@ def test_damaged_arguments_are_one_line(sweep: Path, tmp_path: Path) -> None:
     RunPaths(sweep / "hard-15.0-0").overrides.write_text("- [a")
     with pytest.raises(UserError, match=r"overrides.yaml cannot be read .*: move it away"):
         keep(sweep, tmp_path / "kept")
+
+
+def test_a_folder_that_cannot_be_written_is_named(sweep: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"kept cannot be written \(.*\): give another folder$"):
+        keep(sweep, tmp_path / "file" / "kept")
