@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import Train
 
 from bitstill import __version__
+from bitstill.bench.paired import Report
 from bitstill.cli import main
 
 Bitstill = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -152,3 +153,35 @@ def test_a_name_that_the_terminal_does_not_know_is_written_out(
     shown.write("\u65e5.png \udcff.png")
     shown.flush()
     assert shown.buffer.getvalue().endswith(b"\\u65e5.png \\udcff.png")
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        ("deploy", {"rounds": 3}),
+        ("train", {"rounds": 4, "batch_size": 2, "threads": 5}),
+        ("sweep", {"rounds": 1, "epochs": 2}),
+    ],
+)
+def test_what_is_asked_for_is_measured(
+    command: Train, monkeypatch: pytest.MonkeyPatch, kind: str, asked: dict[str, int]
+) -> None:
+    def bench(**given: int) -> Report:
+        return Report("s", 1, 1, [], {}, given, "a processor")
+
+    monkeypatch.setattr(f"bitstill.bench.{kind}.bench", bench)
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in asked.items()]
+    code, out, _ = command("bench", kind, "--json", *options)
+    assert (code, json.loads(out)["facts"]) == (0, asked)
+
+
+def test_a_dashboard_is_made_as_asked_for(
+    command: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(place: str, **given: object) -> str:
+        return f"{place} {given}"
+
+    monkeypatch.setattr("bitstill.dashboards.command.make_dashboard", make)
+    asked = {"project": "me/digits", "output": tmp_path, "save": True}
+    given = ("--save", "--project=me/digits", f"--output={tmp_path}")
+    assert command("dashboard", "multirun/mine", *given) == (0, f"multirun/mine {asked}\n", "")

@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,19 @@ def test_a_sweep_that_fails_is_no_measurement() -> None:
     with pytest.raises(UserError, match="failed: out of luck"):
         sweep._seconds([sys.executable, "-c", "raise SystemExit('out of luck')"])
     assert 0 < sweep._seconds([sys.executable, "-c", ""]) < 60
+
+
+def test_sweeps_are_compared_over_as_many_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[Sequence[str]] = []
+
+    def seconds(command: Sequence[str]) -> float:
+        commands.append(command)
+        return float(len(commands))
+
+    monkeypatch.setattr(sweep, "_seconds", seconds)
+    report = sweep.bench(rounds=1, epochs=3)
+    plain, ours = commands
+    assert {"--epochs=3", "--batch-size=32"} < set(plain)
+    assert {"schedule.epochs=3", "schedule.batch_size=32"} < set(ours)
+    assert [one.speedup[1] for one in report.timings] == [1, 0.5]
+    assert report.timings[0].settings["epochs"] == 3

@@ -50,3 +50,9 @@ def test_a_file_of_others_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"report\.json is not of an earlier dashboard: remove it"):
         make()
     assert report.read_text() == '{"sets": []}'
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/mine cannot be written \(Not a directory\): give"):
+        make_dashboard("team/digits", project=None, output=tmp_path / "file" / "mine", save=False)
