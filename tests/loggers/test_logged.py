@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.conftest import SMALL, Configure, Train, made_up, read_only
@@ -13,6 +15,7 @@ import bitstill.train
 from bitstill.loggers import outcome
 from bitstill.loggers.logged import hand_on, mark_logged, not_logged
 from bitstill.loggers.tensorboard_log import TensorboardLog
+from bitstill.report.figures.figure import Figure
 from bitstill.runs import RunPaths, in_store, load_sweep
 from bitstill.runs.identity import identity as identity_of
 from bitstill.schema import LoggerConfig, TensorboardConfig, TrainConfig, WandbConfig
@@ -229,6 +232,18 @@ def test_an_outcome_that_cannot_be_shown_is_tried_again(
     assert not paths.logged.exists()
     run_here("logger=tensorboard")
     assert "pictures/confusion" in events(paths.directory).Tags()["images"]
+
+
+def test_classes_too_many_for_a_picture_have_none(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = Figure("confusion", "", "", drawing="<svg xmlns='http://www.w3.org/2000/svg'/>")
+    monkeypatch.setattr(outcome, "weight_figures", lambda _: [])
+    monkeypatch.setattr(outcome, "_confusion", lambda *_: drawn)
+    run.weights.touch()
+    for classes, pictures in ((200, 1), (201, 0)):
+        data: Any = SimpleNamespace(classes=classes)
+        assert len(outcome.outcome_of(run, made_up(), data).pictures) == pictures
 
 
 @pytest.mark.slow

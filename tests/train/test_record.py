@@ -126,6 +126,20 @@ def test_a_run_says_its_accuracy_in_percent(
     assert f"hard T=15: {percent}, in " in err
 
 
+@pytest.mark.parametrize("part", ["weight_bits", "activation_bits"])
+def test_in_full_precision_there_is_nothing_to_pack(
+    train: Train, few_images: tuple[str, ...], tmp_path: Path, part: str
+) -> None:
+    given = ("loss=hard", "schedule.epochs=1", f"quantizer.{part}=null")
+    code, _, err = train(*few_images, *given, f"paths.output={tmp_path}")
+    assert code == 0, err
+    [(paths, record)] = runs.known_runs(tmp_path / "default")
+    assert record.done
+    assert not paths.packed.exists()
+    folded = 2 * 464  # gain and offset of each channel, into what the convolution has
+    assert record.sizes["deployed"] == 4 * (TRAINABLE - folded)
+
+
 def test_the_curves_are_a_row_an_epoch(distilled: Trained) -> None:
     curves = read_curves(distilled.paths)
     assert [row["epoch"] for row in curves] == [1, 2]
