@@ -262,3 +262,11 @@ def test_a_folder_that_cannot_be_written_is_named(sweep: Path, tmp_path: Path) -
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"kept cannot be written \(.*\): give another folder$"):
         keep(sweep, tmp_path / "file" / "kept")
+
+
+def test_a_run_that_has_failed_in_its_first_epoch_is_kept_too(sweep: Path, tmp_path: Path) -> None:
+    failed = write_run(sweep, "soft", 15.0, 0, 90.0, status="failed")
+    failed.metrics.unlink()
+    failed.correctness.unlink()
+    assert keep(sweep, tmp_path / "kept").runs == 6
+    assert files(tmp_path / "kept" / failed.directory.name) == {"run.json"}

@@ -1,5 +1,6 @@
 """What changed runs change against the study, in words."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from tests.report.conftest import changed_run, shifted
 
 from bitstill.report.sets import run_sets
-from bitstill.report.sweeps import RunSet
+from bitstill.report.sweeps import Run, RunSet
 from bitstill.report.variants import variants_table
 
 SCHEDULE = {"epochs": 8, "batch_size": 32}
@@ -64,3 +65,12 @@ def test_a_teacher_for_all_seeds_in_both_is_no_change(make_set: Callable[..., Ru
     [study] = run_sets(runs)
     [row] = variants_table(study, run_sets(dorefa), title="").rows
     assert [row[0], row[-1]] == ["quantizer.method = dorefa", "2"]
+
+
+def test_what_was_not_measured_as_the_study_is_no_row(study: RunSet) -> None:
+    run = study.of("soft T=15")[0]
+    other = changed_run(run, data="e" * 64)
+    precise = {"precise": run.record.selections["precise"]}
+    record = dataclasses.replace(other.record, selections=precise)
+    assert variants_table(study, run_sets([other]), title="").rows
+    assert not variants_table(study, run_sets([Run(run.paths, record)]), title="").rows
