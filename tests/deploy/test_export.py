@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 from tests.conftest import Train
 from tests.deploy.conftest import record
 from tests.students import random_images
@@ -19,7 +21,7 @@ from bitstill.deploy.finished import Choice, load_run
 from bitstill.deploy.predict import predict
 from bitstill.errors import UserError
 from bitstill.integer import integer_network
-from bitstill.models import Student
+from bitstill.models import Student, to_input
 from bitstill.runs import RunPaths
 
 
@@ -104,6 +106,20 @@ def test_what_cannot_be_written(student_run: Path, teacher_run: Path, tmp_path: 
         export(teacher_run, "packed", Choice())
     with pytest.raises(UserError, match=r"cannot be written .*: give --output"):
         export(student_run, "packed", Choice(), tmp_path / "nowhere" / "student.bitstill")
+
+
+def test_a_teacher_is_exported_too(teacher_run: Path) -> None:
+    file = export(teacher_run, "onnx", Choice())
+    assert file == teacher_run / "teacher.onnx"
+    run, images = load_run(teacher_run), random_images(5)
+    known = {one.key: one.value for one in onnx.load(file).metadata_props}
+    assert known["selection"] == f"last {run.epoch}, running"
+    assert known["test_accuracy"] == repr(run.test_accuracy)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    [found] = session.run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        expected = run.network(to_input(images)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("form", ["onnx", "qonnx"])
