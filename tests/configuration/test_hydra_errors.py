@@ -58,6 +58,7 @@ WRONG = {
     "joblib": (["-m", "hydra/launcher=joblib"], ["give hydra/launcher=basic, parallel or slurm"]),
     "added key, short": (["+sede=3"], ["sede is no setting", "did you mean seed?"]),
     "left out key": (["~trainer.thread"], ["trainer.thread is no setting", "trainer.threads?"]),
+    "left out null": (["~data.checksum"], ["~data.checksum is no setting to leave out", "null"]),
     "forced key": (["++epochs=3"], ["epochs is no setting", "schedule"]),
     "unparsable": (["seed=[1"], ["'seed=[1'", "KEY=VALUE"]),
     "no override": (["hello"], ["'hello'", "KEY=VALUE"]),

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from tests.students import random_images, random_student, with_bits
 
 import bitstill
 from bitstill.engine import compiled, kernel, tables
-from bitstill.engine.engine import Backend, Engine
+from bitstill.engine.engine import Backend, Engine, _in_numba
 from bitstill.engine.general import General
 from bitstill.engine.layout import lay_out
 from bitstill.engine.packed import PackedLayer, PackedModel, to_bytes
@@ -258,6 +259,16 @@ def test_a_numba_that_cannot_be_imported(
     monkeypatch.setattr("bitstill.engine.engine.import_module", fail)
     with pytest.raises(UserError, match=line):
         Engine(packed, backend="numba")
+
+
+@pytest.mark.parametrize("error", [EOFError, pickle.UnpicklingError])
+def test_what_numba_keeps_may_be_damaged(error: type[Exception]) -> None:
+    def cut_short(image: object) -> None:
+        raise error("cut short")
+
+    backend: Any = SimpleNamespace(levels=cut_short)
+    with pytest.raises(UserError, match=r"^what numba keeps in /\S+ is damaged: remove its files"):
+        _in_numba("tables", lambda _: backend)
 
 
 def test_loading_needs_no_torch(packed: PackedModel, tmp_path: Path) -> None:
