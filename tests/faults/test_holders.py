@@ -21,7 +21,7 @@ def slow(function):
 os.fsync, os.replace = slow(os.fsync), slow(os.replace)
 """
 
-WAITING, FIRST = "waiting for another process, which works on", ": epoch 1 of 6: "
+WAITING, FIRST = "waiting for another process that works on", ": epoch 1 of 6: "
 
 
 def end_well(*processes: Any) -> None:

@@ -136,7 +136,9 @@ def test_a_server_that_is_gone_in_between(
 
     monkeypatch.setattr(Recorder, "on_train_epoch_end", silence)
     run_here(*ONLINE)
-    assert said() == [f"wandb has not taken all: bitstill sync {tmp_path / 'mine'} sends the rest"]
+    assert said() == [
+        f"wandb has not received everything: bitstill sync {tmp_path / 'mine'} sends the rest"
+    ]
     [[file]] = files(tmp_path / "mine").values()
     assert epochs(file) == [1, 2]
     assert not file.with_name(f"{file.name}.synced").exists()

@@ -148,7 +148,7 @@ def test_a_damaged_one_is_warned_of_and_the_one_before_it_taken(
     [warning] = caplog.records
     assert warning.levelno == logging.WARNING
     assert warning.getMessage().startswith(f"{paths.checkpoint} is damaged (")
-    assert warning.getMessage().endswith("): going on from the one before it")
+    assert warning.getMessage().endswith("): resuming from the previous one")
     assert "\n" not in warning.getMessage()
 
 

@@ -104,7 +104,7 @@ def end(run: "wandb.Run", folder: Path, exit_code: int) -> None:
         run.finish(exit_code=exit_code)
     except TimeoutError:
         _unreachable.set()  # the next run of the process does not wait for it
-        log.warning("wandb has not taken all: bitstill sync %s sends the rest", folder)
+        log.warning("wandb has not received everything: bitstill sync %s sends the rest", folder)
         return
     if online and files.exists():  # the mark that `wandb sync` leaves
         mark_sent(files)

@@ -20,7 +20,7 @@ def exclusive(paths: RunPaths) -> Iterator[None]:
     """
     paths.directory.mkdir(parents=True, exist_ok=True)
     if is_worked_on(paths):
-        log.info("waiting for another process, which works on %s", paths.directory)
+        log.info("waiting for another process that works on %s", paths.directory)
     with locked(paths.lock):
         for path in paths.written:
             remove_partial_files(path)

@@ -74,7 +74,7 @@ def newest_checkpoint(paths: RunPaths) -> Path | None:
             fault = _fault(path)
             if fault is None:
                 return path.replace(paths.checkpoint)
-            log.warning("%s is damaged (%s): going on from the one before it", path, fault)
+            log.warning("%s is damaged (%s): resuming from the previous one", path, fault)
     return None
 
 

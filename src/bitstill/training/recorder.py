@@ -193,7 +193,7 @@ class Recorder(pl.Callback):
             integers = integer_network(network)
             wrong = disagreement(network, test, batch_size=self._evaluation.batch_size)
         log.info(
-            "float32 rounds: it would classify %d of %d test images otherwise than the integers",
+            "in float32, which rounds, %d of %d test images would be classified differently",
             wrong,
             len(test),
         )
