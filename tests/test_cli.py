@@ -129,7 +129,7 @@ def test_a_sweep_that_is_refused_has_not_imported_torch(tmp_path: Path) -> None:
         ("hydra/launcher=parallel", "hydra/launcher=parallel launches sweeps: give -m, too"),
         (
             "hydra/launcher=slurm hydra.launcher.foo=1",
-            "hydra.launcher.foo is no setting of hydra/launcher=slurm: see --cfg hydra -p "
+            "hydra.launcher.foo is not a setting of hydra/launcher=slurm: see --cfg hydra -p "
             "hydra.launcher",
         ),
     ],

@@ -90,7 +90,7 @@ class FolderCheck(Callback):
             check_printable("hydra.run.dir", folder)
             paths = RunPaths(Path(folder))
             refuse_foreign(paths)
-            # What is no folder is said where Hydra would make it one.
+            # What is not a folder is said where Hydra would make it one.
             if paths.directory.is_dir() and (found := read_record(paths)) is not None:
                 checked = check(config)
                 refuse_another(paths, found, identity(checked, checked.data.identity()))
@@ -200,7 +200,7 @@ def compose(*overrides: str) -> "TrainConfig":
         overrides: as on the command line, ``loss=soft_hard``.
 
     Raises:
-        UserError: an override cannot be read, is no setting or no choice, or is not allowed.
+        UserError: an override cannot be read, is not a setting or not a choice, or is not allowed.
     """
     from bitstill.configuration.check import check
 

@@ -144,13 +144,13 @@ def test_a_name_is_the_plain_name_of_a_folder(changed: Changed, value: str) -> N
 )
 def test_an_unknown_key_is_refused_with_the_nearest(changed: Changed, key: str, hint: str) -> None:
     line = refusal(changed({key: 1}))
-    assert line.startswith(f"{key} is no setting")
+    assert line.startswith(f"{key} is not a setting")
     assert line.endswith(f"did you mean {hint}?")
 
 
 def test_an_unknown_key_unlike_any_other_gets_no_hint(changed: Changed) -> None:
     line = refusal(changed({"zzz": 1}))
-    assert line.startswith("zzz is no setting: a run has name, seed, paths")
+    assert line.startswith("zzz is not a setting: a run has name, seed, paths")
     assert "did you mean" not in line
 
 
@@ -196,7 +196,7 @@ def test_a_node_without_a_target_is_refused(changed: Changed, node: str) -> None
 
 @pytest.mark.parametrize("key", ["temperature._target_", "batch_norm._target_", "_target_"])
 def test_a_target_where_none_belongs_is_refused(changed: Changed, key: str) -> None:
-    assert refusal(changed({key: "os.system"})).startswith(f"{key} is no setting")
+    assert refusal(changed({key: "os.system"})).startswith(f"{key} is not a setting")
 
 
 @pytest.mark.parametrize(
@@ -369,9 +369,13 @@ def test_scripts_compose_as_the_command_line_does(configure: Configure) -> None:
     assert compose(*SMALL, *overrides) == configure(None, *overrides)
     with pytest.raises(UserError, match=r"^seed = -1 is not allowed"):
         compose("seed=-1")
-    with pytest.raises(UserError, match=r"^temperature=20 is no choice: .* temperature.value=20$"):
+    with pytest.raises(
+        UserError, match=r"^temperature=20 is not a choice: .* temperature.value=20$"
+    ):
         compose("logger=[csv, tensorboard]", "temperature=20")
-    with pytest.raises(UserError, match=r"^schedul.epochs is no setting: .* mean schedule.epochs?"):
+    with pytest.raises(
+        UserError, match=r"^schedul.epochs is not a setting: .* mean schedule.epochs?"
+    ):
         compose("schedul.epochs=3")
     with pytest.raises(UserError, match=r"^compose\(\['seed=1'\],\) .*: give texts"):
         compose(["seed=1"])  # type: ignore[arg-type]  # as hydra.compose takes them

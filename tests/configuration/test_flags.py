@@ -10,7 +10,7 @@ from bitstill.configuration.flags import flags_first
 
 
 def test_python_3_14_takes_hydras_parser() -> None:
-    """It looks at each help when an argument is added, and one of Hydra's is no text."""
+    """It looks at each help when an argument is added, and one of Hydra's is not a text."""
     parser = get_args_parser()
     for action in parser._actions:
         parser._check_help(action)  # type: ignore[attr-defined]
@@ -27,7 +27,7 @@ def test_settings_stand_behind_flags() -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--frobnicate"], ["--frobnicate is no flag", "bitstill train --help"]),
+        (["--frobnicate"], ["--frobnicate is not a flag", "bitstill train --help"]),
         (["seed=1", "--cfg", "foo"], ["--cfg", "'foo'", "job", "bitstill train --help"]),
         (["seed=1", "--cfg"], ["--cfg", "expected one argument", "bitstill train --help"]),
     ],

@@ -161,5 +161,5 @@ def test_a_folder_that_is_not_there_is_no_project(
 ) -> None:
     (tmp_path / "multirun").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"is no folder: give a sweep's, such as multirun/quick"):
+    with pytest.raises(UserError, match=r"is not a folder: give a sweep's, such as multirun/quick"):
         find_source(place)

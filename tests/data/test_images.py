@@ -84,7 +84,7 @@ def test_a_photo_is_turned_upright(turned: int) -> None:
 
 def test_what_else_a_camera_says_does_not_matter() -> None:
     orientation = struct.pack("<HHLL", 0x0112, 3, 1, 3)
-    unit = struct.pack("<HHL4s", 0x0128, 2, 4, b"mm")  # of resolution: it is no text
+    unit = struct.pack("<HHL4s", 0x0128, 2, 4, b"mm")  # of resolution: it is not a text
     exif = b"Exif\0\0II*\0" + struct.pack("<LH", 8, 2) + orientation + unit + bytes(4)
     turned = Image.fromarray(np.arange(3072, dtype=np.uint8).reshape(32, 32, 3))
     expected = np.asarray(turned.transpose(Image.Transpose.ROTATE_180))

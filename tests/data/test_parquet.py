@@ -116,7 +116,7 @@ def test_decoding_shows_progress(
 
 
 def test_missing_folder(source: Callable[..., Parquet], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^data.path=\S+/none is no folder: set it to the one"):
+    with pytest.raises(UserError, match=r"^data.path=\S+/none is not a folder: set it to one"):
         source(tmp_path / "none").identity()
 
 

@@ -94,7 +94,7 @@ def test_a_name_for_another_form_is_refused(student_run: Path, tmp_path: Path) -
         ("a.c", "packed", "c"),
         ("a.onnx", "c", "onnx or qonnx"),
     ):
-        with pytest.raises(UserError, match=rf"is no name for {form}: give --format {fitting}$"):
+        with pytest.raises(UserError, match=rf"is not a name for {form}: give --format {fitting}$"):
             export(student_run, form, Choice(), tmp_path / name)
     assert not list(tmp_path.glob("a.*"))
 
@@ -144,7 +144,7 @@ def test_output_replaces_nothing_but_exports(student_run: Path, tmp_path: Path) 
     for file in (precious, another, student_run / "train.log"):
         file.write_bytes(b"mine")
     for output, why in (
-        (pipe, "is no file: give another name"),
+        (pipe, "is not a file: give another name"),
         (student_run / "weights.safetensors", "ends in none of .bitstill, .c and .onnx: .*"),
         (tmp_path / "folder", "ends in none of .bitstill, .c and .onnx: give another name"),
         (another, "is another run's: give another name"),
@@ -209,7 +209,7 @@ def test_a_packed_student_has_the_forms_of_its_run(student_run: Path, form: str)
     with pytest.raises(UserError, match=rf"{re.escape(named.name)} is what is exported: give ano"):
         export(named, form, Choice(), named)
     given.write_bytes(b"x")
-    with pytest.raises(UserError, match=r"given\.bitstill is no sound packed model"):
+    with pytest.raises(UserError, match=r"given\.bitstill is not a valid packed model"):
         export(given, form, Choice())
 
 

@@ -59,7 +59,9 @@ def test_predicting_in_threads_leaves_warnings_alone(model: Path, folder: Path) 
 
 
 def test_what_is_no_image(model: Path, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"notes.txt is no image \(cannot identify image file\)"):
+    with pytest.raises(
+        UserError, match=r"notes.txt is not an image \(cannot identify image file\)"
+    ):
         predict(model, [folder / "notes.txt"])
     with pytest.raises(UserError, match=r"nothing.png cannot be read \(No such file"):
         predict(model, [folder / "nothing.png"])
@@ -75,12 +77,12 @@ def test_one_damaged_file_of_a_folder_is_passed_over(
     found, unread, _ = predict(model, [folder], threads=2)
     assert [Path(one.image).name for one in found] == ["b.png", "a.jpg"]
     [line] = unread
-    assert line.startswith(f"{folder / 'a.png'} is no image (")
+    assert line.startswith(f"{folder / 'a.png'} is not an image (")
     code, out, err = command("predict", str(model), str(folder), "--json")
     assert (code, len(json.loads(out))) == (1, 2)
     passed_over = "1 file without an image's extension passed over"
     assert err == f"bitstill: {passed_over}\nbitstill: {line}; passed over\n"
-    with pytest.raises(UserError, match=r"a\.png is no image"):
+    with pytest.raises(UserError, match=r"a\.png is not an image"):
         predict(model, [folder, folder / "a.png"])
 
 
@@ -137,14 +139,14 @@ def test_a_file_far_too_large_is_passed_over(model: Path, folder: Path) -> None:
         file.truncate(2**30 + 1)
     known, [line], _ = predict(model, [folder])
     assert len(known) == 2
-    assert "large.png is no image (it has more than 1073741824 bytes)" in line
+    assert "large.png is not an image (it has more than 1073741824 bytes)" in line
 
 
 def test_folders_of_damaged_files_alone_are_an_error(model: Path, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     for name in "ab":
         (tmp_path / "d" / f"{name}.png").write_bytes(b"none")
-    with pytest.raises(UserError, match=r"a\.png is no image.*; nor can 1 other be read$"):
+    with pytest.raises(UserError, match=r"a\.png is not an image.*; nor can 1 other be read$"):
         predict(model, [tmp_path / "d"])
 
 

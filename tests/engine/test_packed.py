@@ -217,5 +217,5 @@ def test_messages_name_file_and_next_step(content: bytes, tmp_path: Path) -> Non
         (content + b"\0" * packing.MAX_BYTES, "it is larger than"),
     ):
         file.write_bytes(wrong)
-        with pytest.raises(UserError, match=f"student.bitstill is no sound packed .*{reason}"):
+        with pytest.raises(UserError, match=f"student.bitstill is not a valid packed .*{reason}"):
             read_packed(file)

@@ -22,7 +22,7 @@ from bitstill.loggers.wandb_files import id_of, mark_sent, unsent
 from bitstill.runs import RunPaths, load_sweep
 from bitstill.runs.locks import exclusive
 
-SITTING = b"this is no run"
+SITTING = b"this is not a run"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

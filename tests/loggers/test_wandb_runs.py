@@ -117,7 +117,7 @@ def test_loggers_change_no_result(run_here: RunHere, tmp_path: Path) -> None:
     plain.record.unlink()
     plain.checkpoint.unlink()
     again = run_here("logger=[tensorboard,wandb]")
-    assert again == plain, "a logger is no part of a run's identity"
+    assert again == plain, "a logger is not a part of a run's identity"
     assert again.metrics.read_bytes() == metrics
     assert again.weights.read_bytes() == weights
     assert (again.directory / "tensorboard").is_dir()

@@ -120,7 +120,7 @@ def test_what_is_no_file_is_refused(sweep: Path, tmp_path: Path) -> None:
     arguments = ["report", str(sweep), "--fill", str(pipe)]
     error = CliRunner().invoke(app, arguments).exception
     assert isinstance(error, UserError)
-    assert "page.md is no file: give a Markdown page" in str(error)
+    assert "page.md is not a file: give a Markdown page" in str(error)
 
 
 def test_a_page_that_is_not_there_is_refused(sweep: Path, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_what_a_statement_gets_does_not_depend_on_when_its_letter_is_complete() 
         assert complete.p is not None
         assert complete.p <= 2 * 0.018 * 1.001
     alone, _ = answer([clear, asked("never", 0.4, "no run")], {})
-    assert alone.p == pytest.approx(0.018), "what nobody asks for is no part of the study"
+    assert alone.p == pytest.approx(0.018), "what nobody asks for is not a part of the study"
 
 
 def test_the_effect_that_is_shown_is_the_one_whose_p_is() -> None:

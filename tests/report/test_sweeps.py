@@ -80,7 +80,9 @@ def test_failed_runs_stay_in_their_set_and_out_of_the_means(tmp_path: Path) -> N
     assert [run.record.status for run in runs.of("hard T=15")] == ["done", "failed"]
 
 
-@pytest.mark.parametrize(("name", "what"), [("empty", "holds no runs"), ("none", "is no folder")])
+@pytest.mark.parametrize(
+    ("name", "what"), [("empty", "holds no runs"), ("none", "is not a folder")]
+)
 def test_a_folder_without_runs_is_said(name: str, what: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=f"{what}: give the folder of a sweep, such as"):

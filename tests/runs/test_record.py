@@ -89,7 +89,7 @@ def test_of_many_a_damaged_record_is_none_with_one_warning(
 
 
 def test_records_of_no_folder_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere is no folder: give the folder of a sweep"):
+    with pytest.raises(UserError, match=r"nowhere is not a folder: give the folder of a sweep"):
         runs.load_sweep(tmp_path / "nowhere")
 
 

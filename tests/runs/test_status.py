@@ -261,7 +261,7 @@ def test_runs_that_no_manifest_names_are_found(folder: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("there", "what"), [(True, "holds no runs"), (False, "is no folder")])
+@pytest.mark.parametrize(("there", "what"), [(True, "holds no runs"), (False, "is not a folder")])
 def test_a_folder_without_runs_is_refused(tmp_path: Path, there: bool, what: str) -> None:
     folder = tmp_path / "nothing"
     if there:

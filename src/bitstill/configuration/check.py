@@ -131,14 +131,14 @@ def _built(schema: type, plain: Mapping[str, Any], prefix: str) -> object:
     for key in plain:
         if key == "experiment" and not prefix:
             raise UserError(
-                "experiment is no setting: give the experiment's file '# @package _global_' as "
+                "experiment is not a setting: give the experiment's file '# @package _global_' as "
                 "first line"
             )
         if key not in hints:
             known = [name for name in hints if not name.startswith("_")]
             where = prefix.rstrip(".") or "a run"
             raise UserError(
-                f"{prefix}{key} is no setting: {where} has {', '.join(known) or 'none'}"
+                f"{prefix}{key} is not a setting: {where} has {', '.join(known) or 'none'}"
                 + nearest(key, [*known, *get_type_hints(TrainConfig)])
             )
     optional = {one.name for one in fields(schema) if one.default is not MISSING}

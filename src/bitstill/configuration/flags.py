@@ -29,7 +29,7 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     """
     flags, rest = _parser().parse_known_args(arguments)
     if unknown := [one for one in rest if one.startswith("-")]:
-        raise UserError(f"{unknown[0]} is no flag: see bitstill train --help")
+        raise UserError(f"{unknown[0]} is not a flag: see bitstill train --help")
     if flags.package is not None and flags.cfg is None:
         raise UserError("--package shows a part of a configuration: give --cfg job, too")
     if flags.config_path is not None:

@@ -66,7 +66,7 @@ def check_hydra(hydra: DictConfig) -> None:
     """
     for key in hydra:
         if key not in _SETTINGS:
-            raise UserError(f"hydra.{key!s} is no setting: see bitstill train --cfg hydra")
+            raise UserError(f"hydra.{key!s} is not a setting: see bitstill train --cfg hydra")
     plain: Any = OmegaConf.to_container(hydra, resolve=False)
     for name in _EXECUTED:
         _check(hydra, plain, name, "hydra")

@@ -48,13 +48,13 @@ _NEXT_STEPS = {
         r"\1: give '- override /\3: CHOICE', with a slash"
     ),
     r"Additional config directory '(.+)' not found": (
-        r"--config-dir = \1 is no folder: give one that is there"
+        r"--config-dir = \1 is not a folder: give one that is there"
     ),
     r".*does not support sweep type": (
-        "interval() is no list of values: give A,B or range(START,STOP)"
+        "interval() is not a list of values: give A,B or range(START,STOP)"
     ),
     r"Could not delete '([\w/]+)'": (
-        r"~\1 is no setting to leave out: give another choice, \1=CHOICE"
+        r"~\1 is not a setting to leave out: give another choice, \1=CHOICE"
     ),
     r"KeyError .* \"Environment variable '(\w+)' not found": (
         r"\1 is not set in the environment: set it, or give the setting that names it a value"
@@ -69,7 +69,7 @@ _NEXT_STEPS = {
         r"a setting refers to \1, which is not in what is shown: give --cfg all, or another value"
     ),
     r"In '([^']+)': .*Key '(\w+)' not in 'BasicLauncherConf'": (
-        r"\1: \2 is no setting of this launcher: put '- override /hydra/launcher: parallel' into "
+        r"\1: \2 is not a setting of this launcher: put '- override /hydra/launcher: parallel' in "
         "its defaults"
     ),
     r"Error merging override \+*hydra\.sweeper\.params\.([\w.]+)=": (
@@ -84,7 +84,7 @@ _NEXT_STEPS = {
     r"Sweeping over Hydra's configuration is not supported : '([^=]+)=": (
         r"\1 has several values, and a sweep has one: give one"
     ),
-    r".*node `([\w.]+)` is not a container": r"\1 is no single value: give \1.KEY=VALUE",
+    r".*node `([\w.]+)` is not a container": r"\1 is not a single value: give \1.KEY=VALUE",
 }
 _ABSENT = re.compile(r"Could not delete from config\. '([\w.]+)' does not exist")
 _OF_DEFAULTS = ("defaults_list.py", "default_element.py")  # Hydra's files
@@ -118,7 +118,7 @@ def _explain_its_own(error: Exception, arguments: Sequence[str]) -> str:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         if known := error.options or choices().get(group):
             hint = _value_of(group, choice) or nearest(choice, known)
-            return f"{group}={choice} is no choice: give one of {', '.join(known)}{hint}"
+            return f"{group}={choice} is not a choice: give one of {', '.join(known)}{hint}"
     if isinstance(error, OverrideParseException):
         reason = _unreadable(str(error.message))
         quoted = "'KEY=\"VALUE\"' where a value has ~ or the like"
@@ -179,7 +179,7 @@ def _left_out(key: str) -> str:
 
     if key not in settings():
         return _no_setting(key)
-    return f"~{key} is no setting to leave out: give {key}=VALUE, or null where it may have none"
+    return f"~{key} is not a setting to leave out: give {key}=VALUE, or null where it may have none"
 
 
 def _twice(name: str, arguments: Iterable[str]) -> str:
@@ -199,7 +199,9 @@ def _not_a_choice(arguments: Sequence[str]) -> str:
         for choice in [value] if set("[{") & set(value) else value.split(","):
             if key in groups and choice not in groups[key]:
                 known = ", ".join(groups[key])
-                return f"{key}={choice} is no choice: give one of {known}{_value_of(key, choice)}"
+                return (
+                    f"{key}={choice} is not a choice: give one of {known}{_value_of(key, choice)}"
+                )
     return "a choice must be a word: see bitstill train --help"
 
 
@@ -224,14 +226,16 @@ def _unknown_setting(first: str, arguments: Sequence[str]) -> str:
     if key.startswith("hydra.launcher."):
         chosen = next((one for one in arguments if one.startswith("hydra/launcher=")), None)
         if chosen is not None:
-            return f"{key} is no setting of {chosen}: see --cfg hydra -p hydra.launcher"
-        return f"{key} is no setting of this launcher: give hydra/launcher=parallel or slurm, too"
+            return f"{key} is not a setting of {chosen}: see --cfg hydra -p hydra.launcher"
+        return (
+            f"{key} is not a setting of this launcher: give hydra/launcher=parallel or slurm, too"
+        )
     if key == "hydra.sweeper.params":
-        return f"{key} is no setting yet: give +{key}=VALUE"
+        return f"{key} is not a setting yet: give +{key}=VALUE"
     if key in settings():
         group = key.partition(".")[0]
         return (
-            f"{key} is no setting of the {group} that is chosen, or of one of several: choose "
+            f"{key} is not a setting of the {group} that is chosen, or of one of several: choose "
             f"another, {group}=NAME, or give it in a grid of its own (docs/sweeps.md)"
         )
     return _no_setting(key)
@@ -241,7 +245,7 @@ def _no_setting(key: str) -> str:
     from bitstill.configuration.check import settings
 
     shown = "hydra" if key.startswith("hydra.") else "job"
-    return f"{key} is no setting: see bitstill train --cfg {shown}" + _nearest(key, settings())
+    return f"{key} is not a setting: see bitstill train --cfg {shown}" + _nearest(key, settings())
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:

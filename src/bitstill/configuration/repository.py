@@ -50,7 +50,7 @@ class RememberingRepository(ConfigRepository):
         for source in self.get_sources():
             if source.provider.startswith("hydra.searchpath") and not source.available():
                 raise UserError(
-                    f"hydra.searchpath = {source.path} is no folder: give one that is there"
+                    f"hydra.searchpath = {source.path} is not a folder: give one that is there"
                 )
 
     def get_group_options(

@@ -73,7 +73,7 @@ def find_source(place: str, project: str | None = None) -> Source:
         return _of_sweep(folder, project)
     first = place.partition("/")[0]
     if first in (".", "..", "~") or (first and Path(first).is_dir()):
-        raise UserError(f"{place} is no folder: give a sweep's, such as multirun/quick")
+        raise UserError(f"{place} is not a folder: give a sweep's, such as multirun/quick")
     entity, name = _split(place)
     # Every run has logged this: some sweeps have no validation images.
     return Source(entity, name, "", LOSSES, True, PUBLISHED_VIEW._replace(selection="last"), ())

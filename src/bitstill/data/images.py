@@ -56,7 +56,7 @@ def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
 
     Raises:
         ValueError: the bytes are no image that Pillow can decode, its white is not known, or it has
-            so many pixels that it is no picture of one thing.
+            so many pixels that it is not a picture of one thing.
     """
     from PIL import Image
 

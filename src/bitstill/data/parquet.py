@@ -46,7 +46,7 @@ class Parquet(ImageSource):
         root = at_home(self.path, name="data.path")
         if not root.is_dir():
             raise UserError(
-                f"data.path={self.path} is no folder: set it to the one with train-*.parquet and "
+                f"data.path={self.path} is not a folder: set it to one with train-*.parquet and "
                 f"test-*.parquet in it"
             )
         for folder in (root, root / "data"):

@@ -67,7 +67,7 @@ def _check_name(output: Path, form: str) -> None:
         )
     if form not in fitting:
         given = " or ".join(fitting)
-        raise UserError(f"--output = {output} is no name for {form}: give --format {given}")
+        raise UserError(f"--output = {output} is not a name for {form}: give --format {given}")
 
 
 def _refuse_to_replace(output: Path, usual: Path) -> None:
@@ -78,7 +78,7 @@ def _refuse_to_replace(output: Path, usual: Path) -> None:
         usual: where it would go of itself, beside what it is made of.
     """
     if output.exists() and not output.is_file():
-        raise UserError(f"--output = {output} is no file: give another name")
+        raise UserError(f"--output = {output} is not a file: give another name")
     own = RunPaths(usual.parent).packed.resolve()
     if output.resolve() == own != usual.resolve():
         raise UserError(f"--output = {output} is the run's own: give another name")

@@ -17,7 +17,7 @@ from bitstill.engine.engine import Engine
 from bitstill.errors import UserError, counted, one_line, printable
 
 _BATCH = 256
-_LARGEST = 2**30  # bytes of a file: more is no picture of one thing
+_LARGEST = 2**30  # bytes of a file: more is not a picture of one thing
 
 Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]  # (32, 32, 3), or several
 
@@ -65,7 +65,7 @@ def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predict
         threads: for many images.
 
     Raises:
-        UserError: the model is none, a file that is named is no image, or none in the folders is.
+        UserError: the model or a named file is not one, or the folders hold no images.
     """
     engine = load(model, threads=threads)
     files, others = _files(images)
@@ -155,7 +155,7 @@ def _decoded(file: Path) -> Image:
         if file.is_dir():
             raise UserError(f"{file} cannot be entered: give a folder that can")
         if file.exists() and not file.is_file():  # a pipe or device may never end
-            raise UserError(f"{file} is no file: give an image file, or a folder of them")
+            raise UserError(f"{file} is not a file: give an image file, or a folder of them")
         if file.stat().st_size > _LARGEST:
             raise ValueError(f"it has more than {_LARGEST} bytes")
         return decode_image(file.read_bytes())
@@ -163,7 +163,7 @@ def _decoded(file: Path) -> Image:
         raise UserError(f"{file} cannot be read ({error.strerror}): give an image file") from error
     except ValueError as error:
         reason = one_line(error).partition(" <_io.BytesIO")[0]
-        raise UserError(f"{file} is no image ({reason}): give PNG, JPEG or the like") from error
+        raise UserError(f"{file} is not an image ({reason}): give PNG, JPEG or the like") from error
 
 
 def as_json(predictions: Sequence[Prediction]) -> str:

@@ -137,7 +137,7 @@ def read_packed(path: str | Path) -> PackedModel:
     path = Path(path)
     try:
         if path.exists() and not path.is_file():  # a pipe may never end
-            raise UserError(f"{path} is no file: give a packed file")
+            raise UserError(f"{path} is not a file: give a packed file")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # the latter of a name that can be none
@@ -147,7 +147,7 @@ def read_packed(path: str | Path) -> PackedModel:
         return from_bytes(content)
     except ValueError as error:
         raise UserError(
-            f"{path} is no sound packed model ({error}): export it again with "
+            f"{path} is not a valid packed model ({error}): export it again with "
             "`bitstill export RUN --format packed`"
         ) from error
 

@@ -36,7 +36,7 @@ def fill_page(path: Path, report: Report) -> None:
     """
     try:
         if path.exists() and not path.is_file():  # a pipe or device may never end
-            raise UserError(f"--fill: {path} is no file: give a Markdown page")
+            raise UserError(f"--fill: {path} is not a file: give a Markdown page")
         text = filled(path.read_text(encoding="utf-8"), report, stem=path.stem)
         for figure in _figures(report.sets[0]):
             file = _file(path.stem, figure)

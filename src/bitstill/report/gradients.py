@@ -99,7 +99,7 @@ def _kept(run: Run) -> Ratio | None:
         if not np.allclose(plain["T"], GRID):
             raise ValueError("it is of other temperatures")
         if not all(fits(one, float) and one > 0 for name in _KEPT for one in plain[name]):
-            raise ValueError("a ratio in it is no number above 0")
+            raise ValueError("a ratio in it is not a number above 0")
         measured, limit = (dict(zip(GRID, plain[name], strict=True)) for name in _KEPT)
     return Ratio(run.record.loss, run.record.seed, measured, limit)
 

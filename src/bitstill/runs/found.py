@@ -13,7 +13,7 @@ def no_sweep(folder: Path) -> UserError:
     """Return the error of a folder that is no sweep's."""
     if RunPaths(folder).record.exists():
         return UserError(f"{folder} is a run: give the folder of its sweep, {folder.parent}")
-    what = "holds no runs" if folder.is_dir() else "is no folder"
+    what = "holds no runs" if folder.is_dir() else "is not a folder"
     return UserError(f"{folder} {what}: give the folder of a sweep, such as multirun/quick")
 
 
@@ -32,7 +32,7 @@ def load_sweep(folder: str | Path) -> list[RunRecord]:
     """Read all records in the folders of a sweep, as :func:`known_runs`.
 
     Raises:
-        UserError: it is no sweep's folder, or as :func:`read_record`, for what is not damage.
+        UserError: it is not a sweep's folder, or as :func:`read_record`, for what is not damage.
     """
     folder = Path(folder)
     if not runs_in(folder) and not (folder / MANIFEST).exists():

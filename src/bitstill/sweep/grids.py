@@ -33,7 +33,7 @@ def expand(
     for key in itertools.chain(params, *grids):
         if re.match(r"\+*hydra[./]", key):  # a run would be given it, and nothing would read it
             raise UserError(
-                f"hydra.sweeper has {key}, which is no setting of a run: give it outside of params "
+                f"hydra.sweeper has {key}, which is not a setting of a run: give it outside params "
                 "and grids"
             )
         if has_one_value(key):

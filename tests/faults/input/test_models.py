@@ -63,7 +63,7 @@ def test_a_model_that_is_none(
 ) -> None:
     model.write_bytes(MODELS[case](content))
     line = refused("predict", str(model), str(image))
-    assert "student.bitstill is no sound packed model" in line
+    assert "student.bitstill is not a valid packed model" in line
     assert "export it again" in line
 
 
@@ -100,7 +100,7 @@ def test_an_image_that_is_none(
     (place / "images").mkdir()
     (place / "images" / "bad.png").write_bytes(IMAGES[case])
     line = refused("predict", str(model), str(place / "images" / given))
-    assert "bad.png is no image" in line
+    assert "bad.png is not an image" in line
     assert "give PNG, JPEG or the like" in line
 
 

@@ -89,7 +89,7 @@ def test_hydras_own_settings_run_nothing_else(
     assert code == 2, err
     [line] = err.splitlines()
     assert line.startswith("bitstill: hydra."), line
-    assert "is not allowed" in line or "is no setting" in line
+    assert "is not allowed" in line or "is not a setting" in line
     assert out == ""
     assert not (tmp_path / "output").exists()
 
@@ -314,7 +314,7 @@ def test_a_sweep_that_is_sent_runs_nothing_that_lies_beside_it(
     sweep = tmp_path / "multirun" / "theirs"
     sitting = sweep / "wandb" / "offline-run-20260101_000000-a" / "run-a.wandb"
     sitting.parent.mkdir(parents=True)
-    sitting.write_bytes(b"this is no run")
+    sitting.write_bytes(b"this is not a run")
     paths = RunPaths(sweep / "run")
     paths.composed.parent.mkdir(parents=True)
     paths.composed.write_text("paths: {output: multirun}\n")
