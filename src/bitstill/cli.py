@@ -144,7 +144,7 @@ def keep(
     typer.echo(f"{target}: {counted(kept.runs, 'finished run')} kept")
     if kept.absent:
         teachers = counted(kept.absent, "teacher")
-        typer.echo(f"not at hand, and not kept: the logits of {teachers} that they have read")
+        typer.echo(f"not found, and so not kept: the logits of {teachers} that they read")
 
 
 @app.command()
@@ -222,10 +222,10 @@ def predict(
     typer.echo(write(predictions.known))
     if predictions.others:
         files = counted(predictions.others, "file")
-        typer.echo(f"bitstill: {files} without an image's extension passed over", err=True)
+        typer.echo(f"bitstill: {files} without an image's extension skipped", err=True)
     if predictions.unread:
         for line in predictions.unread:
-            typer.echo(f"bitstill: {printable(line)}; passed over", err=True)
+            typer.echo(f"bitstill: {printable(line)}; skipped", err=True)
         raise typer.Exit(1)
 
 

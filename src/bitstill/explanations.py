@@ -75,7 +75,7 @@ def explain(error: Exception, arguments: Sequence[str]) -> str | None:
 def _explain_library(chain: Iterable[BaseException]) -> str | None:
     for link in chain:
         if isinstance(link, yaml.YAMLError):
-            return f"a configuration file cannot be read ({one_line(link)}): mend it there"
+            return f"a configuration file cannot be read ({one_line(link)}): fix it there"
         if isinstance(link, UnicodeDecodeError):
             return f"a configuration file is not UTF-8 ({one_line(link)}): save it as UTF-8"
         if isinstance(link, RecursionError):

@@ -184,7 +184,7 @@ def test_the_command_line(student_run: Path, folder: Path, tmp_path: Path, comma
     assert said == (0, f"{file}: {file.stat().st_size} bytes\n", "")
     code, out, err = command("predict", str(file), str(folder), "--json")
     assert (code, len(json.loads(out))) == (0, 2)
-    assert err == "bitstill: 1 file without an image's extension passed over\n"
+    assert err == "bitstill: 1 file without an image's extension skipped\n"
     code, out, err = command("predict", str(folder / "b.png"), str(folder))
     assert (code, out) == (2, "")
     assert err.startswith("bitstill: ")

@@ -80,8 +80,8 @@ def test_one_damaged_file_of_a_folder_is_passed_over(
     assert line.startswith(f"{folder / 'a.png'} is not an image (")
     code, out, err = command("predict", str(model), str(folder), "--json")
     assert (code, len(json.loads(out))) == (1, 2)
-    passed_over = "1 file without an image's extension passed over"
-    assert err == f"bitstill: {passed_over}\nbitstill: {line}; passed over\n"
+    skipped = "1 file without an image's extension skipped"
+    assert err == f"bitstill: {skipped}\nbitstill: {line}; skipped\n"
     with pytest.raises(UserError, match=r"a\.png is not an image"):
         predict(model, [folder, folder / "a.png"])
 

@@ -55,7 +55,7 @@ def test_records_are_kept_and_one_packed_student(sweep: Path, tmp_path: Path) ->
     result = CliRunner().invoke(app, ["keep", str(sweep), str(target)])
     assert result.exit_code == 0, result.output
     assert "6 finished runs kept" in result.output
-    assert "and not kept: the logits of 1 teacher that they have read" in result.output
+    assert "and so not kept: the logits of 1 teacher that they read" in result.output
     runs = [path.parent.name for path in sweep.glob("*/run.json")]
     names = ("run.json", "metrics.csv", "correctness.npz", ".hydra/overrides.yaml")
     expected = {f"{run}/{name}" for run in runs for name in names}

@@ -71,7 +71,7 @@ class RememberingRepository(ConfigRepository):
                 raise
             except ValueError as error:  # of a default or a value, most without the file's name
                 raise UserError(
-                    f"{config_path} cannot be used ({one_line(error)}): mend it; its defaults are "
+                    f"{config_path} cannot be used ({one_line(error)}): fix it; its defaults are "
                     "written '- override /GROUP: CHOICE'"
                 ) from error
         return copy.deepcopy(self._read[known])
