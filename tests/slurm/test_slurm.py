@@ -4,6 +4,7 @@ Needs a cluster that this machine can submit to; `tests/slurm/start.sh --sacct` 
 node, as root, from Debian's packages. `BITSTILL_TEST_SLURM=1` says that there is one.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -77,6 +78,14 @@ class Place:
         """Read what submitit has said of a task of the job array."""
         found = sorted(self.sweep.glob(f".submitit/*_{task}/*_log.out"))
         return "".join(path.read_text() for path in found)
+
+    def tell_jobs(self, number: signal.Signals) -> None:
+        """Send a signal to the Python processes of jobs that are running."""
+        job = ["-u", "-m", "submitit.core._submit", f"{self.sweep}/.submitit/%j", ""]
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended
+                if (process / "cmdline").read_text(errors="replace").split("\0")[1:] == job:
+                    os.kill(int(process.name), number)
 
     def preempt(self, pattern: str, *, task: int) -> None:
         """Tell a run at work, after its first epoch, what submitit takes as preemption."""
@@ -173,15 +182,17 @@ def test_a_controller_that_is_killed(place: Place, undisturbed: dict[str, bytes]
     """A run comes to its end meanwhile; with the next controller the sweep goes on."""
     sweep = place.start(*SLURM)
 
-    def statuses() -> list[str]:
-        found = (read_record(RunPaths(path)) for path in place.sweep.glob("*-T15-*"))
+    def statuses(pattern: str = "*-T15-*") -> list[str]:
+        found = (read_record(RunPaths(path)) for path in place.sweep.glob(pattern))
         return [record.status for record in found if record is not None]
 
-    wait_until(lambda: "running" in statuses(), "a run at work")
+    wait_until(lambda: "running" in statuses(PREEMPTED), "a run of many epochs at work")
+    place.tell_jobs(signal.SIGSTOP)  # or it may have ended before the controller has saved it
     assert is_changed_to("DOWN"), "from now on no job begins"
     wait_until(knows_all_jobs, "a controller that has saved what is at work")
     os.kill(int(CONTROLLER.read_text()), signal.SIGKILL)
     before = statuses().count("done")
+    place.tell_jobs(signal.SIGCONT)
     wait_until(lambda: statuses().count("done") > before, "the end of a run")
     subprocess.run(["slurmctld"], check=True)  # noqa: S607
     wait_until(lambda: is_changed_to("UP"), "the next controller")
