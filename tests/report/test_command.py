@@ -152,7 +152,7 @@ def test_missing_failed_and_far_cells_are_said(sweep: Path, tmp_path: Path) -> N
     assert "| 30 | — | running | missing | missing | missing | — | 0/4 |" in rows
     page = (tmp_path / "out/index.html").read_text()
     assert "exploded" in page
-    named = "Far below all other students, and counted in every number: soft T=15 seed 3 (20.0 %);"
+    named = "Far below all other students, but included in all numbers: soft T=15 seed 3 (20.0 %);"
     assert named in page
     assert named in " ".join(result.output.split())
     [found] = json.loads((tmp_path / "out/report.json").read_text())["sets"]
@@ -169,7 +169,7 @@ def test_what_no_run_was_asked_for_takes_no_room(reported: Reported) -> None:
     assert [row.split(" | ")[0] for row in rows[4:8]] == ["| 10", "| 10", "| 15", "| 15"]
     letters = re.findall(r"^\| \((.)\)", tables["claims"], re.MULTILINE)
     assert letters == ["e", "f", "g"]
-    assert "11 statements not shown: about cells without runs." in tables["claims"]
+    assert "11 statements not shown, for want of runs." in tables["claims"]
     assert len(re.findall(r"^\| \((.)\)", tables["tests"], re.MULTILINE)) == 14
     assert "no finished run of soft T=50, soft T=100" in tables["tests"]
 

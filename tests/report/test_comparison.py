@@ -93,7 +93,7 @@ def test_no_p_is_said_while_runs_are_awaited(make_set: Callable[..., RunSet]) ->
         waiting = compare_sets(*sets).table("c")
         assert [row[:4] for row in waiting.rows] == [row[:4] for row in unaffected.rows]
         assert {tuple(row[4:6]) for row in waiting.rows} == {("—", "—")}
-        assert "Both wait for the runs that are still to come." in waiting.caption
+        assert "Both p wait for unfinished runs." in waiting.caption
 
 
 def test_what_rests_on_other_accuracies_is_compared_after_the_last_epoch(
@@ -148,4 +148,4 @@ def test_runs_that_did_not_learn_are_named_where_they_are_compared(
     for seeds, is_named in ((range(5), True), (range(4), False)):
         second = make_set(lambda *_: 90.0, seeds=seeds, cells=CELLS)
         caption = compare_sets(first, second).table("c").caption
-        assert ("in every number: soft T=15 seed 4 (10.0 %);" in caption) == is_named
+        assert ("in all numbers: soft T=15 seed 4 (10.0 %);" in caption) == is_named

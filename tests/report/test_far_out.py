@@ -35,7 +35,7 @@ def test_they_are_named_and_counted(make_set: Callable[..., RunSet]) -> None:
     [run] = far_out(runs, VIEW)
     assert (run.record.cell, run.record.seed) == ("soft T=15", 3)
     assert far_out_text(runs, VIEW) == (
-        "Far below all other students, and counted in every number: soft T=15 seed 3 (24.0 %); "
+        "Far below all other students, but included in all numbers: soft T=15 seed 3 (24.0 %); "
         "last, running batch norm statistics."
     )
     assert len(runs.percents("soft T=15", VIEW)) == 5
@@ -53,7 +53,7 @@ def test_verdicts_without_them_stand_beside_the_others(make_set: Callable[..., R
     [row] = [row for row in table.rows if row[0] == "(e) soft at T = 15 above hard"]
     assert set(row[1:-1]) == {"undecided"}
     assert row[-1] == "reproduced"
-    assert "Far below all other students, and counted in every number: soft T=15" in table.caption
+    assert "Far below all other students, but included in all numbers: soft T=15" in table.caption
 
 
 def test_where_all_have_learned_nothing_is_left_out(make_set: Callable[..., RunSet]) -> None:

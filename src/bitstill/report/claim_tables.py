@@ -36,15 +36,14 @@ def claims_table(findings: Sequence[Finding], *, view: View, cells: Collection[s
         for finding in shown
     ]
     caption = (
-        f"Accuracies: {view.label} batch norm statistics. effect: the comparison that decides, "
-        "with its own 95 % interval, in points where no other unit is said. p: two-sided, and "
-        "corrected for the letter's statements (Holm), which the interval is not; of a claim that "
-        "is contradicted by an effect of practically nothing, of that. detectable: the smallest "
-        "difference, in each of its comparisons, that this many seeds find with 80 % probability "
-        "in all of them."
+        f"Accuracies: {view.label} batch norm statistics. effect: the deciding comparison, with "
+        "its 95 % interval, in points unless a unit is given. p: two-sided, corrected over the "
+        "statements of a letter (Holm), which the interval is not; where a practically zero effect "
+        "contradicts the claim, p of that equivalence test. detectable: the smallest difference "
+        "that this many seeds would find with 80 % probability in all of a claim's comparisons."
     )
     if without := len(findings) - len(shown):
-        caption += f" {counted(without, 'statement')} not shown: about cells without runs."
+        caption += f" {counted(without, 'statement')} not shown, for want of runs."
     header = ("claim", "verdict", "published", "effect", "p", "detectable", "seeds")
     return Table("claims", "Published claims", caption, header, rows, labels=2)
 
@@ -70,12 +69,12 @@ def tests_table(findings: Sequence[Finding]) -> Table:
         for finding in findings
     ]
     caption = (
-        "images: 95 % interval over other seeds and other test images (crossed random effects), of "
-        "the seeds that have every cell. one seed: 95 % prediction interval of the effect of one "
-        "seed more, as published effects are of one. Neither p is corrected. p equal: of an effect "
-        "of at least 0.1 points in size (two one-sided tests); small means that it is practically "
-        "nothing. p by seed: of a paired t test over the seeds' own contrasts, which pools no "
-        "noise; far above the claim's p, it warns."
+        "images: 95 % interval over both seeds and test images (crossed random effects), from the "
+        "seeds that have every cell. one seed: 95 % prediction interval for the effect in a single "
+        "new seed, as published effects are of one seed. The p-values are not corrected. p equal: "
+        "equivalence test (two one-sided tests) against an effect of 0.1 points or more; small "
+        "means practically no effect. p by seed: paired t test over the seeds' own contrasts, "
+        "without pooled noise; if it is far above the claim's p, be careful."
     )
     header = ("claim", "test", "images", "one seed", "p equal", "p by seed", "note")
     return Table("tests", "How the claims were tested", caption, header, rows, labels=7)
@@ -98,12 +97,12 @@ def robustness_table(
         if found[0].question.unit == "points"
     ]
     header = ["claim", *(view.label for view in by_view)]
-    caption = "Verdicts if the claims were read from other accuracies than the one that counts."
+    caption = "Verdicts if other accuracies decided than the one that the claims rest on."
     if learned:
         header.append("learned")
         caption += (
-            " learned: from the one that counts, without the runs that did not learn; those were "
-            f"left out after a look, so that it describes and decides nothing. {far_out}"
+            " learned: from the deciding accuracy, without the runs that did not learn. As these "
+            f"were excluded after looking at the results, it decides nothing. {far_out}"
         )
     title = "Do verdicts depend on the accuracy?"
     return Table("robustness", title, caption, header, rows, labels=len(header))

@@ -55,12 +55,15 @@ class SetComparison:
         caption = (
             f"Test accuracy in % ({self.view.label} batch norm) over the seeds in both. "
             "difference: second minus first, with 95 % t interval, in points. p: paired t test, "
-            f"Holm over the cells. p equal: of a difference of at least {MARGIN:g} points (two "
-            "one-sided tests); small means that they are practically equal."
-        ) + self.waits * " Both wait for the runs that are still to come."
+            "Holm over the cells. p equal: equivalence test (two one-sided tests) against a "
+            f"difference of {MARGIN:g} points or more; small means practically equal."
+        ) + self.waits * " Both p wait for unfinished runs."
         differing = _differing(self.first, self.second)
         if "data_identity" in differing:
-            caption += " Both hold the images of each set as they are: others would differ further."
+            caption += (
+                " Both p take the images of each set as given: over other images, differences vary "
+                "more."
+            )
         if differing:
             caption = f"The sets differ in {', '.join(differing)}. " + caption
         header = ("cell", "first", "second", "difference", "p", "p equal", "pairs")

@@ -23,7 +23,7 @@ def cost_table(runs: RunSet) -> Table:
     devices = ", ".join(dict.fromkeys(run.record.device for run in total))
     caption = (
         "Hours of one process, training and every epoch's evaluation together, from the records. "
-        f"images a second: training images in a second of that, the median. Device: {devices}."
+        f"images a second: training images per second of that time, the median. Device: {devices}."
     )
     header = ("model", "runs", "hours", "hours a run", "images a second")
     return Table("cost", "What the finished runs took", caption, header, rows)
@@ -41,8 +41,8 @@ def official_table(runs: RunSet) -> Table:
     whole = f"{sum(known):.0f}" if len(known) == len(_STUDY) else _YET
     rows.append(["all", str(sum(_STUDY.values())), NOT_APPLICABLE, whole])
     caption = (
-        "An estimate: the official training images over the images a second of the finished runs, "
-        "in hours of one process. The test set is larger in about the same proportion."
+        "Estimated from the finished runs' images per second and the number of official training "
+        "images, in hours of one process. The test set is larger in about the same proportion."
     )
     header = ("model", "runs", "hours a run", "hours")
     return Table("official", "The study on the official split", caption, header, rows)

@@ -44,6 +44,6 @@ def said_of(runs: Iterable[Run], view: View) -> str:
     if not names:
         return ""
     return (
-        f"Far below all other students, and counted in every number: {', '.join(names)}; "
+        f"Far below all other students, but included in all numbers: {', '.join(names)}; "
         f"{view.label} batch norm statistics."
     )

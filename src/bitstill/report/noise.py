@@ -75,14 +75,14 @@ def noise_table(runs: RunSet, view: View) -> Table:
         spread_and_gap = [or_dash(spread, ".2f"), or_dash(gap, ".1f")]
         rows.append([cell, str(noise.epochs), *numbers, *spread_and_gap])
     caption = (
-        f"In points, {STATISTICS_NAMES[statistics]} statistics. Late epochs: the last quarter; "
-        "deviation: standard deviation over them, swing: highest minus lowest, gain: the best of "
-        "all epochs on the test set minus their mean, each the mean over runs. What of a gain "
-        "held-out images find, too, is real; the rest is the optimism of Tables 1 to 4. over "
-        "seeds: standard deviation of the best epoch's accuracy, which published tables give for "
-        "one run. gap: published, this loss at T = 15 minus this T; at T = 15, minus hard: of two "
-        "such numbers, which differ by chance with a standard deviation of 1.41 times that over "
-        "seeds where both scatter alike."
+        f"In points, {STATISTICS_NAMES[statistics]} statistics. late epochs: the last quarter. "
+        "deviation: test accuracy's standard deviation over them; swing: highest minus lowest; "
+        "gain: the best of all epochs on the test set minus their mean; each is the mean over "
+        "runs. The part of a gain that held-out images find, too, is real; the rest is the "
+        "optimism of Tables 1 to 4. over seeds: standard deviation of the best epoch's accuracy, "
+        "the number that published tables give for one run. gap: the published accuracy of this "
+        "loss at T = 15 minus that at this T; at T = 15, minus that of hard. By chance alone such "
+        "a gap has a standard deviation of 1.41 times the one over seeds, if both cells vary alike."
     )
     header = ("cell", "late epochs", "deviation", "swing", "gain", "over seeds", "gap")
     title = "Noise over epochs and seeds, beside the published gaps"

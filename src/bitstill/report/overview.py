@@ -28,8 +28,8 @@ def overview_table(sets: Sequence[SetReport]) -> Table:
         verdicts = [str(counts[column]) for column in columns]
         rows.append([one.runs.name, one.finished, str(len(one.runs.seeds)), *verdicts])
     caption = (
-        "Runs that are finished, of those asked for and the teachers that they read; then how many "
-        "of the claims' statements have which verdict. A set of one seed has none: one seed "
-        "describes and proves nothing."
+        "runs: finished, of all that were asked for and the teachers that they read. Then how many "
+        "statements of the claims have each verdict; with one seed there are none, since one seed "
+        "proves nothing."
     )
     return Table("sets", "Sets of runs", caption, ("set", "runs", "seeds", *columns), rows)

@@ -27,15 +27,16 @@ def seed_noise_table(runs: RunSet, view: View) -> Table:
     ]
     caption = (
         f"In points, {view.label.partition(',')[0]}. deviation: standard deviation over seeds, "
-        "pooled over the temperatures of a loss. of a difference: of two temperatures of one seed, "
-        "pooled over their pairs; it is what a paired test has to see through. Where it is 1.41 "
-        "times the deviation, runs of one seed have no more in common than others. seeds: how many "
-        f"of them find a difference of {GAP:g} points with {100 * POWER:.0f} % probability, in one "
-        f"paired t test at {100 * ALPHA:.0f} %. An estimate from few runs is itself uncertain."
+        "pooled over the temperatures of a loss. of a difference: the same for the difference of "
+        "two temperatures at one seed, pooled over pairs of temperatures: the noise of a paired "
+        "test. If it is 1.41 times the deviation, runs of the same seed are no more alike than "
+        f"others. seeds: how many are needed to find a difference of {GAP:g} points with "
+        f"{100 * POWER:.0f} % probability in one paired t test at {100 * ALPHA:.0f} %. Estimates "
+        "from few runs are themselves uncertain."
     )
     caption = f"{caption} {far_out_text(runs, view)}".rstrip()
     header = ("loss", "batch norm", "runs", "deviation", "of a difference", "seeds")
-    title = f"Seed noise, and the seeds that a difference of {GAP:g} points takes"
+    title = f"Seed noise, and the seeds needed to find a difference of {GAP:g} points"
     return Table("noise-seeds", title, caption, header, rows, labels=2)
 
 

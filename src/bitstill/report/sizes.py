@@ -30,11 +30,11 @@ def sizes_table(sizes: Mapping[str, Sizes]) -> Table:
         numbers = [f"{counted[kind] / 1000:,.1f} kB" if counted else "missing" for kind in KINDS]
         rows.append([model, f"{printed}M", *numbers])
     caption = (
-        "By count, the published 3.43M is the teacher with Adam's two moments, 1.13M the "
-        "student's 32-bit weights alone (M is MiB, 1,048.6 kB): their ratio of 3 owes nothing to "
-        "quantization. checkpoint: what training goes on from, the file; float32: trained numbers "
-        "at 4 bytes; deployed: a quantized student's packed file; of a network in full precision "
-        "the float32 weights with batch norm folded into them."
+        "The numbers fit if the published 3.43M is the teacher with Adam's two moments and 1.13M "
+        "the student's weights alone, at 32 bits (M is MiB, 1,048.6 kB): then the ratio of 3 is "
+        "not due to quantization. checkpoint: the file that training resumes from; float32: all "
+        "trained numbers at 4 bytes; deployed: a quantized student's packed file, or the float32 "
+        "weights of a full-precision network with batch norm folded in."
     )
     header = ("model", "published", *KINDS)
     return Table("sizes", "Table 1: sizes", caption, header, rows)

@@ -21,10 +21,10 @@ DETAILS = ("tests", "robustness", "seeds", "cost")
 """Tables that few look at: not in the terminal, and folded on the page."""
 
 CAPTION = (
-    "Test accuracy in %: mean over seeds ± 95 % t interval. Published numbers are of the epoch "
-    "that was best on the test set, of one run: compare them with best test, running. best val: "
-    "the epoch chosen on held-out training images. optimism: best test minus best val, in points. "
-    "Batch norm is evaluated with running statistics, as published, or with exact ones."
+    "Test accuracy in %: mean over seeds ± 95 % t interval. Published numbers are from one run, at "
+    "its best epoch on the test set: compare them with best test, running. best val: the epoch "
+    "chosen on held-out training images. optimism: best test minus best val, in points. batch "
+    "norm: evaluated with running statistics, as published, or with exact ones."
 )
 _HEADER = ("published", "batch norm", *SELECTION_NAMES.values(), "optimism", "n")
 _STATES = {"running": "unfinished"}  # "running" means batch norm statistics here

@@ -42,8 +42,8 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
         f"Test accuracy in %: {view.label} batch norm statistics; mean over seeds ± 95 % t "
         "interval. study: the same loss at T = 15 in the study, the same seeds. difference: "
         "changed minus study, paired by seed, with 95 % t interval, in points. Nothing was "
-        "published on these, so there are no verdicts; the intervals are not corrected for their "
-        "number."
+        "published on these, so there are no verdicts; the intervals are not corrected for "
+        "multiple comparisons."
     )
     caption = f"{caption} {named}".rstrip()
     header = ("changed", "loss", "changed accuracy", "study", "difference", "seeds")

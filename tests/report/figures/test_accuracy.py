@@ -80,8 +80,12 @@ def test_what_verdicts_rest_on_is_drawn_first(make_set: Callable[..., RunSet]) -
         assert len(views["bind"]["options"]) == count
         assert any(row["kind"] == "seed" and row["view"] == first for row in figure.rows)
         kind = "running" if shown is runs else "exact"
-        said = f"in a picture: best val, {kind} batch norm statistics, on which verdicts rest."
+        said = (
+            f"in the picture files: best val, {kind} batch norm statistics, on which verdicts rest."
+        )
         assert said in figure.caption
     begun = make_set(percent, cells=CELLS, status="running")
     [figure] = accuracy_figures(begun, primary_view(begun))
-    assert figure.caption.endswith("in a picture: best test, running batch norm statistics.")
+    assert figure.caption.endswith(
+        "in the picture files: best test, running batch norm statistics."
+    )

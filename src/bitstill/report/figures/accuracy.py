@@ -34,11 +34,11 @@ def accuracy_figures(runs: RunSet, first: View) -> list[Figure]:
     if not rows:
         return []
     caption = (
-        "Test accuracy against temperature. Small dots: one run each, a seed. Large dots and bars: "
-        "mean and 95 % t interval over seeds, as far as the axis goes. Triangles with a number: "
-        "below the axis. Open diamonds: the published numbers, of one run on the data that was "
-        "published on, best epoch on the test set. Dashed line: our teacher. Drawn first, and in a "
-        f"picture: {drawn.label} batch norm statistics"
+        "Test accuracy against temperature. Small dots: single runs, one per seed. Large dots and "
+        "bars: mean and 95 % t interval over seeds, cut at the axis. Triangles with a number: runs "
+        "below the axis. Open diamonds: the published numbers, each from one run on the published "
+        "data, at its best epoch on the test set. Dashed line: our teacher. Shown first, and in "
+        f"the picture files: {drawn.label} batch norm statistics"
         f"{', on which verdicts rest' if drawn == first else ''}."
     )
     use = "Click on a loss in the legend, or choose it in the list, to see it alone."

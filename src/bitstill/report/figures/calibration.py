@@ -35,9 +35,11 @@ def calibration_figures(runs: RunSet, images: ImageData | None) -> list[Figure]:
         f"Accuracy against the largest probability of the softmax (T = 1), in {_BINS} bins, over "
         f"{len(sample.labels):,} test images; one run each, after the last epoch, with exact batch "
         "norm statistics where it has them. On the dashed "
-        "diagonal a network is right as often as it says; below, it is too sure. A dot's size is "
-        "its share of the images. Who learned under softmax(z / T) alone, as `hard` does, is too "
-        "sure here by that. Expected calibration error: " + ", ".join(errors) + "."
+        "diagonal a network is as accurate as it is confident; below it, overconfident. A dot's "
+        "size is its share of the images. Networks trained with softmax(z / T) alone, as with "
+        "`hard`, are overconfident here because T = 1. Expected calibration error: "
+        + ", ".join(errors)
+        + "."
     )
     return [Figure("calibration", "Calibration", caption, rows, _spec(cells, rows))]
 

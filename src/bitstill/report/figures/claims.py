@@ -33,10 +33,10 @@ def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
     if not rows:
         return []
     caption = (
-        "For each claim about accuracy the effect that decides (in points; right of zero as "
-        "claimed), its own 95 % t interval where there are several seeds, not corrected as "
-        "verdicts are, as a diamond the published effect, and the verdict. Intervals that would "
-        "make all others a dot run out of the picture, where a triangle stands."
+        "For each claim about accuracy: the deciding effect (in points; right of zero as claimed), "
+        "its 95 % t interval if there are several seeds (uncorrected, unlike the verdicts), the "
+        "published effect (diamond), and the verdict. Intervals far wider than the others are cut "
+        "at the edge, with a triangle."
     )
     limit = _limit(rows)
     spec = _spec(bounded=any(row["low"] is not None for row in rows), limit=limit)

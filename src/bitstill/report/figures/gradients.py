@@ -14,12 +14,13 @@ def gradient_figures(ratios: Sequence[Ratio]) -> list[Figure]:
     if not ratios:
         return []
     caption = (
-        "Norm of the gradient of c times the tempered term over that of the hard term, at the "
-        "logits of the students at T = 15, over training images. Dots: every seed at the published "
-        "temperatures; lines: geometric mean over seeds; dashed: theory for large T, where c = T² "
-        "makes the ratio of soft_hard level, and that of gt_soft_hard grow like T."
+        "Gradient norms with respect to the logits, over training images and at the logits of the "
+        "students at T = 15: the tempered term times c, divided by the hard term. Dots: every seed "
+        "at the published temperatures; lines: geometric mean over seeds; dashed: theory for large "
+        "T, where with c = T² the ratio is constant for soft_hard and grows like T for "
+        "gt_soft_hard."
     )
-    title = "Does c = T² keep the ratio of the two pulls level?"
+    title = "Does c = T² keep the ratio of the two gradients constant?"
     measured = {ratio.loss for ratio in ratios}  # of none Vega would make an infinite axis
     losses = [loss for loss in TWO_TERMS if loss in measured]
     return [Figure("gradients", title, caption, _rows(ratios, losses), _spec(losses))]

@@ -30,7 +30,7 @@ def size_figures(runs: RunSet, view: View, sizes: Mapping[str, Sizes]) -> list[F
     caption = (
         f"Mean test accuracy ({view.label} batch norm) against the three sizes of a model, in "
         "bytes, logarithmic. Students: hard and soft_hard at T = 15. Only the deployed size shows "
-        "what quantization saves."
+        "the effect of quantization."
     )
     spec = _spec([str(row["cell"]) for row in rows])
     return [Figure("size", "Size against accuracy", caption, rows, spec)]
