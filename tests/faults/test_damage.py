@@ -129,7 +129,7 @@ def test_a_teacher_that_has_been_altered(done: Any, undisturbed: Any, name: str)
 
 
 def test_checkpoints_that_are_damaged(place: Any, undisturbed: Any) -> None:
-    """One is warned of in the log, and the run goes on from the one before; with two, anew."""
+    """One is warned of in the log, and the run resumes from the previous one; with two, anew."""
     code, _, err = place.run("loss=hard")
     assert code == 0, err
     [directory] = place.directories()
@@ -146,7 +146,7 @@ def test_checkpoints_that_are_damaged(place: Any, undisturbed: Any) -> None:
         assert code == 0, err
         log = (directory / "train.log").read_text()
         for path in damaged:
-            assert log.count(f"{path} is damaged (its checksum does not fit): going on from") == 1
+            assert log.count(f"{path} is damaged (its checksum does not fit): resuming from") == 1
         assert log.count(": epoch ") == (0 if len(damaged) == 1 else 6)
         results = place.results()
         assert results.weights[name] == undisturbed.weights[name]
