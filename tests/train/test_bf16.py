@@ -33,7 +33,8 @@ def test_bf16_trains_and_nothing_else(
     network = run.network(run.paths.weights, "precise").eval()
     with torch.no_grad():
         floats = network(to_input(test.images)).argmax(1).numpy()
-    differs = f"rounds, {(floats != predicted).sum()} of {TEST_IMAGES} test images would be classified differently"
+    wrong = (floats != predicted).sum()
+    differs = f"rounds, {wrong} of {TEST_IMAGES} test images would be classified differently"
     assert differs in caplog.text
     full = configure(tmp_path, f"loss={loss}")
     assert identity_of(full, full.data.identity()) != run.record.identity
