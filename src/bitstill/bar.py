@@ -1,4 +1,4 @@
-"""A bar for work that may take long."""
+"""A progress bar for work that may take long."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Errors in one line, where the user can mend them."""
+"""Turns errors that users can fix into one line."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Files that are found whole, or as they were; and locks on them."""
+"""Atomic writing of files (each is either new or unchanged), and file locks."""
 
 import errno
 import fcntl

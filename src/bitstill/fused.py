@@ -1,4 +1,4 @@
-"""A student's block in training, as one function in C: published bits, on a CPU.
+"""A student's block in training as one function in C, for published bits on a CPU.
 
 Convolution, batch norm, one bit and pool of :class:`bitstill.models.StudentBlock` for 2-bit weights
 and 1-bit features. Features and statistics come from exact integer sums, so they are those of the

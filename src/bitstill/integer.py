@@ -1,4 +1,4 @@
-"""The student as integers: what its evaluation means, and what is deployed.
+"""The student as integers: the reference for its evaluation and its deployment.
 
 Weights are odd codes of -(2^k - 1) .. 2^k - 1 (at two bits -3, -1, 1, 3: there is no zero), the
 image is 0..255, features are levels 0 .. 2^a - 1. Every convolution is then an exact integer sum,

@@ -1,4 +1,4 @@
-"""One topology; a teacher block and a student block.
+"""The networks: one topology, with teacher blocks or student blocks.
 
 Seven 3x3 convolutions, a 4x4 average pool and a fully connected layer, 293,418 trainable numbers
 in either model. Normalization and initialization are those of TensorFlow 1, which the published

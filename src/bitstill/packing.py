@@ -1,4 +1,4 @@
-"""A student's integers in their packed form, and back."""
+"""Packs a student's integers, and unpacks them."""
 
 from collections.abc import Sequence
 

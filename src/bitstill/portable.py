@@ -1,4 +1,4 @@
-"""Texts without the folders, and the user, of this machine: what is recorded may be passed on."""
+"""Removes this machine's folders and user from texts, so that records can be shared."""
 
 import logging
 import os

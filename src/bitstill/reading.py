@@ -1,4 +1,4 @@
-"""Reading files that may be damaged or another's: a right value, or one line."""
+"""Reading files that may be damaged or foreign: a correct value, or a one-line error."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The seven convolutions of both models, and how large what they are made for may be.
+"""The seven convolutions of both models, and limits on numbers of classes and bits.
 
 Imports no torch, since what is deployed needs none.
 """

@@ -1,1 +1,1 @@
-"""How fast: paired measurements, ``bitstill bench``."""
+"""Paired measurements of speed: ``bitstill bench``."""

@@ -1,4 +1,4 @@
-"""How fast is a deployed student? ``bitstill bench deploy``.
+"""The speed of a deployed student: ``bitstill bench deploy``.
 
 The yardstick is onnxruntime in float32 on the teacher of the same topology, batch norm folded. All
 runtimes get the same uint8 images.

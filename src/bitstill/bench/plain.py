@@ -1,4 +1,4 @@
-"""Where the yardstick is, ``benchmarks/plain.py``: code of its own, which a checkout has."""
+"""Finds the baseline, ``benchmarks/plain.py``, which only a checkout has."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How fast is a sweep? ``bitstill bench sweep``.
+"""The speed of a sweep: ``bitstill bench sweep``.
 
 The 14 runs of ``experiment=quick``, as many at a time as there are cores, against
 ``benchmarks/plain.py``, which trains the same 14 one after the other on all cores: as many images,

@@ -1,4 +1,4 @@
-"""How fast is a step of training? ``bitstill bench train``.
+"""The speed of a training step: ``bitstill bench train``.
 
 The student under ``soft_hard``, which has every part: both terms, and a teacher. The yardstick is
 ``benchmarks/plain.py`` on the same threads; beside it the seven convolutions alone, forward and

@@ -1,1 +1,1 @@
-"""From what Hydra composes to a checked configuration, and what of Hydra is let in."""
+"""From what Hydra composes to a checked configuration; limits on Hydra's own settings."""

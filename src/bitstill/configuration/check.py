@@ -1,4 +1,4 @@
-"""Where a configuration is checked; Hydra's own part of it is in ``guard``.
+"""The check of a configuration; ``guard`` checks Hydra's own part.
 
 Hydra composes plain YAML; :func:`check` turns the result into :mod:`bitstill.schema`, or refuses it
 in one line.

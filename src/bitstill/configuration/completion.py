@@ -1,4 +1,4 @@
-"""What a shell may be told of ``bitstill train``'s unfinished command line."""
+"""Shell completion of ``bitstill train``."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Hydra's flags, as users write them: anywhere between settings, and wrong ones in one line."""
+"""Accepts Hydra's flags anywhere between settings, and reports wrong ones in one line."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What of Hydra's own settings names code, and the little of it that is allowed.
+"""An allowlist for the code that Hydra's own settings may name.
 
 Hydra instantiates every ``_target_`` below ``hydra`` (launcher, sweeper, callbacks) and hands its
 logging to :func:`logging.config.dictConfig`, which calls what ``()`` and ``class`` name: before

@@ -1,4 +1,4 @@
-"""One line for what Hydra and OmegaConf refuse."""
+"""Turns errors of Hydra and OmegaConf into one line."""
 
 import re
 import traceback

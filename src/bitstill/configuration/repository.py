@@ -1,4 +1,4 @@
-"""Configuration files: where they may lie, and each read once for all compositions of a command."""
+"""Configuration files: where they may be, each read once for all compositions of a command."""
 
 import copy
 import re

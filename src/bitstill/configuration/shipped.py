@@ -1,4 +1,4 @@
-"""Where the shipped configuration lies, and a Hydra that reads it."""
+"""Where the shipped configuration is, and Hydra started on it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

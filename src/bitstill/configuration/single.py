@@ -1,4 +1,4 @@
-"""What a sweep has one value of: it tells no two runs apart."""
+"""Settings of which a sweep must have one value, since they tell no two runs apart."""
 
 # Hydra refuses several values of its own settings.
 _OF_THE_SWEEP = ("experiment", "name", "paths", "sweep", "logger")

@@ -1,1 +1,1 @@
-"""wandb's dashboards as code: a report and a workspace, from what the local report is made from."""
+"""wandb dashboards as code: a report and a workspace, from the data of the local report."""

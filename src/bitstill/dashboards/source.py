@@ -1,4 +1,4 @@
-"""What a dashboard is of: a sweep in a folder, or a project of wandb."""
+"""What a dashboard shows: a sweep in a folder, or a wandb project."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: always there, small, quick."""
+"""The handwritten digits that come with scikit-learn: small, and always available."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any folder of Parquet files in the form that the Hugging Face hub gives to images."""
+"""Any folder of Parquet files with images, in the form of the Hugging Face hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every image source has in common: decode once, know it by checksum, split, map."""
+"""What all image sources share: decode once, identify by checksum, split, memory-map."""
 
 from __future__ import annotations
 

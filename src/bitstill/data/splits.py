@@ -1,4 +1,4 @@
-"""What a model is given: a training, a validation and a test split."""
+"""The data of a run: a training, a validation and a test split."""
 
 from __future__ import annotations
 

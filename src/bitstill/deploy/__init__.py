@@ -1,1 +1,1 @@
-"""A finished run as a file for this and other runtimes: packed, ONNX, QONNX."""
+"""Exports a finished run for this and other runtimes: packed, C, ONNX, QONNX."""

@@ -1,4 +1,4 @@
-"""From a finished run, or its packed student, to a file that other programs run."""
+"""Writes a finished run, or its packed student, to a file for other programs."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A finished run as a network, from its directory alone."""
+"""Loads the network of a finished run from its directory."""
 
 from dataclasses import dataclass
 from pathlib import Path

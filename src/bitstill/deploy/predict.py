@@ -1,4 +1,4 @@
-"""Image files to classes: ``bitstill predict``."""
+"""Predicts the classes of image files: ``bitstill predict``."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Functions that numba compiles, and keeps."""
+"""Compiles functions with numba, and caches the result."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The engine for bits other than 2 and 1, in numba: integer products, and levels by thresholds."""
+"""The numba engine for bit widths other than 2 and 1: integer products, levels by thresholds."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The engine in C, through ctypes; there only where a compiler was at installation."""
+"""The engine in C, through ctypes; available if a compiler was there at installation."""
 
 import ctypes
 import logging

@@ -1,4 +1,4 @@
-"""The innermost steps of the numba engine, written in LLVM's terms: vectors of channels.
+"""The innermost steps of the numba engine in LLVM's terms: vectors of channels.
 
 Numba's own integers would widen to 64 bits on the way, and a vector would hold an eighth as many.
 """

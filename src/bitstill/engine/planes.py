@@ -1,4 +1,4 @@
-"""Odd integer weight codes as bit planes.
+"""Converts odd integer weight codes to bit planes and back.
 
 A code of k bits is 2 q - (2^k - 1) with q = sum_j 2^j q_j, and q_j is a bit of plane j. So for
 features x of one bit, with pop counting set bits::

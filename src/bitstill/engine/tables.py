@@ -1,4 +1,4 @@
-"""The engine in numba: sums by table, as ``sums.h`` has them for the engine in C.
+"""The engine in numba: sums by table, as in ``sums.h`` for the engine in C.
 
 A quad is four neighbouring bits of a patch. What it adds to the output channels depends on which of
 16 values it has, so a table has a row for each of them, a byte for each of 32 or 64 channels.

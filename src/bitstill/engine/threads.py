@@ -1,4 +1,4 @@
-"""Threads that share what a call has to do."""
+"""Splits the work of a call among threads."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""A student's block in training in C, through ctypes.
+"""A student's block in training, in C through ctypes.
 
 ``training.c``, ``weight_gradient.c`` and ``input_gradient.c`` say what they compute; ``wide.c`` has
 the last two for AVX-512.

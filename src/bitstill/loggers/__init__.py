@@ -1,1 +1,1 @@
-"""The loggers beside ``metrics.csv``: TensorBoard and wandb. They receive, and decide nothing."""
+"""TensorBoard and wandb. Loggers read a run's files; they influence no result."""

@@ -1,4 +1,4 @@
-"""Hands what a run writes to its loggers, and keeps their troubles away from it."""
+"""Passes what a run writes to its loggers, and keeps their errors from the run."""
 
 import contextlib
 import logging

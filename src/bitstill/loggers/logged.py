@@ -1,4 +1,4 @@
-"""Which loggers have had a finished run to its end; the others are given it by the same command."""
+"""Which loggers have a finished run; the same command logs it to the others."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What both loggers call things: the same names in wandb, in TensorBoard and in dashboards.
+"""The names that wandb, TensorBoard and dashboards share.
 
 Accuracies are fractions; every other number has its unit in its name.
 """

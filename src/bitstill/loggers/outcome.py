@@ -1,4 +1,4 @@
-"""What a finished run shows beyond its curves, for its loggers; read from its files."""
+"""What loggers show of a finished run besides its curves, read from its files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

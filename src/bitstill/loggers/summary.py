@@ -1,4 +1,4 @@
-"""One run of wandb for a whole sweep: its tables and its accuracies over temperature."""
+"""One wandb run for a whole sweep: its tables and its accuracies over temperature."""
 
 import hashlib
 from pathlib import Path

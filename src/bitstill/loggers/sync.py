@@ -1,4 +1,4 @@
-"""``bitstill sync``: what the runs of a sweep have logged offline, to wandb's server."""
+"""``bitstill sync``: sends the offline runs of a sweep to wandb's server."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""TensorBoard: a run's curves, its hyperparameters with what they came to, and its pictures."""
+"""TensorBoard: a run's curves, its hyperparameters with the results, and its pictures."""
 
 import shutil
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The files that wandb writes of a run, one a sitting, and its mark on those that were sent."""
+"""The files that wandb writes for a run, one per process, and its mark on those sent."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""wandb: a run of it for each run here, which a resumed one goes on with."""
+"""wandb: one wandb run for each run, continued when the run is resumed."""
 
 import json
 import os

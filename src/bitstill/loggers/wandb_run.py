@@ -1,4 +1,4 @@
-"""Begins and ends runs of wandb: silently, without a word on this machine, whatever the network."""
+"""Begins and ends wandb runs: silently, without data on this machine, even without network."""
 
 import functools
 import logging

@@ -1,1 +1,1 @@
-"""What a sweep showed; reads run records, never live objects."""
+"""Reports on sweeps; reads run records, never live objects."""

@@ -1,4 +1,4 @@
-"""The answers to the claims as tables: verdicts, how they were tested, what they depend on."""
+"""Tables of the claims: verdicts, how they were tested, what they depend on."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The published conclusions as named claims (a) to (h), and what a set of runs says of each.
+"""The published conclusions as named claims (a) to (h), tested on a set of runs.
 
 (a) T = 15 is the best of the four temperatures. (b) Accuracy rises, falls and rises again over T.
 (c) Adding the hard term to the soft one helps. (d) The ground truth in both terms helps more.

@@ -1,4 +1,4 @@
-"""``bitstill report``: read sweeps, say what they showed, write it down."""
+"""``bitstill report``: reads sweeps, prints tables and writes the report's files."""
 
 import json
 import re

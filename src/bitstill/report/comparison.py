@@ -1,4 +1,4 @@
-"""Sets side by side: the cells in both, and the paired differences."""
+"""Compares two sets: the cells in both, with paired differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a report says: everything measured and worded, before it takes any form."""
+"""The content of a report, measured and worded, independent of its output format."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""What runs cost: hours, and images a second."""
+"""The cost of runs: hours, and images per second."""
 
 from collections.abc import Iterable, Sequence
 from statistics import median

@@ -1,4 +1,4 @@
-"""Runs that did not learn: far below all others, named, and kept in every number."""
+"""Runs that did not learn: far below all others; they are named, and stay in all numbers."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""A report's tables and figures in a Markdown page of one's own: its places are filled anew."""
+"""Fills a report's tables and figures into a user's own Markdown page."""
 
 import re
 from pathlib import Path

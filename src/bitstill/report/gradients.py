@@ -1,4 +1,4 @@
-"""How strongly the two terms of a loss pull at the logits, measured against T."""
+"""The gradients of a loss's two terms at the logits, measured against T."""
 
 from __future__ import annotations
 

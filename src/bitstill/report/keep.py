@@ -1,4 +1,4 @@
-"""What of a sweep is kept in a repository: records, curves and per-image results, no weights.
+"""Copies what a repository keeps of a sweep: records, curves, per-image results, no weights.
 
 Teachers are kept with their logits, so that the students that are left can be trained elsewhere
 from the same teacher, bit for bit.

@@ -1,4 +1,4 @@
-"""Noise over late epochs and over seeds, and what choosing the best epoch gains."""
+"""Noise over late epochs and over seeds, and the gain from choosing the best epoch."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What trained networks say of real images: logits, computed from a run's files.
+"""Logits of trained networks on real images, computed from a run's files.
 
 Records alone do not hold them. Where a run's images or weights are not at hand, the answer is None,
 and the report says what is not drawn for want of it. Nothing is ever downloaded. torch is imported

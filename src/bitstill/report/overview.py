@@ -1,4 +1,4 @@
-"""What a report says of each set in a line: how much is there, and what could be decided."""
+"""One line for each set: how many runs are finished, and which verdicts there are."""
 
 from collections.abc import Sequence
 from typing import get_args

@@ -1,4 +1,4 @@
-"""How much of what a sweep asks for is there."""
+"""How many of the runs that a sweep asks for are finished."""
 
 import dataclasses
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Seed noise: how far runs that differ in seed alone lie apart, and what that costs in seeds."""
+"""Seed noise: how much runs that differ only in seed vary, and how many seeds that takes."""
 
 import itertools
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Runs sorted into sets that may be compared."""
+"""Groups runs into sets that may be compared."""
 
 import itertools
 from collections import Counter

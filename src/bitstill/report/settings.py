@@ -1,4 +1,4 @@
-"""What tells runs apart: their settings, and the rules that a number of theirs may follow."""
+"""The settings that tell runs apart, and the rules that some numeric settings may follow."""
 
 import itertools
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Runs as a report sees them: one, a set that may be compared, and how they are read from disk."""
+"""Runs as a report sees them: a run, a set of comparable runs, and reading both from disk."""
 
 import functools
 import re

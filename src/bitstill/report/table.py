@@ -1,4 +1,4 @@
-"""A table as text, and its forms: rich, Markdown, LaTeX, HTML."""
+"""A table of texts, and its output formats: rich, Markdown, LaTeX, HTML."""
 
 import dataclasses
 import html

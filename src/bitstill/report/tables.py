@@ -1,4 +1,4 @@
-"""Tables 1 to 4 with ours beside the published numbers, and every seed."""
+"""Tables 1 to 4, with published numbers beside ours, and the table of every seed."""
 
 from statistics import fmean
 

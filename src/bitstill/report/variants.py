@@ -1,4 +1,4 @@
-"""Runs that change one thing, each against the same loss at T = 15 in the study."""
+"""Runs that change one setting, each against the same loss at T = 15 in the study."""
 
 from collections.abc import Iterator, Sequence
 

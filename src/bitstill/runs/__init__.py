@@ -1,4 +1,4 @@
-"""What a run leaves behind: its files, its record, its curves, and what is known of it meanwhile.
+"""The files, records and curves of runs, and the state of runs in progress.
 
 It imports neither torch nor Lightning, so that a sweep of hundreds of runs can be planned and
 looked at in a moment.

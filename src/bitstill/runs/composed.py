@@ -1,4 +1,4 @@
-"""What Hydra has kept of a run's configuration: its record leaves out folders and addresses."""
+"""Hydra's copy of a run's configuration, with the folders that its record leaves out."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which test images a run has right, a bit an image, by ``<statistics>/<selection>``."""
+"""The test images that a run classifies correctly, as bits, by ``<statistics>/<selection>``."""
 
 import io
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a run measured, a row an epoch, and which epochs are selected."""
+"""A run's measurements, one row per epoch, and the choice of epochs."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The runs that lie in the folder of a sweep."""
+"""Finds the runs in the folder of a sweep."""
 
 from pathlib import Path
 

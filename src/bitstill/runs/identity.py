@@ -1,4 +1,4 @@
-"""Which run a configuration means: everything that decides its result, and nothing else."""
+"""A run's identity: a hash of everything that decides its result, and nothing else."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""A run is worked on by one process at a time; the others wait, or look on."""
+"""Lets one process at a time work on a run; others wait or only look."""
 
 import fcntl
 import logging

@@ -1,4 +1,4 @@
-"""A sweep's manifest: which runs it asks for, said in its folder before any has begun."""
+"""A sweep's manifest: the runs that it asks for, written before any has begun."""
 
 import json
 import os

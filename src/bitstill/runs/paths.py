@@ -1,4 +1,4 @@
-"""The files of a run; no other place knows their names."""
+"""The files of a run; no other module knows their names."""
 
 from dataclasses import dataclass
 from pathlib import Path

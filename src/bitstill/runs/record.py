@@ -1,4 +1,4 @@
-"""The record of a run, and how one is read that may be damaged, or another's."""
+"""The record of a run, and reading one that may be damaged or foreign."""
 
 import dataclasses
 import errno

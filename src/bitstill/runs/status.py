@@ -1,4 +1,4 @@
-"""How far a sweep is, from what its runs have written: in this process, in others, anywhere."""
+"""The state of a sweep, from the files of its runs, whichever process writes them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

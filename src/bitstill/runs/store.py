@@ -1,4 +1,4 @@
-"""Where teachers lie, trained once for all sweeps."""
+"""Where teachers are kept, trained once for all sweeps."""
 
 from collections.abc import Iterator
 from pathlib import Path

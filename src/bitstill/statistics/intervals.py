@@ -1,4 +1,4 @@
-"""Intervals of a mean, which cover it in 95 of 100 studies."""
+"""Confidence intervals (95 %) of a mean."""
 
 import math
 from collections.abc import Sequence

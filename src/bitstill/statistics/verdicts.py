@@ -1,4 +1,4 @@
-"""What may be said of a claim."""
+"""Verdicts on a claim."""
 
 from typing import Literal
 

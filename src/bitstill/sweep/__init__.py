@@ -1,1 +1,1 @@
-"""Many runs: which there are, in which order, who does them, what is said meanwhile."""
+"""Many runs: planning them, launching them, and showing progress."""

@@ -1,4 +1,4 @@
-"""Conducts a sweep: launch what is left, with progress, and say what came of it."""
+"""Conducts a sweep: launches the runs that are left, and prints the outcome."""
 
 import logging
 import shlex

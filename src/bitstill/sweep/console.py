@@ -1,4 +1,4 @@
-"""What a sweep says in the terminal: live progress, failures, tables."""
+"""The terminal output of a sweep: live progress, failures, tables."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""From the grids of a sweep to the overrides of its runs, each composed but for its seed once."""
+"""From the grids of a sweep to the overrides of its runs; each cell is composed once."""
 
 import itertools
 import re

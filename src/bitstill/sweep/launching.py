@@ -1,4 +1,4 @@
-"""Launch the runs of a sweep, and those again that a dying worker process has taken with it."""
+"""Launches runs, and again those that a dying worker process has interrupted."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

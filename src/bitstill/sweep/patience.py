@@ -1,4 +1,4 @@
-"""Ctrl-C in a terminal reaches all processes there: let workers end what they are at."""
+"""Ctrl-C in a terminal reaches all processes: this lets workers finish their step."""
 
 import os
 import signal

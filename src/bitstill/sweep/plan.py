@@ -1,4 +1,4 @@
-"""A sweep as a contract: which runs there are, and which of them are left to run."""
+"""The plan of a sweep: which runs there are, and which are left to run."""
 
 import dataclasses
 from collections import Counter

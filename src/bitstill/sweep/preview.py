@@ -1,4 +1,4 @@
-"""What a sweep would do, and what it would cost, before anything runs."""
+"""Shows what a sweep would do and cost before anything runs: ``bitstill plan``."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""What of a sweep is in Slurm's queue: noted at submission, found by the next command."""
+"""The sweep's jobs in Slurm's queue: noted at submission, found by the next command."""
 
 import json
 import subprocess

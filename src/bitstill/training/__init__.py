@@ -1,1 +1,1 @@
-"""What trains a network: tasks, what a Trainer is given, what is written of it."""
+"""Trains one network: tasks, batches, evaluation, and the files of the run."""

@@ -1,4 +1,4 @@
-"""Batches from tensors in memory: one index operation each, in an order that can be had again."""
+"""Batches from tensors in memory: one index operation each, in a reproducible order."""
 
 from collections.abc import Iterator
 from itertools import islice

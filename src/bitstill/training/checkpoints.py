@@ -1,4 +1,4 @@
-"""Checkpoints that a crash cannot take away: written whole, checked, and one kept behind."""
+"""Checkpoints that survive a crash: written atomically, checked, with the previous one kept."""
 
 import hashlib
 import io

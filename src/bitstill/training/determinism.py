@@ -1,4 +1,4 @@
-"""The same bits from the same configuration, as far as torch has a say in it."""
+"""Makes torch compute the same bits from the same configuration."""
 
 import os
 from typing import Any

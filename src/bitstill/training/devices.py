@@ -1,4 +1,4 @@
-"""Where a run computes: the processor or a GPU, and in what precision that is fast."""
+"""The device of a run, and the precisions that are fast on it."""
 
 import dataclasses
 import logging

@@ -1,4 +1,4 @@
-"""torch's compiler, imported when something compiles, and not by every run."""
+"""Imports torch's compiler only when something compiles."""
 
 import importlib
 import sys

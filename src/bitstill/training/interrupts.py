@@ -1,4 +1,4 @@
-"""Signals wait until a training can go on from where they struck."""
+"""Delays signals until training can resume from where they arrived."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""A run from its beginning to whatever its end is, with a record of that."""
+"""Takes a run from its beginning to its end, and records how it ended."""
 
 import dataclasses
 import logging

@@ -1,4 +1,4 @@
-"""Lightning, imported without what nothing here needs, and kept from talking of other things."""
+"""Lightning, imported without modules that nothing here needs, and with fewer messages."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What stays with the process: freed memory and a reserve, until a run fails; what it imports."""
+"""Memory that the process keeps: freed memory, a reserve until a run fails, imported modules."""
 
 import atexit
 import ctypes

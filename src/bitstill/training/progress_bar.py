@@ -1,4 +1,4 @@
-"""The progress bar of one training, in a terminal or a notebook."""
+"""The progress bar of a training, in a terminal or a notebook."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What a record says of its run before the first step: what it is, and what computes it."""
+"""The record that a run begins with: what it is, and what computes it."""
 
 import functools
 import platform

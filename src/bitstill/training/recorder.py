@@ -1,4 +1,4 @@
-"""Watches one training, measures after every epoch, and writes the run's files."""
+"""The callback that measures after every epoch and writes the run's files."""
 
 import dataclasses
 import hashlib

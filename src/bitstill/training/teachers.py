@@ -1,4 +1,4 @@
-"""The teacher store: train once, pin by hash, hand out cached logits.
+"""The teacher store: teachers are trained once, pinned by hash; their logits are cached.
 
 Under the folder ``paths.teachers`` a teacher lies as a run whose folder is named by its identity.
 Processes that need the same one wait for one training of it (:func:`locks.exclusive`).

@@ -1,1 +1,1 @@
-"""The figures: each module turns runs into rows and a Vega-Lite specification that draws them."""
+"""The figures: each module turns runs into rows and a Vega-Lite specification."""

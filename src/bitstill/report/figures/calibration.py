@@ -1,4 +1,4 @@
-"""Calibration: whether a network is right as often as it says."""
+"""Calibration: whether a network is as accurate as it is confident."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Size against accuracy: what quantization saves, and what it costs."""
+"""Size against accuracy: what quantization saves and costs."""
 
 from collections.abc import Mapping
 from statistics import fmean

@@ -1,4 +1,4 @@
-"""Why soft targets, and why a temperature: what the teacher says at each T."""
+"""The teacher's soft targets at each temperature."""
 
 import base64
 import io

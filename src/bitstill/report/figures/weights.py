@@ -1,4 +1,4 @@
-"""What quantization does to a student's real weights, step by step and layer by layer."""
+"""A student's real weights at each step of quantization, layer by layer."""
 
 from itertools import pairwise
 
