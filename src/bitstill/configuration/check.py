@@ -77,7 +77,7 @@ def image_source(settings: Mapping[str, Any]) -> ImageSource:
 
 
 def _check_environment(config: TrainConfig) -> None:
-    """Refuse what libraries would take from the environment for what they are told here."""
+    """Refuse environment variables that would override settings in libraries."""
     if config.logger.to_wandb is not None and "WANDB_SWEEP_ID" in os.environ:
         raise UserError(
             "WANDB_SWEEP_ID is set in the environment, as by wandb agent, and wandb would take all "
@@ -126,7 +126,7 @@ def _not_set(key: str) -> UserError:
 
 
 def _built(schema: type, plain: Mapping[str, Any], prefix: str) -> object:
-    """Build a dataclass from plain values, each checked, nested ones too."""
+    """Build a dataclass from plain values, checking each; nested ones, too."""
     hints = get_type_hints(schema, include_extras=True)
     for key in plain:
         if key == "experiment" and not prefix:
@@ -168,7 +168,7 @@ _NOUNS: dict[Any, str] = {
 
 
 def _value(name: str, value: Any, annotation: Any, *, or_null: str = "") -> Any:
-    """Return a value of the annotated type; a whole number will do for a float."""
+    """Return a value of the annotated type; an integer is accepted as a float."""
     if get_origin(annotation) is Annotated:
         return _allowed(name, value, *get_args(annotation))
     if get_origin(annotation) is Literal:
@@ -182,7 +182,7 @@ def _value(name: str, value: Any, annotation: Any, *, or_null: str = "") -> Any:
 
 
 def check_printable(name: str, text: str) -> None:
-    """Refuse a text with what no name has: a line's end, a null byte.
+    """Refuse a text with control characters such as newlines or null bytes.
 
     Raises:
         UserError: it has such a character.
@@ -218,7 +218,7 @@ def _node(name: str, value: Any, annotation: Any) -> object:
 
 
 def _no_settings(name: str, value: object) -> UserError:
-    """Return the error of a value in the place of a group, as of ``loss: soft`` in a file."""
+    """Return the error for a value in place of a group, such as ``loss: soft`` in a file."""
     line = f"{name} = {value} is not allowed: give its settings, {name}.KEY=VALUE"
     if name in choices():
         line += f", or in a file a choice, under defaults: '- override /{name}: {value}'"
@@ -253,7 +253,7 @@ def _schema(name: str, value: Mapping[str, Any]) -> type:
 
 
 def _check_together(config: TrainConfig) -> None:
-    """Check what no field can know alone."""
+    """Check settings that depend on each other."""
     for name, schedule in (
         ("schedule", config.schedule),
         ("teacher.schedule", config.teacher.schedule),
@@ -272,7 +272,7 @@ def _check_together(config: TrainConfig) -> None:
 
 
 def _check_folders(config: TrainConfig) -> None:
-    """Refuse names and folders that would be others, or no folders."""
+    """Refuse names and folders that would mean another place, or none."""
     for key, folder in dataclasses.asdict(config.paths).items():
         if not folder or (folder.startswith("~") and key != "cache"):
             raise UserError(
@@ -292,7 +292,7 @@ def _check_folders(config: TrainConfig) -> None:
 
 
 def _check_wandb(logger: LoggerConfig) -> None:
-    """Refuse what wandb would, before anything runs that it should log."""
+    """Refuse what wandb would refuse, before anything runs."""
     if logger.wandb is None:
         return
     project = logger.wandb.project
@@ -314,7 +314,7 @@ def _check_wandb(logger: LoggerConfig) -> None:
 
 
 def check_batches(config: TrainConfig) -> None:
-    """Refuse batches of more images than there are.
+    """Refuse batches larger than the number of images.
 
     Raises:
         UserError: a batch, of the run or of its teacher, is too large; or the data cannot be used.

@@ -9,7 +9,7 @@ from bitstill.configuration.shipped import our_hydra
 
 
 def complete(words: list[str], incomplete: str) -> list[str]:
-    """Return what may stand for an unfinished word of ``bitstill train``'s command line.
+    """Return completions for the last word of ``bitstill train``'s command line.
 
     Args:
         words: the finished words before it.
@@ -39,7 +39,7 @@ def complete(words: list[str], incomplete: str) -> list[str]:
 
 
 def _rejoined(words: list[str]) -> list[str]:
-    """Undo bash's cut on both sides of each ``=``."""
+    """Join words again that bash has split at each ``=``."""
     whole: list[str] = []
     for word in words:
         if whole and (word == "=" or whole[-1].endswith("=")):
@@ -50,7 +50,7 @@ def _rejoined(words: list[str]) -> list[str]:
 
 
 def _is_key(words: list[str]) -> bool:
-    """Whether the last word is a key whose value is asked for, cut off from it."""
+    """Whether the last word is a key that bash has split from the value being completed."""
     *before, last = words or [""]
     taking = {
         name for one in get_args_parser()._actions if one.nargs != 0 for name in one.option_strings

@@ -11,7 +11,7 @@ from bitstill.errors import UserError
 
 
 class _HydrasParser(argparse.ArgumentParser):
-    """Takes a help that is made when it is shown, as Hydra 1.3 has one: Python 3.14 refuses it."""
+    """Accepts help texts that are objects, as Hydra 1.3 has one; Python 3.14 refuses them."""
 
     def _check_help(self, action: argparse.Action) -> None:
         pass
@@ -22,7 +22,7 @@ utils.argparse = SimpleNamespace(**vars(argparse) | {"ArgumentParser": _HydrasPa
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments in the order that Hydra's parser takes: it wants settings in one row.
+    """Return the arguments in the order that Hydra's parser wants: settings in one row.
 
     Raises:
         UserError: flags cannot be read, or Hydra would unpickle what one names, or pass it over.
@@ -41,7 +41,7 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Return Hydra's parser, whose errors would be a page of usage."""
+    """Return Hydra's parser, with errors of one line instead of a page of usage."""
 
     def refuse(message: str) -> NoReturn:
         raise UserError(f"{message}: see bitstill train --help")
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _without(arguments: Sequence[str], settings: Sequence[str]) -> list[str]:
-    """Return what is left of arguments without the settings, which stand there in their order."""
+    """Return the arguments without the settings, which are among them in the same order."""
     left, others = list(settings), []
     for one in arguments:
         if left and one == left[0]:

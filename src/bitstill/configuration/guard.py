@@ -59,7 +59,7 @@ _EXECUTED = ("launcher", "sweeper", "callbacks", "job_logging", "hydra_logging")
 
 
 def check_hydra(hydra: DictConfig) -> None:
-    """Refuse what would call or import anything that is not in :data:`ALLOWED`.
+    """Refuse settings that would call or import anything not in :data:`ALLOWED`.
 
     Raises:
         UserError: a setting names other code, sets the environment of what is started, or is none.
@@ -78,7 +78,7 @@ def check_hydra(hydra: DictConfig) -> None:
 
 
 def _check_job(hydra: DictConfig) -> None:
-    """Refuse what would change what is started, or files that are no run's."""
+    """Refuse settings that would change the started program, or write files elsewhere."""
     if hydra.job.env_set:
         raise UserError(
             "hydra.job.env_set is not allowed: set environment variables where you start bitstill"
@@ -93,7 +93,7 @@ def _check_job(hydra: DictConfig) -> None:
 
 
 def _check_launcher(hydra: DictConfig) -> None:
-    """Refuse Slurm where a file has chosen it: what the launcher is given goes into a script.
+    """Refuse Slurm if a file has chosen it, since the launcher's settings go into a script.
 
     And what is no launcher, and joblib by Hydra's own name: here it is called ``parallel``.
     """
@@ -112,7 +112,7 @@ def _check_launcher(hydra: DictConfig) -> None:
 
 
 def _check_folders(hydra: DictConfig) -> None:
-    """Refuse folders that a sweep would not look into for its runs."""
+    """Refuse folders in which a sweep would not look for its runs."""
     plain: Any = OmegaConf.to_container(hydra, resolve=False)
     for group, key in _FOLLOW:
         if plain[group][key] != _FOLLOW[group, key]:
@@ -123,7 +123,7 @@ def _check_folders(hydra: DictConfig) -> None:
 
 
 def _check_callbacks(hydra: DictConfig, config_name: str) -> None:
-    """Refuse any callback but the one of conf/train.yaml, and a configuration not built on that."""
+    """Refuse callbacks and configurations that are not based on conf/train.yaml."""
     plain: Any = OmegaConf.to_container(hydra, resolve=False)
     given = plain["callbacks"]
     if not given and config_name != "train":
@@ -139,7 +139,7 @@ def _check_callbacks(hydra: DictConfig, config_name: str) -> None:
 
 
 def _check_sweeper(hydra: DictConfig) -> None:
-    """Refuse Hydra's own sweeper, which knows no grids and goes on with nothing."""
+    """Refuse Hydra's own sweeper, which has no grids and resumes nothing."""
     given = None if hydra.sweeper is None else hydra.sweeper._target_
     if given != _SWEEPER:
         raise UserError(
@@ -149,7 +149,7 @@ def _check_sweeper(hydra: DictConfig) -> None:
 
 
 def _check_choices(hydra: DictConfig) -> None:
-    """Refuse several choices of a group that has one: Hydra would take the last."""
+    """Refuse several choices of a group that takes one: Hydra would take the last."""
     groups = choices().keys() - {"logger"}
     given: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     for override in given:
@@ -161,7 +161,7 @@ def _check_choices(hydra: DictConfig) -> None:
 
 
 def _check(node: Any, plain: Any, key: Any, prefix: str) -> None:
-    """Look at a value as it is written, and at what it refers to; ``plain`` is the node's."""
+    """Check a value as written, and what it refers to; ``plain`` is the node's plain value."""
     name, value = f"{prefix}.{key}", plain[key]
     if key in ALLOWED:
         if value not in ALLOWED[key]:
@@ -191,7 +191,7 @@ def _resolved(parent: Any, key: Any) -> Any:
 
 
 class GuardedLoader(CachingLoader):
-    """Composes nothing that :func:`check_hydra` refuses.
+    """Hydra's loader, refusing what :func:`check_hydra` refuses.
 
     Hydra hands its loader to the processes of a sweep, which compose their runs themselves: the
     check goes with it, since an environment variable may be another there.

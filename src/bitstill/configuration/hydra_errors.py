@@ -92,7 +92,7 @@ _TWICE = re.compile(r"(?:Multiple values for )?([\w/]+)(?:\. To over| appears mo
 
 
 def explain_hydra(chain: Sequence[BaseException], arguments: Sequence[str]) -> str | None:
-    """Return one line for an error and what it came from; None where neither library refuses."""
+    """Return one line for an error and its causes; None if neither library raised it."""
     error = chain[0]
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_its_own(error, arguments)
@@ -134,7 +134,7 @@ def _explain_its_own(error: Exception, arguments: Sequence[str]) -> str:
 
 
 def _raised_in(error: BaseException) -> Path:
-    """Return the file that has raised an error; no name of one that nobody has raised."""
+    """Return the file that raised an error; empty if it was never raised."""
     frames = traceback.extract_tb(error.__traceback__)
     return Path(frames[-1].filename if frames else "")
 
@@ -143,7 +143,7 @@ _SEE = ("See http", "(See http")
 
 
 def _unreadable(message: str) -> str:
-    """Return the reason of Hydra's parser: which character, where it shows that with a caret."""
+    """Return the reason of Hydra's parser, with the character that its caret points to."""
     first, *others = [one for one in message.splitlines() if not one.lstrip().startswith(_SEE)]
     second = others[0] if others else first
     column = second.find("^")
@@ -153,7 +153,7 @@ def _unreadable(message: str) -> str:
 
 
 def _with_next_step(line: str, error: BaseException, arguments: Iterable[str]) -> str:
-    """Complete a line of Hydra's that says what is wrong and not what to do."""
+    """Add what to do to a message of Hydra's that says only what is wrong."""
     if twice := _TWICE.match(line):
         return _twice(twice[1], arguments)
     if absent := _ABSENT.match(line):
@@ -174,7 +174,7 @@ def _with_next_step(line: str, error: BaseException, arguments: Iterable[str]) -
 
 
 def _left_out(key: str) -> str:
-    """Explain ``~trainer.threads``, which Hydra does not find where it is null."""
+    """Explain ``~trainer.threads``, which Hydra does not find if its value is null."""
     from bitstill.configuration.check import settings
 
     if key not in settings():
@@ -206,7 +206,7 @@ def _not_a_choice(arguments: Sequence[str]) -> str:
 
 
 def _value_of(group: str, choice: str) -> str:
-    """Return how a temperature is given that is no choice, ``20`` or ``T20``."""
+    """Return how to give a temperature that is not among the choices, ``20`` or ``T20``."""
     number = choice.lstrip("T")
     is_one = group == "temperature" and number.replace(".", "", 1).isdecimal()
     return f", or {group}.value={number}" if is_one else ""
@@ -249,7 +249,7 @@ def _no_setting(key: str) -> str:
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
-    """Hint at a setting, of another group where it is like none of its own: trainer.max_epochs."""
+    """Suggest a similar setting, also from another group: trainer.max_epochs."""
     alike = get_close_matches(_name(key), map(_name, known), n=1)
     if alike and not get_close_matches(key, known, n=1, cutoff=0.8):
         same = [one for one in known if _name(one) == alike[0]]

@@ -22,7 +22,7 @@ _PACKAGES = re.compile(r"pkg://hydra(\.conf|_plugins\..+)")  # Hydra's own, and 
 
 
 class RememberingRepository(ConfigRepository):
-    """Hydra's repository, but for reading a file again for every run of a sweep.
+    """Hydra's repository, which reads each file only once.
 
     That is two fifths of a composition. What was read goes with the loader that a launcher hands
     to the processes of a sweep: they compose what was planned, perhaps hours later, however
@@ -61,7 +61,7 @@ class RememberingRepository(ConfigRepository):
         return [one for one in found if one not in _REFUSED.get(group_name, ())]
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """Return a file of its own for each composition, which may change it."""
+        """Return a fresh copy of a file for each composition, which may change it."""
         known = (config_path, *(source.path for source in self.sources))
         if known not in self._read:
             self._refuse_two(config_path)
@@ -77,7 +77,7 @@ class RememberingRepository(ConfigRepository):
         return copy.deepcopy(self._read[known])
 
     def _refuse_two(self, config_path: str) -> None:
-        """Refuse a user's file by the name of one of ours, which Hydra would take."""
+        """Refuse a user's file with the name of one of ours, which Hydra would prefer."""
         users = (one for one in self.sources if one.provider.startswith(_USERS))
         theirs = next((one for one in users if one.is_config(config_path)), None)
         ours = (one for one in self.sources if not one.provider.startswith(_USERS))
@@ -88,7 +88,7 @@ class RememberingRepository(ConfigRepository):
             )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RememberingRepository":
-        """Share what was read with the copy that Hydra makes for a composition."""
+        """Share the files read so far with the copy that Hydra makes for a composition."""
         return copy.copy(self)
 
 

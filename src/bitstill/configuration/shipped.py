@@ -23,7 +23,7 @@ def choices() -> Mapping[str, Sequence[str]]:
 
 @contextmanager
 def our_hydra() -> Iterator[None]:
-    """Initialize Hydra on our configuration; one that the caller has in use is put aside."""
+    """Initialize Hydra with our configuration; the caller's own Hydra is restored afterwards."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.utils import JobRuntime

@@ -6,12 +6,12 @@ _LISTS = {"logger": "csv,wandb", "logger.wandb.tags": "A,B"}
 
 
 def has_one_value(key: str) -> bool:
-    """Whether a setting or group is one that a sweep has one value of."""
+    """Whether a setting or group must have one value in a sweep."""
     return key.lstrip("+").partition(".")[0] in _OF_THE_SWEEP
 
 
 def several_values(key: str) -> str:
-    """Return the line on several values of such a setting: those of a list go into brackets."""
+    """Return the error for several values of such a setting; lists need brackets."""
     name = key.lstrip("+")
     how = (
         f"give brackets, '{name}=[{_LISTS[name]}]'"

@@ -7,7 +7,7 @@ from bitstill.runs.paths import RunPaths
 
 
 def composed(paths: RunPaths, key: str) -> Any:
-    """Return a part of Hydra's copy of a run's configuration, with what it refers to.
+    """Return a part of Hydra's copy of a run's configuration, with interpolations resolved.
 
     Args:
         paths: of the run.

@@ -15,14 +15,14 @@ _HEADER = 4096  # bytes in front of an array's own, and many more
 
 
 def write_correctness(paths: RunPaths, packed: Mapping[str, NDArray[np.uint8]]) -> None:
-    """Write ``correctness.npz``, atomically, from bits that are packed into bytes."""
+    """Write ``correctness.npz`` atomically, with bits packed into bytes."""
     content = io.BytesIO()
     np.savez(content, **packed)  # type: ignore[arg-type]  # only arrays
     write_atomically(paths.correctness, content.getvalue())
 
 
 def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
-    """Read which test images are right; empty without the file.
+    """Read which test images are classified correctly; empty if there is no file.
 
     The bits come in whole bytes, so how many of them are images is taken from the record.
 

@@ -14,7 +14,7 @@ _VAL, _TEST = "val/accuracy", "test/accuracy"
 
 
 def under(name: str, statistics: str) -> str:
-    """Return the name of what a kind of batch norm statistics gives; the published one's is plain.
+    """Return a metric's name under one kind of batch norm statistics; the published has no suffix.
 
     >>> under("test/accuracy", "running"), under("test/accuracy", "precise")
     ('test/accuracy', 'test/accuracy_precise')
@@ -23,7 +23,7 @@ def under(name: str, statistics: str) -> str:
 
 
 def write_curves(paths: RunPaths, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write ``metrics.csv``, atomically; numbers in full, so that they read back the same."""
+    """Write ``metrics.csv`` atomically, with enough digits to read the same numbers back."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -33,7 +33,7 @@ def write_curves(paths: RunPaths, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 def read_curves(paths: RunPaths) -> list[Row]:
-    """Read ``metrics.csv``: a row an epoch.
+    """Read ``metrics.csv``: one row per epoch.
 
     Raises:
         UserError: it is damaged.
@@ -71,7 +71,7 @@ def _best(rows: Sequence[Row], name: str, statistics: str) -> Row | None:
 
 
 def _accuracies(row: Row, statistics: str) -> Row:
-    """Return an epoch's number and its accuracies under a kind of statistics, plainly named."""
+    """Return an epoch's number and its accuracies under one kind of statistics, without suffix."""
     columns = {name: under(name, statistics) for name in (_VAL, _TEST)}
     found = {name: row[column] for name, column in columns.items() if column in row}
     return {"epoch": row["epoch"], **found}

@@ -10,7 +10,7 @@ MANIFEST = "sweep.json"  # what a sweep's folder says of its runs
 
 
 def no_sweep(folder: Path) -> UserError:
-    """Return the error of a folder that is no sweep's."""
+    """Return the error for a folder that is not a sweep's."""
     if RunPaths(folder).record.exists():
         return UserError(f"{folder} is a run: give the folder of its sweep, {folder.parent}")
     what = "holds no runs" if folder.is_dir() else "is not a folder"
@@ -18,18 +18,18 @@ def no_sweep(folder: Path) -> UserError:
 
 
 def runs_in(folder: Path) -> list[RunPaths]:
-    """Return the runs in the folders of a sweep that have begun, in the order of their names."""
+    """Return the runs in a sweep's folders that have begun, sorted by name."""
     return [RunPaths(path.parent) for path in sorted(folder.glob("*/run.json"))]
 
 
 def known_runs(folder: str | Path) -> list[tuple[RunPaths, RunRecord]]:
-    """Return the runs of a sweep with their records; a damaged one costs a warning."""
+    """Return the runs of a sweep with their records; warn of damaged ones."""
     found = ((paths, known_record(paths)) for paths in runs_in(Path(folder)))
     return [(paths, record) for paths, record in found if record is not None]
 
 
 def load_sweep(folder: str | Path) -> list[RunRecord]:
-    """Read all records in the folders of a sweep, as :func:`known_runs`.
+    """Read all records in a sweep's folders, like :func:`known_runs`.
 
     Raises:
         UserError: it is not a sweep's folder, or as :func:`read_record`, for what is not damage.

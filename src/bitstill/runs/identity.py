@@ -66,7 +66,7 @@ def identity(config: TrainConfig, data_identity: str) -> str:
 
 
 def temperature_name(temperature: float | None) -> str:
-    """Return T as a name that no other T has: 15, 0.1, 1000001.0; of a teacher nothing."""
+    """Return a name for T that no other T has: 15, 0.1, 1000001.0; empty for a teacher."""
     if temperature is None:
         return ""
     short = f"{temperature:g}"
@@ -74,7 +74,7 @@ def temperature_name(temperature: float | None) -> str:
 
 
 def cell_name(loss: str, temperature: float | None) -> str:
-    """Return the name of a table's entry, which several seeds fill.
+    """Return the name of a table entry, which several seeds fill.
 
     Args:
         loss: the student's.
@@ -84,20 +84,20 @@ def cell_name(loss: str, temperature: float | None) -> str:
 
 
 def cell_of(config: TrainConfig) -> str:
-    """Return the name of the entry that a run fills."""
+    """Return the name of the table entry that a run fills."""
     temperature = None if config.is_teacher else config.temperature.value
     return cell_name(config.loss_name, temperature)
 
 
 def directory_name(config: TrainConfig, run_identity: str) -> str:
-    """Return the name of a run's folder: what a person looks for, then the identity's beginning."""
+    """Return the name of a run's folder: a readable part, then the start of the identity."""
     # Six digits of T, as ever: the identity tells those apart that are alike in them.
     label = TEACHER if config.is_teacher else f"{config.loss_name}-T{config.temperature.value:g}"
     return f"{label}-seed{config.seed}-{run_identity[:10]}"
 
 
 def portable_config(config: TrainConfig) -> dict[str, Any]:
-    """Return the configuration as plain values: no folder of this machine, no address."""
+    """Return the configuration as plain values, without folders and addresses."""
     plain = dataclasses.asdict(config)
     for key in ("paths", "logger", "sweep"):
         del plain[key]

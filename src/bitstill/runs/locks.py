@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def exclusive(paths: RunPaths) -> Iterator[None]:
-    """Work on a run alone, after whichever process works on it now.
+    """Lock a run, after waiting for any process that works on it.
 
     Raises:
         UserError: the file system has no locks.
@@ -28,7 +28,7 @@ def exclusive(paths: RunPaths) -> Iterator[None]:
 
 
 def is_worked_on(paths: RunPaths) -> bool:
-    """Whether a process holds a run; a record that says ``running`` may outlive its process.
+    """Whether a process holds a run; a ``running`` record may outlive its process.
 
     Raises:
         UserError: the file system has no locks.

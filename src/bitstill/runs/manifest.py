@@ -43,7 +43,7 @@ class Expected:
 
     @property
     def name(self) -> str:
-        """What a person calls it: ``soft T=15 seed 0``, and what it differs in."""
+        """The readable name: ``soft T=15 seed 0``, and what else differs."""
         return ", ".join(filter(None, (f"{self.cell} seed {self.seed}", self.difference)))
 
     @property
@@ -53,22 +53,22 @@ class Expected:
 
     @property
     def places(self) -> list[RunPaths]:
-        """Where it may be worked on, its own folder first."""
+        """The folders where it may be trained, its own first."""
         return [self.paths, self.stored] if self.is_teacher and self.stored else [self.paths]
 
     @property
     def is_at_work(self) -> bool:
-        """Whether a process holds it, wherever."""
+        """Whether a process works on it, in any of these folders."""
         return any(is_worked_on(paths) for paths in self.places)
 
 
 def manifest_path(folder: Path) -> Path:
-    """Return the file that says which runs a sweep asks for."""
+    """Return the file that lists the runs of a sweep."""
     return folder / MANIFEST
 
 
 def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
-    """Say in a sweep's folder which runs it asks for, beside those it has asked for before."""
+    """Add runs to the list of those that a sweep asks for, in its folder."""
     path = manifest_path(folder)
     with locked(folder / "sweep.lock"):  # two sweeps may begin in one folder at once
         known = {one.identity: one for one in read_manifest(folder)}
@@ -78,7 +78,7 @@ def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
 
 
 def manifest_text(folder: Path, expected: Iterable[Expected]) -> str:
-    """Return the manifest of a folder; its runs' places are relative to it."""
+    """Return a manifest as text, with the runs' folders relative to its own."""
     entries = [
         {name: getattr(one, name) for name in _PLAIN}
         | {
@@ -91,12 +91,12 @@ def manifest_text(folder: Path, expected: Iterable[Expected]) -> str:
 
 
 def _relative(directory: Path, folder: Path) -> str:
-    """Return a way from a folder that the system follows, whichever of the two is a link."""
+    """Return a relative path that stays right where one of the two folders is a link."""
     return os.path.relpath(os.path.realpath(directory), os.path.realpath(folder))
 
 
 def read_manifest(folder: Path) -> list[Expected]:
-    """Return the runs that a sweep in this folder has asked for, none if there was no sweep.
+    """Return the runs that a sweep in this folder has asked for; none if there was no sweep.
 
     Raises:
         UserError: the manifest cannot be read.

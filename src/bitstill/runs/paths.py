@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 class _File:
-    """An attribute of :class:`RunPaths`: where a file of the run lies, below its folder."""
+    """An attribute of :class:`RunPaths`: the path of a file in the run's folder."""
 
     def __init__(self, *parts: str) -> None:
         self._parts = parts
@@ -43,7 +43,7 @@ class RunPaths:
 
     @property
     def written(self) -> tuple[Path, ...]:
-        """What training writes, but for the log and the lock."""
+        """The files that training writes, except log and lock."""
         return (
             *(self.record, self.metrics, self.correctness, self.teacher_logits, self.packed),
             self.logged,
@@ -51,6 +51,6 @@ class RunPaths:
         )
 
     def clear(self) -> None:
-        """Remove what training wrote, so that it begins anew; the log and the lock stay."""
+        """Remove the files that training wrote, so that it starts anew; log and lock stay."""
         for path in self.written:
             path.unlink(missing_ok=True)

@@ -35,7 +35,7 @@ _TOO_MANY = 2**63
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known about a run; ``run.json``.
+    """The record of a run: ``run.json``.
 
     Accuracies are fractions. ``selections`` maps ``running`` and ``precise`` to the three choices
     of an epoch: ``last``; ``best_val``, on validation images; and ``best_test``, which is selection
@@ -116,17 +116,17 @@ class RunRecord:
 
     @property
     def error_line(self) -> str:
-        """The first line of what a failed run says; empty without one."""
+        """The first line of a failed run's error; empty if there is none."""
         return printable((self.error or {"message": ""})["message"].partition("\n")[0])
 
     @property
     def cell(self) -> str:
-        """The entry of a table that this run fills, seeds aside."""
+        """The table entry that this run fills, together with other seeds."""
         return cell_name(self.loss, self.temperature)
 
 
 class DamagedRecordError(UserError):
-    """A file that should hold a record holds none: it was cut short, say."""
+    """A record's file holds no valid record: it may have been cut short."""
 
 
 def _content(path: Path) -> bytes:
@@ -189,12 +189,12 @@ def _typed(plain: dict[str, Any]) -> RunRecord:
 
 
 def has_fractions(row: Row) -> bool:
-    """Whether the accuracies of an epoch are some."""
+    """Whether the accuracies of an epoch are fractions."""
     return all(0 <= value <= 1 for name, value in row.items() if "/accuracy" in name)
 
 
 def _check_names(record: RunRecord) -> None:
-    """Refuse what would be more than a name in a table, on a page, or below the teacher store."""
+    """Refuse names that could do harm in a table, on a page, or as a folder in the store."""
     if not record.loss.isidentifier():  # a function's
         raise ValueError("its loss is wrong")
     for name in (record.identity, record.teacher_identity):
@@ -205,7 +205,7 @@ def _check_names(record: RunRecord) -> None:
 
 
 def _check_numbers(record: RunRecord) -> None:
-    """Refuse what is no number of anything: rests and rates are computed of them."""
+    """Refuse impossible numbers, from which remaining times and rates are computed."""
     each = {name: [getattr(record, name)] for name in _NUMBERS}
     each |= {name: [*getattr(record, name).values()] for name in ("images", "sizes")}
     for name, numbers in each.items():
@@ -226,7 +226,7 @@ def _damaged(paths: RunPaths, reason: object) -> DamagedRecordError:
 
 
 def known_record(paths: RunPaths) -> RunRecord | None:
-    """Read a run's record as one of many: a damaged one costs a warning, and is none.
+    """Read one record of many: a damaged one gives a warning and None.
 
     Raises:
         UserError: as :func:`read_record`, for what is not damage.
@@ -240,12 +240,12 @@ def known_record(paths: RunPaths) -> RunRecord | None:
 
 @functools.cache
 def _warn_once(text: str) -> None:
-    """Warn; once in a process, which may look at the same files again and again."""
+    """Warn once per process, which may read the same files again and again."""
     log.warning(text)
 
 
 def record_to_go_on_from(paths: RunPaths) -> RunRecord | None:
-    """Read a run's record before training; a damaged one is moved aside, with a warning."""
+    """Read the record to resume from; a damaged one is moved aside, with a warning."""
     try:
         return read_record(paths)
     except DamagedRecordError:
@@ -255,7 +255,7 @@ def record_to_go_on_from(paths: RunPaths) -> RunRecord | None:
 
 
 def refuse_another(paths: RunPaths, record: RunRecord | None, known_as: str) -> None:
-    """See that a record, if there is one, is that of the run with this identity.
+    """Refuse a folder whose record belongs to another run.
 
     Raises:
         UserError: it is another run's.
@@ -268,7 +268,7 @@ def refuse_another(paths: RunPaths, record: RunRecord | None, known_as: str) -> 
 
 
 def refuse_foreign(paths: RunPaths) -> None:
-    """See that a folder in which no run has been worked on holds nothing that one would replace.
+    """Refuse a folder without a run whose files a run would overwrite.
 
     Raises:
         UserError: it does, as where ``hydra.run.dir`` is the current folder.
@@ -284,7 +284,7 @@ def refuse_foreign(paths: RunPaths) -> None:
 
 
 def finished_record(config: TrainConfig, paths: RunPaths) -> RunRecord | None:
-    """Return the record of a run that is done and is not asked for again; else None.
+    """Return the record of a finished run that is not asked for again; else None.
 
     Without a lock: the folder may be another's, and read-only.
     """

@@ -18,7 +18,7 @@ State = Literal[Status, "missing", "queued", "stored"]
 
 @dataclass(frozen=True)
 class RunState:
-    """What is known of an expected run.
+    """The state of a run that a sweep asks for.
 
     Attributes:
         expected: the run.
@@ -97,12 +97,12 @@ class RunState:
 
 
 def stop_sign(folder: Path) -> Path:
-    """Return the file that tells jobs of a sweep not to start; see ``sweep.on_failure=stop``."""
+    """Return the file that tells a sweep's jobs not to start; see ``sweep.on_failure=stop``."""
     return folder / ".stop"
 
 
 def look(expected: Expected) -> RunState:
-    """Read what is known of a run now: of a teacher, too, where it is trained for all."""
+    """Read the current state of a run; of a teacher also where the store trains it."""
     own, *stored = (_record_of(expected, paths) for paths in expected.places)
     known = [record for record in (own, *stored) if record is not None]
     if own is not None and own.done:
@@ -120,7 +120,7 @@ def look(expected: Expected) -> RunState:
 
 
 def _unfinished_teacher(expected: Expected, own: RunRecord | None) -> RunRecord | None:
-    """Return the record of the teacher that a student has to wait for, if that has begun."""
+    """Return the record of the unfinished teacher that a student waits for, if it has begun."""
     if expected.is_teacher or expected.stored is None or (own is not None and own.epoch):
         return None
     record = known_record(expected.stored)
@@ -133,7 +133,7 @@ def _record_of(expected: Expected, paths: RunPaths) -> RunRecord | None:
 
 
 def seconds_left(states: Sequence[RunState]) -> float | None:
-    """Estimate how long the unfinished runs take, from seconds an epoch so far of their kind.
+    """Estimate the time for the unfinished runs, from the seconds per epoch of similar runs.
 
     First the teachers that they wait for, side by side; then as many runs at a time as are running
     now, at least one. Of a kind of model that nothing is known of yet, from those of the other;
@@ -164,7 +164,7 @@ def seconds_left(states: Sequence[RunState]) -> float | None:
 
 
 def sweep_states(folder: Path) -> list[RunState]:
-    """Return the state of every run in a sweep's folder, asked for by its manifest or found there.
+    """Return the state of every run of a sweep: those in its manifest, and those in its folder.
 
     Raises:
         UserError: there is no sweep in the folder, or a record is of another schema version.
@@ -182,7 +182,7 @@ def sweep_states(folder: Path) -> list[RunState]:
 
 
 def mark_failed(state: RunState, message: str) -> None:
-    """Record a failure that the run itself could not: its process is gone."""
+    """Record the failure of a run whose process has died."""
     if state.record is not None:
         error = {"type": "ProcessKilled", "message": message, "traceback": ""}
         # A teacher that was trained for a student has had no folder here yet.

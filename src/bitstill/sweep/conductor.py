@@ -69,7 +69,7 @@ def conduct(
 def _launched(
     left: Sequence[PlannedRun], launch: Launch, console: Console, *, in_workers: bool
 ) -> dict[str, Exception]:
-    """Launch runs, with progress; return what their jobs have raised."""
+    """Launch runs, with progress; return the errors of their jobs."""
     from scipy import special  # noqa: F401  # for the tables: runs may use up the memory
 
     waiting = (
@@ -82,7 +82,7 @@ def _launched(
 
 
 def _left(runs: Sequence[PlannedRun], console: Console) -> list[PlannedRun]:
-    """Return the runs that are left, and say how many."""
+    """Return the runs that are left, and print how many there are."""
     works = [run.work(look(run.expected)) for run in runs]
     count = Counter(works)
     line = f"{counted(len(runs), 'run')}: {count['skip']} skipped, {count['train']} to do"
@@ -91,7 +91,7 @@ def _left(runs: Sequence[PlannedRun], console: Console) -> list[PlannedRun]:
 
 
 def _say_what_is_not_logged(left: Sequence[PlannedRun], console: Console) -> None:
-    """Count the runs that are done and that a logger has not had: each says why in its own log."""
+    """Print how many finished runs a logger lacks; each run's log says why."""
     count = sum(run.work(look(run.expected)) == "log" for run in left)
     if count:
         runs = f"{count} finished run{'s are' if count > 1 else ' is'} not wholly logged"
@@ -99,7 +99,7 @@ def _say_what_is_not_logged(left: Sequence[PlannedRun], console: Console) -> Non
 
 
 def _summarize(config: TrainConfig, folder: Path) -> None:
-    """Log the sweep as a whole, where its runs are logged to wandb."""
+    """Log the summary of the sweep to wandb, if its runs are logged there."""
     settings = config.logger.to_wandb
     if settings is None:
         return
@@ -114,7 +114,7 @@ def _summarize(config: TrainConfig, folder: Path) -> None:
 def _raise_failures(
     states: Sequence[RunState], unrecorded: Mapping[str, Exception], *, stopped: bool
 ) -> None:
-    """Name what is not done, by its record, or by what its job has raised if that could not be."""
+    """Raise an error that names unfinished runs, with the error of each record or job."""
     failed = []
     for state in states:
         where = state.expected.paths.directory

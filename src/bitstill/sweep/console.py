@@ -48,7 +48,7 @@ def clock(seconds: float) -> str:
 
 
 def print_tables(runs: Sequence[Run]) -> None:
-    """Print Tables 1 to 4, one set for each kind of run, and how to see the rest."""
+    """Print Tables 1 to 4 of each set, and the command for the full report."""
     console = output_console()
     sets = run_sets(with_teachers(runs))
     for one in sets:
@@ -65,7 +65,7 @@ def print_tables(runs: Sequence[Run]) -> None:
 
 
 def summary(states: Sequence[RunState]) -> str:
-    """Return a line on the whole of a sweep."""
+    """Return one line about the whole sweep."""
     counts: Counter[str] = Counter(state.status for state in states)
     parts = [f"{counts['done']}/{len(states)} done"]
     parts += [f"{counts[status]} {status}" for status in _UNFINISHED if counts[status]]
@@ -97,7 +97,7 @@ def _grid(states: Sequence[RunState]) -> Table:
 
 
 def _in_sight(states: Sequence[RunState], room: int) -> list[RunState]:
-    """Return as many states as there is room for, in their order: a terminal cuts off the rest."""
+    """Return the states that fit on the terminal, unfinished ones first, in their order."""
     places = sorted(range(len(states)), key=lambda place: _FIRST.index(states[place].status))
     return [states[place] for place in sorted(places[:room])]
 
@@ -108,7 +108,7 @@ def _room(console: Console) -> int:
 
 
 def _epochs(state: RunState) -> tuple[int, int, str]:
-    """Return how many epochs of how many are done, and say it: of a teacher that is waited for."""
+    """Return finished and total epochs, also as text; of the teacher if a student waits for it."""
     done, total, whose = state.epoch, state.expected.epochs, ""
     if (teacher := state.teacher) is not None:
         done, total, whose = teacher.epoch, teacher.epochs, "teacher "
@@ -116,7 +116,7 @@ def _epochs(state: RunState) -> tuple[int, int, str]:
 
 
 def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
-    """Print how far a sweep is, once or until it stands still.
+    """Print the state of a sweep, once or until nothing more will change.
 
     Raises:
         UserError: there is no sweep in the folder, or both are asked for.
@@ -150,13 +150,13 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
 
 
 def _goes_on(states: Sequence[RunState], *, stopped: bool) -> bool:
-    """Whether a sweep has runs at work, or to come: none, once ``sweep.on_failure=stop`` struck."""
+    """Whether runs are in progress or to come; none are to come after ``on_failure=stop``."""
     awaited = ("running",) if stopped else ("running", "queued", "stored", "missing")
     return any(state.status in awaited for state in states)
 
 
 class _QueuedSweep:
-    """The runs of a sweep, with what Slurm has in its queue where it is there and answers."""
+    """The runs of a sweep, with their Slurm jobs if there is a Slurm that answers."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -175,7 +175,7 @@ class _QueuedSweep:
 
 
 class _Watch:
-    """The states of a sweep's runs; those that are settled are not read again."""
+    """The states of a sweep's runs; final ones are not read again."""
 
     def __init__(self, expected: Sequence[Expected]) -> None:
         self.states = [look(one) for one in expected]
@@ -184,7 +184,7 @@ class _Watch:
         self._told = time.monotonic()
 
     def news(self) -> list[str]:
-        """Read the states again; return a line for each run that was settled since.
+        """Read the states again; return a line for each run that has reached a final one since.
 
         Where that was long ago, it is a line on how far the others are.
         """
@@ -220,7 +220,7 @@ class _Watch:
 
 @contextmanager
 def progress(expected: Sequence[Expected], console: Console) -> Iterator[None]:
-    """Show progress while the body runs: a live table on a terminal, else lines."""
+    """Show progress while the body runs: a live table on a terminal, otherwise lines."""
     watch, stopped = _Watch(expected), threading.Event()
     live = Live(watch, console=console, transient=True) if console.is_terminal else None
 

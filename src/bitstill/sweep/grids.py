@@ -74,7 +74,7 @@ def _override(key: str, value: object) -> str:
 
 
 def check_choices(keys: Iterable[str]) -> None:
-    """Refuse several values of what a sweep has one of.
+    """Refuse several values of a setting that must have one value in a sweep.
 
     Args:
         keys: of the overrides that are given several.
@@ -87,7 +87,7 @@ def check_choices(keys: Iterable[str]) -> None:
 def composed_once_for_all_seeds(
     compose: Callable[[tuple[str, ...]], DictConfig], parse: Callable[[str], object]
 ) -> Callable[[tuple[str, ...]], DictConfig]:
-    """Return what composes as ``compose`` does, once for runs that differ in their seed alone.
+    """Wrap ``compose`` so that runs which differ only in seed are composed once.
 
     A composition takes a tenth of a second, and no choice of a file depends on the seed; where
     another override names it, the run is composed alone. What is returned holds until the next

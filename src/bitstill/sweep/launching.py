@@ -16,7 +16,7 @@ _UNATTRIBUTED = ""  # the identity that a death counts for, when no run was at w
 
 
 def launch_all(left: Sequence[PlannedRun], launch: Launch) -> dict[str, Exception]:
-    """Launch, and again what is left when a worker process dies and takes the others with it.
+    """Launch runs, and launch again those interrupted by the death of a worker process.
 
     Nobody knows which run it was that died. So a death counts for each that was at work and has not
     got on since the death before, and whatever counts one too few to have failed is run alone.
@@ -47,7 +47,7 @@ def launch_all(left: Sequence[PlannedRun], launch: Launch) -> dict[str, Exceptio
 def _count_deaths(
     deaths: Counter[str], batch: Sequence[PlannedRun], latest: dict[str, RunState]
 ) -> None:
-    """Count a death for each run that it may have come from, and give up those with too many."""
+    """Count a death for each run that may have caused it; give up runs with too many."""
     known = False
     for run in batch:
         one = run.expected.identity
@@ -67,13 +67,13 @@ def _count_deaths(
 
 
 def _raised(batch: Sequence[PlannedRun], returns: Sequence[Any]) -> dict[str, Exception]:
-    """Return what jobs have raised; a detached sweep has nothing to say of its own."""
+    """Return the errors that jobs have raised; a detached sweep has none."""
     pairs = zip(batch, returns, strict=False)
     values = {run.expected.identity: getattr(one, "_return_value", None) for run, one in pairs}
     return {identity: one for identity, one in values.items() if isinstance(one, Exception)}
 
 
 def _is_left(run: PlannedRun, before: Mapping[str, RunState]) -> bool:
-    """Whether a run has not come to an end, other than the one that it is run again for."""
+    """Whether a run still has to be trained."""
     now = look(run.expected)
     return now.status not in ENDED or now == before[run.expected.identity]

@@ -14,7 +14,7 @@ _SECONDS = 15.0  # an evaluation and a checkpoint
 
 @contextmanager
 def patience(at_work: Callable[[], bool]) -> Iterator[None]:
-    """Hold Ctrl-C back until workers, which it has reached too, are done; a second does not wait.
+    """Delay Ctrl-C until the workers, which also received it, have ended; a second acts at once.
 
     A terminal sends Ctrl-C to all processes in front of it; joblib kills its workers as soon as
     this one is interrupted.

@@ -39,7 +39,7 @@ class PlannedRun:
     expected: Expected
 
     def work(self, state: RunState) -> Work:
-        """Return what is left to do for the run, by its state and by ``sweep.rerun``."""
+        """Return what is left to do for the run, given its state and ``sweep.rerun``."""
         sweep = self.config.sweep
         if state.status == "done" and not sweep.repeats_finished:
             return "log" if not_logged(self.config.logger, self.expected.paths) else "skip"
@@ -47,12 +47,12 @@ class PlannedRun:
 
 
 def is_stopped(config: TrainConfig) -> bool:
-    """Whether a run is not to be begun: another of its sweep has failed."""
+    """Whether a run must not begin because another run of its sweep has failed."""
     return config.sweep.on_failure == "stop" and stop_sign(config.folder).exists()
 
 
 def stop_at_failure(config: TrainConfig) -> None:
-    """Let no further run of a failed run's sweep begin, if that is asked for."""
+    """After a failed run, let no other run of its sweep begin, if that is configured."""
     if config.sweep.on_failure == "stop":
         stop_sign(config.folder).touch()
 
@@ -62,7 +62,7 @@ def plan(
     compose: Callable[[tuple[str, ...]], DictConfig],
     folder: Path | None = None,
 ) -> list[PlannedRun]:
-    """Compose and check every run, and leave out those that would be another again.
+    """Compose and check every run, and leave out duplicates.
 
     Two are the same run if nothing that they differ in decides the result: a teacher is trained
     once, however many losses are swept beside it.
@@ -107,7 +107,7 @@ _IN_A_NAME = ("model", "loss", "temperature", "temperature.value", "seed")
 
 
 def _told_apart(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Add to names that several runs have what their overrides differ in."""
+    """Add what differs in their overrides to names that several runs share."""
     names = Counter(run.expected.name for run in runs)
     each = [set(run.overrides) for run in runs]
     shared = set.intersection(*each) if each else set()
@@ -138,7 +138,7 @@ def _expected(config: TrainConfig, run_identity: str) -> Expected:
 
 
 def _stored(config: TrainConfig, run_identity: str) -> RunPaths | None:
-    """Return where the teacher lies that a run is, or reads."""
+    """Return where the store keeps the teacher that a run is, or reads."""
     if config.is_teacher:
         return in_store(config, run_identity)
     if not config.needs_teacher:

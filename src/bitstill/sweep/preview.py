@@ -25,7 +25,7 @@ _RUN_BYTES = 6_100_000
 
 @dataclass(frozen=True)
 class Training:
-    """A training that a sweep would do, or go on with.
+    """A training that a sweep would begin or resume.
 
     Attributes:
         config: what is trained.
@@ -37,7 +37,7 @@ class Training:
 
     @property
     def is_copied(self) -> bool:
-        """Whether a teacher is only to be copied from the store."""
+        """Whether a teacher only has to be copied from the store."""
         return self.config.is_teacher and not self.epochs
 
     def seconds(self, speeds: Mapping[str, float]) -> float:
@@ -47,7 +47,7 @@ class Training:
 
 
 def show_plan(runs: Sequence[PlannedRun]) -> None:
-    """Print every run of a sweep with what would be done, the teachers, hours and disk.
+    """Print every run of a sweep with its state and action, the teachers, hours and disk.
 
     Time is estimated from the images per second of finished runs of the same kind under
     ``paths.output``; without any, it is said to be unknown.
@@ -73,7 +73,7 @@ def show_plan(runs: Sequence[PlannedRun]) -> None:
 
 
 def _to_do(runs: Sequence[PlannedRun], left: Mapping[str, Training], to_log: int) -> str:
-    """Return the line of what is left and what it costs, missing teachers included."""
+    """Return the line with the work that is left and its cost, missing teachers included."""
     wanted = _teachers([run for run in runs if run.expected.identity in left])
     extra = {name: one for name, one in wanted.items() if one.epochs and name not in left}
     copies = sum(one.is_copied for one in left.values())
@@ -108,7 +108,7 @@ def _training(run: PlannedRun, state: RunState) -> Training:
 
 
 def _stored(teacher: TrainConfig, known_as: str) -> Training:
-    """Return what is left to train of a teacher in the store."""
+    """Return the training that a teacher in the store still needs."""
     record = known_record(in_store(teacher, known_as))
     if record is None:
         return Training(teacher, teacher.schedule.epochs)
@@ -118,7 +118,7 @@ def _stored(teacher: TrainConfig, known_as: str) -> Training:
 
 
 def _teachers(runs: Iterable[PlannedRun]) -> dict[str, Training]:
-    """Return what is left of all teachers that students read, by identity."""
+    """Return the training still needed by all teachers that students read, by identity."""
     configs = [run.config for run in runs if run.config.needs_teacher]
     teachers = {identity(teacher_of(one), one.data.identity()): teacher_of(one) for one in configs}
     return {known_as: _stored(config, known_as) for known_as, config in teachers.items()}

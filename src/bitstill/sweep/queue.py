@@ -18,7 +18,7 @@ _SECONDS = 60.0
 
 
 def remember(folder: Path, jobs: Mapping[str, str]) -> None:
-    """Note which jobs a sweep has.
+    """Note the jobs of a sweep.
 
     Args:
         folder: of the jobs' files.
@@ -29,7 +29,7 @@ def remember(folder: Path, jobs: Mapping[str, str]) -> None:
 
 
 def queued(folder: Path) -> dict[str, str]:
-    """Return the noted jobs that are pending or at work, as :func:`remember` takes them.
+    """Return the noted jobs that are pending or running, in the form of :func:`remember`.
 
     Raises:
         UserError: Slurm does not say.
@@ -40,7 +40,7 @@ def queued(folder: Path) -> dict[str, str]:
 
 
 def _in_queue() -> set[str]:
-    """Return all jobs of this user, a task of an array as 123_4."""
+    """Return all jobs of this user; a task of an array is 123_4."""
     try:
         said = subprocess.run(  # noqa: S603  # no part of it is anybody's input
             _ASK, capture_output=True, text=True, check=True, timeout=_SECONDS
