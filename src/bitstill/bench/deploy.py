@@ -36,7 +36,7 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[Any]]
 def bench(
     *, rounds: int, threads: Sequence[int] = THREADS, batches: Sequence[int] = BATCHES
 ) -> Report:
-    """Time a random student and teacher; how long they take does not depend on the weights.
+    """Time a random student and teacher; the time does not depend on the weights.
 
     Raises:
         UserError: onnx or onnxruntime is missing.
@@ -96,7 +96,7 @@ def _runtimes(
 
 
 def _exported(student: PackedModel) -> Predict | None:
-    """Return a student exported as C, compiled for any processor; None where that cannot be."""
+    """Return a student exported as C, compiled for any processor; None if that fails."""
     with TemporaryDirectory() as folder:
         source, library = Path(folder) / "student.c", Path(folder) / "student.so"
         source.write_bytes(c_source(student))
@@ -134,7 +134,7 @@ def _timed(
 
 
 def _subject(predict: Predict, images: NDArray[np.uint8]) -> Subject:
-    """Return what times a runtime, in seconds an image."""
+    """Return a function that times a runtime, in seconds per image."""
     calls = max(1, 100 // len(images))  # one image is too short for the clock
 
     def timed() -> float:

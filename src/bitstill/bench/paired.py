@@ -23,7 +23,7 @@ Subject = Callable[[], float]  # does its work once, and returns the seconds tha
 
 
 def processor() -> str:
-    """Return the processor's name, as lscpu has it."""
+    """Return the processor's name, as in lscpu."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -34,7 +34,7 @@ def processor() -> str:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one subject took.
+    """The times of one subject.
 
     Attributes:
         subject: its name.

@@ -12,7 +12,7 @@ PACKAGES = ("bitstill", "torch", "pytorch-lightning")
 
 
 def plain_path() -> Path:
-    """Return the yardstick's file.
+    """Return the file of the baseline.
 
     Raises:
         UserError: bitstill does not run from a checkout.
@@ -27,5 +27,5 @@ def plain_path() -> Path:
 
 
 def load_plain() -> SimpleNamespace:
-    """Import the yardstick; errors as for :func:`plain_path`."""
+    """Import the baseline; errors as for :func:`plain_path`."""
     return SimpleNamespace(**runpy.run_path(str(plain_path())))

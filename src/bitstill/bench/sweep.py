@@ -24,7 +24,7 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def bench(*, rounds: int, epochs: int) -> Report:
-    """Time whole sweeps, each in a folder of its own.
+    """Time whole sweeps, each in its own folder.
 
     Raises:
         UserError: the yardstick is not at hand, or a sweep failed.

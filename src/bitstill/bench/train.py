@@ -42,7 +42,7 @@ _SCHEDULE = ScheduleConfig(epochs=60, batch_size=1, learning_rates=[0.01], miles
 
 
 def bench(*, rounds: int, batch_size: int, threads: int) -> Report:
-    """Time steps of the student on random images; what they show does not change the time.
+    """Time steps of the student on random images; the time does not depend on the images.
 
     Raises:
         UserError: the yardstick is not at hand.
@@ -70,12 +70,12 @@ def bench(*, rounds: int, batch_size: int, threads: int) -> Report:
 
 
 def _fork_workers() -> None:
-    """Let a DataLoader fork its workers, as that of a script does, in a spawned process too."""
+    """Let a DataLoader fork its workers, as in a script, also in a spawned process."""
     set_start_method("fork", force=True)
 
 
 def _random_images(batch_size: int) -> Split:
-    """Return as many images as one measurement takes."""
+    """Return the images for one measurement."""
     generator = torch.Generator().manual_seed(0)
     count = batch_size * (_SKIPPED + _STEPS)
     images = torch.randint(0, 256, (count, 32, 32, 3), generator=generator, dtype=torch.uint8)
@@ -83,7 +83,7 @@ def _random_images(batch_size: int) -> Split:
 
 
 def _shares(timings: list[Timing], *, lightning: float) -> dict[str, str]:
-    """Compare with torch's convolutions, and say what Lightning costs, from the medians."""
+    """Return the speed against torch's convolutions, and Lightning's share, from the medians."""
     middle = {one.subject: one.seconds[1] for one in timings}
     ours = middle["bitstill, float32"]
     return {
@@ -93,7 +93,7 @@ def _shares(timings: list[Timing], *, lightning: float) -> dict[str, str]:
 
 
 class _Clock(pl.Callback):
-    """Times the steps of a fit, but for the first few."""
+    """Times the steps of a fit, except the first few."""
 
     seconds = 0.0
     _begun = 0.0
@@ -106,7 +106,7 @@ class _Clock(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Look at the clock before the first step that counts, and after the last."""
+        """Read the clock before the first counted step and after the last."""
         if batch_idx == _SKIPPED - 1:
             self._begun = time.perf_counter()
         if batch_idx == _SKIPPED + _STEPS - 1:
@@ -114,7 +114,7 @@ class _Clock(pl.Callback):
 
 
 def _fit(task: pl.LightningModule, batches: Iterable[Any], **settings: Any) -> float:
-    """Return the seconds of a step under Lightning."""
+    """Return the seconds per step under Lightning."""
     clock = _Clock()
     with quiet_lightning():
         trainer = pl.Trainer(
@@ -132,7 +132,7 @@ def _fit(task: pl.LightningModule, batches: Iterable[Any], **settings: Any) -> f
 
 
 def _plain_step(batch_size: int, threads: int) -> float:
-    """Return the seconds of the yardstick's step, in whatever process this is."""
+    """Return the seconds per step of the baseline, in the current process."""
     torch.set_num_threads(threads)
     warnings.filterwarnings("ignore")  # Lightning's advice
     plain, split = load_plain(), _random_images(batch_size)
@@ -154,7 +154,7 @@ def _student() -> Task:
 
 
 class _OnePixel(Network):
-    """Classifies by one pixel."""
+    """A network that classifies by one pixel."""
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
@@ -169,7 +169,7 @@ def _one_pixel() -> Task:
 
 
 def _lightning(batches: Batches, rounds: int) -> float:
-    """Return the seconds that Lightning takes of a step, the median of some rounds."""
+    """Return the seconds per step that Lightning adds, the median of some rounds."""
     pairs = [
         (_our_step(_one_pixel, batches), _step_alone(_one_pixel, batches)) for _ in range(rounds)
     ]
@@ -182,7 +182,7 @@ def _our_step(task: Callable[[], Task], batches: Batches, precision: str = "floa
 
 
 def _step_alone(task: Callable[[], Task], batches: Batches) -> float:
-    """Return the seconds of a step between the two moments that :class:`_Clock` looks at."""
+    """Return the seconds of a step between the two moments that :class:`_Clock` measures."""
     trained, ends = task(), []
     optimizer = trained.configure_optimizers()
     for number, batch in enumerate(batches):
@@ -194,7 +194,7 @@ def _step_alone(task: Callable[[], Task], batches: Batches) -> float:
 
 
 def _convolutions(batch_size: int) -> Callable[[], float]:
-    """Return what times all convolutions of a step; the first one's input needs no gradient."""
+    """Return a function that times all convolutions of a step; the input needs no gradient."""
     work, side = [], 32
 
     def like_images(*shape: int) -> Tensor:

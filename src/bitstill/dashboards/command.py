@@ -57,7 +57,7 @@ def make_dashboard(place: str, *, project: str | None, output: Path | None, save
 
 
 def _before(known: Path) -> dict[str, Any]:
-    """Return where both were saved before; nothing, if they were not."""
+    """Return the addresses of an earlier save; nothing if there was none."""
     if not known.exists():
         return {}
     with reading(known, "remove it, and both are saved anew"):
@@ -67,7 +67,7 @@ def _before(known: Path) -> dict[str, Any]:
 
 
 def _save(source: Source, known: Path) -> list[str]:
-    """Save both to the server, in place of what was saved before; return their addresses."""
+    """Save both to the server, replacing an earlier save; return their addresses."""
     import wandb
 
     from bitstill.dashboards.specs import report, workspace

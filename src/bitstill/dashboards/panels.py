@@ -19,7 +19,7 @@ _WIDE, _HALF, _HIGH = 24, 12, 8  # of a grid of 24 columns
 
 @dataclass(frozen=True)
 class Section:
-    """Some panels under a title, and which runs they show.
+    """Panels under a title, and the runs that they show.
 
     Attributes:
         title: a line.
@@ -33,7 +33,7 @@ class Section:
 
 
 def shared_sections(source: Source) -> list[Section]:
-    """Return the sections over all losses: a workspace has one set of runs for all it shows."""
+    """Return the sections over all losses; in a workspace they share one set of runs."""
     students = {**source.filters, "model": "student"}
     return [
         Section("T x loss", students, _comparison_panels(source)),
@@ -44,7 +44,7 @@ def shared_sections(source: Source) -> list[Section]:
 
 
 def sections(source: Source) -> list[Section]:
-    """Return the sections of a report: one a table, then those over all losses."""
+    """Return the sections of a report: one per table, then those over all losses."""
     found = []
     for loss in source.losses:
         filters = {**source.filters, "loss_name": loss, "model": "student"}

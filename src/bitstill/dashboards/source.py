@@ -27,7 +27,7 @@ _PROJECT = "bitstill"  # what conf/logger/wandb.yaml has
 
 @dataclass(frozen=True)
 class Source:
-    """What a dashboard needs to know.
+    """What a dashboard needs to know about its runs.
 
     Attributes:
         entity: user or team of wandb; empty is the default one of whoever saves.
@@ -49,12 +49,12 @@ class Source:
 
     @property
     def filters(self) -> dict[str, str]:
-        """What its runs are found by, among all of the project."""
+        """The filter that finds its runs in the project."""
         return {"Group": self.group} if self.group else {}
 
     @property
     def title(self) -> str:
-        """What reports and workspaces are called."""
+        """The title of its report and workspace."""
         return f"{TITLED}{self.group or self.project}"
 
 
@@ -107,7 +107,7 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
 
 
 def _logged_to(runs: Sequence[Run]) -> tuple[str, str]:
-    """Return entity and project that the runs were configured with, as Hydra has kept it."""
+    """Return entity and project from Hydra's copy of the runs' configuration."""
     for run in runs:
         found = composed(run.paths, "logger.wandb")
         if isinstance(found, dict):

@@ -73,7 +73,7 @@ def workspace(source: Source) -> Any:
 
 
 def plain(spec: Any) -> dict[str, Any]:
-    """Return a report or a workspace as wandb's server stores it; asks no network."""
+    """Return a report or a workspace as wandb's server stores it, without network."""
     found: dict[str, Any] = spec._to_model().model_dump(
         mode="json", by_alias=True, exclude_none=True
     )

@@ -24,7 +24,7 @@ _SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # nothing is wrong with th
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """What one cache folder holds.
+    """The content of one cache folder.
 
     Attributes:
         arrays: each is a file `<name>.npy`.
@@ -133,7 +133,7 @@ def _write(folder: Path, entry: Entry, check: Check) -> None:
 
 
 def _put(partial: Path, folder: Path, check: Check) -> None:
-    """Give a new entry its name, in place of a damaged one."""
+    """Give a new entry its name, replacing a damaged one."""
     try:
         partial.rename(folder)
     except OSError:
@@ -148,7 +148,7 @@ def _put(partial: Path, folder: Path, check: Check) -> None:
 
 @contextmanager
 def _writing(root: Path) -> Iterator[None]:
-    """Turn what a folder raises that cannot be written into one line."""
+    """Turn the error of a folder that cannot be written into one line."""
     try:
         yield
     except OSError as error:

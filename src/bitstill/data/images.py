@@ -32,7 +32,7 @@ _CAMERA_BITS = 12  # of grey that some write into files of 16, as it is
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Silence Pillow on damage beside the pixels, and on sizes that :func:`decode_image` refuses.
+    """Silence Pillow about damaged metadata, and about sizes that :func:`decode_image` refuses.
 
     Filters of warnings are the whole process's: around threads that decode, and not in them.
     """
@@ -85,7 +85,7 @@ def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
 
 
 def _upright(image: Image) -> Image:
-    """Turn a photo as its camera says, if what that says can be read."""
+    """Apply a photo's EXIF orientation, if it can be read."""
     from PIL.ExifTags import Base
     from PIL.Image import Transpose
 
@@ -107,7 +107,7 @@ def _upright(image: Image) -> Image:
 
 
 def _refuse_unknown_white(image: Image) -> None:
-    """Refuse grey that Pillow neither scales nor inverts, and does not say so."""
+    """Refuse grey images that do not say which value is white."""
     if image.mode == "F":
         raise ValueError("mode F, floating point, does not say which value is white")
     tags = getattr(image, "tag_v2", None)  # of a TIFF: bits, and whether 0 is white

@@ -76,7 +76,7 @@ class Parquet(ImageSource):
 
 
 def _class_names(file: Path, classes: int) -> list[str] | None:
-    """The names that the hub notes for the labels; None without, or where they do not fit."""
+    """The class names from the hub's metadata; None if there are none that fit."""
     import pyarrow.parquet as pq
 
     schema = pq.read_schema(file)
@@ -91,7 +91,7 @@ def _class_names(file: Path, classes: int) -> list[str] | None:
 
 
 def _shards(folder: Path, split: str) -> list[Path]:
-    """The files of a split in order; incomplete downloads are refused by what their names say."""
+    """The files of a split in order; their names tell when some are missing."""
     files = sorted(folder.glob(f"{split}-*.parquet"))
     if not files:
         raise UserError(
@@ -135,7 +135,7 @@ def _decode_split(files: Sequence[Path], split: str) -> Part:
 
 
 def _decode_file(file: Path, into: Part) -> Iterator[int]:
-    """Fill `into`, and yield after some rows how many they were."""
+    """Decode a file into `into`; yield the number of rows after every few rows."""
     row = 0
     for encoded, labels in _batches(file):
         into.labels[row : row + len(labels)] = labels
@@ -211,7 +211,7 @@ def _has_bytes(kind: Any) -> bool:
 
 
 def _choose(names: Sequence[str], preferred: Sequence[str]) -> str | None:
-    """The first preferred name that is there, or else the only one there is."""
+    """The first preferred name that is there, or else the only name there is."""
     for name in preferred:
         if name in names:
             return name

@@ -59,7 +59,7 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSource(ABC):
-    """Images from somewhere, known by their content.
+    """Images from somewhere, identified by their content.
 
     Nothing is checked or read before `identity` or `load` is called.
 
@@ -76,7 +76,7 @@ class ImageSource(ABC):
     checksum: str | None = None
 
     def identity(self) -> str:
-        """SHA-256 (hex) of the images and their split; the same wherever the files lie.
+        """SHA-256 (hex) of the images and their split, wherever the files are.
 
         Does not import torch. The first call for some files decodes them into the cache.
 
@@ -86,7 +86,7 @@ class ImageSource(ABC):
         return self._identity(self._content())
 
     def training_images(self) -> int:
-        """The number of images that are trained on, without those held out for validation.
+        """The number of training images, without those held out for validation.
 
         Raises:
             UserError: as `identity` does.
@@ -113,11 +113,11 @@ class ImageSource(ABC):
 
     @abstractmethod
     def _locate(self) -> Sequence[Path]:
-        """The files to decode, all of them there; a source that downloads does it here."""
+        """Return the files to decode, after any download; raise if one is missing."""
 
     @abstractmethod
     def _decode(self, files: Sequence[Path]) -> Decoded:
-        """Read what `_locate` found."""
+        """Decode the files that `_locate` found."""
 
     def _content(self) -> Entry:
         # Before the files are decoded, not after.
@@ -141,7 +141,7 @@ class ImageSource(ABC):
         return entry
 
     def _own_options(self) -> dict[str, Any]:
-        """Return the options that a source has for itself: they may decide what it decodes."""
+        """Return the options of a source's own class, which may decide what it decodes."""
         shared = {one.name for one in dataclasses.fields(ImageSource)} | _WHERE
         own = [one.name for one in dataclasses.fields(self) if one.name not in shared]
         return {name: getattr(self, name) for name in own}
@@ -213,7 +213,7 @@ def _part(arrays: Mapping[str, NDArray[Any]], split: str) -> Part:
 
 
 def _check_entry(entry: Entry) -> None:
-    """See that an entry of the cache is one of :func:`_as_entry`, by all but its pixels.
+    """Check a cache entry of :func:`_as_entry`, except for its pixels.
 
     Raises:
         UserError, ValueError, KeyError: it is not.
@@ -226,7 +226,7 @@ def _check_entry(entry: Entry) -> None:
 
 
 def _check_part(part: Part, what: str, classes: int) -> None:
-    """See that a source keeps to what is trained and evaluated on.
+    """Check that a source's images and labels have the required types and shapes.
 
     Raises:
         UserError: it has decoded something else.

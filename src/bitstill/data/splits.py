@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their labels, in memory that processes share for as long as nobody writes to it.
+    """Images and labels, in memory that processes share as long as none writes to it.
 
     Attributes:
         images: uint8, shape (N, 32, 32, 3), channels last, 0..255.
@@ -63,7 +63,7 @@ def evenly(total: int, count: int) -> NDArray[np.intp]:
 
 
 def check_split(*, val_fraction: float, split_seed: int) -> None:
-    """Refuse what no number of images could be split by.
+    """Refuse fractions and seeds that can split no number of images.
 
     Raises:
         UserError: the fraction is outside [0, 1) or the seed is negative.
@@ -97,7 +97,7 @@ def validation_count(count: int, *, val_fraction: float) -> int:
 def train_and_val_indices(
     count: int, *, val_fraction: float, split_seed: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Part `count` training images at random into training and validation.
+    """Divide `count` training images at random into training and validation.
 
     The generator is the split's own and never sees a run's seed: all seeds of a study train on,
     and are selected by, the same images. Both parts keep the images in their original order.

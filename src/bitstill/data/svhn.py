@@ -70,7 +70,7 @@ class Svhn(ImageSource):
 
 
 def _download(file: Path, *, url: str) -> None:
-    """Fetch one file; nothing is left under its name unless it is whole and has its MD5."""
+    """Fetch one file; it appears under its name only if it is complete and its MD5 is right."""
     import pooch
 
     # A bar only for someone who watches: in a log file it is a thousand lines.
@@ -98,7 +98,7 @@ def _download(file: Path, *, url: str) -> None:
 
 
 def _make_public(file: Path) -> None:
-    """Give a file the rights of any new one: pooch's are private."""
+    """Give a file the permissions of any new file; pooch's are private."""
     mask = os.umask(0)
     os.umask(mask)
     file.chmod(0o666 & ~mask)

@@ -19,13 +19,13 @@ _PLACE = '#include "numbers.h"'  # in student.c, where its numbers go
 
 
 def c_source(model: PackedModel) -> bytes:
-    """Return the file's content, for any bits; its logits are every engine's, bit for bit."""
+    """Return the C file's content, for any bits; its logits are bit-identical to the engines'."""
     program = Path(__file__).with_name("student.c").read_text(encoding="utf-8")
     return program.replace(_PLACE, "\n".join(_numbers(model))).encode()
 
 
 def _numbers(model: PackedModel) -> Iterable[str]:
-    """Yield what ``student.c`` calls its numbers, each with its comment."""
+    """Yield the definitions of the numbers that ``student.c`` uses, each with its comment."""
     first, *others = model.layers
     pairs, count = _pairs(first), _planes(model)
     rows = np.concatenate([_rows(*pair) for pair in zip(others, TOPOLOGY[1:], strict=True)])
@@ -60,7 +60,7 @@ def _pairs(packed: PackedLayer) -> Words:
 
 
 def _planes(model: PackedModel) -> int:
-    """Return how many bits hold every sum of the layers behind the first, and its sign."""
+    """Return how many bits hold every sum, and its sign, in the layers after the first."""
     inputs = 9 * max(layer.channels_in for layer in TOPOLOGY)
     largest: int = inputs * (2**model.weight_bits - 1) * (2**model.activation_bits - 1)
     return largest.bit_length() + 1
@@ -74,7 +74,7 @@ def _rows(packed: PackedLayer, layer: Layer) -> Words:
 
 
 def _thresholds(packed: PackedLayer, planes: int) -> Words:
-    """Return a layer's thresholds, 2^(planes - 1) above their value, as the sums are."""
+    """Return a layer's thresholds plus 2^(planes - 1), the offset that the sums have."""
     half = 2 ** (planes - 1)  # above every sum
     raised = packed.thresholds.clip(-half, half - 1) + half
     bits = raised.reshape(-1, LANES, raised.shape[1])[..., None] >> np.arange(planes) & 1
@@ -82,13 +82,13 @@ def _thresholds(packed: PackedLayer, planes: int) -> Words:
 
 
 def _words(bits: NDArray[Any]) -> Words:
-    """Return zeros and ones of 32 channels, (..., 32), as words, (...)."""
+    """Pack zeros and ones of 32 channels, (..., 32), into words, (...)."""
     packed = np.packbits(np.ascontiguousarray(bits, bool), axis=-1, bitorder="little")
     return packed.view("<u4")[..., 0]
 
 
 def _array(name: str, values: Iterable[str], between: str = " ") -> str:
-    """Return a definition; C counts its values."""
+    """Return the definition of an array; C counts its values."""
     text = f",{between}".join(values)
     lines = text if between == "\n" else textwrap.fill(text, 100, break_on_hyphens=False)
     return f"{name}[] = {{\n{lines}\n}};"
@@ -99,6 +99,6 @@ def _word(word: np.uint32) -> str:
 
 
 def _literal(text: str) -> str:
-    """Return a text as C has it, in UTF-8, and as a number each byte that may mean something."""
+    """Return a text as a C string in UTF-8, with special bytes as numbers."""
     plain = re.sub(rb"[^0-9A-Za-z ]", lambda found: b"\\%03o" % ord(found[0]), text.encode())
     return f'"{plain.decode()}"'

@@ -59,7 +59,7 @@ def export(source: Path, form: str, choice: Choice, output: Path | None = None) 
 
 
 def _check_name(output: Path, form: str) -> None:
-    """See that a file's name says what it is; so it is nothing that training has written."""
+    """Check that a file's name fits the format, which also excludes files of training."""
     fitting = [one for one, suffix in SUFFIXES.items() if suffix.endswith(output.suffix or "?")]
     if not fitting:
         raise UserError(
@@ -71,7 +71,7 @@ def _check_name(output: Path, form: str) -> None:
 
 
 def _refuse_to_replace(output: Path, usual: Path) -> None:
-    """Refuse what is no file, and an export that a record goes with.
+    """Refuse to replace a folder or pipe, the run's own packed student, or another run's files.
 
     Args:
         output: where it goes.
@@ -88,7 +88,7 @@ def _refuse_to_replace(output: Path, usual: Path) -> None:
 
 
 def _of_run(directory: Path, form: str, choice: Choice) -> tuple[Path, bytes]:
-    """Return the usual name and the content of a run's network."""
+    """Return the default name and the content for a run's network."""
     run = load_run(directory, choice)
     known: dict[str, Any] = {
         "classes": run.classes,
@@ -107,7 +107,7 @@ def _of_run(directory: Path, form: str, choice: Choice) -> tuple[Path, bytes]:
 
 
 def _of_packed(file: Path, form: str, choice: Choice) -> tuple[Path, bytes]:
-    """Return the same of a packed student."""
+    """Return the same for a packed student."""
     if form == "packed" or choice != USUAL:
         raise UserError(
             f"{file} is packed, of one choice of weights and statistics: give --format c, onnx or "

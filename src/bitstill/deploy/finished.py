@@ -19,7 +19,7 @@ _NOT_KEPT = f"export where it was trained, or {AGAIN}"
 
 @dataclass(frozen=True)
 class Choice:
-    """Which weights of a run, and which batch norm statistics with them.
+    """Which weights of a run, with which batch norm statistics.
 
     Attributes:
         select: ``last`` or ``best_val``.
@@ -44,7 +44,7 @@ USUAL = Choice()
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A network in evaluation mode, and what is known of it.
+    """A network in evaluation mode, with what is known about it.
 
     Attributes:
         record: of the run.
@@ -66,7 +66,7 @@ class FinishedRun:
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes: their numbers where the record has no others."""
+        """The names of the classes; numbers if the record has no names."""
         count = len(self.network.classifier.bias)
         known = self.record.classes
         return known if len(known) == count else [str(label) for label in range(count)]
@@ -137,7 +137,7 @@ def _find(directory: Path, choice: Choice) -> tuple[RunPaths, RunRecord]:
 
 
 def _validation(record: RunRecord) -> float | None:
-    """Return the best validation accuracy of a student, which its weights were kept for."""
+    """Return the best validation accuracy of a student whose weights were kept for it."""
     if record.model != "student":
         return None
     row = record.chosen("best_val")
@@ -145,7 +145,7 @@ def _validation(record: RunRecord) -> float | None:
 
 
 def _verify(file: Path, record: RunRecord) -> None:
-    """Refuse weights that are not those that the record's accuracies are of."""
+    """Refuse weights other than those that the record's accuracies belong to."""
     if file.name in record.checksums:  # a record made by hand may have none
         expected = record.checksums[file.name]
         check_sha256(file, file.read_bytes(), expected, trained="the run", advice=AGAIN)

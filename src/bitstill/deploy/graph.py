@@ -34,13 +34,13 @@ class Graph:
         return name
 
     def add(self, kind: str, *others: str, name: str, **attributes: Any) -> None:
-        """Append a node that reads ``value`` and then others."""
+        """Append a node that reads ``value``, and then the others."""
         inputs = [self.value, *others]
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         self.value = name
 
     def pool(self, name: str, **attributes: Any) -> None:
-        """Append the max pool behind a layer."""
+        """Append the max pool after a layer."""
         halves = {"kernel_shape": [2, 2], "strides": [2, 2]}
         self.add("MaxPool", name=f"{name}.pool", **halves, **attributes)
 

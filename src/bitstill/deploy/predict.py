@@ -24,7 +24,7 @@ Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]  # (32, 32, 3), or sever
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an image shows.
+    """The predicted class of an image.
 
     Attributes:
         image: its file.
@@ -41,7 +41,7 @@ class Prediction:
 
 
 class Predictions(NamedTuple):
-    """What images show.
+    """The predictions for several images.
 
     Attributes:
         known: in the order of the files.
@@ -105,7 +105,7 @@ def _read(file: _File) -> Image | UserError:
 
 
 def _files(images: Sequence[Path]) -> tuple[list[_File], int]:
-    """Return the files that are named or in folders, and how many others are in folders."""
+    """Return the files that are named or in folders, and the number of other files in folders."""
     from PIL.Image import registered_extensions
 
     known = {end for end, form in registered_extensions().items() if form in FORMATS}

@@ -27,20 +27,20 @@ DONE, FAILED, INTERRUPTED = 0, 1, 255  # exit codes; the last is what wandb give
 
 
 class RunLog(Protocol):
-    """One logger of one run."""
+    """One logger for one run."""
 
     def log_rows(self, rows: Sequence[Row]) -> None:
-        """Log those of all rows so far that are not logged yet."""
+        """Log the rows that are not logged yet."""
 
     def log_outcome(self, record: RunRecord, outcome: "Outcome") -> None:
-        """Log what the finished run came to."""
+        """Log the results of the finished run."""
 
     def close(self, exit_code: int, error: str) -> None:
-        """End the logger's run; the error is what has ended it, or empty."""
+        """End the logger's run, with the error that ended it, or an empty text."""
 
 
 def log_finished(config: TrainConfig, paths: RunPaths, data: ImageData) -> None:
-    """Log a finished run to those of its loggers that have not had it: chosen only now, say."""
+    """Log a finished run to the loggers that lack it, as when they were chosen only later."""
     record = read_record(paths)
     left = not_logged(config.logger, paths)
     if record is not None and left:
@@ -51,7 +51,7 @@ def log_finished(config: TrainConfig, paths: RunPaths, data: ImageData) -> None:
 
 
 class Loggers(pl.Callback):
-    """The loggers of a run, behind the recorder: what they log is read from ``metrics.csv``.
+    """The loggers of a run, called after the recorder: they log what ``metrics.csv`` holds.
 
     A resumed run's logger so gets what the stopped one had no time to write. A logger that raises
     is left out from then on, with one warning; training goes on.
@@ -93,7 +93,7 @@ class Loggers(pl.Callback):
         self._log_rows()
 
     def _log_rows(self) -> bool:
-        """Log the curves; whether they could be read."""
+        """Log the curves; return whether they could be read."""
 
         def show() -> None:
             rows = read_curves(self._paths)
@@ -102,7 +102,7 @@ class Loggers(pl.Callback):
         return not self._logs or self._guard("the curves", show)
 
     def finish(self, record: RunRecord, data: ImageData) -> None:
-        """Log what is left of the curves, and what the run came to."""
+        """Log the rest of the curves, and the results."""
         if not self._log_rows() or not self._logs:
             return
 
@@ -116,7 +116,7 @@ class Loggers(pl.Callback):
 
     @contextlib.contextmanager
     def closed(self) -> Iterator[None]:
-        """End the loggers' runs with the body, which may be interrupted or fail.
+        """End the loggers' runs when the body ends, fails or is interrupted.
 
         Without this, the next run of the process would go on in wandb's.
         """

@@ -13,7 +13,7 @@ Destination = TensorboardConfig | WandbConfig
 
 
 def destinations(settings: LoggerConfig) -> dict[str, Destination]:
-    """Return where a run is to be logged, by a name."""
+    """Return where a run is to be logged, with a name for each."""
     found: dict[str, Destination] = {}
     if settings.tensorboard is not None:
         found["tensorboard"] = settings.tensorboard
@@ -24,21 +24,21 @@ def destinations(settings: LoggerConfig) -> dict[str, Destination]:
 
 
 def not_logged(settings: LoggerConfig, paths: RunPaths) -> dict[str, Destination]:
-    """Return those of a finished run's destinations that have not had it to its end."""
+    """Return the destinations that do not have a finished run completely."""
     wanted = destinations(settings)
     had = _read(paths) if wanted else []
     return {name: one for name, one in wanted.items() if name not in had}
 
 
 def mark_logged(paths: RunPaths, names: Iterable[str]) -> None:
-    """Say in a finished run's folder which destinations have had it, beside earlier ones."""
+    """Note in a finished run's folder which destinations have it, besides earlier ones."""
     all_names = sorted({*_read(paths), *names})
     if all_names:
         write_atomically(paths.logged, json.dumps(all_names).encode())
 
 
 def hand_on(source: RunPaths, target: RunPaths) -> None:
-    """Take over where a teacher was logged, from the store or into it, if it lies there.
+    """Copy a teacher's list of destinations from the store, or to it.
 
     Not TensorBoard, whose files stay where they are. A store that is read-only stays as it is.
     """
@@ -49,7 +49,7 @@ def hand_on(source: RunPaths, target: RunPaths) -> None:
 
 
 def _read(paths: RunPaths) -> list[str]:
-    """Read the names; none from a file that is damaged: what is logged twice does no harm."""
+    """Read the names; none from a damaged file, since logging twice does no harm."""
     try:
         names = json.loads(paths.logged.read_bytes())
     except (OSError, ValueError):

@@ -24,7 +24,7 @@ _OF_IDENTITY = 32  # digits
 
 
 def wandb_id(record: RunRecord, sweep: str) -> str:
-    """Return a run's id in wandb: of its identity, so that a resumed run is one run.
+    """Return a run's id in wandb, made from its identity, so that a resumed run stays one run.
 
     Of two sweeps that share a student, each has it in its group; a teacher is trained for both.
     """
@@ -33,7 +33,7 @@ def wandb_id(record: RunRecord, sweep: str) -> str:
 
 
 def is_of(run_id: str, identity: str) -> bool:
-    """Whether a run of wandb is one of this identity, of whatever sweep."""
+    """Whether a wandb run has this identity, in any sweep."""
     return run_id.partition("-")[0] == identity[:_OF_IDENTITY]
 
 
@@ -48,7 +48,7 @@ def picture_name(figure: str) -> str:
 
 
 def science(record: RunRecord) -> dict[str, Any]:
-    """Return what tells the runs of a sweep apart, flat.
+    """Return the settings that tell the runs of a sweep apart, flat.
 
     Tables, groups and filters of a dashboard take keys at the top; nested ones are ambiguous there.
     """
@@ -78,7 +78,7 @@ def science(record: RunRecord) -> dict[str, Any]:
 
 
 def provenance(record: RunRecord) -> dict[str, Any]:
-    """Return the whole configuration, nested, and what else a result is owed to; no folders."""
+    """Return identities, versions, git commit and the whole configuration, nested; no folders."""
     return {
         "identity": record.identity,
         "data_identity": record.data_identity,
@@ -90,7 +90,7 @@ def provenance(record: RunRecord) -> dict[str, Any]:
 
 
 def results(record: RunRecord) -> dict[str, float]:
-    """Return what a finished run came to: accuracies of the selected epochs, and its time."""
+    """Return the results of a finished run: accuracies of the selected epochs, and its time."""
     return accuracies(record.selections) | {
         "time/total_seconds": record.seconds,
         "time/images_per_second": record.images_per_second,

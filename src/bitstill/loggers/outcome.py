@@ -19,7 +19,7 @@ from bitstill.training.evaluation import deployed_classifier, predictions
 
 @dataclass(frozen=True)
 class Outcome:
-    """Pictures, sizes, and the files that are worth keeping.
+    """Pictures, sizes, and the files worth keeping.
 
     Attributes:
         pictures: the confusion matrix, and a student's weights and their levels, by name.
@@ -33,7 +33,7 @@ class Outcome:
 
 
 def outcome_of(paths: RunPaths, record: RunRecord, data: ImageData) -> Outcome:
-    """Look at a finished run.
+    """Collect the outcome of a finished run.
 
     Args:
         paths: of the run.
@@ -54,7 +54,7 @@ def outcome_of(paths: RunPaths, record: RunRecord, data: ImageData) -> Outcome:
 
 
 def _confusion(run: Run, data: ImageData) -> Figure:
-    """Classify the test images with the last epoch's weights, exact statistics if there are any."""
+    """Classify the test images with the last weights, and exact statistics if there are any."""
     network = load_run(run.paths.directory).network.to(data.test.images.device)
     batch = int(run.record.config["evaluation"]["batch_size"])
     predicted = predictions(deployed_classifier(network), data.test.images, batch_size=batch)

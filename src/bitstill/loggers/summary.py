@@ -16,12 +16,12 @@ from bitstill.schema import WandbConfig
 
 
 def summary_id(name: str) -> str:
-    """Return the id of a sweep's summary: the same whenever the sweep goes on."""
+    """Return the id of a sweep's summary, which stays the same when the sweep is resumed."""
     return "summary-" + hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def log_summary(settings: WandbConfig, folder: Path, name: str) -> None:
-    """Log what a sweep's folder has shown so far, in place of what its summary said before.
+    """Log the results of a sweep's folder so far, replacing its earlier summary.
 
     Args:
         settings: where wandb's runs go.

@@ -24,7 +24,7 @@ _SECONDS = 600  # for one run, pictures and artifacts included
 
 
 def _at_work(folder: Path) -> set[str]:
-    """Return the identities of runs that still write: sent now, they would count as crashed."""
+    """Return the identities of runs in progress: sent now, they would show as crashed."""
     # A teacher that is trained for students alone is none of the sweep's runs. All have one store.
     runs = (run for run in map(RunPaths, folder.glob("*/")) if run.composed.exists())
     found = {
@@ -41,7 +41,7 @@ def _at_work(folder: Path) -> set[str]:
 
 
 def sync(folder: Path) -> str:
-    """Send every run of a sweep that has ended and is not sent yet, with progress.
+    """Send every finished run of a sweep that is not sent yet, with progress.
 
     What was sent is marked and left out the next time. A run that was cut short is sent again:
     wandb has noted beside its file how far it was.
@@ -80,7 +80,7 @@ def sync(folder: Path) -> str:
 
 
 def _base(folder: Path) -> Path:
-    """Return the folder that training was called in, where it is now: artifacts are named from it.
+    """Return where the folder of the training command is now: artifact paths start from it.
 
     Hydra has kept how the output folder was given.
     """
@@ -94,7 +94,7 @@ def _base(folder: Path) -> Path:
 
 
 def _send_all(left: Mapping[str, Sequence[Path]], folder: Path) -> Iterator[str]:
-    """Send runs one after the other; say which were not taken, and why."""
+    """Send runs one after another; return which failed, and why."""
     base = _base(folder)
     with bar(len(left), "sending", "runs") as shown:
         for number, (run_id, files) in enumerate(left.items(), start=1):
@@ -109,7 +109,7 @@ def _send_all(left: Mapping[str, Sequence[Path]], folder: Path) -> Iterator[str]
 
 
 def _send(files: Sequence[Path], folder: Path, base: Path) -> str:
-    """Send the files of a run; return an empty text, or why not."""
+    """Send the files of a run; return why that failed, or an empty text."""
     options = ("--include-online", "--include-synced")
     folders = (str(file.parent) for file in files)
     # -P: what is sent may be another's, and base hold a wandb.py that -m alone would run.
@@ -134,14 +134,14 @@ def _send(files: Sequence[Path], folder: Path, base: Path) -> str:
 
 
 def _reason(said: str) -> str:
-    """Return the error of a traceback, which may take several lines; else the last line."""
+    """Return the error at the end of a traceback, also of several lines; else the last line."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if _ERROR.match(line)]
     return " ".join(lines[errors[-1] :] if errors else lines[-1:])
 
 
 def say_what_is_not_sent(config: TrainConfig, folder: Path) -> None:
-    """Count what was logged offline, however long ago, where wandb is asked for."""
+    """Print how many runs are logged offline and not sent, if wandb is in use."""
     count = len(unsent(folder)) if config.logger.to_wandb is not None else 0
     if count:
         command = f"bitstill sync {shlex.quote(str(folder))}"

@@ -14,7 +14,7 @@ FOLDER = "tensorboard"
 
 
 class TensorboardLog:
-    """Event files in ``tensorboard/`` in the run's folder; ``tensorboard --logdir`` of any above.
+    """Writes event files into ``tensorboard/`` in the run's folder.
 
     Begun anew with every sitting and filled from ``metrics.csv``: a run that was killed has no row
     twice, and no torn one.
@@ -31,7 +31,7 @@ class TensorboardLog:
         self._through = 0.0
 
     def log_rows(self, rows: Sequence[Row]) -> None:
-        """Log the curves at the epoch; see :class:`~bitstill.loggers.callback.RunLog`."""
+        """Log the curves, the epoch as step; see :class:`~bitstill.loggers.callback.RunLog`."""
         for row in rows:
             if row[EPOCH] > self._through:
                 metrics = {name: value for name, value in row.items() if name != EPOCH}

@@ -13,13 +13,13 @@ _QUIET = {
 
 
 def keep_wandb_quiet() -> None:
-    """Forbid wandb, before it is imported, to print, report errors and sample the machine."""
+    """Forbid wandb, before it is imported, to print, report errors or sample the machine."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
 
 
 def written(folder: Path, run_id: str = "*") -> list[Path]:
-    """Return the files of a sweep's runs, or of one, the oldest first.
+    """Return wandb's files of a sweep's runs, or of one run, oldest first.
 
     They are ``wandb/[offline-]run-TIME-ID/run-ID.wandb`` in the sweep's folder. One that was killed
     at its beginning has left no more than a header, and wandb would send none of the run's others.
@@ -35,23 +35,23 @@ def has_data(file: Path) -> bool:
 
 
 def online_folders(folder: Path, run_id: str) -> list[Path]:
-    """Return where a run was written while a server was asked."""
+    """Return the folders of a run that was logged online."""
     return list((folder / "wandb").glob(f"run-*-{run_id}"))
 
 
 def id_of(file: Path) -> str:
-    """Return the id of the run that a file is of."""
+    """Return the id of the run in a file."""
     return file.stem.removeprefix("run-")
 
 
 def is_sent(file: Path) -> bool:
-    """Whether a server has taken the file, with all that has been written since."""
+    """Whether a server has the file, with all that was written since."""
     mark = _mark(file)
     return mark.exists() and mark.stat().st_mtime_ns >= file.stat().st_mtime_ns
 
 
 def unsent(folder: Path) -> dict[str, list[Path]]:
-    """Return the files of a sweep's runs that a server has not, or not wholly, taken, by run.
+    """Return the files of a sweep's runs that a server lacks, wholly or in part, by run.
 
     They begin with one that is not sent. Those behind it were, perhaps; without them the server
     would go back to what it was then.

@@ -65,7 +65,7 @@ class WandbLog:
             self._run.define_metric(name, step_metric=EPOCH, summary=f"{best},last")
 
     def log_rows(self, rows: Sequence[Row]) -> None:
-        """Log the curves, a step an epoch; see :class:`~bitstill.loggers.callback.RunLog`."""
+        """Log the curves, one step per epoch; see :class:`~bitstill.loggers.callback.RunLog`."""
         self._rows = rows
         for row in rows:
             epoch = int(row[EPOCH])
@@ -90,7 +90,7 @@ class WandbLog:
             self._keep(record, outcome.files)
 
     def _bests(self) -> dict[str, dict[str, float]]:
-        """Return best and last over all epochs; wandb's own know those of this sitting alone."""
+        """Return best and last over all epochs; wandb's own cover only this process."""
         found = {}
         for name in self._rows[-1] if self._rows else ():
             best = BEST.get(name)
@@ -119,19 +119,19 @@ class WandbLog:
             self._run.log_artifact(artifact)
 
     def close(self, exit_code: int, error: str) -> None:
-        """End wandb's run, with what has ended it."""
+        """End wandb's run, with the error that ended the run, if any."""
         if error:
             self._run.summary["error"] = error
         end(self._run, self._folder, exit_code)
 
 
 def _kinds(row: Row) -> list[str]:
-    """Return the kinds of statistics that an epoch was measured with."""
+    """Return the kinds of batch norm statistics in an epoch's measurements."""
     return [kind for kind in STATISTICS if under("test/accuracy", kind) in row]
 
 
 def _logged_offline(files: Sequence[Path], settings: WandbConfig) -> int:
-    """Return the last epoch that a run's earlier sittings have logged for the same project.
+    """Return the last epoch that earlier processes have logged for the same project.
 
     Their files, in a sweep's folder, are read by wandb itself; what it cannot read was not logged.
     """

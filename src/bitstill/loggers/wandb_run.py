@@ -27,7 +27,7 @@ _unreachable = Event()  # a server has not answered this process in time
 def begin(
     settings: WandbConfig, folder: Path, *, run_id: str, config: dict[str, Any], **options: str
 ) -> "wandb.Run":
-    """Begin or go on with a run; offline, with one warning, where a server does not answer.
+    """Begin or resume a run; offline, with one warning, if the server does not answer.
 
     Args:
         settings: mode, project, entity, tags.
@@ -97,7 +97,7 @@ def _discreet(settings: type["wandb.Settings"]) -> "wandb.Settings":
 
 
 def end(run: "wandb.Run", folder: Path, exit_code: int) -> None:
-    """End a run; what a server has not taken in time stays in the folder, for a later sync."""
+    """End a run; what the server has not received in time stays in the folder for a later sync."""
     files = Path(run.settings.sync_file)
     online = not (run.offline or run.disabled)
     try:
@@ -113,7 +113,7 @@ def end(run: "wandb.Run", folder: Path, exit_code: int) -> None:
 
 
 def _wait_for(file: Path) -> None:
-    """Wait for wandb's service, which writes an offline run behind ``finish``.
+    """Wait for wandb's service, which still writes an offline run after ``finish``.
 
     Whoever counts at once what is not sent would miss it.
     """

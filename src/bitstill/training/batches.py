@@ -13,7 +13,7 @@ from bitstill.errors import UserError
 
 
 class Batch(NamedTuple):
-    """What one training step sees.
+    """The inputs of one training step.
 
     Attributes:
         images: uint8, (batch, 32, 32, 3).
@@ -82,11 +82,11 @@ class Batches:
         self._given = self._first = 0
 
     def state_dict(self) -> dict[str, int]:
-        """Return how many batches of its epoch have been given; none, where all have."""
+        """Return how many batches of the epoch have been given; 0 if the epoch is complete."""
         return {"given": self._given % len(self)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin the next epoch behind the batches that have been given."""
+        """Start the next epoch after the batches that were already given."""
         self._first = state["given"]
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ _DIGITS = 64  # of a SHA-256
 
 
 class AtomicCheckpointIO(pl.plugins.CheckpointIO):
-    """How a Lightning Trainer reads and writes checkpoints here: nothing is unpickled."""
+    """Reads and writes checkpoints for a Lightning Trainer, without unpickling."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
@@ -49,7 +49,7 @@ class AtomicCheckpointIO(pl.plugins.CheckpointIO):
 
 
 def _sealed(archive: bytes) -> bytes:
-    """Append a checksum of the whole file as the zip archive's comment, which torch passes over.
+    """Append a checksum of the whole file as the zip archive's comment, which torch ignores.
 
     The archive's own checksums are of its entries, not of the directory that says where they lie.
     """
@@ -58,13 +58,13 @@ def _sealed(archive: bytes) -> bytes:
 
 
 def rotate_checkpoint(paths: RunPaths) -> None:
-    """Keep the checkpoint that is about to be replaced as the one before it."""
+    """Keep the checkpoint that is about to be replaced as the previous one."""
     if paths.checkpoint.exists():
         paths.checkpoint.replace(paths.previous_checkpoint)
 
 
 def newest_checkpoint(paths: RunPaths) -> Path | None:
-    """Return the newest checkpoint that is whole, or None; warn of damaged ones.
+    """Return the newest intact checkpoint, or None; warn of damaged ones.
 
     If that is the one kept behind, it takes the place of the damaged one:
     :func:`rotate_checkpoint` would put that over it.
@@ -79,7 +79,7 @@ def newest_checkpoint(paths: RunPaths) -> Path | None:
 
 
 def _fault(path: Path) -> str | None:
-    """Say what is wrong with a checkpoint; torch reads damaged numbers without a word."""
+    """Return what is wrong with a checkpoint; torch reads damaged numbers without an error."""
     try:
         content = path.read_bytes()
         body, checksum = content[:-_DIGITS], content[-_DIGITS:]

@@ -7,7 +7,7 @@ import torch
 
 
 def compute_deterministically() -> None:
-    """Let this process take only operations that give the same bits each time.
+    """Restrict torch, in this process, to operations that give the same bits each time.
 
     Lightning's ``deterministic=True`` would import torch's compiler, and have torch fill whatever
     it allocates with NaN: a tenth of a step, for memory that nothing reads before it is written.

@@ -17,7 +17,7 @@ _GPU = 0  # of those that the process sees: what Lightning takes for one device
 
 
 def device_of(trainer: TrainerConfig) -> torch.device:
-    """Return where a run computes, and let torch use as many threads as are asked for.
+    """Return the device of a run, and set torch's number of threads.
 
     Raises:
         UserError: there is no GPU, and one is asked for.
@@ -44,7 +44,7 @@ def has_fast_bf16() -> bool:
 
 
 def moved(data: ImageData, device: torch.device) -> ImageData:
-    """Move the images to where they are used; on a CPU they stay in shared memory."""
+    """Move the images to the device; on a CPU they stay in shared memory."""
 
     def split(one: Split) -> Split:
         return Split(one.images.to(device), one.labels.to(device))
@@ -55,7 +55,7 @@ def moved(data: ImageData, device: torch.device) -> ImageData:
 
 
 def device_name(trainer: TrainerConfig) -> str:
-    """Return what a record says of where its run computed."""
+    """Return the description of the device for a run's record."""
     if trainer.accelerator == "gpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name(_GPU)
     threads = trainer.threads or torch.get_num_threads()

@@ -14,7 +14,7 @@ _NAME = "torch._dynamo"
 
 
 class _Compiled(type):
-    """Asks torch what is compiled, once something is: Lightning keeps the stand-in's class."""
+    """Asks torch whether a module is compiled, but only once something has been compiled."""
 
     def __instancecheck__(cls, one: object) -> bool:
         real = sys.modules.get(_NAME)
@@ -22,7 +22,7 @@ class _Compiled(type):
 
 
 class _Dynamo(ModuleType):
-    """Stands for ``torch._dynamo`` until something asks for more than a run does.
+    """A stand-in for ``torch._dynamo`` until something needs more than a run does.
 
     Lightning and torch's optimizers import it to name what it is to leave alone. With nothing
     compiled that is nothing, and the import takes over a third of a run's start.
@@ -35,7 +35,7 @@ class _Dynamo(ModuleType):
         self.__file__ = self.__spec__.origin if self.__spec__ else None
 
     class OptimizedModule(metaclass=_Compiled):
-        """What Lightning looks for in a module that is to be trained; nothing is one."""
+        """The class of compiled modules, by which Lightning knows them; no module is one yet."""
 
     @staticmethod
     def graph_break(*_: Any, **__: Any) -> None:
@@ -54,7 +54,7 @@ class _Dynamo(ModuleType):
 
 @contextmanager
 def dynamo_on_demand() -> Iterator[None]:
-    """Import what names ``torch._dynamo``, and leave its own import to what will use it."""
+    """Let modules import ``torch._dynamo`` by name, and load it only when it is used."""
     if _NAME in sys.modules:
         yield
         return

@@ -25,12 +25,12 @@ Classifier = Callable[[Tensor], Tensor]
 
 
 def float_classifier(network: Network) -> Classifier:
-    """Return a network, in evaluation mode, as it computes in training."""
+    """Return a network in evaluation mode, computing in float32 as in training."""
     return lambda images: network(to_input(images))
 
 
 def deployed_classifier(network: Network) -> Classifier:
-    """Return what a network is deployed as, with the batch norm statistics that it holds now.
+    """Return the deployed form of a network, with its current batch norm statistics.
 
     On a CPU a student of one or two bits runs in the engine: the bits of the integer network in
     torch, in a sixth of its time.
@@ -64,7 +64,7 @@ def predictions(classifier: Classifier, images: Tensor, *, batch_size: int) -> T
 
 
 def disagreement(network: Network, images: Tensor, *, batch_size: int) -> int:
-    """Count the images that a network's float path classifies otherwise than what is deployed.
+    """Count the images that a network's float path classifies differently from its deployed form.
 
     Args:
         network: any mode; it is left as it was.
@@ -131,7 +131,7 @@ def _calibrate(block: Block, features: Tensor, *, batch_size: int) -> Tensor:
 def borrowed_statistics(
     network: Network, statistics: Mapping[str, Tensor]
 ) -> Iterator[dict[str, Tensor]]:
-    """Lend a network other batch norm statistics; its own come back at the end.
+    """Give a network other batch norm statistics for a while; its own are restored at the end.
 
     Args:
         network: its buffers are written to.
@@ -169,7 +169,7 @@ def _moments(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 class Evaluation(NamedTuple):
-    """What one evaluation found.
+    """The result of one evaluation.
 
     Attributes:
         correct: a bool vector for each split and kind of statistics, by the name of its accuracy.
@@ -181,7 +181,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(network: Network, data: ImageData, how: EvaluationConfig) -> Evaluation:
-    """Say of every validation and test image whether it is classified correctly.
+    """Return for every validation and test image whether it is classified correctly.
 
     Args:
         network: any mode; it is evaluated in evaluation mode, and left as it was.

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def replay_from_graphs(network: nn.Module, images: Tensor) -> None:
-    """Let a network in training, forward and backward, be replayed from CUDA graphs from now on.
+    """Replay a network's training, forward and backward, from CUDA graphs from now on.
 
     A step of this topology is some hundred small operations, and a GPU is done with each before
     Python has launched the next. Graphs launch all at once: the same kernels in the same order on
@@ -52,12 +52,12 @@ def replay_from_graphs(network: nn.Module, images: Tensor) -> None:
 
 
 def forget_graphs(network: nn.Module) -> None:
-    """Let a network compute by itself again: graphs read its weights where they were at capture."""
+    """Stop replaying graphs, which read the weights at their addresses during capture."""
     network.__dict__.pop("forward", None)  # as `make_graphed_callables` has set it
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return what was raised first: of an operation, and not of the capture that it has ended."""
+    """Return the first error: that of an operation, not that of the capture it ended."""
     while error.__context__ is not None:
         error = error.__context__
     return error

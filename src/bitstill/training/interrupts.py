@@ -14,7 +14,7 @@ _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Interrupts(pl.Callback):
-    """Holds a signal back to the end of its step, saves a checkpoint, and then lets it through.
+    """Delays a signal to the end of the step, saves a checkpoint, then delivers it.
 
     Whoever handled the signal before the trainer was made does so then: Python raises
     KeyboardInterrupt, Slurm's launcher puts its job back into the queue, or lets it be. The same
@@ -32,7 +32,7 @@ class Interrupts(pl.Callback):
         self._struck: list[int] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hold signals from here on, in place of Lightning: at SIGTERM it ends any run itself."""
+        """Handle signals in place of Lightning, which at SIGTERM ends any run itself."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number, handler in self._before.items():
@@ -57,23 +57,23 @@ class Interrupts(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save and let through, but for an epoch's last step: the epoch's end comes at once."""
+        """Save and deliver; not after an epoch's last step, as the epoch's end follows at once."""
         if self._struck and batch_idx + 1 < trainer.num_training_batches:
             self._save(trainer)
             self._let_through()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Let through: the epoch has just been saved."""
+        """Deliver a signal: the epoch has just been saved."""
         self._let_through()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hold nothing any more."""
+        """Restore the signal handlers."""
         self._release()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Hold nothing any more."""
+        """Restore the signal handlers."""
         self._release()
 
     def _let_through(self) -> None:

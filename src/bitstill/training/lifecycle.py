@@ -28,7 +28,7 @@ Fit = Callable[[TrainConfig, ImageData, RunPaths, RunRecord], None]
 
 
 def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) -> RunRecord:
-    """Bring a run to its end, alone, or find that another process has.
+    """Train a run to its end under its lock, unless another process has done so.
 
     Args:
         config: of the run.
@@ -64,7 +64,7 @@ def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) ->
 
 
 def _mark(new: RunRecord, paths: RunPaths, status: Status, error: Exception | None = None) -> None:
-    """Write an early end into the record; a full disk must not hide why it came.
+    """Write an early end into the record; a full disk must not hide its cause.
 
     What is done stays so: its loggers were at work.
     """

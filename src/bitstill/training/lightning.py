@@ -38,7 +38,7 @@ __all__ = ["LightningEnvironment", "pl", "quiet_lightning"]
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence what Lightning says of hardware that is not there and of other products."""
+    """Silence Lightning's messages about absent hardware and about other products."""
     for name in ("pytorch_lightning", "lightning_fabric"):  # its import has set their levels
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():

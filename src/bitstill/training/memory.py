@@ -31,7 +31,7 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Return to the system what :func:`keep_freed_memory` has kept.
+    """Return the memory to the system that :func:`keep_freed_memory` has kept.
 
     A run that has asked for too much would leave the process no room for the next one: the heap
     shrinks only to the last small piece that is in use, and Python takes its memory from elsewhere.
@@ -54,7 +54,7 @@ def _hold_back() -> None:
 
 @contextmanager
 def imported_to_stay() -> Iterator[None]:
-    """Import without garbage collection, and leave what was imported out of later ones.
+    """Import without garbage collection, and exclude what was imported from later collections.
 
     Torch and Lightning make some hundred thousand objects that stay; to look through them again and
     again is a seventh of a run's start.

@@ -13,47 +13,47 @@ from bitstill.training.lightning import pl
 
 
 def progress_bar(name: str) -> pl.Callback:
-    """Return a bar that says ``name``; a short one, as it takes what is left of a line."""
+    """Return a bar labelled ``name``, which should be short to leave room on the line."""
     # There Rich draws nothing without ipywidgets.
     plain = rich.get_console().is_jupyter and find_spec("ipywidgets") is None
     return PlainBar(name) if plain else ProgressBar(name)
 
 
 class PlainBar(pl.callbacks.TQDMProgressBar):
-    """Lightning's bar of plain text, which says the same."""
+    """Lightning's plain-text bar with the same label."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self._name = name
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *arguments: Any) -> None:
-        """Begin an epoch, and count it from 1."""
+        """Begin an epoch, counted from 1."""
         super().on_train_epoch_start(trainer, *arguments)
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         self.train_progress_bar.set_description(f"{self._name}, {epoch}")
 
 
 class ProgressBar(pl.callbacks.RichProgressBar):
-    """Lightning's bar that says what it trains, counts epochs from 1, and stays below the log."""
+    """Lightning's bar with a label, epochs counted from 1, and the log above it."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self._name = name
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to draw; Rich's standard error writes above what is drawn."""
+        """Begin to draw; Rich's standard error then writes above the bar."""
         with _log_follows():
             super().on_train_start(trainer, pl_module)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """End it."""
+        """End the bar."""
         with _log_follows():
             super().teardown(trainer, pl_module, stage)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """End it, whatever was raised: an interrupt, too."""
+        """End the bar after any exception, also an interrupt."""
         with _log_follows():
             super().on_exception(trainer, pl_module, exception)
 
@@ -69,7 +69,7 @@ class ProgressBar(pl.callbacks.RichProgressBar):
 
 @contextmanager
 def _log_follows() -> Iterator[None]:
-    """Let the log, where it writes to standard error, write to what that is afterwards."""
+    """Let a log on standard error follow when standard error is replaced."""
     before = sys.stderr
     yield
     for handler in logging.getLogger().handlers:

@@ -61,7 +61,7 @@ def git_commit() -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """Return what git says; None where it fails, or is not there."""
+    """Return git's output; None if it fails or is not installed."""
     # Without locks: many runs ask at once, and somebody may be committing.
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Recorder(pl.Callback):
-    """Keeps ``run.json``, ``metrics.csv``, checkpoint, weights and per-image correctness.
+    """Writes ``run.json``, ``metrics.csv``, checkpoint, weights and per-image correctness.
 
     Args:
         paths: where they go.
@@ -51,7 +51,7 @@ class Recorder(pl.Callback):
         self._begun = time.perf_counter()  # the earlier, the longer earlier sittings were
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs of this one, for the checkpoint."""
+        """Return what a resumed run needs from the checkpoint."""
         return {
             "identity": self.record.identity,
             "rows": self._rows,
@@ -61,7 +61,7 @@ class Recorder(pl.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint.
+        """Resume from a checkpoint.
 
         Raises:
             UserError: it is another run's.
@@ -95,7 +95,7 @@ class Recorder(pl.Callback):
         self.record.write(self.paths)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say that the run is running."""
+        """Record that the run is running."""
         self._write("running")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -126,12 +126,12 @@ class Recorder(pl.Callback):
         )
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Write a checkpoint, and keep the one before it."""
+        """Write a checkpoint, and keep the previous one."""
         rotate_checkpoint(self.paths)
         trainer.save_checkpoint(self.paths.checkpoint)
 
     def _check_finite(self, network: Network) -> None:
-        """Find what the last step of an epoch broke, before anything of it is kept.
+        """Detect weights broken by the last step of an epoch, before any of it is kept.
 
         Raises:
             DivergedError: a parameter or statistic is NaN or infinite.
@@ -143,7 +143,7 @@ class Recorder(pl.Callback):
             )
 
     def _keep(self, network: Network, correct: dict[str, Tensor]) -> None:
-        """Keep this epoch's per-image results and weights where it is a selected one."""
+        """Keep this epoch's per-image results and weights if the epoch is a selected one."""
         chosen = select(self._rows, self._evaluation.statistics)
         for kind, selections in chosen.items():
             for selection, row in selections.items():
@@ -155,7 +155,7 @@ class Recorder(pl.Callback):
             save_weights(network, self.paths.best_val_weights, self._exact)
 
     def finish(self, network: Network) -> RunRecord:
-        """Write what a finished run leaves, and the record last.
+        """Write the files of a finished run, its record last.
 
         Raises:
             RuntimeError: epochs are missing; it is not finished then.

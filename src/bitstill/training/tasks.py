@@ -92,7 +92,7 @@ class Task(pl.LightningModule, ABC):
         self._sums += torch.stack([loss * count, right * count, torch.full_like(loss, count)])
 
     def training_metrics(self) -> dict[str, float]:
-        """Return the epoch's metrics as training saw them: each batch with its own weights.
+        """Return the epoch's metrics during training, each batch with the weights of its step.
 
         Raises:
             DivergedError: the loss is NaN or infinite.
@@ -106,11 +106,11 @@ class Task(pl.LightningModule, ABC):
         self.log_dict(self.training_metrics())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the sums of an epoch that is not over."""
+        """Save the sums of an unfinished epoch."""
         checkpoint["epoch_sums"] = self._sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the sums."""
+        """Restore the sums."""
         self._sums = checkpoint["epoch_sums"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -132,11 +132,11 @@ class Task(pl.LightningModule, ABC):
                 replay_from_graphs(self.network, to_input(images))
 
     def on_train_end(self) -> None:
-        """Let the network compute by itself again: its weights move to the CPU."""
+        """Stop replaying graphs, since the weights move to the CPU."""
         forget_graphs(self.network)
 
     def on_train_epoch_start(self) -> None:
-        """Set the epoch's learning rate, and begin its sums; not where an epoch is gone on with."""
+        """Set the epoch's learning rate, and reset its sums unless the epoch is being resumed."""
         if self.trainer.accumulate_grad_batches != 1:  # from this epoch on, perhaps
             forget_graphs(self.network)
         self._sums.zero_()
@@ -153,7 +153,7 @@ class TeacherTask(Task):
 
 
 class StudentTask(Task):
-    """One of the four losses; the teacher takes part through its stored logits alone.
+    """Trains with one of the four losses; the teacher enters only by its stored logits.
 
     Args:
         network: the student.

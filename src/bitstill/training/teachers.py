@@ -26,7 +26,7 @@ _compare = functools.partial(
 
 
 def verify(paths: RunPaths) -> None:
-    """Compare a finished teacher's weights with the checksum in its record.
+    """Check a finished teacher's weights against the checksum in its record.
 
     In a repository a teacher may be kept for its logits alone (:mod:`bitstill.report.keep`).
 

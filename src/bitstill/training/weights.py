@@ -13,7 +13,7 @@ _EXACT = "precise."  # in front of the name of a buffer in the state_dict
 
 
 def save_weights(network: Network, path: Path, exact: Mapping[str, Tensor]) -> None:
-    """Write the state_dict as safetensors, atomically, and exact statistics beside it.
+    """Write the state_dict as safetensors, atomically, with exact statistics beside it.
 
     Args:
         network: the state_dict holds its running statistics.
@@ -30,7 +30,7 @@ def are_finite(network: Network) -> bool:
 
 
 def load_weights(network: Network, path: Path, *, statistics: str = "running") -> None:
-    """Fill a network from a file of :func:`save_weights`.
+    """Load a file of :func:`save_weights` into a network.
 
     Args:
         network: of the class and quantizer that the file was written from.
