@@ -53,12 +53,12 @@ def _run_directory(*, _root_: DictConfig) -> str:
 
 
 def _square(value: object) -> object:
-    """Square a number; anything else is left for the check of the setting that it came from."""
+    """Square a number; anything else is returned for the check of the setting it came from."""
     return value * value if isinstance(value, int | float) else value
 
 
 def register_resolvers() -> None:
-    """Make ``${square:x}`` and ``${run_directory:}`` known to OmegaConf, in this process."""
+    """Register ``${square:x}`` and ``${run_directory:}`` with OmegaConf in this process."""
     OmegaConf.register_new_resolver("square", _square, replace=True)
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
 
@@ -68,13 +68,13 @@ register_resolvers()
 
 
 class FolderCheck(Callback):
-    """Refuses what ``hydra.run.dir`` may name: no folder's name, or one that holds another's files.
+    """Refuses a ``hydra.run.dir`` that is not a valid folder, or holds files of others.
 
     Before Hydra writes its copy of the configuration there.
     """
 
     def on_run_start(self, config: DictConfig, **options: object) -> None:
-        """Stop in :func:`train`: an error would be a warning to Hydra."""
+        """Exit to :func:`train`: Hydra would turn an error into a warning."""
         from bitstill.configuration.check import check, check_printable
         from bitstill.runs import (
             DamagedRecordError,
@@ -101,7 +101,7 @@ class FolderCheck(Callback):
 
 
 def job(composed: DictConfig) -> None:
-    """Do one run: Hydra's task function, for a run alone and in a sweep."""
+    """Do one run: Hydra's task function, for single runs and sweeps."""
     from bitstill.configuration.check import check
     from bitstill.loggers.sync import say_what_is_not_sent
 
@@ -123,7 +123,7 @@ def job(composed: DictConfig) -> None:
 
 
 def _refuse_what_launches_sweeps(config: "TrainConfig", overrides: Iterable[str]) -> None:
-    """See that a run here was not meant to be elsewhere, as on a cluster."""
+    """Refuse a launcher for sweeps in a single run, which would run here and not on a cluster."""
     if config.sweep.detach:
         raise UserError("sweep.detach = true is not allowed for one run: give -m, too")
     for one in overrides:
@@ -158,7 +158,7 @@ def _train_in_sweep(config: "TrainConfig", directory: Path) -> None:
 
 
 def _log_slurm_job() -> None:
-    """Say in the run's log which job it is, and where."""
+    """Write the Slurm job and its node into the run's log."""
     if job_id := os.environ.get("SLURM_JOB_ID"):
         array, task = (os.environ.get(f"SLURM_ARRAY_{one}") for one in ("JOB_ID", "TASK_ID"))
         log.info("Slurm job %s on %s", f"{array}_{task}" if array else job_id, platform.node())
@@ -194,7 +194,7 @@ def _import_training() -> None:
 
 
 def compose(*overrides: str) -> "TrainConfig":
-    """Return the run that ``bitstill train`` would do, checked: for scripts and notebooks.
+    """Return the checked configuration of one run, for scripts and notebooks.
 
     Args:
         overrides: as on the command line, ``loss=soft_hard``.

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def bar(total: int, what: str, unit: str) -> Any:
-    """Return a bar of tqdm's: in a terminal, after a second, and gone at the end.
+    """Return a tqdm bar: in a terminal, after a second, and removed at the end.
 
     Args:
         total: how much there is to do; tell ``update`` what is done.

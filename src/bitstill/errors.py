@@ -13,7 +13,7 @@ class UserError(Exception):
 
 
 class StoppedError(Exception):
-    """A signal has stopped a run, and what was to be done about it has failed: it can go on."""
+    """A signal has stopped a run, but saving it has failed; the run can still be resumed."""
 
 
 class SweepFailedError(Exception):
@@ -21,12 +21,12 @@ class SweepFailedError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """Return all that a library's error says, in one line: its type, if that is nothing."""
+    """Return a library's error message in one line, or its type if there is no message."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what a library's error says: its type, if that is nothing."""
+    """Return the first line of a library's error message, or its type if there is none."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -36,11 +36,11 @@ def counted(number: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text as a terminal may have it: of a file's name, which may hold any bytes."""
+    """Return a text that a terminal can show: a file name may hold any bytes."""
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint at the known word that is most like a given one, or an empty text."""
+    """Return a hint at the known word most similar to a given one, or an empty text."""
     match = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {match[0]}?" if match else ""

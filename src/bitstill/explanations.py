@@ -20,19 +20,19 @@ _LONGEST = 1000  # characters: what is longer repeats a long value, and buries w
 
 
 def say(line: str) -> None:
-    """Print a line on standard error, in the name of the command."""
+    """Print a line on standard error, after the command's name."""
     # Files may have any names.
     shown = "\n".join(_shortened(printable(one)) for one in line.splitlines())
     print(f"bitstill: {shown}", file=sys.stderr)  # noqa: T201  # the command line's voice
 
 
 def _shortened(line: str) -> str:
-    """Return a line without its middle, if it is long: what to do is at its end."""
+    """Return a long line without its middle: what to do is at its end."""
     return line if len(line) <= _LONGEST else f"{line[:600]} ... {line[-300:]}"
 
 
 def print_error(error: Exception, arguments: Sequence[str] = ()) -> int:
-    """Print an error, in one line where the user can mend it; return the exit code."""
+    """Print an error, in one line if the user can fix it; return the exit code."""
     if isinstance(error, BrokenPipeError) and _reader_has_left():
         return 1
     line = explain(error, arguments)
@@ -47,7 +47,7 @@ def print_error(error: Exception, arguments: Sequence[str] = ()) -> int:
 
 
 def _reader_has_left() -> bool:
-    """Whether nobody reads standard output any more (``| head``): nothing is said then."""
+    """Whether standard output has lost its reader (``| head``): then nothing is printed."""
     pipe = select.poll()
     pipe.register(sys.stdout.fileno(), select.POLLOUT)  # asked for nothing, macOS tells nothing
     has_left = any(news & (select.POLLERR | select.POLLHUP) for _, news in pipe.poll(0))
@@ -57,7 +57,7 @@ def _reader_has_left() -> bool:
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str | None:
-    """Return one line for an error that the user can mend, or None for a defect of ours."""
+    """Return one line for an error that the user can fix, or None for a defect of ours."""
     chain = _chain(error)
     for link in chain:
         if isinstance(link, UserError | SweepFailedError):

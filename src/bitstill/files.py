@@ -15,7 +15,7 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 def at_home(path: str | Path, *, name: str) -> Path:
-    """Return a folder with a home in place of its ``~``.
+    """Return a folder with ``~`` expanded.
 
     Args:
         path: of the folder.
@@ -34,7 +34,7 @@ def at_home(path: str | Path, *, name: str) -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, finds the old one or the new one whole.
+    """Write a file so that readers, or a crash, see either the old or the new content.
 
     Raises:
         OSError: it cannot be written; it names the file, where the system's names none.
@@ -54,20 +54,20 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def copy_atomically(source: Path, target: Path) -> None:
-    """Write a file likewise with what another holds, if that is there."""
+    """Copy a file in the same way, if it exists."""
     if source.exists():
         write_atomically(target, source.read_bytes())
 
 
 def remove_partial_files(path: Path) -> None:
-    """Remove what processes that were killed have left of :func:`write_atomically`."""
+    """Remove temporary files of :func:`write_atomically` that killed processes left."""
     for half in path.parent.glob(f".{path.name}.*"):
         half.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file's lock, after whoever holds it now; it ends with its process.
+    """Hold a file's lock, after waiting for it; it ends with its process.
 
     Raises:
         UserError: the file system has no locks.
@@ -81,7 +81,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def explain_missing_locks(path: Path) -> Iterator[None]:
-    """Turn what a file system without locks raises into one line."""
+    """Turn the error of a file system without locks into one line."""
     try:
         yield
     except OSError as error:

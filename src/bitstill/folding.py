@@ -34,7 +34,7 @@ _DOUBT = 2.0**-40
 
 @dataclass(frozen=True)
 class Channels:
-    """The numbers of one layer that its thresholds follow from; arrays are float64, (channels,).
+    """The numbers of one layer that decide its thresholds; arrays are float64, (channels,).
 
     Attributes:
         step: u, the worth of one step of the integer sum; 0 or more.
@@ -94,7 +94,7 @@ def fold(channels: Channels, bounds: NDArray[np.int64], *, bits: int) -> NDArray
 
 
 def _propose(channels: Channels, levels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return, in float64, the real number that each threshold rounds up, and its error bound."""
+    """Return, in float64, the real number that each threshold rounds up, with an error bound."""
     offset = channels.offset[:, None]
     with np.errstate(all="ignore"):
         halves = (np.arange(1, levels + 1) - 0.5) / levels / channels.scale

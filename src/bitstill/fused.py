@@ -19,12 +19,12 @@ _LAST = torch.channels_last
 
 
 def _room(shape: tuple[int, ...]) -> Tensor:
-    """Return memory for the kernel to fill, whatever torch takes by default."""
+    """Return memory for the kernel to fill, whatever torch's default type is."""
     return torch.empty(shape, dtype=torch.float32, device="cpu", memory_format=_LAST)
 
 
 class _Gradient(torch.autograd.Function):
-    """Gives features that are already there their gradient."""
+    """Attaches the gradient to features that are already computed."""
 
     @staticmethod
     def forward(
@@ -72,7 +72,7 @@ class _Gradient(torch.autograd.Function):
 
 
 def may_be_fused(x: Tensor) -> bool:
-    """Whether :func:`fused_block` is worth its arguments: there is a kernel, and x on a CPU."""
+    """Whether :func:`fused_block` may be used: there is a kernel, and x is on a CPU."""
     return x.device.type == "cpu" and training_available()
 
 
@@ -89,7 +89,7 @@ def fused_block(
     epsilon: float,
     pool: bool,
 ) -> Tensor | None:
-    """Return a block's features in training, or None where only the plain path can.
+    """Return a block's features in training, or None if only the plain path can.
 
     ``max_pool(quantize(multiplier * ((|gain| + 1) * n + offset)))`` with ``n =
     batch_norm(conv2d(x, weight, bias))``, in float32 under autocast too: none of its long passes

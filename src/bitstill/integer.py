@@ -33,7 +33,7 @@ _COMPARED = 15  # thresholds at most that are compared one by one; a search is f
 
 
 def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fraction]:
-    """Return a layer's weights as odd integers, and what one of them is worth.
+    """Return a layer's weights as odd integers, and the value of one unit.
 
     ``quantize_weight(weight) = unit * codes`` but for the rounding of float32, with codes =
     2 q - (2^k - 1) for the k-bit number q of DoReFa-Net's quantize_k, and unit = the outermost
@@ -70,14 +70,14 @@ def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fracti
 
 
 def _are_near(some: Tensor, others: Tensor, outermost: float) -> bool:
-    """Whether weights are the same but for the rounding of float32."""
+    """Whether weights are equal except for float32 rounding."""
     rounding = 1e-5 * outermost + torch.finfo(torch.float32).smallest_normal
     return bool((some - others).abs().max() <= rounding)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Add floats in one order: what is exported with all cores is what one thread has evaluated."""
+    """Use one thread, so that floats are always added in the same order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -274,7 +274,7 @@ def _integer_layer(layer: Layer, block: object) -> IntegerLayer:
 
 
 def _largest_input(layer: Layer, *, levels: int) -> int:
-    """Return the largest number that a layer reads: of the image, or a level of features."""
+    """Return the largest number that a layer reads: an image's, or a feature level."""
     return IMAGE_LEVELS if layer == TOPOLOGY[0] else levels
 
 

@@ -15,7 +15,7 @@ _IMPORTED = sorted(
 
 
 def portable_text(text: str) -> str:
-    """Replace the working folder by ``.``, the home folder by ``~``, and shorten imported files."""
+    """Replace the working folder by ``.``, the home folder by ``~``, and shorten module paths."""
     for imported in _IMPORTED:
         if len(Path(imported).parts) > 1:
             text = text.replace(f"{imported}/", "")

@@ -86,7 +86,7 @@ class _OneBit(torch.autograd.Function):
 
 
 def _borders(x: Tensor) -> tuple[float, float]:
-    """Return [0, 1], one float further: at its borders hardtanh has no gradient, and we have one.
+    """Return [0, 1] widened by one float: hardtanh has no gradient at its borders, we have one.
 
     So has torch's clip in 2.13, and not in 2.15.
     """
@@ -213,7 +213,7 @@ def stretch_by_max(rounded: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 @dataclass(frozen=True)
 class WeightSteps:
-    """What a layer's weights go through, each of the weights' shape (the report's Figure 4).
+    """A layer's weights after each step of quantization (the report's Figure 4).
 
     Attributes:
         raw: the trained weights.
@@ -381,7 +381,7 @@ WEIGHT_STEPS: dict[str, Callable[..., WeightSteps]] = {
 
 @dataclass(frozen=True)
 class Quantizer:
-    """What one student's layers are quantized with.
+    """The quantizer settings of one student.
 
     Attributes:
         method: ``mean_scaled`` or ``dorefa``.
@@ -414,7 +414,7 @@ class Quantizer:
 
     @property
     def has_published_bits(self) -> bool:
-        """Whether weights have 2 bits and features 1: what the kernels in C compute."""
+        """Whether weights have 2 bits and features 1, as the kernels in C need."""
         return (self.weight_bits, self.activation_bits) == (2, 1)
 
     def quantize_weight(self, weight: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ _DIGITS = 20  # of 64 bits, with a sign
 
 @contextmanager
 def reading(path: Path, advice: str) -> Iterator[None]:
-    """Turn whatever a damaged file raises into one line.
+    """Turn any error of a damaged file into one line.
 
     Args:
         path: of the file that the body reads, and does nothing else.
@@ -48,7 +48,7 @@ def _reason(error: Exception) -> str:
 
 
 def loads(content: bytes) -> Any:
-    """Return what JSON says, if its whole numbers are some that can be computed with.
+    """Parse JSON, refusing integers too large to compute with.
 
     Raises:
         ValueError: it is no JSON, or nested too deep, or a number has too many digits: as a float
@@ -67,7 +67,7 @@ def _whole(digits: str) -> int:
 
 
 def without_aliases(text: str) -> str:
-    """Return YAML as it is, if nothing in it stands for a copy of something else.
+    """Return YAML unchanged, refusing aliases.
 
     Hydra writes no such thing; ten lines of it stand for more than any memory holds.
 
@@ -84,7 +84,7 @@ def without_aliases(text: str) -> str:
 
 
 def json_object(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds; nothing where it is not there or holds something else."""
+    """Return the object in a JSON file; empty if there is no file, or something else in it."""
     try:
         found = loads(path.read_bytes())
     except (OSError, ValueError):
@@ -95,7 +95,7 @@ def json_object(path: Path) -> dict[str, Any]:
 def check_sha256(
     path: Path, content: bytes | memoryview, expected: str | None, *, trained: str, advice: str
 ) -> None:
-    """Compare what a file holds with the SHA-256 that was recorded of it.
+    """Compare a file with the SHA-256 recorded for it.
 
     Args:
         path: of the file.
@@ -116,7 +116,7 @@ def check_sha256(
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Say whether a value of a JSON file is of an annotated type.
+    """Whether a value of a JSON file has an annotated type.
 
     >>> fits({"last": {"epoch": 3}}, dict[str, dict[str, float] | None])
     True

@@ -25,7 +25,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
     from omegaconf import OmegaConf
 
     class SlurmLauncher(submitit_launcher.SlurmLauncher):  # type: ignore[misc]  # untyped there
-        """Hydra's launcher, which lets no job end well that has failed, and waits in any case.
+        """Hydra's launcher, in which a failed run is a failed job, and a sweep waits for all jobs.
 
         Attributes:
             planned: the runs of the sweep, by their overrides, where ours has planned them.
@@ -36,11 +36,11 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
             self.planned: Mapping[tuple[str, ...], PlannedRun] = {}
 
         def __getstate__(self) -> dict[str, Any]:
-            """Leave the other runs of a sweep out of what each job is given."""
+            """Leave the sweep's other runs out of what each job receives."""
             return self.__dict__ | {"planned": {}}
 
         def __call__(self, *args: Any, **kwargs: Any) -> JobReturn:
-            """Do one job, on a node; its failure leaves the process, so that Slurm sees it."""
+            """Do one job on a node; an error leaves the process, so that Slurm sees it."""
             # Not all nodes confine a job to its cores: torch would take all that it sees.
             os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
             job: JobReturn = super().__call__(*args, **kwargs)
@@ -103,7 +103,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
             return _Row(run.expected.identity, overrides, index, waits)
 
         def _submit(self, rows: Sequence["_Row"], *, after: Sequence[str]) -> Sequence[Any]:
-            """Submit jobs as an array, which begins when those before have ended."""
+            """Submit jobs as an array that starts after other jobs have ended."""
             if not rows:
                 return []
             arguments = [
@@ -141,7 +141,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
 
     @dataclass(frozen=True)
     class _Row:
-        """A run to launch: what it is known by, and whether it waits for teachers of the sweep."""
+        """A run to launch, with its key, and whether it waits for teachers of the sweep."""
 
         name: str
         overrides: Sequence[str]
@@ -149,10 +149,10 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
         waits: bool = False
 
     class JobEndedError(Exception):
-        """A job has come to an end without any result."""
+        """A job has ended without any result."""
 
     def _results(jobs: Sequence[Any]) -> list[JobReturn]:
-        """Wait for submitit jobs, and once for what a network's disk is late to show of them.
+        """Wait for submitit jobs, and once for results that a network file system shows late.
 
         Submitit would wait as long for each that has left nothing, one after another.
         """
@@ -183,7 +183,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
         return returned
 
     def _end(job: Any, error: Exception) -> str:
-        """Say how a job has ended: Slurm is asked again, its last answer may be old."""
+        """Return how a job has ended; Slurm is asked again, as its last answer may be old."""
         import submitit
 
         if isinstance(error, submitit.core.utils.FailedJobError):

@@ -51,7 +51,7 @@ _ON_A_GPU = 4  # processes: each has a context of its own there, and a copy of t
 
 
 def _as_written(choices: DictConfig | None) -> dict[str, Any]:
-    """Return choices that refer to a run's settings as they are written, for each run to resolve.
+    """Keep choices that refer to a run's settings unresolved, for each run to resolve.
 
     Hydra, too, resolves choices, but against the configuration of no run.
     """
@@ -75,7 +75,7 @@ def _choice(key: str, written: Any, choices: Any) -> Any:
 
 
 def _count(override: Override) -> float:
-    """Return how many values an override has; NaN of a range that has no number of them."""
+    """Return the number of values of an override; NaN for an invalid range."""
     values = override.value()
     if isinstance(values, ChoiceSweep):
         return len(values.list)
@@ -88,7 +88,7 @@ def _count(override: Override) -> float:
 
 
 def _check_counts(overrides: Sequence[Override]) -> None:
-    """Refuse more values of a key, or products of all, than Hydra can list."""
+    """Refuse more values of a key, or combinations, than Hydra can list."""
     from bitstill.errors import UserError
 
     counts = [_count(one) for one in overrides]
@@ -101,7 +101,7 @@ def _check_counts(overrides: Sequence[Override]) -> None:
 
 
 class GridSweeper(BasicSweeper):
-    """Runs what is not done of one or several grids of runs, and goes on past failures."""
+    """Runs the unfinished runs of one or several grids, and continues after failures."""
 
     # Set by Hydra before it calls `sweep`; what a launcher has for itself its base does not say.
     config: DictConfig
@@ -134,7 +134,7 @@ class GridSweeper(BasicSweeper):
         self.plan_only = plan_only
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Plan all runs, launch those that are left, and say what came of them."""
+        """Plan all runs, launch those that are left, and print the outcome."""
         from bitstill.sweep.conductor import conduct
         from bitstill.sweep.grids import composed_once_for_all_seeds
         from bitstill.sweep.plan import plan
@@ -163,7 +163,7 @@ class GridSweeper(BasicSweeper):
     def _overrides(
         self, arguments: Sequence[str], parser: OverridesParser
     ) -> list[tuple[str, ...]]:
-        """Return those of each run: of grids, params and command line."""
+        """Return the overrides of each run, from grids, params and command line."""
         from bitstill.errors import UserError, one_line
         from bitstill.sweep.grids import check_choices, expand
 
@@ -194,7 +194,7 @@ class GridSweeper(BasicSweeper):
             raise
 
     def _see_that_it_can_detach(self) -> None:
-        """Refuse ``sweep.detach`` where what is launched ends with this process."""
+        """Refuse ``sweep.detach`` if launched runs would end with this process."""
         from bitstill.errors import UserError
 
         detaches = OmegaConf.select(self.config, "sweep.detach", default=False)
@@ -207,13 +207,13 @@ class GridSweeper(BasicSweeper):
         return type(self.launcher).__name__ == "SlurmLauncher"
 
     def _share_a_gpu(self, runs: Sequence[Any]) -> None:
-        """Let a few processes share a GPU where their number is left open: -1 is one per core."""
+        """On a GPU, start a few processes where -1 would be one per core."""
         joblib = self._joblib()
         if joblib.get("n_jobs") == -1 and runs[0].config.trainer.accelerator == "gpu":
             joblib["n_jobs"] = _ON_A_GPU
 
     def _has_workers(self) -> bool:
-        """Whether runs are in processes below this one: joblib's single one is this."""
+        """Whether runs are in child processes; with a single joblib job they are not."""
         settings = self._joblib()
         if not settings:
             return False
@@ -228,7 +228,7 @@ class GridSweeper(BasicSweeper):
         return bool(effective_n_jobs(n_jobs) > 1)
 
     def _joblib(self) -> dict[str, Any]:
-        """Return the settings of joblib's launcher; nothing of another's."""
+        """Return the settings of joblib's launcher; empty for another launcher."""
         is_joblib = type(self.launcher).__name__ == "JoblibLauncher"
         settings: dict[str, Any] = self.launcher.joblib if is_joblib else {}
         return settings

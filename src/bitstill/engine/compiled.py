@@ -21,7 +21,7 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 @cache
 def _version() -> str:
-    """Return a digest of all that may be compiled into a function."""
+    """Return a digest of everything that may be compiled into a function."""
     folder = Path(__file__).parent
     sources = [*sorted(folder.glob("*.py")), folder.parent / "topology.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:10]

@@ -24,7 +24,7 @@ _FLAGS = (
 
 @cache
 def source_version() -> int:
-    """Return a number that any change of sources or flags changes: a library must be theirs."""
+    """Return a checksum of sources and flags, which a compiled library must match."""
     sources = sorted(Path(__file__).parent.glob("*.[ch]"))
     parts = [*(path.read_bytes() for path in sources), " ".join(_FLAGS).encode()]
     digest = hashlib.sha256(b"".join(parts)).digest()

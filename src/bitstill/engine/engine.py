@@ -23,7 +23,7 @@ _WORTH_SPLITTING = 8  # images a thread: a third of a millisecond
 
 
 class Backend(Protocol):
-    """What computes."""
+    """Computes logits for an engine."""
 
     name: str
 
@@ -54,12 +54,12 @@ def _backend(model: PackedModel, wanted: str | None) -> Backend:
 
 
 def has_tables(weight_bits: int, *, activation_bits: int) -> bool:
-    """Whether a student's sums can be looked up for four bits at a time, which is far faster."""
+    """Whether the fast engines, with sums by table, can run a student."""
     return weight_bits <= 2 and activation_bits == 1
 
 
 def _in_numba(name: str, make: Callable[[Any], Backend]) -> Backend:
-    """Make a backend of a module that numba compiles, and have it compiled or read."""
+    """Make a backend of a numba module, and compile it or load it from the cache."""
     try:
         module = import_module(f"bitstill.engine.{name}")
     except ModuleNotFoundError as error:
@@ -85,7 +85,7 @@ def _in_numba(name: str, make: Callable[[Any], Backend]) -> Backend:
 
 
 class Engine:
-    """Predicts with a packed model; other processes, too: a copy makes its backend anew.
+    """Predicts with a packed model; can be pickled, a copy makes its own backend.
 
     Args:
         model: what was read.
@@ -104,7 +104,7 @@ class Engine:
         self.backend = _backend(model, backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Leave the backend out of a pickle: it has addresses of this process."""
+        """Leave the backend out of a pickle, since it holds addresses of this process."""
         return partial(Engine, threads=self._threads, backend=self._wanted), (self.model,)
 
     def logits(self, images: Any) -> NDArray[np.float32]:

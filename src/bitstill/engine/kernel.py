@@ -32,7 +32,7 @@ class _Model(ctypes.Structure):
 
 @lru_cache
 def load_library(path: Path) -> ctypes.CDLL:
-    """Return the library, once a process."""
+    """Return the library, loaded once per process."""
     library = ctypes.CDLL(str(path))
     pointer = ctypes.c_void_p
     library.bitstill_run.argtypes = [
@@ -69,7 +69,7 @@ def _warn_of(library: Path, what: str) -> None:
 
 @lru_cache
 def levels_function() -> Callable[..., None] | None:
-    """Return what quantizes a layer's weights (``levels.c``), or None without a library.
+    """Return the function that quantizes a layer's weights (``levels.c``); None if not built.
 
     It takes the weights' address, count, span, number of levels less one, and the result's address,
     both of float32.
@@ -100,7 +100,7 @@ class Kernel:
         self._model = _Model(*(array.ctypes.data for array in self._arrays))
 
     def _prepared(self, layout: Layout, library: ctypes.CDLL) -> Bytes:
-        """Return what the path reads of the weights: tables of sums, or codes."""
+        """Return the weights in the form that the path reads: tables of sums, or codes."""
         path, codes = PATHS[self.path], address(layout.codes)
         prepared = aligned(library.bitstill_prepare(path, codes, None))
         library.bitstill_prepare(path, codes, address(prepared))

@@ -89,7 +89,7 @@ def reached(_: Any, lanes: Any, table: Any, rows: Any, line: Any, length: Any, l
 
 
 def _data(context: Any, builder: Any, signature: Any, values: Any) -> list[Any]:
-    """Where the numbers of those arguments begin that are arrays."""
+    """Return pointers to the data of those arguments that are arrays."""
     return [
         context.make_array(kind)(context, builder, value).data
         if isinstance(kind, types.Array)
@@ -107,7 +107,7 @@ def _load(builder: Any, pointer: Any, vector: Any) -> Any:
 
 
 def _everywhere(builder: Any, value: Any, vector: Any) -> Any:
-    """A vector of one number."""
+    """Return a vector with one number in every lane."""
     none = ir.Constant(vector, ir.Undefined)
     one = builder.insert_element(none, value, ir.IntType(32)(0))
     first = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)

@@ -93,13 +93,13 @@ def _codes(planes: Bytes, layer: Layer) -> NDArray[np.int8]:
 
 
 def aligned(count: int) -> Bytes:
-    """Return room for some bytes, in whole lines of a processor's cache."""
+    """Return a buffer that is aligned to cache lines."""
     room = np.empty(count + _CACHE_LINE, np.uint8)
     return room[-address(room) % _CACHE_LINE :][:count]
 
 
 def address(array: NDArray[Any]) -> int:
-    """Return where an array's data lie, for the library."""
+    """Return the address of an array's data, for the library."""
     data: int = array.__array_interface__["data"][0]  # .ctypes.data takes a microsecond
     return data
 

@@ -77,7 +77,7 @@ class PackedModel:
 
     @property
     def known(self) -> dict[str, Any]:
-        """What it says of itself and its run, for :func:`describe`."""
+        """The model's metadata, for :func:`describe`."""
         return {name: getattr(self, name) for name in _WANTED}
 
 
@@ -102,7 +102,7 @@ def to_bytes(model: PackedModel) -> bytes:
 def describe(
     *, classes: Sequence[str], identity: str, test_accuracy: float | None, selection: str
 ) -> dict[str, str]:
-    """Return what a deployed file of any form says of itself; see :class:`PackedModel`."""
+    """Return the metadata of a deployed file of any format; see :class:`PackedModel`."""
     return {
         "classes": "\n".join(classes),
         "preprocessing": PREPROCESSING,
@@ -240,7 +240,7 @@ def _taken(
     dtypes: tuple[str, ...],
     shape: tuple[int | None, ...],
 ) -> NDArray[Any]:
-    """Take a tensor out, of a type and a shape; None is any length."""
+    """Return a tensor after checking its type and shape; None is any length."""
     if name not in tensors:
         raise ValueError(f"it lacks {name}")
     one = tensors.pop(name)

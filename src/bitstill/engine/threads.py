@@ -7,7 +7,7 @@ from itertools import pairwise
 
 
 def parts(count: int, threads: int) -> list[tuple[int, int]]:
-    """Return the begin and end of equal parts of ``count`` things, one for each thread.
+    """Return the begin and end of equal parts of ``count`` items, one per thread.
 
     >>> parts(7, 3)
     [(0, 2), (2, 4), (4, 7)]
@@ -16,7 +16,7 @@ def parts(count: int, threads: int) -> list[tuple[int, int]]:
 
 
 def pool(threads: int) -> ThreadPoolExecutor:
-    """Return this process's pool of so many threads; a fork has none of its parent's.
+    """Return this process's pool of so many threads; a fork does not use its parent's.
 
     A parent's may be locked for ever, and is not touched.
     """

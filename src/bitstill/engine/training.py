@@ -33,7 +33,7 @@ _GRADIENTS = ("weights", "points", "input")  # the passes that are there in two 
 
 
 class Shape(NamedTuple):
-    """What a block is fed and how.
+    """The shape of a block's input and output, and its settings.
 
     Attributes:
         images: in the batch.
@@ -88,7 +88,7 @@ def _paths() -> tuple[str, ...]:
 
 @lru_cache
 def _library(path: str) -> _Library:
-    """Return the functions of a path that :func:`available` names."""
+    """Return the library's functions for a path that :func:`available` names."""
     library = load_library(LIBRARY)
     block, number, pointer = ctypes.POINTER(_Training), ctypes.c_int64, ctypes.c_void_p
     wide = _GRADIENTS if path == "avx512" else ()

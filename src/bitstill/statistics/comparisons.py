@@ -51,7 +51,7 @@ class Difference:
         return around(self.estimate, self.error, self.df)
 
     def of_one_seed(self) -> Interval:
-        """Return the prediction interval of the difference that one seed more would show.
+        """Return the prediction interval of the difference in one new seed.
 
         Estimate ± t sqrt(deviation^2 + error^2): that seed's own noise, and the estimate's.
         """
@@ -59,7 +59,7 @@ class Difference:
 
 
 def sees_noise(error: float, values: NDArray[np.float64]) -> bool:
-    """Whether a standard error is more than float64's rounding of the values it is taken from.
+    """Whether a standard error is larger than float64's rounding of the values behind it.
 
     Accuracies are multiples of one image, so the differences of few seeds may all be the same. That
     says that the noise has not shown itself, and not that there is none: nothing can be tested.
@@ -129,7 +129,7 @@ def equivalence_p(difference: Difference, margin: float) -> float:
 
 
 def smallest_detectable(error: float, df: float, *, alpha: float, power: float) -> float:
-    """Return the difference that a two-sided t test finds with a given probability.
+    """Return the difference that a two-sided t test finds with a given power.
 
     Solves P(|t'| > t(1 - alpha/2, df)) = power for the noncentrality d / error of Student's
     noncentral t' (the far tail, below 1e-3 of the power, is left out).
@@ -152,7 +152,7 @@ def smallest_detectable(error: float, df: float, *, alpha: float, power: float) 
 
 
 def seeds_needed(difference: float, deviation: float, *, alpha: float, power: float) -> int:
-    """Return how many pairs a paired t test takes to find a difference with a given probability.
+    """Return how many pairs a paired t test needs to find a difference with a given power.
 
     The smallest n with :func:`smallest_detectable` (s / sqrt(n), n - 1) at most the difference.
 

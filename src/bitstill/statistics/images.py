@@ -28,7 +28,7 @@ def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
 
 def two_way_interval(differences: NDArray[np.floating]) -> Interval:
-    """Interval of a difference in accuracy over other seeds *and* other test images.
+    """Interval of a difference in accuracy over both other seeds and other test images.
 
     The t interval over seeds holds the test images fixed. This one asks what another test set
     would have shown as well. Model: difference = mean + seed + image + noise, all three random

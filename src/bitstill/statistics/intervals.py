@@ -18,7 +18,7 @@ class Interval(NamedTuple):
 
     @property
     def half_width(self) -> float:
-        """Half the distance of the limits: what stands behind the plus-minus sign."""
+        """Half the width of the interval, as shown after the plus-minus sign."""
         return (self.high - self.low) / 2
 
 

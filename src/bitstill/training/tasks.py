@@ -87,7 +87,7 @@ class Task(pl.LightningModule, ABC):
             )
 
     def _add(self, loss: Tensor, right: Tensor, count: int) -> None:
-        """Take a batch into the epoch's means: Lightning's own are lost within an epoch."""
+        """Add a batch to the epoch's means; Lightning's own are lost on resume within an epoch."""
         self._sums = self._sums.to(loss.device)
         self._sums += torch.stack([loss * count, right * count, torch.full_like(loss, count)])
 

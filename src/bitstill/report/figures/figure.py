@@ -65,7 +65,7 @@ def with_data(figure: Figure) -> Spec:
 
 @functools.cache
 def _renderer() -> Any:
-    """Return what runs Vega, in V8.
+    """Return the V8 runtime for Vega.
 
     Raises:
         UserError: the process may not have as many addresses.
@@ -96,7 +96,7 @@ def to_png(svg: str) -> bytes:
 
 
 def to_image(figure: Figure) -> Image.Image:
-    """Draw a figure as pixels, which loggers take."""
+    """Draw a figure as pixels, for loggers."""
     return Image.open(io.BytesIO(to_png(to_svg(figure))))
 
 
