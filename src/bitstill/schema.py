@@ -28,7 +28,7 @@ class Range:
     below: float = math.inf
 
     def allows(self, value: Any) -> bool:
-        """Say whether a number, or every value of a list, is allowed; None always is."""
+        """Whether a number, or every value of a list, is allowed; None always is."""
         if value is None:
             return True
         if isinstance(value, list):
@@ -75,7 +75,7 @@ class BatchNormConfig:
 
 @dataclass(frozen=True)
 class QuantizerConfig:
-    """What the student quantizes with."""
+    """The quantizer of the student."""
 
     _target_: str
     method: Literal["mean_scaled", "dorefa"]
@@ -183,7 +183,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Where and in which arithmetic is trained."""
+    """Device, threads and precision of training."""
 
     accelerator: Literal["cpu", "gpu"]
     precision: Literal["float32", "bf16"]
@@ -197,7 +197,7 @@ class TensorboardConfig:
 
 @dataclass(frozen=True)
 class WandbConfig:
-    """Where wandb's runs go."""
+    """Where and how runs are logged to wandb."""
 
     mode: Literal["offline", "online", "disabled"]
     project: str
@@ -221,7 +221,7 @@ class LoggerConfig:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """What happens to runs that are done or have failed; it decides nothing about results."""
+    """How a sweep treats finished and failed runs; no influence on results."""
 
     rerun: Literal["none", "failed", "all"]
     on_failure: Literal["continue", "stop"]
@@ -235,7 +235,7 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class PathsConfig:
-    """Folders; they decide nothing about results."""
+    """Folders; no influence on results."""
 
     output: str
     teachers: str

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Layer(NamedTuple):
-    """One convolution of the topology: its name, channels in and out, and a pool behind it."""
+    """One convolution: its name, channels in and out, and whether a pool follows."""
 
     name: str
     channels_in: int

@@ -93,7 +93,7 @@ def _run(config: TrainConfig, paths: RunPaths, *, progress: bool) -> RunRecord:
 
 
 def _refuse_the_store(paths: RunPaths, stored: RunPaths) -> None:
-    """See that a teacher's run is not where it is stored: it would wait for its own lock."""
+    """Refuse to train a teacher in its own place in the store: it would wait for its own lock."""
     if paths.directory.resolve() == stored.directory.resolve():
         raise UserError(
             f"{paths.directory} is where paths.teachers keeps this teacher for all runs: "
@@ -102,7 +102,7 @@ def _refuse_the_store(paths: RunPaths, stored: RunPaths) -> None:
 
 
 def _log_to_the_rest(config: TrainConfig, paths: RunPaths) -> None:
-    """Give a finished run to those of its loggers that have not had it."""
+    """Log a finished run to those of its loggers that lack it."""
     if not_logged(config.logger, paths):
         data = config.data.load()
         with exclusive(paths):
@@ -154,7 +154,7 @@ def _loss(config: TrainConfig) -> Callable[..., Tensor]:
 
 
 def _see_that_own_choices_fit(config: TrainConfig) -> None:
-    """Refuse a loss or a quantizer of one's own that does not do what its entries elsewhere say."""
+    """Refuse a user's loss or quantizer that does not match its registration."""
     loss = inspect.signature(_loss(config))
     given = {"labels", "teacher_logits"} if config.needs_teacher else {"labels"}
     given &= loss.parameters.keys()
@@ -172,7 +172,7 @@ def _see_that_own_choices_fit(config: TrainConfig) -> None:
 
 
 def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPaths:
-    """Return the files of the stored teacher of a configuration, trained if it is not yet."""
+    """Return the files of a teacher in the store, after training it if necessary."""
     paths = in_store(config, identity(config, data.identity))
     # What students may be reading is not trained again under them.
     config = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, rerun="failed"))

@@ -49,13 +49,13 @@ def claims_table(findings: Sequence[Finding], *, view: View, cells: Collection[s
 
 
 def _is_asked(finding: Finding, cells: Collection[str]) -> bool:
-    """Whether there is an effect or may be one: awaited, or of runs that have failed, say."""
+    """Whether there is an effect, or may be one: of runs that are awaited or have failed."""
     answered = finding.effect is not None or finding.awaited > 0
     return answered or set(cells).issuperset(finding.question.cells)
 
 
 def tests_table(findings: Sequence[Finding]) -> Table:
-    """Return how each claim was tested, and what else is known of it."""
+    """Return how each claim was tested, with further intervals and p-values."""
     rows = [
         [
             statement(finding),
@@ -83,7 +83,7 @@ def tests_table(findings: Sequence[Finding]) -> Table:
 def robustness_table(
     by_view: Mapping[View, Sequence[Finding]], learned: Sequence[Finding] = (), far_out: str = ""
 ) -> Table:
-    """Return the verdicts under other choices: what depends on one is fragile.
+    """Return the verdicts under other choices of accuracy.
 
     Args:
         by_view: the answers for every kind of accuracy.
@@ -109,7 +109,7 @@ def robustness_table(
 
 
 def _same(finding: Finding, other: Finding) -> str:
-    """Return a verdict, where it is on the same statement: without some runs (c) has fewer T."""
+    """Return a verdict if it is on the same statement: with fewer runs, (c) has fewer T."""
     same = finding.question.name == other.question.name
     return verdict_text(finding) if same else NOT_APPLICABLE
 
@@ -122,7 +122,7 @@ def verdict_text(finding: Finding) -> str:
 
 
 def count_verdicts(findings: Sequence[Finding]) -> str:
-    """Return a sentence that counts the verdicts, and what waits for one."""
+    """Return a sentence that counts the verdicts, and the statements that wait for one."""
     counts = verdict_counts(findings)
     parts = [f"{counts[word]} {word}" for word in get_args(Verdict)]
     others = {NO_VERDICT: "without a verdict", WAITING: "waiting for runs"}
@@ -138,7 +138,7 @@ def verdict_counts(findings: Sequence[Finding]) -> Counter[str]:
 
 
 def statement(finding: Finding) -> str:
-    """Return a claim's letter and words."""
+    """Return a claim's letter and wording."""
     return f"({finding.question.claim}) {finding.question.name}"
 
 

@@ -29,7 +29,7 @@ _UP_DOWN_UP = [(15.0, 10.0), (15.0, 50.0), (100.0, 50.0)]
 
 
 def primary_view(runs: RunSet) -> View:
-    """Return the accuracy that verdicts rest on, fixed before any is looked at.
+    """Return the accuracy that verdicts rest on, which is fixed before looking at results.
 
     Running statistics, as published, where they were measured; the epoch chosen on held-out images,
     or the last one where none were held out. The published choice, the best epoch on the test set,
@@ -88,7 +88,7 @@ def _temperatures(
     words: str,
     steps: Sequence[tuple[float, float]],
 ) -> Question:
-    """Ask whether a loss is above at the first temperature of every step."""
+    """Ask whether a loss is better at the first temperature of each step than at the second."""
     known = ACCURACIES[loss]
     question = Question(
         claim,
@@ -105,7 +105,7 @@ def _temperatures(
 
 
 def _losses(runs: RunSet, view: View, claim: str, better: str, worse: str) -> Question:
-    """Ask whether one loss is above another, averaged over the temperatures that both have."""
+    """Ask whether one loss is better than another, averaged over their common temperatures."""
     shared = [
         temperature
         for temperature in TEMPERATURES
@@ -165,7 +165,7 @@ def _is_unquantized(runs: RunSet) -> bool:
 
 
 def _space(runs: RunSet, sizes: Mapping[str, Sizes], *, seeds: int) -> Finding:
-    """Count; there is nothing to test. The rule of no verdict on one seed holds here as well."""
+    """Compare sizes, which needs no test; as elsewhere, one seed gives no verdict."""
     question = Question(
         "g",
         "deployed teacher (float32) over deployed student",

@@ -67,7 +67,7 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
 
 
 def _sign_of_life() -> Live:
-    """Return what moves in a terminal while there is nothing to read."""
+    """Return a spinner for a terminal while there is nothing to read."""
     return Live(
         Spinner("line", "reporting"),
         console=Console(stderr=True),
@@ -78,7 +78,7 @@ def _sign_of_life() -> Live:
 
 
 def _see_that_it_may_be_replaced(output: Path) -> None:
-    """Refuse a folder with a page or numbers in it that no report has written."""
+    """Refuse a folder with a page or numbers that no report has written."""
     there = [path for name in (_NUMBERS, _RUNS, _PAGE) if (path := output / name).exists()]
     if there and "sets" not in json_object(output / _NUMBERS):
         raise UserError(
@@ -157,7 +157,7 @@ def _parts(report: Report, output: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 def _of_earlier_reports(folders: Sequence[Path], files: Collection[Path]) -> Iterator[Path]:
-    """Return files in folders, beside these, that are named as those of a report on other sets."""
+    """Return files in the folders that an earlier report on other sets has left."""
 
     def name(path: Path) -> str:
         return re.sub(r"^set\d+-", "", path.name)

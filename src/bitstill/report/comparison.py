@@ -12,7 +12,7 @@ from bitstill.statistics import MARGIN, Difference, equivalence_p, holm, paired_
 
 @dataclass(frozen=True)
 class CellComparison:
-    """A cell that two sets have.
+    """A cell in both sets.
 
     Attributes:
         cell: its name.
@@ -84,7 +84,7 @@ class SetComparison:
 
 
 def pairs(first: Sequence[RunSet], later: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
-    """Return which sets of a sweep are compared with which of later ones.
+    """Return the pairs of sets to compare, of one sweep and of later ones.
 
     For each set those of the other side that differ from it in the fewest settings, of those that
     have a cell with it in common.
@@ -107,7 +107,7 @@ def pairs(first: Sequence[RunSet], later: Sequence[RunSet]) -> list[tuple[RunSet
 
 
 def pairs_within(sets: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
-    """Return which sets of one sweep are compared: each with the earlier one that is most like it.
+    """Return the pairs to compare within a sweep: each set with the most similar earlier one.
 
     Likeness is that of :func:`pairs`; of several, the first.
     """
@@ -120,7 +120,7 @@ def pairs_within(sets: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
 
 
 def _cells_of_both(first: RunSet, second: RunSet) -> list[str]:
-    """Return the cells that both have, but for those whose common seeds are the same runs."""
+    """Return the cells in both, except where the common seeds are the same runs."""
 
     def runs(of: RunSet, cell: str) -> dict[int, str]:
         return {run.record.seed: run.record.identity for run in of.of(cell)}
@@ -135,7 +135,7 @@ def _cells_of_both(first: RunSet, second: RunSet) -> list[str]:
 
 
 def _shared_view(first: RunSet, second: RunSet) -> View:
-    """Return the view that both rest on, or else the last epoch in statistics that both have."""
+    """Return the view that both sets rest on, or else the last epoch in common statistics."""
     views = {primary_view(first), primary_view(second)}
     if len(views) == 1:
         return views.pop()
@@ -164,7 +164,7 @@ def compare_sets(first: RunSet, second: RunSet) -> SetComparison:
 def _common(
     first: dict[int, float], second: dict[int, float]
 ) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the numbers of the seeds that both have, in one order."""
+    """Return the accuracies of the seeds in both, in the same order."""
     seeds = sorted(first.keys() & second.keys())
     return {seed: first[seed] for seed in seeds}, {seed: second[seed] for seed in seeds}
 

@@ -66,7 +66,7 @@ _DRAWN_FROM = (
 
 
 class SetReport:
-    """What one set of runs shows; each part is made when it is first asked for.
+    """The report on one set of runs; each part is computed when first used.
 
     Args:
         runs: that may be compared.
@@ -85,7 +85,7 @@ class SetReport:
 
     @functools.cached_property
     def _images(self) -> ImageData | None:
-        """What its runs were trained and tested on, if that is at hand."""
+        """The images of its runs, if they are available."""
         return images_of(run for run in self.runs.runs if run.done)
 
     @functools.cached_property
@@ -116,17 +116,17 @@ class SetReport:
 
     @functools.cached_property
     def main_findings(self) -> list[Finding]:
-        """The answers that count."""
+        """The answers that decide."""
         return self.by_view.get(self.view) or self.findings(self.view)
 
     @functools.cached_property
     def claims(self) -> Table:
-        """The answers that count, as a table."""
+        """The deciding answers as a table."""
         return claims_table(self.main_findings, view=self.view, cells=self.runs.cells)
 
     @functools.cached_property
     def tables(self) -> list[Table]:
-        """All tables that have something to say, the claims first."""
+        """All tables with content, the claims first."""
         tables = [
             self.claims,
             tests_table(self.main_findings),
@@ -152,7 +152,7 @@ class SetReport:
 
     @functools.cached_property
     def figures(self) -> list[Figure]:
-        """All figures that the files allow."""
+        """All figures that can be drawn from the files."""
         return [
             *claim_figures(self.main_findings),
             *accuracy_figures(self.runs, self.view),
@@ -172,7 +172,7 @@ class SetReport:
 
     @functools.cached_property
     def left_out(self) -> dict[str, str]:
-        """The figures that could not be drawn, and what they are drawn from."""
+        """The figures that could not be drawn, and what they need."""
         drawn = [figure.name for figure in self.figures]
         return {
             words: source
@@ -189,7 +189,7 @@ class SetReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Some sweeps and their comparison.
+    """The report on some sweeps, with their comparison.
 
     Attributes:
         folders: of the sweeps.
@@ -211,7 +211,7 @@ class Report:
 
     @property
     def not_compared(self) -> str:
-        """A sentence that names the sets of several sweeps that no other can stand beside."""
+        """A sentence that names the sets that have no counterpart in another sweep."""
         compared = {runs.name for one in self.comparisons for runs in (one.first, one.second)}
         alone = [one.runs.name for one in self.sets if one.runs.name not in compared]
         if len(self.folders) == 1 or not alone:
@@ -221,12 +221,12 @@ class Report:
 
     @property
     def command(self) -> str:
-        """The command that makes it."""
+        """The command that makes this report."""
         return shlex.join(["bitstill", "report", *map(str, self.folders)])
 
 
 def build(folders: Sequence[Path]) -> Report:
-    """Read sweeps.
+    """Read sweeps, and return the report.
 
     Raises:
         UserError: a folder holds no runs, or is given twice.

@@ -18,7 +18,7 @@ from bitstill.statistics import (
 
 
 def missing(runs: RunSet, view: View, cells: Sequence[str]) -> str:
-    """Say which cells have no number, or that they have no seed in common; else nothing."""
+    """Return which cells have no number, or have no seed in common; else an empty text."""
     empty = [cell for cell in cells if not runs.percents(cell, view)]
     if empty:
         return "no finished run of " + ", ".join(empty)
@@ -29,7 +29,7 @@ def missing(runs: RunSet, view: View, cells: Sequence[str]) -> str:
 def all_above(
     runs: RunSet, view: View, question: Question, pairs: Sequence[tuple[str, str]]
 ) -> Question:
-    """Fill a question that wants the first cell of every pair above the second."""
+    """Complete a question that asks whether the first cell of every pair is above the second."""
     cells = list(dict.fromkeys(cell for pair in pairs for cell in pair))
     question = dataclasses.replace(question, cells=cells)
     if absent := missing(runs, view, cells):
@@ -44,7 +44,7 @@ def all_above(
 
 
 def blocked(runs: RunSet, view: View, question: Question, weights: Mapping[str, float]) -> Question:
-    """Fill a question that wants a weighted sum of cells above zero, with seed as a block."""
+    """Complete a question on a weighted sum of cells above zero, with seed as a block."""
     by_cell = {cell: runs.percents(cell, view) for cell in weights}
     observations = [
         (cell, seed, value) for cell, values in by_cell.items() for seed, value in values.items()
@@ -70,7 +70,7 @@ def _paired(runs: RunSet, view: View, first: str, second: str) -> Comparison:
 
 
 def _correctness(runs: RunSet, view: View, cell: str) -> dict[int, NDArray[np.bool_]]:
-    """Return which test images are right, by seed; the runs of a set have the same images."""
+    """Return which test images are classified correctly, by seed."""
     found = {run.record.seed: run.correctness.get(str(view)) for run in runs.done(cell)}
     return {seed: right for seed, right in found.items() if right is not None}
 

@@ -10,7 +10,7 @@ _POINTS = 20.0
 
 
 def fence(accuracies: Sequence[float]) -> float:
-    """Return the accuracy, in percent, below which a run is far out among others.
+    """Return the accuracy, in percent, below which a run is far below the others.
 
     Seven median absolute deviations below the median, for normal noise where Tukey's far out values
     begin (1977, Exploratory Data Analysis), also where there are few and some of them are so; and
@@ -37,7 +37,7 @@ def far_out_text(runs: RunSet, view: View) -> str:
 
 
 def said_of(runs: Iterable[Run], view: View) -> str:
-    """Return the same for runs that are known to be so."""
+    """Return the same for known runs."""
     names = [
         f"{run.record.cell} seed {run.record.seed} ({run.percent(view):.1f} %)" for run in runs
     ]

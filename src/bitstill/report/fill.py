@@ -26,7 +26,7 @@ _PLACE = re.compile(r"(<!-- report: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def fill_page(path: Path, report: Report) -> None:
-    """Write what a report's first set shows between the marks of a Markdown page.
+    """Write a report's tables and figures between the marks of a Markdown page.
 
     The place ``open`` is for what later sweeps change against the first. Figures are files beside
     the page, ``<page>-<figure>.svg``.
@@ -48,7 +48,7 @@ def fill_page(path: Path, report: Report) -> None:
 
 
 def filled(text: str, report: Report, *, stem: str = "page") -> str:
-    """Return a page's text with what stands between its marks replaced.
+    """Return a page's text with the content between its marks replaced.
 
     Args:
         text: the page's.
@@ -79,7 +79,7 @@ def filled(text: str, report: Report, *, stem: str = "page") -> str:
 
 
 def _parts(one: SetReport, stem: str) -> dict[str, str]:
-    """Return all that a place may ask for, as Markdown, by name."""
+    """Return everything that a page may ask for, as Markdown, by name."""
     more = [progress_table(one.runs.folder), official_table(one.runs)]
     found = {table.name: to_markdown(table) for table in [*one.tables, *more]}
     found["verdicts"] = count_verdicts(one.main_findings) + "\n"
@@ -92,7 +92,7 @@ def _parts(one: SetReport, stem: str) -> dict[str, str]:
 
 
 def _figures(one: SetReport) -> list[Figure]:
-    """Return the figures that a place may ask for."""
+    """Return the figures that a page may ask for."""
     return [figure for figure in one.figures if _FIGURE + figure.name in NAMES]
 
 
@@ -101,7 +101,7 @@ def _file(stem: str, figure: Figure) -> str:
 
 
 def _open(report: Report) -> dict[str, str]:
-    """Return the table of what later sweeps change; without them the page keeps what it has."""
+    """Return the table of changed settings; without later sweeps the page keeps its own."""
     later = report.folders[1:]
     changed = [one.runs for one in report.sets if one.runs.folder in later]
     if not changed:

@@ -23,7 +23,7 @@ from bitstill.statistics import (
 
 @dataclass(frozen=True)
 class Comparison:
-    """One tested difference inside a question.
+    """One tested difference in a question.
 
     Attributes:
         name: what is compared.
@@ -71,7 +71,7 @@ class Question:
 
     @property
     def binding(self) -> Comparison:
-        """The comparison that decides: the one that is shown least, or refuted most."""
+        """The deciding comparison: the one least shown, or most refuted."""
         return max(
             self.comparisons,
             key=lambda one: (one.difference.p_above(0.0), -one.difference.estimate),
@@ -84,7 +84,7 @@ class Question:
 
     @property
     def one_seed(self) -> Interval | None:
-        """Where the effect of one seed more would lie; None where one of several is the effect."""
+        """The prediction interval for one new seed; None if the effect is one of several."""
         if len(self.comparisons) != 1 or self.unit != "points" or not self.has_noise:
             return None
         return self.comparisons[0].difference.of_one_seed()
@@ -138,7 +138,7 @@ class Finding:
 
 
 def awaited_by(question: Question, awaited: Mapping[str, int]) -> int:
-    """Return how many runs of a question's cells are still to come.
+    """Return how many unfinished runs a question waits for.
 
     Args:
         question: any.
@@ -148,7 +148,7 @@ def awaited_by(question: Question, awaited: Mapping[str, int]) -> int:
 
 
 def waiting(finding: Finding, count: int) -> Finding:
-    """Return a finding without verdict and p while runs of its cells are still to come.
+    """Return a finding without verdict and p while runs of its cells are unfinished.
 
     A verdict that is looked for after every run, until there is one, is false more often than said.
 
@@ -172,7 +172,7 @@ def waiting(finding: Finding, count: int) -> Finding:
 
 
 def answer(questions: Sequence[Question], awaited: Mapping[str, int]) -> list[Finding]:
-    """Answer the questions of one letter, corrected for their number (Holm).
+    """Answer the questions of one letter, corrected for multiple tests (Holm).
 
     For a claim and against it are corrected apart, each at half the level, so that all questions
     of a letter together get a false verdict in at most 5 % of studies without any effect. One that

@@ -90,7 +90,7 @@ def keep_ratios(runs: Sequence[Run], targets: Sequence[Path]) -> None:
 
 
 def _kept(run: Run) -> Ratio | None:
-    """Return a ratio that was measured elsewhere, where weights and images were at hand."""
+    """Return a ratio that was measured where weights and images were available."""
     path = run.paths.gradients
     if not path.exists():
         return None
@@ -144,7 +144,7 @@ def _norm(logits: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]) ->
 def _limit(
     student: Floats, teacher: Floats | None, labels: np.ndarray, hard: float
 ) -> dict[float, float]:
-    """Return theory's ratio for large T.
+    """Return the theoretical ratio for large T.
 
     soft: (s(z/T) - s(v/T)) / T -> (z' - v') / (K T^2) with z', v' of zero mean and K classes, so it
     falls as 1/T^2. Ground truth: (s(z/T) - y) / T -> (1/K - y) / T, which falls as 1/T only.

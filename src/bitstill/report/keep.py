@@ -41,7 +41,7 @@ class Kept:
 
 
 def keep(sweep: Path, target: Path) -> Kept:
-    """Copy what a report needs of a sweep's runs that have ended; again to bring it up to date.
+    """Copy what a report needs of a sweep's ended runs; a repeated call updates the copy.
 
     Failed ones are among them: without their records they would be awaited for ever. Of the first
     finished ``hard`` student at T = 15 the packed file is copied, too; of each teacher that
@@ -82,7 +82,7 @@ def keep(sweep: Path, target: Path) -> Kept:
 
 
 def _merged_manifest(sweep: Path, target: Path) -> str:
-    """Return the target's manifest with what the sweep asks for, too."""
+    """Return the target's manifest with the sweep's runs added."""
     asked = {one.identity: one for folder in (target, sweep) for one in read_manifest(folder)}
     kept = [
         dataclasses.replace(
@@ -96,7 +96,7 @@ def _merged_manifest(sweep: Path, target: Path) -> str:
 
 
 def _teachers(sweep: Path, ended: Sequence[Run], target: Path) -> list[tuple[RunPaths, RunPaths]]:
-    """Return where finished teachers with logits lie, and where they are to be kept.
+    """Return the finished teachers with logits, and where to keep them.
 
     They are those that the sweep asks for, and those that its students read.
     """
@@ -111,7 +111,7 @@ def _teachers(sweep: Path, ended: Sequence[Run], target: Path) -> list[tuple[Run
 
 
 def _copy_teacher(stored: RunPaths, kept: RunPaths, *, has_run: bool) -> None:
-    """Copy a teacher's logits and, where the sweep has no run of it, what reports read."""
+    """Copy a teacher's logits and, if the sweep has no run of it, what reports read."""
     names = ("teacher_logits",) if has_run else ("teacher_logits", "metrics", "correctness")
     kept.directory.mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -147,7 +147,7 @@ def _place(run: Run, target: Path) -> RunPaths:
 
 
 def _texts(run: Run, target: Path) -> Iterator[tuple[Path, str]]:
-    """Return the texts of a run that are kept, with the folders in its arguments left open."""
+    """Return the text files of a run to keep, with placeholders for folders."""
     place = _place(run, target)
     if run.arguments is not None:
         yield place.overrides, _without_folders(run.arguments)
@@ -170,7 +170,7 @@ def _without_folders(arguments: Sequence[str]) -> str:
 
 
 def _refuse_names(path: Path, text: str, folders: Sequence[Path]) -> None:
-    """See that a text names neither this machine nor its folders."""
+    """Refuse a text that names this machine or its folders."""
     named = [str(folder) for folder in folders if len(folder.parts) > 1 and str(folder) in text]
     host = platform.node()
     # A machine may be called as a setting, gpu, say.

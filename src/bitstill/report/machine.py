@@ -87,7 +87,7 @@ def _set(one: SetReport) -> dict[str, Any]:
 
 
 def run_rows(report: Report) -> list[dict[str, Any]]:
-    """Return a row for each run of each set: what it is, how it ended, accuracies in percent.
+    """Return a row for each run of each set: settings, status, accuracies in percent.
 
     A column more for each setting that tells the sets apart, with what a run knows of it.
     """
@@ -113,7 +113,7 @@ def run_rows(report: Report) -> list[dict[str, Any]]:
 
 
 def _no_formula(text: str) -> str:
-    """Return a text that no spreadsheet computes: a sweep may be another's."""
+    """Return a text that a spreadsheet does not evaluate: a sweep may be foreign."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 

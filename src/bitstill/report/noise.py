@@ -18,7 +18,7 @@ LATE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class EpochNoise:
-    """Of one cell, each number the mean over its runs; in percentage points.
+    """The noise of one cell in percentage points, each number the mean over its runs.
 
     Attributes:
         epochs: late epochs that were looked at, the last quarter.
@@ -34,7 +34,7 @@ class EpochNoise:
 
 
 def epoch_noise(runs: Iterable[Run], statistics: str) -> EpochNoise | None:
-    """Measure the noise of a cell; None where no run has at least three epochs.
+    """Measure the noise of a cell; None if no run has at least three epochs.
 
     Args:
         runs: finished runs of one cell.
@@ -57,7 +57,7 @@ def epoch_noise(runs: Iterable[Run], statistics: str) -> EpochNoise | None:
 
 
 def noise_table(runs: RunSet, view: View) -> Table:
-    """Return how test accuracy swings over late epochs and over seeds, beside published gaps."""
+    """Return the noise of test accuracy over late epochs and over seeds, beside published gaps."""
     rows, statistics = [], view.statistics
     best = View(statistics, "best_test")
     for cell in runs.cells:
@@ -90,7 +90,7 @@ def noise_table(runs: RunSet, view: View) -> Table:
 
 
 def _published_gap(record: RunRecord) -> float | None:
-    """Return what the published tables have between a cell and the one that it is held against."""
+    """Return the published gap between a cell and the one that it is compared with."""
     known = published.ACCURACIES.get(record.loss, {})
     if record.is_teacher or record.loss == "hard" or record.temperature not in known:
         return None

@@ -37,12 +37,12 @@ class Sample:
 
 
 def images_of(runs: Iterable[Run]) -> ImageData | None:
-    """Return the images of the first run that says where they are: a kept run does not."""
+    """Return the images of the first run that names their place; a kept run does not."""
     return next((found for run in runs if (found := _at_hand(run)) is not None), None)
 
 
 def _at_hand(run: Run) -> ImageData | None:
-    """Return a run's images, if those at hand are its own; nothing is downloaded for them."""
+    """Return a run's images if they are available and its own; nothing is downloaded."""
     from bitstill.configuration.check import image_source
 
     settings = composed(run.paths, "data")
@@ -57,7 +57,7 @@ def _at_hand(run: Run) -> ImageData | None:
 
 
 def sampled(images: ImageData | None, split: str, count: int) -> Sample | None:
-    """Return up to ``count`` images of a split, or None where they are not at hand."""
+    """Return up to ``count`` images of a split, or None if they are not available."""
     if images is None:
         return None
     part = getattr(images, split)
@@ -66,7 +66,7 @@ def sampled(images: ImageData | None, split: str, count: int) -> Sample | None:
 
 
 def teacher_logits(run: Run) -> NDArray[np.float32] | None:
-    """Return a run's teacher's logits over the training images, (N, classes), if it left them."""
+    """Return the logits of a run's teacher over the training images, (N, classes), if kept."""
     from safetensors.numpy import load_file
 
     stored = stored_teacher(run)

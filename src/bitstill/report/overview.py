@@ -11,7 +11,7 @@ from bitstill.statistics import Verdict
 
 
 def summary(one: SetReport) -> str:
-    """Return a set's line as sentences."""
+    """Return the line of a set as sentences."""
     seeds = len(one.runs.seeds)
     text = f"{one.finished} runs finished, {counted(seeds, 'seed')}."
     if seeds < 2:
@@ -20,7 +20,7 @@ def summary(one: SetReport) -> str:
 
 
 def overview_table(sets: Sequence[SetReport]) -> Table:
-    """Return a row a set."""
+    """Return one row per set."""
     columns = (*get_args(Verdict), NO_VERDICT, WAITING)
     rows = []
     for one in sets:

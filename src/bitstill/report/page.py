@@ -133,7 +133,7 @@ def _duration(seconds: float) -> str:
 
 
 def _environment(run: Run) -> str:
-    """Return what a run ran on, in one line; most runs of a sweep share it."""
+    """Return the environment of a run in one line; most runs of a sweep share it."""
     record = run.record
     parts = [record.device, *(f"{name} {number}" for name, number in record.versions.items())]
     if record.git_commit:

@@ -14,13 +14,13 @@ from bitstill.runs.status import look, sweep_states
 
 
 def sweep_sets(runs: Sequence[Run]) -> list[RunSet]:
-    """Sort a sweep's runs, and the teachers that they have read, into sets that may be compared."""
+    """Group a sweep's runs, and the teachers that they read, into comparable sets."""
     sets = run_sets(with_teachers(runs))
     return [dataclasses.replace(one, awaited=_awaited(one)) for one in sets]
 
 
 def _awaited(runs: RunSet) -> dict[str, int]:
-    """Return how many runs of each cell a set's sweep asks for that have not come to an end.
+    """Return how many unfinished runs a set's sweep asks for, by cell.
 
     Of a sweep of several sets, all are the set's but for runs that have begun in another, and those
     that differ from others of their name as only another's runs do ("hard T=15 seed 0,

@@ -30,5 +30,5 @@ TITLES = {
 
 
 def title(loss: str) -> str:
-    """Return a loss's heading."""
+    """Return a loss's title."""
     return TITLES.get(loss, f"{loss}: a loss that nothing was published on")

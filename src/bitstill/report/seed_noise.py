@@ -14,7 +14,7 @@ GAP = 0.5
 
 
 def seed_noise_table(runs: RunSet, view: View) -> Table:
-    """Return the noise over seeds of each loss, and how many seeds find a small difference.
+    """Return each loss's noise over seeds, and how many seeds find a small difference.
 
     Args:
         runs: that may be compared.

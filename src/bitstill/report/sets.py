@@ -41,7 +41,7 @@ def run_sets(runs: Iterable[Run]) -> list[RunSet]:
 
 
 def _refuse_twins(runs: Iterable[Run]) -> None:
-    """Refuse a seed that a cell has twice: bitstill has changed in between, and so have results."""
+    """Refuse two results for one seed of a cell, as different versions of bitstill leave them."""
     seen: dict[tuple[str, int], Run] = {}
     for run in runs:
         if run.done:
@@ -75,7 +75,7 @@ def _by_teachers_schedule(runs: list[Run]) -> list[_Group]:
 
 
 def _by_rules(runs: list[Run]) -> list[_Group]:
-    """Group runs by all rules that some of them know."""
+    """Group runs by all rules that any of them may follow."""
     groups: list[_Group] = [({}, runs)]
     names = {name for run in runs for name in rules(run.record)}
     for name in sorted(names, reverse=True):  # in a set's name: teacher.seed, soft_weight, mine.*
@@ -88,7 +88,7 @@ def _by_rules(runs: list[Run]) -> list[_Group]:
 
 
 def _by_rule(runs: list[Run], name: str) -> list[_Group]:
-    """Group runs by the rules that they follow, as few as explain all; some runs follow several.
+    """Group runs by the fewest rules that explain all of them; a run may fit several.
 
     A rule that many runs follow comes before one that explains few of them by chance: c = 100 at
     T = 10, 15 and 50 is no T^2. Runs that know no such rule belong to every group.
@@ -111,7 +111,7 @@ def _by_rule(runs: list[Run], name: str) -> list[_Group]:
 
 
 def _names(name: str, sets: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the sweep's name for each of its sets, with what tells the set from most others."""
+    """Return a name for each set: the sweep's, with the settings that are unusual in it."""
     columns: dict[tuple[str | None, ...], str] = {}
     for key in itertools.chain.from_iterable(sets):
         # A teacher's schedule that is always the student's own is said once.
@@ -134,7 +134,7 @@ def _names(name: str, sets: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _with_teachers(students: list[Run], runs: Iterable[Run]) -> list[Run]:
-    """Return students behind the teachers that one of them reads, or could read."""
+    """Return students after the teachers that one of them reads, or could read."""
     reader = next((run for run in students if run.record.teacher_identity), students[0])
     return [*(run for run in runs if _teaches(run.record, reader.record)), *students]
 

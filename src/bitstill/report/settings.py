@@ -51,7 +51,7 @@ def arithmetic(record: RunRecord) -> dict[str, object]:
 
 
 def rules(record: RunRecord) -> dict[str, list[str]]:
-    """Return what a run's c and its teacher's seed may follow, the likeliest first.
+    """Return the rules that a run's c and its teacher's seed may follow, likeliest first.
 
     One run does not say: c = 225 at T = 15 is T^2, or 225 at every T; teacher 0 of seed 0 is each
     seed's own, or one for all seeds. A loss without c, or without a teacher, knows no such rule;

@@ -34,7 +34,7 @@ LOSSES = ("hard", *DISTILLED)  # of the published tables, in their order
 
 
 class View(NamedTuple):
-    """Which of a run's test accuracies is meant.
+    """A choice of test accuracy: batch norm statistics and epoch.
 
     Attributes:
         statistics: ``running`` or ``precise`` batch norm statistics.
@@ -49,7 +49,7 @@ class View(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What a reader is told."""
+        """The name shown to readers."""
         return f"{SELECTION_NAMES[self.selection]}, {STATISTICS_NAMES[self.statistics]}"
 
 
@@ -85,17 +85,17 @@ class Run:
 
     @functools.cached_property
     def curves(self) -> list[Row]:
-        """The curves, a row an epoch; none without the file."""
+        """The curves, one row per epoch; empty without the file."""
         return read_curves(self.paths) if self.paths.metrics.exists() else []
 
     @functools.cached_property
     def correctness(self) -> dict[str, NDArray[np.bool_]]:
-        """Which test images are right, by the name of a view."""
+        """Which test images are classified correctly, by the name of a view."""
         return read_correctness(self.paths)
 
     @functools.cached_property
     def command(self) -> str:
-        """The command that does it again, from the arguments that made it; or why there is none."""
+        """The command that repeats the run, from its arguments; or why there is none."""
         arguments = self.arguments
         if arguments is None:
             in_store = self.paths.directory.name == self.record.identity
@@ -106,7 +106,7 @@ class Run:
 
     @functools.cached_property
     def arguments(self) -> list[str] | None:
-        """The arguments that made it, the user's own configuration among them; None if not kept."""
+        """The run's command-line arguments; None if they were not kept."""
         if not self.paths.overrides.exists():
             return None
         # OmegaConf would take a second for a hundred runs.
@@ -122,7 +122,7 @@ _CONFIG_NAME = re.compile(r"^ +config_name: (?!train(\.yaml)?$)(.+)$", re.MULTIL
 
 
 def _flags(paths: RunPaths) -> list[str]:
-    """Return the flags that a configuration of the user's own needs; the folder is left open."""
+    """Return the flags for a user's own configuration, with a placeholder for the folder."""
     if not paths.hydra.exists():
         return []
     with reading(paths.hydra, "move it away"):
@@ -134,7 +134,7 @@ def _flags(paths: RunPaths) -> list[str]:
 
 @dataclass(frozen=True)
 class RunSet:
-    """Runs that may stand in the same tables: they share all but loss, temperature and seed.
+    """Comparable runs: they share everything except loss, temperature and seed.
 
     Attributes:
         name: of the sweep, and what tells its sets apart.
@@ -151,7 +151,7 @@ class RunSet:
 
     @property
     def folder(self) -> Path:
-        """Of the sweep."""
+        """The folder of the sweep."""
         return _first(self.runs).paths.directory.parent
 
     @functools.cached_property
@@ -181,12 +181,12 @@ class RunSet:
 
     @property
     def students(self) -> list[Run]:
-        """Its runs but for teachers, finished or not."""
+        """Its runs except teachers, finished or not."""
         return [run for run in self.runs if not run.record.is_teacher]
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds of its students; its teachers' where there are none."""
+        """The seeds of its students, or of its teachers if there are no students."""
         return sorted({run.record.seed for run in self.students or self.runs})
 
     @property
@@ -218,7 +218,7 @@ def sweep_name(runs: Sequence[Run]) -> str:
 
 
 def _first(runs: Sequence[Run]) -> Run:
-    """Return a run that is surely the sweep's own: a teacher may be another's, or the store's."""
+    """Return a run that is certainly the sweep's own: a teacher may come from elsewhere."""
     return next((run for run in runs if not run.record.is_teacher), runs[0])
 
 
@@ -234,7 +234,7 @@ def in_order(losses: Iterable[str]) -> list[str]:
 
 
 def read_sweep(folder: Path) -> list[Run]:
-    """Read all runs in the folders of a sweep, in its order; a damaged record costs a warning.
+    """Read all runs in a sweep's folders, in its order; warn of damaged records.
 
     Raises:
         UserError: there are none, or a record is of another schema version.
@@ -248,7 +248,7 @@ def read_sweep(folder: Path) -> list[Run]:
 
 
 def with_teachers(runs: Sequence[Run]) -> list[Run]:
-    """Return runs behind the teachers that they have read and that lie in the store alone.
+    """Return runs after the teachers that they read and that only the store has.
 
     There teachers are trained for a sweep that asks for students only.
     """
@@ -265,7 +265,7 @@ def with_teachers(runs: Sequence[Run]) -> list[Run]:
 
 
 def stored_teacher(run: Run) -> RunPaths | None:
-    """Return a run's teacher in the store, or it itself there; None where it left no logits."""
+    """Return a run's teacher in the store, or the run itself there; None without its logits."""
     record = run.record
     identity = record.identity if record.is_teacher else record.teacher_identity
     if identity is None:
@@ -290,7 +290,7 @@ _OF_STUDENTS: dict[tuple[str, str], Any] = {
 
 
 def _checked(run: Run) -> Run:
-    """See that a record has of its configuration what runs are told apart by."""
+    """Check that a record has the settings that tell runs apart."""
     config = run.record.config
     with reading(run.paths.record, "its configuration is another's; move it away"):
         settings(run.record)

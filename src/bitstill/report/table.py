@@ -21,7 +21,7 @@ PIPE_WIDTH = 110  # a pipe has no width of its own, and rich would take 80
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text under headings.
+    """Cells of text under column headers.
 
     Attributes:
         name: a file's name without its ending.
@@ -73,17 +73,17 @@ def signed(difference: Difference) -> str:
 
 
 def or_dash(value: float | None, form: str) -> str:
-    """Return a number in a format, or what stands for none."""
+    """Return a formatted number, or a dash for None."""
     return NOT_APPLICABLE if value is None else format(value, form)
 
 
 def p_text(value: float | None) -> str:
-    """Return a p with three digits, never as nought."""
+    """Return a p-value with three digits, never as zero."""
     return "<0.001" if value is not None and value < 0.001 else or_dash(value, ".3f")
 
 
 def in_encoding(text: str, encoding: str) -> str:
-    """Return a text in ASCII where an encoding does not know all of it."""
+    """Return a text in ASCII if an encoding lacks some of its characters."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -92,12 +92,12 @@ def in_encoding(text: str, encoding: str) -> str:
 
 
 def output_console() -> rich.console.Console:
-    """Return the console of standard output, wide enough for our tables where it is a pipe."""
+    """Return the console of standard output, wide enough for our tables if it is a pipe."""
     return rich.console.Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def print_set_name(console: rich.console.Console, name: str) -> None:
-    """Print a line and the name of a set over what is said of it.
+    """Print a line and the name of a set above its tables.
 
     All of the name, as its end may be what tells the set apart; and a title in a line would be cut
     with a sign that not every encoding knows.
@@ -107,7 +107,7 @@ def print_set_name(console: rich.console.Console, name: str) -> None:
 
 
 def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.console.Group:
-    """Return the table for a terminal of 80 columns; in ASCII where its encoding knows no more.
+    """Return the table for a terminal of 80 columns, in ASCII if the encoding requires it.
 
     Title and caption are as wide as the terminal, and not as the table.
     """
@@ -218,5 +218,5 @@ def to_latex(table: Table, *, label: str) -> str:
 
 
 def encoded(text: str) -> bytes:
-    """Return a text as a file has it; a folder's name may be no UTF-8."""
+    """Return a text as bytes for a file; a folder's name may not be UTF-8."""
     return text.encode(errors="backslashreplace")

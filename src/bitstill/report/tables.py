@@ -31,7 +31,7 @@ _STATES = {"running": "unfinished"}  # "running" means batch norm statistics her
 
 
 def accuracy_tables(runs: RunSet) -> list[Table]:
-    """Return the published tables of the losses that runs have, or will have; row by row."""
+    """Return Tables 1 to 4 for the losses that runs have, or are awaited for."""
     temperatures = _temperatures(runs)
     known = {TEACHER: published.TEACHER_ACCURACY, HARD: published.HARD_ACCURACY}
     cells = [cell for cell in known if cell in {*runs.awaited, *runs.cells}]
@@ -59,7 +59,7 @@ def accuracy_tables(runs: RunSet) -> list[Table]:
 
 
 def temperature_table(runs: RunSet, view: View) -> Table:
-    """Return mean test accuracy: a row a temperature, a column a loss."""
+    """Return mean test accuracy: one row per temperature, one column per loss."""
     asked = _temperatures(runs)
 
     def entry(loss: str, temperature: float) -> str:
@@ -79,7 +79,7 @@ def temperature_table(runs: RunSet, view: View) -> Table:
 
 
 def _temperatures(runs: RunSet) -> dict[str, list[float]]:
-    """Return the temperatures of each loss: of cells that have runs, or that are awaited."""
+    """Return the temperatures of each loss, from cells with runs and from awaited ones."""
     cells = {_loss_and_temperature(cell) for cell in (*runs.cells, *runs.awaited)}
     found: dict[str, list[float]] = {}
     for loss, temperature in sorted(cell for cell in cells if cell is not None):
@@ -88,7 +88,7 @@ def _temperatures(runs: RunSet) -> dict[str, list[float]]:
 
 
 def _loss_and_temperature(cell: str) -> tuple[str, float] | None:
-    """Return what a cell's name says; None of a teacher's, or of what somebody has written."""
+    """Return loss and temperature from a cell's name; None for a teacher or a foreign name."""
     loss, _, temperature = cell.rpartition(" T=")
     try:
         return (loss, float(temperature)) if loss.isidentifier() else None
@@ -97,7 +97,7 @@ def _loss_and_temperature(cell: str) -> tuple[str, float] | None:
 
 
 def _rows(runs: RunSet, cell: str, label: str, accuracy: float | None) -> list[list[str]]:
-    """Return a row for each kind of batch norm statistics; what is not there is said."""
+    """Return a row for each kind of batch norm statistics, also for missing numbers."""
     return [
         [
             label,
@@ -121,7 +121,7 @@ def _mean(runs: RunSet, cell: str, view: View) -> str:
 
 
 def unfinished(runs: RunSet, cell: str) -> str:
-    """Return why a cell has no number, if none of its runs is finished."""
+    """Return why a cell without finished runs has no number."""
     statuses = {run.record.status for run in runs.of(cell)}
     return "failed" if "failed" in statuses else "unfinished" if statuses else "missing"
 
@@ -135,7 +135,7 @@ def _optimism(runs: RunSet, cell: str, kind: str) -> str:
 
 
 def _count(runs: RunSet, cell: str) -> str:
-    """Return how many seeds of a cell are done, and of how many if not of all.
+    """Return how many seeds of a cell are done, and of how many if some are not.
 
     All are those in the set, or those that the sweep asks for where these are more.
     """

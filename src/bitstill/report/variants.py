@@ -14,7 +14,7 @@ from bitstill.statistics import paired_difference
 
 
 def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Table:
-    """Return what each change does to each loss, over the seeds that both have.
+    """Return the effect of each changed setting on each loss, over common seeds.
 
     Args:
         study: has the unchanged cells.
@@ -51,7 +51,7 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
 
 
 def _students(sets: Sequence[RunSet]) -> Iterator[Run]:
-    """Return finished students, each once: those without a factor c are in several sets."""
+    """Return the finished students, each once: those without c are in several sets."""
     runs = [run for one in sets for run in one.students if run.done]
     yield from {run.record.identity: run for run in runs}.values()
 
@@ -63,7 +63,7 @@ def _numbers(pairs: Sequence[tuple[float, float]]) -> list[str]:
 
 
 def _change(ours: RunRecord, theirs: RunRecord) -> str:
-    """Say in which settings a run differs from the study's with its loss and seed."""
+    """Return the settings in which a run differs from the study's with its loss and seed."""
     parts = []
     if ours.temperature != theirs.temperature:
         parts.append(f"T = {temperature_name(ours.temperature)}")

@@ -22,7 +22,7 @@ _COLUMNS = ("view", "kind", "loss", "T", "seed", "accuracy", "low", "high")
 
 
 def accuracy_figures(runs: RunSet, first: View) -> list[Figure]:
-    """Return the figure that answers most questions at a glance; none without a number.
+    """Return the main figure, accuracy over temperature; nothing without a number.
 
     Args:
         runs: that may be compared.
@@ -81,7 +81,7 @@ def _published(view: View, runs: RunSet) -> list[Row]:
 
 
 def _limits(rows: list[Row]) -> tuple[int, int]:
-    """Return where the axis begins and ends: a run that is far out would make all others a dot."""
+    """Return the limits of the axis, without runs that did not learn, which are far out."""
     shown = [float(row["accuracy"] or 0) for row in rows if row["kind"] != "mean"]
     seeds = [float(row["accuracy"] or 0) for row in rows if row["kind"] == "seed"] or shown
     limit = fence(seeds)
@@ -115,7 +115,7 @@ def _spec(rows: list[Row], losses: list[str], views: list[View], first: View) ->
 
 
 def _layers(encoding: Spec, below: str, is_shown: Spec) -> list[Spec]:
-    """Return the layers, by what is drawn later and so lies above; ``below`` the axis is a test."""
+    """Return the layers from bottom to top; ``below`` tests for runs below the axis."""
     shape = {"condition": {"test": below, "value": "triangle-down"}, "value": "circle"}
     tooltip = [{"field": name} for name in ("loss", "T", "seed", "accuracy", "low", "high")]
 

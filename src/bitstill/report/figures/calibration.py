@@ -14,7 +14,7 @@ _BINS = 10
 
 
 def calibration_figures(runs: RunSet, images: ImageData | None) -> list[Figure]:
-    """Return the reliability diagram of the teacher and of a student a loss, first seed."""
+    """Return the reliability diagram of the teacher and one student per loss, first seed."""
     sample = sampled(images, "test", _IMAGES)
     if sample is None:
         return []
@@ -45,7 +45,7 @@ def calibration_figures(runs: RunSet, images: ImageData | None) -> list[Figure]:
 
 
 def _reliability(name: str, sure: np.ndarray, right: np.ndarray) -> tuple[list[Row], float]:
-    """Return a row a bin, and the expected calibration error (Guo et al. 2017, eq. 3)."""
+    """Return one row per bin, and the expected calibration error (Guo et al. 2017, eq. 3)."""
     bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
     rows: list[Row] = []
     error = 0.0

@@ -44,7 +44,7 @@ def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
 
 
 def _limit(rows: Sequence[Row]) -> float:
-    """Return how far from zero the axis goes: all effects, and all but far too wide intervals."""
+    """Return the limit of the axis: it shows all effects, but cuts far too wide intervals."""
     numbers = [[row[name] for name in ("effect", "published", "low", "high")] for row in rows]
     sizes = [[abs(one) for one in of_row if isinstance(one, float)] for of_row in numbers]
     effects = max(max(one[:2]) for one in sizes)
@@ -95,7 +95,7 @@ def _spec(*, bounded: bool, limit: float) -> Spec:
 
 
 def _beyond(limit: float, color: Spec) -> list[Spec]:
-    """Return the triangles where intervals run out of the picture, left and right."""
+    """Return the triangles at the edges where intervals are cut."""
     ends = (("low", -limit, "<", "triangle-left"), ("high", limit, ">", "triangle-right"))
     return [
         {

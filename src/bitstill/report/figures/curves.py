@@ -54,7 +54,7 @@ def _caption(loss: str) -> str:
 
 
 def _rows(runs: RunSet, loss: str) -> list[Row]:
-    """Return a row an epoch; an older record lacks the training accuracy."""
+    """Return one row per epoch; older records lack the training accuracy."""
     cells = [TEACHER] if loss == TEACHER else runs.cells_of(loss)
     return [
         {

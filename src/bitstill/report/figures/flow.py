@@ -6,7 +6,7 @@ from bitstill.report.figures.figure import Figure
 
 
 def flow_figure() -> Figure:
-    """Return the drawing of who learns what from whom."""
+    """Return the drawing of teacher, student and losses."""
     drawing = files("bitstill.report").joinpath("templates/flow.svg").read_text(encoding="utf-8")
     caption = (
         "The teacher is trained first and never changes. soft uses the upper term alone; soft_hard "
