@@ -70,7 +70,7 @@ def _launched(
     left: Sequence[PlannedRun], launch: Launch, console: Console, *, in_workers: bool
 ) -> dict[str, Exception]:
     """Launch runs, with progress; return the errors of their jobs."""
-    from scipy import special  # noqa: F401  # for the tables: runs may use up the memory
+    from scipy import special  # noqa: F401  # for the tables, before runs use up the memory
 
     waiting = (
         patience(lambda: any(run.expected.is_at_work for run in left))

@@ -31,7 +31,7 @@ from bitstill.sweep.queue import SUBMITTED, queued
 
 _UNFINISHED = ("running", "failed", "interrupted", "stored", "queued", "missing")
 _LATEST = 5  # finished runs that stay in sight
-# What is seen first where there is no room for all: what is at work, or has to be seen to.
+# Shown first if the terminal is too small: runs in progress, or in need of attention.
 _FIRST = ("running", "failed", "interrupted", "queued", "done", "stored", "missing")
 _OTHER_LINES = 2  # of a terminal: the summary, and the cursor's
 _POLL_SECONDS = 0.5
@@ -179,7 +179,7 @@ class _Watch:
 
     def __init__(self, expected: Sequence[Expected]) -> None:
         self.states = [look(one) for one in expected]
-        self._before = list(self.states)  # what a run is run again for is no news
+        self._before = list(self.states)  # the states before a rerun are not news
         self._settled: set[str] = set()
         self._told = time.monotonic()
 

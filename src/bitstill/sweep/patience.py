@@ -22,7 +22,9 @@ def patience(at_work: Callable[[], bool]) -> Iterator[None]:
     Args:
         at_work: whether a worker still is.
     """
-    if threading.current_thread() is not threading.main_thread():  # no signal gets here
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # signals reach only the main thread
         yield
         return
     before = signal.getsignal(signal.SIGINT)

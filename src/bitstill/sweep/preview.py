@@ -112,7 +112,7 @@ def _stored(teacher: TrainConfig, known_as: str) -> Training:
     record = known_record(in_store(teacher, known_as))
     if record is None:
         return Training(teacher, teacher.schedule.epochs)
-    # Killed after its last epoch and before its end, it has something left all the same.
+    # Killed between its last epoch and its end, it still has something left to do.
     left = max(1, teacher.schedule.epochs - record.epoch)
     return Training(teacher, 0 if record.done else left)
 

@@ -11,7 +11,7 @@ from bitstill.reading import fits, json_object
 
 SUBMITTED = ".submitit"  # the folder of a sweep's jobs, in its own
 _JOBS = "jobs.json"  # job ids, by the identity of their runs
-# Not those that are completing: their runs have ended.
+# Not COMPLETING: those runs have ended.
 _STATES = "PENDING,RUNNING,SUSPENDED"
 _ASK = ("squeue", "--me", "--noheader", "--array", "--format=%i", f"--states={_STATES}")
 _SECONDS = 60.0

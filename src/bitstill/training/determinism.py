@@ -23,8 +23,8 @@ def compute_deterministically() -> None:
     # And on processors that multiply bf16, whatever the process has been told.
     torch.set_float32_matmul_precision("highest")
     if hasattr(torch.backends.mkldnn, "conv"):  # since torch 2.9
-        # Each by its name: one without takes what was said of all, and allow_tf32 = False leaves
-        # cuDNN's without. Both of these, or torch could not say any more what allow_tf32 is.
+        # Each setting by name: an unset one inherits the global setting, and allow_tf32 = False
+        # leaves cuDNN's unset. Both are needed, or torch could not tell what allow_tf32 is.
         cudnn: Any = torch.backends.cudnn
         for operation in (torch.backends.mkldnn.conv, cudnn.conv, cudnn.rnn):
             operation.fp32_precision = "ieee"

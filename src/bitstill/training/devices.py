@@ -22,7 +22,7 @@ def device_of(trainer: TrainerConfig) -> torch.device:
     Raises:
         UserError: there is no GPU, and one is asked for.
     """
-    # In any case: MKL takes fewer if it likes, until it is told a number, as an evaluation does.
+    # Always set: MKL may use fewer threads until it is told a number, as an evaluation does.
     torch.set_num_threads(trainer.threads or torch.get_num_threads())
     if trainer.accelerator == "cpu":
         if trainer.precision == "bf16" and not has_fast_bf16():

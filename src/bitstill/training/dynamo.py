@@ -30,7 +30,7 @@ class _Dynamo(ModuleType):
 
     def __init__(self) -> None:
         super().__init__(_NAME)
-        # For what looks through all modules, and need not ask further.
+        # For code that inspects all modules, and needs no more than this.
         self.__spec__ = find_spec(_NAME)
         self.__file__ = self.__spec__.origin if self.__spec__ else None
 

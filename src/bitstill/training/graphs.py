@@ -25,13 +25,13 @@ def replay_from_graphs(network: nn.Module, images: Tensor) -> None:
     """
     forget_graphs(network)
     gc.collect()  # a network and its graphs hold each other: an earlier run's, and their memory
-    # Of the trial steps before capture, the graphs keep what was made on another stream; no
-    # gradient passes between the two.
+    # Graphs keep gradient accumulators that trial steps made on another stream; no gradient
+    # passes between the two, so the warning is off.
     if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):  # torch 2.10
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     kind = images.device.type
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    without_cache = torch.autocast(  # as `make_graphed_callables` asks for
+    without_cache = torch.autocast(  # required by `make_graphed_callables`
         kind,
         dtype=torch.get_autocast_dtype(kind),
         enabled=torch.is_autocast_enabled(kind),
@@ -48,7 +48,7 @@ def replay_from_graphs(network: nn.Module, images: Tensor) -> None:
         )
     with torch.no_grad():
         for name, buffer in network.named_buffers():
-            buffer.copy_(before[name])  # it has tried some steps
+            buffer.copy_(before[name])  # trial steps have changed it
 
 
 def forget_graphs(network: nn.Module) -> None:

@@ -39,7 +39,7 @@ class Interrupts(pl.Callback):
             if callable(handler):
                 self._handlers[number] = handler
                 signal.signal(number, self._hold)
-            elif handler is not None:  # one that Python has not put there can stay alone
+            elif handler is not None:  # None: a handler that Python did not set stays
                 signal.signal(number, handler)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
@@ -81,13 +81,13 @@ class Interrupts(pl.Callback):
         for number in struck:
             try:
                 self._handlers[number](number, None)
-            except Exception as error:  # Slurm does not take the job back, say
+            except Exception as error:  # as when Slurm refuses to requeue the job
                 raise StoppedError(f"stopped, and not queued again: {one_line(error)}") from error
 
     def _release(self) -> None:
         for number, handler in self._handlers.items():
-            # At Ctrl-C Lightning lets the next one be ignored; and it may have put its own back.
+            # After Ctrl-C, Lightning ignores the next one, and may have restored its own handler.
             if signal.getsignal(number) in (self._hold, signal.SIG_IGN):
                 signal.signal(number, handler)
-        self._let_through()  # what struck in a step that has failed, or after the last one
+        self._let_through()  # a signal during a failed step, or after the last one
         self._handlers = {}

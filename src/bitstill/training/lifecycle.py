@@ -55,7 +55,7 @@ def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) ->
             _mark(new, paths, "interrupted")
             raise
         except Exception as error:
-            give_back_freed_memory()  # to write that down takes some, too
+            give_back_freed_memory()  # writing the record needs some, too
             _mark(new, paths, "failed", error)
             raise
         record = read_record(paths)

@@ -21,7 +21,7 @@ def _without_scipy_signal() -> Iterator[None]:
         yield
         return
     empty = ModuleType("scipy.signal")
-    empty.hamming = None  # type: ignore[attr-defined]  # so that nothing is looked for
+    empty.hamming = None  # type: ignore[attr-defined]  # the name that torchmetrics imports
     sys.modules["scipy.signal"] = empty
     try:
         yield

@@ -48,7 +48,7 @@ class Recorder(pl.Callback):
         self._rows: list[Row] = []
         self._correct: dict[str, Tensor] = {}  # bits in bytes
         self._exact: dict[str, Tensor] = {}  # batch norm statistics after the latest epoch
-        self._begun = time.perf_counter()  # the earlier, the longer earlier sittings were
+        self._begun = time.perf_counter()  # minus the time of earlier processes, after a resume
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs from the checkpoint."""
@@ -100,7 +100,7 @@ class Recorder(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate, and write everything that the epoch has changed."""
-        assert isinstance(pl_module, Task)  # noqa: S101  # the recorder is of no other
+        assert isinstance(pl_module, Task)  # noqa: S101  # the recorder watches only these
         network = pl_module.network
         self._check_finite(network)
         correct, self._exact = evaluate(network, self._data, self._evaluation)
