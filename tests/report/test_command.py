@@ -27,6 +27,7 @@ from bitstill.report.figures import figure
 from bitstill.report.machine import run_rows
 from bitstill.report.sweeps import RunSet, read_sweep
 from bitstill.report.table import encoded
+from bitstill.runs import RunPaths
 from bitstill.runs.manifest import write_manifest
 
 RUN = CliRunner()
@@ -330,6 +331,14 @@ def test_an_output_that_cannot_be_written_is_one_line(
         main()
     assert ended.value.code == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_be_read_is_not_said_of_the_output(sweep: Path) -> None:
+    paths = RunPaths(sweep / "hard-15.0-0")
+    paths.overrides.parent.mkdir()
+    paths.overrides.symlink_to(paths.overrides)  # a loop, which nobody can read
+    with pytest.raises(UserError, match=r"overrides\.yaml cannot be read .*: move it away$"):
+        run_report([sweep], None)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -51,8 +51,9 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
         report = build(folders)
         if fill is not None:
             fill_page(fill, report)
-        try:
-            page = write(report, output)  # before the terminal, whose reader may leave: | head
+        files = _rendered(report, output)
+        try:  # before the terminal, whose reader may leave: | head
+            _write(files, output)
         except OSError as error:
             raise UserError(
                 f"--output: {output} cannot be written ({error}): give another folder"
@@ -63,7 +64,8 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
         line = f"{fill} shows {first}, the first of {count} sets"
         console.print(line, highlight=False, markup=False)
     show(report, console)
-    console.print(f"\nPage: {page.resolve()}", soft_wrap=True, highlight=False, markup=False)
+    page = (output / _PAGE).resolve()
+    console.print(f"\nPage: {page}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _sign_of_life() -> Live:
@@ -118,19 +120,20 @@ def _say(console: Console, sentence: str, style: str | None = None) -> None:
         console.print(sentence, style=style, highlight=False, markup=False)
 
 
-def write(report: Report, output: Path) -> Path:
-    """Write the page, ``report.json``, ``runs.csv``, tables and figures; return the page's path.
-
-    Those tables and figures of an earlier report are removed that it had under another prefix.
-    """
+def _rendered(report: Report, output: Path) -> dict[Path, bytes]:
+    """Return all files of a report: page, ``report.json``, ``runs.csv``, tables and figures."""
     from bitstill.report.machine import run_rows, to_plain
     from bitstill.report.page import render
 
     plain = json.dumps(to_plain(report), indent=1, allow_nan=False) + "\n"
     files = {output / _NUMBERS: plain.encode(), **dict(_parts(report, output))}
     files[output / _RUNS] = encoded(to_csv(run_rows(report)))
-    page = output / _PAGE
-    files[page] = encoded(render(report))
+    files[output / _PAGE] = encoded(render(report))
+    return files
+
+
+def _write(files: Mapping[Path, bytes], output: Path) -> None:
+    """Write a report's files, and remove tables and figures that only an earlier one had."""
     folders = [output / "tables", output / "figures"]  # beside them, nothing has a prefix
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +141,6 @@ def write(report: Report, output: Path) -> Path:
         write_atomically(path, content)
     for path in _of_earlier_reports(folders, files):
         path.unlink(missing_ok=True)
-    return page
 
 
 def _parts(report: Report, output: Path) -> Iterator[tuple[Path, bytes]]:

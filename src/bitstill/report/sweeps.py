@@ -107,13 +107,20 @@ class Run:
     @functools.cached_property
     def arguments(self) -> list[str] | None:
         """The run's command-line arguments; None if they were not kept."""
-        if not self.paths.overrides.exists():
-            return None
         # OmegaConf would take a second for a hundred runs.
         with reading(self.paths.overrides, "move it away"):
-            text = self.paths.overrides.read_text("utf-8")
+            if (text := _kept(self.paths.overrides)) is None:
+                return None
             settings = [str(one) for one in yaml.safe_load(without_aliases(text))]
         return [*_flags(self.paths), *settings]
+
+
+def _kept(path: Path) -> str | None:
+    """Return the text of a file; None if there is none."""
+    try:
+        return path.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 # As Hydra notes them: where else it has looked for choices, and which configuration was composed.
@@ -123,10 +130,8 @@ _CONFIG_NAME = re.compile(r"^ +config_name: (?!train(\.yaml)?$)(.+)$", re.MULTIL
 
 def _flags(paths: RunPaths) -> list[str]:
     """Return the flags for a user's own configuration, with a placeholder for the folder."""
-    if not paths.hydra.exists():
-        return []
     with reading(paths.hydra, "move it away"):
-        noted = paths.hydra.read_text("utf-8")
+        noted = _kept(paths.hydra) or ""
     searched = ["--config-dir", "FOLDER"] if _SEARCHED.search(noted) else []
     named = _CONFIG_NAME.search(noted)
     return [*searched, *(["--config-name", named[2].strip("'")] if named else [])]
