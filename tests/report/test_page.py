@@ -113,6 +113,9 @@ def test_it_draws_silently_and_asks_nobody(browser: Any, page: Path, scheme: str
     assert said == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert tab.locator("[data-chart]").count() == tab.locator("[data-chart] svg").count() > 5
+    assert tab.locator("[role=graphics-symbol]").count() > 20
+    unnamed = tab.locator("[role=graphics-symbol]:not([aria-label])")
+    assert unnamed.count() == 0, "a screen reader would say 'image', and no more"
     heights = tab.evaluate(
         "[...document.querySelectorAll('[data-chart]')].map(box => box.offsetHeight)"
     )

@@ -74,7 +74,7 @@ def _spec(*, bounded: bool, limit: float) -> Spec:
         "layer": [
             {
                 "data": {"values": [{}]},  # one line, and not one in each claim's row
-                "mark": {"type": "rule", "strokeDash": [4, 4]},
+                "mark": {"type": "rule", "strokeDash": [4, 4], "aria": False},
                 "encoding": {"x": {"datum": 0}, "y": None},
             },
             *([intervals, *_beyond(limit, color)] if bounded else []),
