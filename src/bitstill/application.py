@@ -31,17 +31,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# In a worker, once it was interrupted: its queue may hold further runs of the sweep.
+# Set in a worker that was interrupted, since its queue may hold further runs of the sweep.
 _interrupted = threading.Event()
 _composing = threading.Lock()
 
-INTERRUPTED = 130  # what a shell reports of Ctrl-C
-# Processes of a sweep are started with `python -m`, which would import a random.py, say, that lies
-# in the current folder.
+INTERRUPTED = 130  # the exit code that a shell reports after Ctrl-C
+# A sweep starts processes with `python -m`. Without this, they would import a file of the current
+# folder, random.py for instance, in place of the module of that name.
 _SAFE_PATH = "PYTHONSAFEPATH"
 
 
-# What checks a run is imported where it is used: `--help` and `--cfg job` then need half the time.
+# The modules that check a run are imported where they are used: this halves the time of `--help`
+# and `--cfg job`.
 
 
 def _run_directory(*, _root_: DictConfig) -> str:
@@ -63,7 +64,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
 
 
-# Here, not in a function: a worker process imports this module to find `job`.
+# At module level, since a worker process imports this module to find `job`.
 register_resolvers()
 
 
@@ -90,7 +91,7 @@ class FolderCheck(Callback):
             check_printable("hydra.run.dir", folder)
             paths = RunPaths(Path(folder))
             refuse_foreign(paths)
-            # What is not a folder is said where Hydra would make it one.
+            # If it is not a folder, Hydra fails to create it, and that error is explained.
             if paths.directory.is_dir() and (found := read_record(paths)) is not None:
                 checked = check(config)
                 refuse_another(paths, found, identity(checked, checked.data.identity()))
@@ -116,7 +117,7 @@ def job(composed: DictConfig) -> None:
             _refuse_what_launches_sweeps(config, context.overrides.hydra)
             _train(config, directory, progress=sys.stderr.isatty())
             say_what_is_not_sent(config, directory.parent)
-        except Exception as error:  # as it is, Hydra would print a line of its own before ours
+        except Exception as error:  # or Hydra would print a line of its own before ours
             raise SystemExit from error
     else:
         _train_in_sweep(check(composed), directory)
@@ -209,10 +210,10 @@ def compose(*overrides: str) -> "TrainConfig":
             f"compose{overrides} is not allowed: give texts, compose('loss=soft', 'seed=1')"
         )
     try:
-        # Hydra is one for the process: two threads would take each other's.
+        # Hydra is a global of the process: two threads would disturb each other.
         with _composing, guarded(), our_hydra():
             composed = hydra.compose("train", list(overrides))
-        register_resolvers()  # others may have cleared them, or have one of the same name
+        register_resolvers()  # other code may have cleared or replaced them
         return check(composed)
     except UserError:
         raise
@@ -245,7 +246,8 @@ def train(arguments: list[str]) -> int:
         error = stop.__cause__ if isinstance(stop, SystemExit) else stop  # see `job`
         if not isinstance(error, Exception):
             if isinstance(stop, SystemExit) and stop.code == 1:
-                # Of Rich, at a pipe whose reader has left; or of --package, which Hydra has named.
+                # Either Rich has exited, since the reader of a pipe has left; or Hydra has refused
+                # --package, and has said so itself.
                 return 1 if isinstance(stop.__context__, BrokenPipeError) else 2
             raise
         if detailed:

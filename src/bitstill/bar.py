@@ -11,6 +11,6 @@ def bar(total: int, what: str, unit: str) -> Any:
         what: is done.
         unit: of it, in the plural.
     """
-    from tqdm import tqdm  # where something takes long, and not before
+    from tqdm import tqdm  # imported only when something takes long
 
     return tqdm(total=total, desc=what, unit=f" {unit}", delay=1, leave=False, disable=None)

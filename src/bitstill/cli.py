@@ -41,13 +41,15 @@ def root(
     ] = False,
 ) -> None:
     """Take the options in front of a command."""
-    Path.cwd()  # where it is not there any more, MKL would end the process, and say something else
+    # Fail here if the current folder has been removed: MKL would end the process, with a message
+    # about something else.
+    Path.cwd()
 
 
 def _complete_overrides(context: typer.Context, incomplete: str) -> list[str]:
     from bitstill.configuration.completion import complete
 
-    with contextlib.suppress(Exception):  # an error would be printed into the line
+    with contextlib.suppress(Exception):  # the shell would show an error in the command line
         return complete(list(context.params.get("overrides") or []), incomplete)
     return []
 
@@ -62,7 +64,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tab
 
 
 @app.command(
-    context_settings={"ignore_unknown_options": True},  # they are Hydra's
+    context_settings={"ignore_unknown_options": True},  # options are passed on to Hydra
     add_help_option=False,
 )
 def train(overrides: _Overrides = None) -> None:
@@ -283,9 +285,9 @@ def bench_sweep(
 def main() -> None:
     """Run the command line; what a user can mend is one line and exit code 2."""
     for stream in ("stdout", "stderr"):
-        if getattr(sys, stream) is None:  # closed where this was started
-            setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115  # to the end
-    # A name that the terminal's encoding does not know must not cost what was computed.
+        if getattr(sys, stream) is None:  # closed by whoever started this process
+            setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115  # open until exit
+    # A name that the terminal's encoding lacks must not lose what was computed.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -13,17 +13,17 @@ import yaml
 from bitstill.configuration.hydra_errors import explain_hydra
 from bitstill.errors import SweepFailedError, UserError, one_line, printable
 
-FULL_ERROR = "HYDRA_FULL_ERROR"  # 1 shows tracebacks
-_NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words, of a CPU and of a GPU
-_NO_PROCESS = ("can't start new thread", "Resource temporarily unavailable")  # Python's, and fork's
-_LONGEST = 1000  # characters: what is longer repeats a long value, and buries what to do
+FULL_ERROR = "HYDRA_FULL_ERROR"  # an environment variable: 1 shows tracebacks
+_NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words for CPU and GPU
+_NO_PROCESS = ("can't start new thread", "Resource temporarily unavailable")  # threads, fork
+_LONGEST = 1000  # characters: a longer line repeats a long value, and hides the advice
 
 
 def say(line: str) -> None:
     """Print a line on standard error, after the command's name."""
-    # Files may have any names.
+    # The names of files may hold any characters.
     shown = "\n".join(_shortened(printable(one)) for one in line.splitlines())
-    print(f"bitstill: {shown}", file=sys.stderr)  # noqa: T201  # the command line's voice
+    print(f"bitstill: {shown}", file=sys.stderr)  # noqa: T201  # the command line's output
 
 
 def _shortened(line: str) -> str:
@@ -39,20 +39,21 @@ def print_error(error: Exception, arguments: Sequence[str] = ()) -> int:
     if line is None:
         traceback.print_exception(error)
         return 1
-    if isinstance(error, SweepFailedError):  # a line for each run
+    if isinstance(error, SweepFailedError):  # it has a line for each run
         say(line)
         return 1
-    say(printable(line))  # one line, also where a name has several
+    say(printable(line))  # one line, even if a name in it has line breaks
     return 2
 
 
 def _reader_has_left() -> bool:
     """Whether standard output has lost its reader (``| head``): then nothing is printed."""
     pipe = select.poll()
-    pipe.register(sys.stdout.fileno(), select.POLLOUT)  # asked for nothing, macOS tells nothing
+    # POLLOUT, since macOS reports nothing if nothing is asked for.
+    pipe.register(sys.stdout.fileno(), select.POLLOUT)
     has_left = any(news & (select.POLLERR | select.POLLHUP) for _, news in pipe.poll(0))
     if has_left:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest, at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
     return has_left
 
 
@@ -62,7 +63,7 @@ def explain(error: Exception, arguments: Sequence[str]) -> str | None:
     for link in chain:
         if isinstance(link, UserError | SweepFailedError):
             return str(link)
-        # os.getcwd names no file.
+        # os.getcwd raises it without a file's name.
         if isinstance(link, FileNotFoundError) and link.errno and link.filename is None:
             return "the folder that you are in is not there any more: cd to another"
         if isinstance(link, FileExistsError) and not Path(link.filename or ".").exists():
@@ -80,7 +81,7 @@ def _explain_library(chain: Iterable[BaseException]) -> str | None:
             return f"a configuration file is not UTF-8 ({one_line(link)}): save it as UTF-8"
         if isinstance(link, RecursionError):
             return "a configuration refers to itself: look for it in its defaults and in ${...}"
-        if type(link).__name__ == "FailedJobError":  # submitit's, an extra
+        if type(link).__name__ == "FailedJobError":  # of submitit, an optional package
             return f"Slurm has not taken the jobs ({one_line(link)}): see that sbatch works here"
         if isinstance(link, MemoryError) or any(one in str(link) for one in _NO_MEMORY):
             return (
@@ -101,7 +102,7 @@ def _is_unwritable(error: BaseException) -> bool:
     no_folder = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
     if not isinstance(error, OSError):
         return False
-    # Under an automounter, or /proc, a folder cannot be made although the one above it is there.
+    # Under an automounter or /proc, a folder cannot be made although its parent exists.
     at_mkdir = [frame.name for frame in traceback.extract_tb(error.__traceback__)][-1:] == ["mkdir"]
     return at_mkdir or error.errno in (*full, *forbidden, *no_folder)
 

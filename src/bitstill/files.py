@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bitstill.errors import UserError
 
-# Linux has one number for the last two, macOS has two.
+# The last two are one number on Linux, and two on macOS.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
@@ -41,14 +41,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with temporary.open("xb") as file:  # with the rights of any new file, unlike tempfile's
+        with temporary.open("xb") as file:  # with the usual permissions, unlike tempfile's
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # of a disk that is full
+        if isinstance(error, OSError) and error.filename is None:  # such as of a full disk
             error.filename = str(path)
         raise
 
@@ -73,7 +73,7 @@ def locked(path: Path) -> Iterator[None]:
         UserError: the file system has no locks.
         OSError: the file cannot be opened.
     """
-    with path.open("ab") as file:  # closed, it is free
+    with path.open("ab") as file:  # closing it releases the lock
         with explain_missing_locks(path):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

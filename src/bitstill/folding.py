@@ -28,7 +28,7 @@ DIVERGED = (
     "the weights or batch norm statistics are not finite, or a variance is negative: "
     "the run diverged; choose another run or epoch"
 )
-# Relative to the largest term; float64's own error is some 2^-50.
+# Relative to the largest term; float64's own error is about 2^-50.
 _DOUBT = 2.0**-40
 
 
@@ -82,7 +82,7 @@ def fold(channels: Channels, bounds: NDArray[np.int64], *, bits: int) -> NDArray
     levels = 2**bits - 1
     proposed, doubt = _propose(channels, levels)
     limits = bounds[:, None].astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):  # what overflows is left to fractions
+    with np.errstate(invalid="ignore", over="ignore"):  # an overflow is recomputed in fractions
         apart = np.abs(proposed - np.round(proposed)) > doubt
         outside = np.abs(proposed) > limits + 2 + doubt
     sure = (apart | outside) & np.isfinite(proposed) & np.isfinite(doubt)
@@ -127,4 +127,4 @@ def _search(channels: Channels, channel: int, half: Fraction, bound: int) -> int
 
 def _at_least(value: Fraction, ratio: Fraction, variance: Fraction) -> bool:
     """Whether value >= ratio * sqrt(variance), exactly."""
-    return value * abs(value) >= ratio * abs(ratio) * variance  # x |x| rises with x
+    return value * abs(value) >= ratio * abs(ratio) * variance  # since x |x| rises with x

@@ -45,7 +45,7 @@ class _Gradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, gain = ctx.saved_tensors
-        # Not those of the forward pass where hooks have them made anew, as checkpointing has.
+        # Hooks may have made them anew, as activation checkpointing does, in another memory format.
         x, weight = (one.contiguous(memory_format=_LAST) for one in (x, weight))
         gradient = gradient.contiguous(memory_format=_LAST)
         of_gain, of_offset = torch.empty_like(gain), torch.empty_like(gain)
@@ -63,10 +63,10 @@ class _Gradient(torch.autograd.Function):
         if x.shape[1] == COLOURS:
             of_weight = conv2d_weight(x, weight.shape, convolved, padding=1)
         else:
-            of_x, of_weight = torch.empty_like(x), torch.empty_like(weight)  # channels-last, too
+            of_x, of_weight = torch.empty_like(x), torch.empty_like(weight)  # also channels-last
             ctx.block.weights_backward(of_weight.data_ptr())
             ctx.block.input_backward(of_x.data_ptr())
-        # Batch norm takes the bias out again: its gradient is zero, and not the noise of rounding.
+        # Batch norm subtracts the bias again: its gradient is exactly zero, without rounding noise.
         of_bias = torch.zeros_like(bias)
         return of_x, of_weight, of_bias, of_gain, of_offset, None, None
 

@@ -29,7 +29,7 @@ from bitstill.topology import TOPOLOGY, Layer
 
 IMAGE_LEVELS = 255
 POOLED = 16  # pixels under the average pool
-_COMPARED = 15  # thresholds at most that are compared one by one; a search is faster for more
+_COMPARED = 15  # up to so many thresholds are compared one by one; for more, a search is faster
 
 
 def codes_and_unit(weight: Tensor, quantizer: Quantizer) -> tuple[Tensor, Fraction]:
@@ -121,13 +121,13 @@ class IntegerLayer:
         levels = levels.to(self.exact_codes.dtype)
         if levels.is_cuda:
             return convolved_in_one_product(levels, self.exact_codes)
-        with torch.backends.nnpack.flags(enabled=False):  # it transforms its input (Winograd)
+        with torch.backends.nnpack.flags(enabled=False):  # its Winograd transform rounds
             return F.conv2d(levels, self.exact_codes, padding=1)
 
     def forward(self, levels: Tensor) -> Tensor:
         """Return the block's levels, float32; shapes as in :meth:`sums`, a pool halves H and W."""
         sums = self.sums(levels)
-        # The largest sum has the largest level: a quarter of the sums are compared.
+        # Pooling sums instead of levels is equal, and compares a quarter as many.
         return self._reached(F.max_pool2d(sums, 2) if self.layer.pool else sums)
 
     def _reached(self, sums: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class IntegerLayer:
             rows = sums.transpose(0, 1).flatten(start_dim=1).contiguous()
             counted = torch.searchsorted(self.thresholds.to(sums.dtype), rows, right=True)
             return counted.view(sums.transpose(0, 1).shape).transpose(0, 1).float()
-        # Of integers: sum - (threshold - 1), clipped to 0 and 1, is whether it is reached.
+        # sum - (threshold - 1), an integer, is clipped to [0, 1]: 1 where the threshold is reached.
         below = (self.thresholds - 1).to(sums.dtype)[:, :, None, None].unbind(1)
         counted, room = torch.sub(sums, below[0]).clamp_(0, 1), torch.empty_like(sums)
         for one in below[1:]:
@@ -201,7 +201,7 @@ class IntegerNetwork:
         ``sum(count * weight) / (16 n) + bias`` in float64, features one after the other: so every
         engine gets the same bits. A count times a float32 weight is exact there.
         """
-        counts = levels.double().sum(dim=(2, 3)).cpu()  # a GPU would take hundreds of small steps
+        counts = levels.double().sum(dim=(2, 3)).cpu()  # on a GPU: hundreds of tiny kernels
         weight, bias = self.weight.double().cpu(), self.bias.double().cpu()
         total = torch.zeros(len(counts), len(bias), dtype=torch.float64)
         for count, column in zip(counts.unbind(1), weight.unbind(1), strict=True):
@@ -253,9 +253,9 @@ def integer_network(student: Student) -> IntegerNetwork:
 
 
 def _integer_layer(layer: Layer, block: object) -> IntegerLayer:
-    assert isinstance(block, StudentBlock)  # noqa: S101  # a student has no others
+    assert isinstance(block, StudentBlock)  # noqa: S101  # a student's blocks all are
     bits = block.quantizer.activation_bits
-    assert bits is not None and block.conv.bias is not None  # noqa: S101, PT018  # built with them
+    assert bits is not None and block.conv.bias is not None  # noqa: S101, PT018  # both are set
     codes, unit = codes_and_unit(block.conv.weight, block.quantizer)
     mean, variance = block.statistics
     largest = _largest_input(layer, levels=2**bits - 1)

@@ -93,7 +93,7 @@ class TeacherBlock(Block):
 
     def activate(self, convolved: Tensor) -> Tensor:
         """Normalize, rectify and pool."""
-        # The pool first: the same values and gradients, of a quarter as many to rectify.
+        # Pooling first: the same values and gradients, with a quarter as many to rectify.
         return F.relu(self._pooled(self.norm(convolved)), inplace=True)
 
 
@@ -128,11 +128,11 @@ class StudentBlock(Block):
             x: (N, channels_in, H, W).
         """
         for statistic in self.statistics:
-            statistic.zero_()  # nothing of them is kept, but 0 * NaN would be
+            statistic.zero_()  # momentum 1 multiplies them by 0, but 0 * NaN would stay NaN
         features = self._fused(x, momentum=1)
         if features is not None:
             count = x.numel() // x.shape[1]
-            self.statistics[1].mul_((count - 1) / count)  # the population's, not unbiased
+            self.statistics[1].mul_((count - 1) / count)  # of the population: biased
         return features
 
     def _fused(self, x: Tensor, *, momentum: float) -> Tensor | None:

@@ -41,7 +41,7 @@ def pack(
     )
     return PackedModel(
         layers=layers,
-        weight=network.weight.float().cpu().numpy(),  # whatever the student was trained in
+        weight=network.weight.float().cpu().numpy(),  # whatever type it was trained in
         bias=network.bias.float().cpu().numpy(),
         activation_bits=network.activation_bits,
         classes=tuple(classes) or tuple(map(str, range(len(network.bias)))),

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-# Files of Python and of packages by the names that they are imported under, the longest first.
+# The folders that Python and packages are imported from, the longest first.
 _IMPORTED = sorted(
     {str(Path(entry).resolve()) for entry in sys.path if entry} | {sys.prefix, sys.base_prefix},
     key=len,
@@ -19,9 +19,9 @@ def portable_text(text: str) -> str:
     for imported in _IMPORTED:
         if len(Path(imported).parts) > 1:
             text = text.replace(f"{imported}/", "")
-    # A user may have no home; then "~" stays as it is.
+    # For a user without a home, "~" is not expanded.
     for folder, sign in ((Path.cwd(), "."), (Path(os.path.expanduser("~")), "~")):
-        if len(folder.parts) > 1:  # neither is a folder whose name only begins alike
+        if len(folder.parts) > 1:  # the pattern spares folders whose name only begins alike
             text = re.sub(rf"{re.escape(str(folder))}(?![\w-]|\.\w)", sign, text)
     return text
 

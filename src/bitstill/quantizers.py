@@ -109,7 +109,8 @@ class _Clip(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        of_x = torch.empty_like(x)  # which the average pool's gradient does not lie like
+        # In x's memory format, which a gradient from the average pool does not have.
+        of_x = torch.empty_like(x)
         torch.ops.aten.hardtanh_backward(gradient, x, *_borders(x), grad_input=of_x)
         return of_x, None
 

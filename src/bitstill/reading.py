@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from bitstill.errors import UserError, one_line
 
-_DIGITS = 20  # of 64 bits, with a sign
+_DIGITS = 20  # enough for any 64-bit integer, with its sign
 
 
 @contextmanager
@@ -29,9 +29,9 @@ def reading(path: Path, advice: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except PermissionError as error:  # no damage
+    except PermissionError as error:  # the file may be sound
         raise UserError(not_allowed(path)) from error
-    except Exception as error:  # damage shows in any way
+    except Exception as error:  # damage may raise anything
         raise UserError(f"{path} cannot be read ({_reason(error)}): {advice}") from error
 
 
@@ -42,7 +42,7 @@ def not_allowed(path: Path) -> str:
 
 def _reason(error: Exception) -> str:
     text = one_line(error)
-    if "allow_pickle" in text:  # NumPy's advice, which nobody should follow
+    if "allow_pickle" in text:  # advice of NumPy that would run code from the file
         return "it holds something else than plain arrays"
     return text[:200]
 
@@ -56,7 +56,7 @@ def loads(content: bytes) -> Any:
     """
     try:
         return json.loads(content, parse_int=_whole)
-    except RecursionError as error:  # which each Python words in its own way
+    except RecursionError as error:  # its words differ between versions of Python
         raise ValueError("it is nested too deep") from error
 
 

@@ -55,7 +55,7 @@ class Range:
 
 BITS = Range(at_least=1, at_most=MAX_BITS)
 SEEDS = Range(at_least=0, at_most=2**32 - 1)
-COUNTS = Range(at_least=1, at_most=2**31 - 1)  # torch takes no more
+COUNTS = Range(at_least=1, at_most=2**31 - 1)  # torch's limit
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class TeacherConfig:
     schedule: ScheduleConfig
 
 
-STATISTICS = ("running", "precise")  # of batch norm; the last that is measured decides
+STATISTICS = ("running", "precise")  # of batch norm; precise ones count where measured
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class TrainerConfig:
 
     accelerator: Literal["cpu", "gpu"]
     precision: Literal["float32", "bf16"]
-    threads: Annotated[int | None, Range(at_least=1, at_most=1024)]  # OpenMP ends the process
+    threads: Annotated[int | None, Range(at_least=1, at_most=1024)]  # or OpenMP ends the process
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ class TrainConfig:
     teacher: TeacherConfig
     evaluation: EvaluationConfig
     trainer: TrainerConfig
-    logger: LoggerConfig = LoggerConfig()  # as of logger=[]
+    logger: LoggerConfig = LoggerConfig()  # for logger=[]
 
     @property
     def folder(self) -> Path:
@@ -294,7 +294,7 @@ class TrainConfig:
         return loss_reads(self.loss_name, "soft_weight")
 
 
-# The losses, and what each reads but for logits, labels and temperature; known without torch.
+# What each loss reads besides logits, labels and temperature; here, to be known without torch.
 LOSS_INPUTS: dict[str, tuple[str, ...]] = {
     "hard": (),
     "soft": ("teacher_logits",),
@@ -308,7 +308,7 @@ def loss_reads(loss: str, name: str) -> bool:
     return name in LOSS_INPUTS.get(loss, ())
 
 
-# The schema of a node by its _target_. Whatever is not here is not instantiated.
+# The schema of a node by its _target_. Nothing that is missing here is ever instantiated.
 TARGETS: dict[str, dict[str, type]] = {
     "data": {
         "bitstill.data.Digits": Digits,

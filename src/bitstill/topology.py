@@ -25,6 +25,6 @@ TOPOLOGY = (
     Layer("conv42", 128, 128, pool=False),
 )
 FEATURES = TOPOLOGY[-1].channels_out
-SIDE = 32  # pixels of an image
+SIDE = 32  # width and height of an image in pixels
 MAX_BITS = 8  # of weights and of features
-MAX_CLASSES = 4096  # a wild label must not decide how much memory is taken
+MAX_CLASSES = 4096  # so that a wrong label cannot take all memory

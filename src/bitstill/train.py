@@ -45,8 +45,8 @@ from bitstill.training.weights import load_weights
 log = logging.getLogger(__name__)
 
 _seeding = threading.Lock()
-# What Lightning calls them. Only a step's forward pass is in bf16: weights, gradients' sums, Adam
-# and every evaluation stay in float32.
+# Lightning's names. Only a step's forward pass is in bf16: weights, sums of gradients, Adam and
+# every evaluation stay in float32.
 PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -67,15 +67,15 @@ def run(config: TrainConfig, directory: str | Path, *, progress: bool = False) -
     try:
         record = _run(config, RunPaths(Path(directory)), progress=progress)
     except Exception as error:
-        # Hydra keeps it to the sweep's end; network, images and their files need not stay as long.
+        # Hydra keeps the error until the sweep ends, and with its frames network, images and files.
         traceback.clear_frames(error.__traceback__)
         give_back_freed_memory()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()  # other processes may share the GPU
         raise
     finally:
-        torch.set_num_threads(threads)  # of the next run, if it does not say how many
-    gc.collect()  # or its networks, which are parts of cycles, would stay beside the next run's
+        torch.set_num_threads(threads)  # for a next run that does not set them
+    gc.collect()  # its networks are in reference cycles, and would stay beside the next run's
     return record
 
 
@@ -111,7 +111,7 @@ def _log_to_the_rest(config: TrainConfig, paths: RunPaths) -> None:
                 hand_on(paths, in_store(config, identity(config, data.identity)))
 
 
-# No closure: the frames of an error keep one, and with it what it refers to.
+# Not a closure: an error's frames would keep it, and all that it refers to.
 def _fit_run(
     config: TrainConfig, data: ImageData, paths: RunPaths, record: RunRecord, *, progress: bool
 ) -> None:
@@ -174,7 +174,7 @@ def _see_that_own_choices_fit(config: TrainConfig) -> None:
 def _teacher(config: TrainConfig, data: ImageData, *, progress: bool) -> RunPaths:
     """Return the files of a teacher in the store, after training it if necessary."""
     paths = in_store(config, identity(config, data.identity))
-    # What students may be reading is not trained again under them.
+    # A finished teacher is never trained again, since students may be reading it.
     config = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, rerun="failed"))
     if finished_record(config, paths) is None:
         complete(config, data, paths, functools.partial(_fit, progress=progress))
@@ -217,7 +217,7 @@ def _fit(
     progress: bool,
 ) -> None:
     """Train one network into a directory, from its checkpoint if there is one."""
-    with _seeding:  # torch's generator is the process's, and another thread may begin a run
+    with _seeding:  # all threads share torch's generator, and another may begin a run
         pl.seed_everything(config.seed, verbose=False)
         network = build_network(config, classes=data.classes)
     batches = Batches(
@@ -232,11 +232,11 @@ def _fit(
         precision=PRECISIONS[config.trainer.precision],
         max_epochs=config.schedule.epochs,
         callbacks=[recorder, loggers, Interrupts(recorder.save), *bar],  # in this order
-        logger=False,  # the recorder measures; ours read what it writes
-        enable_checkpointing=False,  # the recorder writes them
+        logger=False,  # our loggers read what the recorder writes
+        enable_checkpointing=False,  # the recorder writes checkpoints
         enable_model_summary=False,
         enable_progress_bar=progress,
-        # Under Slurm, Lightning's own environment would requeue jobs by itself.
+        # Under Slurm, Lightning's own environment would requeue jobs.
         plugins=[LightningEnvironment(), AtomicCheckpointIO()],
         default_root_dir=paths.directory,
     )
@@ -246,5 +246,5 @@ def _fit(
             checkpoint, task = newest_checkpoint(paths), build_task(config, network)
             trainer.fit(task, batches, ckpt_path=checkpoint, weights_only=True)
             loggers.finish(recorder.finish(network), data)
-    except SystemExit as stopped:  # what Lightning makes of it
+    except SystemExit as stopped:  # Lightning turns KeyboardInterrupt into it
         raise KeyboardInterrupt from stopped

@@ -25,14 +25,14 @@ from bitstill.data import ImageSource
 from bitstill.errors import UserError, first_line, nearest
 from bitstill.schema import TARGETS, LoggerConfig, Range, TrainConfig
 
-# What CPython raises where it has no memory; the second where it could not even say so.
+# CPython's messages when memory runs out; the second one when it could not even raise MemoryError.
 _NO_MEMORY = (
     "MemoryError raised",
     "SystemError raised while resolving interpolation: error return without exception set",
 )
 
-# What oneDNN, which convolves for torch, may round float32 to where the processor is faster so: it
-# reads these variables as torch is imported.
+# With these variables oneDNN, which computes torch's convolutions, rounds float32 to a shorter type
+# where that is faster. It reads them when torch is imported.
 _ARITHMETIC = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
 
 
@@ -43,7 +43,7 @@ def settings(schema: type = TrainConfig, prefix: str = "") -> list[str]:
         name = prefix + key
         nodes = set(TARGETS.get(name, {"": annotation}).values())
         names.append(name)
-        for part in (part for node in nodes for part in (node, *get_args(node))):  # X | None, too
+        for part in (part for node in nodes for part in (node, *get_args(node))):  # X | None
             if isinstance(part, type) and is_dataclass(part):
                 names += settings(part, f"{name}.")
     return [name for name in dict.fromkeys(names) if "._" not in name]
@@ -59,7 +59,7 @@ def check(composed: DictConfig) -> TrainConfig:
         UserError: a key is unknown or missing, or a value has a wrong type or is out of range.
     """
     config = _built(TrainConfig, _resolved(composed), "")
-    assert isinstance(config, TrainConfig)  # noqa: S101  # what was asked for
+    assert isinstance(config, TrainConfig)  # noqa: S101  # the type passed to _built
     _check_together(config)
     _check_environment(config)
     return config
@@ -72,7 +72,7 @@ def image_source(settings: Mapping[str, Any]) -> ImageSource:
         UserError: as :func:`check`.
     """
     source = _node("data", settings, ImageSource)
-    assert isinstance(source, ImageSource)  # noqa: S101  # what was asked for
+    assert isinstance(source, ImageSource)  # noqa: S101  # the type passed to _node
     return source
 
 
@@ -99,7 +99,7 @@ def _check_environment(config: TrainConfig) -> None:
 def _resolved(composed: DictConfig) -> dict[str, Any]:
     try:
         node = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        OmegaConf.copy_cache(composed, node)  # ${now:} is one moment
+        OmegaConf.copy_cache(composed, node)  # so that ${now:} keeps its value
         plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise _not_set(str(error.full_key or str(error).rpartition(" ")[2])) from error
@@ -108,7 +108,7 @@ def _resolved(composed: DictConfig) -> dict[str, Any]:
         if first.startswith(_NO_MEMORY):
             raise MemoryError(first) from error  # the setting is not to blame
         key = first.split("'")[1] if isinstance(error, InterpolationKeyError) else ""
-        if key in settings():  # that another one refers to
+        if key in settings():  # another setting refers to it
             raise _not_set(key) from error
         if "is not a container" in first:
             group = first.split("`")[1]
@@ -117,7 +117,7 @@ def _resolved(composed: DictConfig) -> dict[str, Any]:
         unset = "${hydra:...} is known to a run alone" if "HydraConfig was not" in first else first
         reason = "it refers to itself" if circular else unset
         raise UserError(f"{error.full_key}: {reason}: give {error.full_key}=VALUE") from error
-    assert isinstance(plain, dict)  # noqa: S101  # a DictConfig's container
+    assert isinstance(plain, dict)  # noqa: S101  # a DictConfig becomes one
     return {str(key): value for key, value in plain.items()}
 
 
@@ -153,11 +153,11 @@ def _built(schema: type, plain: Mapping[str, Any], prefix: str) -> object:
     return schema(**values)
 
 
-_TOO_LARGE = 2**1023  # for a float
+_TOO_LARGE = 2**1023  # near the largest float
 _OR_NULL = ", or null"
-_LONGEST_PROJECT, _LONGEST_TAG = 128, 64  # characters, as wandb has it
+_LONGEST_PROJECT, _LONGEST_TAG = 128, 64  # characters: wandb's limits
 _OF_ONES_OWN = " (one of your own: CONTRIBUTING.md, Adding a choice)"
-_LONGEST_NAME = 200  # bytes; a file system takes 255, and some are added
+_LONGEST_NAME = 200  # bytes; file systems allow 255, and folder names add some to it
 _NOUNS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -173,7 +173,7 @@ def _value(name: str, value: Any, annotation: Any, *, or_null: str = "") -> Any:
         return _allowed(name, value, *get_args(annotation))
     if get_origin(annotation) is Literal:
         return _word(name, _value(name, value, str), get_args(annotation))
-    if isinstance(annotation, UnionType):  # of a type and None
+    if isinstance(annotation, UnionType):  # a type or None
         kind = get_args(annotation)[0]
         return None if value is None else _value(name, value, kind, or_null=_OR_NULL)
     if is_dataclass(annotation):
@@ -212,7 +212,7 @@ def _node(name: str, value: Any, annotation: Any) -> object:
     if name not in TARGETS:
         return _built(annotation, value, f"{name}.")
     schema = _schema(name, value)
-    if "_target_" not in get_type_hints(schema):  # it is itself what the target names
+    if "_target_" not in get_type_hints(schema):  # the schema is itself the target
         value = {key: item for key, item in value.items() if key != "_target_"}
     return _built(schema, value, f"{name}.")
 

@@ -23,7 +23,7 @@ def complete(words: list[str], incomplete: str) -> list[str]:
     key = f"{words.pop().removesuffix('=')}=" if _is_key(words) else ""
     words = flags_first(words)
     incomplete = key + incomplete
-    # Hydra knows one choice of a group; of several, the last is the one that is not finished.
+    # Hydra completes one choice of a group; of several, only the last is unfinished.
     name, equals, value = incomplete.partition("=")
     before, comma, last = value.rpartition(",")
     folder = get_args_parser().parse_known_args(words)[0].config_dir

@@ -17,7 +17,7 @@ class _HydrasParser(argparse.ArgumentParser):
         pass
 
 
-# Hydra alone sees it, wherever it makes its parser.
+# Only Hydra sees this replacement, wherever it creates its parser.
 utils.argparse = SimpleNamespace(**vars(argparse) | {"ArgumentParser": _HydrasParser})  # type: ignore[attr-defined, assignment]
 
 

@@ -26,35 +26,36 @@ _LAUNCHED_BY = (
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
 )
-# By the key that names code, or a file. Of ``ext://`` in logging only the two streams.
+# The allowed values of each key that names code or a file. Of ``ext://``, logging may name only
+# the two streams.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "_target_": (
         _SWEEPER,
         _FOLDER_CHECK,
         *_LAUNCHED_BY,
-        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",  # in --hydra-help alone
+        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",  # used by --hydra-help only
     ),
     "class": (
         "logging.StreamHandler",
         "logging.FileHandler",
         "bitstill.portable.PortableFormatter",
     ),
-    "()": ("colorlog.ColoredFormatter",),  # of hydra/job_logging=colorlog
-    ".": (),  # logging would set any attribute: the file of a handler, say
-    "filename": (  # a format may write any line into it
+    "()": ("colorlog.ColoredFormatter",),  # for hydra/job_logging=colorlog
+    ".": (),  # logging would set any attribute, such as the file of a handler
+    "filename": (  # a log format could write any line into another file
         "${hydra.runtime.output_dir}/train.log",
         "${hydra.runtime.output_dir}/${hydra.job.name}.log",
     ),
 }
 _LAUNCHERS = "give hydra/launcher=basic, parallel or slurm"
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
-# What conf/train.yaml says of folders: a sweep looks for its runs where it has planned them.
+# Folders as conf/train.yaml sets them: a sweep looks for its runs where it planned them.
 _FOLLOW: dict[tuple[str, str], object] = {
     ("sweep", "dir"): "${paths.output}/${name}",
     ("sweep", "subdir"): "${run_directory:}",
     ("job", "chdir"): False,
 }
-_SETTINGS = {*HydraConf.__dataclass_fields__, "env"}  # the last by hydra/env, which is empty
+_SETTINGS = {*HydraConf.__dataclass_fields__, "env"}  # env is the empty group hydra/env
 _EXECUTED = ("launcher", "sweeper", "callbacks", "job_logging", "hydra_logging")
 
 
@@ -186,7 +187,7 @@ def _one_of(known: tuple[str, ...]) -> str:
 def _resolved(parent: Any, key: Any) -> Any:
     try:
         return parent[key]
-    except OmegaConfBaseException:  # it will be refused where it is used
+    except OmegaConfBaseException:  # refused later, where it is used
         return None
 
 
@@ -203,7 +204,7 @@ class GuardedLoader(CachingLoader):
         """Compose as Hydra does, and check."""
         config = super().load_configuration(config_name, *arguments, **options)
         check_hydra(config.hydra)
-        if config_name is not None:  # for --hydra-help Hydra composes itself alone
+        if config_name is not None:  # --hydra-help composes Hydra's own settings only
             _check_callbacks(config.hydra, config_name)
             _check_sweeper(config.hydra)
             _check_launcher(config.hydra)
@@ -215,7 +216,7 @@ class GuardedLoader(CachingLoader):
 @contextmanager
 def guarded() -> Iterator[None]:
     """Let Hydra start with a :class:`GuardedLoader`."""
-    original = startup.ConfigLoaderImpl  # type: ignore[attr-defined]  # not exported, and no hook
+    original = startup.ConfigLoaderImpl  # type: ignore[attr-defined]  # Hydra has no public hook
     startup.ConfigLoaderImpl = GuardedLoader  # type: ignore[attr-defined]
     try:
         yield

@@ -22,7 +22,7 @@ _LOGGING = (
     "hydra.job_logging or hydra.hydra_logging cannot be used: leave it out, or give another of "
     "Hydra's choices, hydra/job_logging=NAME"
 )
-# What Hydra says in errors that are none of its own kind, and what is said instead.
+# What Hydra says in errors of general types, and what we say instead.
 _PLAIN_ERRORS = {
     "The --resolve flag": "--resolve shows a configuration: give --cfg job, too",
     "Unable to configure": _LOGGING,
@@ -42,7 +42,7 @@ _PLAIN_ERRORS = {
         "a number has thousands of digits: give KEY=VALUE with a smaller one"
     ),
 }
-# How Hydra's and OmegaConf's lines begin, and what is said instead.
+# How messages of Hydra and OmegaConf begin, and what we say instead.
 _NEXT_STEPS = {
     r"In '((\w+)/[^']+)': Could not override '\2/(\w+)": (
         r"\1: give '- override /\3: CHOICE', with a slash"
@@ -87,7 +87,7 @@ _NEXT_STEPS = {
     r".*node `([\w.]+)` is not a container": r"\1 is not a single value: give \1.KEY=VALUE",
 }
 _ABSENT = re.compile(r"Could not delete from config\. '([\w.]+)' does not exist")
-_OF_DEFAULTS = ("defaults_list.py", "default_element.py")  # Hydra's files
+_OF_DEFAULTS = ("defaults_list.py", "default_element.py")  # files of Hydra
 _TWICE = re.compile(r"(?:Multiple values for )?([\w/]+)(?:\. To over| appears more than once)")
 
 
@@ -98,14 +98,14 @@ def explain_hydra(chain: Sequence[BaseException], arguments: Sequence[str]) -> s
         return _explain_its_own(error, arguments)
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         return _not_a_choice(arguments)
-    # A choice that is no word, in a list or behind ${...}: Hydra expects none, and does not say so.
+    # A choice in a list or behind ${...} that is not a word: Hydra's code fails on it unexplained.
     if isinstance(error, TypeError | AssertionError) and _raised_in(error).name in _OF_DEFAULTS:
         return _not_a_choice(arguments)
     for link in chain:
         known = [line for text, line in _PLAIN_ERRORS.items() if text in str(link)]
         if known and isinstance(link, ValueError | RuntimeError):
             return known[0]
-    # What a worker has raised joblib raises again: that is a defect of ours.
+    # joblib raises a worker's error again: such an error is a defect of our own.
     is_again = any(type(link).__name__ == "_RemoteTraceback" for link in chain)
     is_its_own = "joblib" in _raised_in(error).parts and not is_again
     if isinstance(error, TypeError | ValueError) and is_its_own:
@@ -124,7 +124,7 @@ def _explain_its_own(error: Exception, arguments: Sequence[str]) -> str:
         quoted = "'KEY=\"VALUE\"' where a value has ~ or the like"
         return f"{error.override!r} cannot be read ({reason}): give KEY=VALUE, or {quoted}"
     lines = str(error).splitlines()
-    # What ends in a colon has its reason on the next line.
+    # After a colon at the end, the reason is on the next line.
     first = _with_next_step(" ".join(lines[: 1 + lines[0].endswith(":")]), error, arguments)
     if "hydra/launcher/submitit_slurm" in first:
         return "hydra/launcher=slurm needs submitit: pip install 'bitstill[slurm]'"
@@ -149,7 +149,7 @@ def _unreadable(message: str) -> str:
     column = second.find("^")
     if not second.strip(" ^") and column < len(first):
         return f"at {first[column]}"
-    return second  # the first says again what was given
+    return second  # the first line only repeats what was given
 
 
 def _with_next_step(line: str, error: BaseException, arguments: Iterable[str]) -> str:
@@ -195,7 +195,7 @@ def _not_a_choice(arguments: Sequence[str]) -> str:
         key, _, value = argument.lstrip("+~").partition("=")
         listed = {one.strip() for one in value[1:-1].split(",")}
         if value.startswith("[") and listed <= {"", *groups.get(key, ())}:
-            continue  # it may have several, as logger=[csv,wandb]
+            continue  # a list of choices, such as logger=[csv,wandb]
         for choice in [value] if set("[{") & set(value) else value.split(","):
             if key in groups and choice not in groups[key]:
                 known = ", ".join(groups[key])
@@ -221,7 +221,7 @@ def _unknown_setting(first: str, arguments: Sequence[str]) -> str:
     from bitstill.configuration.check import settings
 
     key = first.split("'")[1]
-    if key == "hydra.sweeper.plan_only":  # which plan has added
+    if key == "hydra.sweeper.plan_only":  # added by `bitstill plan`
         return "hydra/sweeper is not allowed with plan: leave it out, the one that is there plans"
     if key.startswith("hydra.launcher."):
         chosen = next((one for one in arguments if one.startswith("hydra/launcher=")), None)

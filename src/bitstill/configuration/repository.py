@@ -12,13 +12,13 @@ from hydra.plugins.config_source import ConfigResult
 
 from bitstill.errors import UserError, one_line
 
-# Sweepers and launchers that a sweep cannot have: :mod:`bitstill.configuration.guard`.
+# Launchers and sweepers that :mod:`bitstill.configuration.guard` refuses, and so are not offered.
 _REFUSED = {
     "hydra/launcher": ("joblib", "submitit_local", "submitit_slurm"),
     "hydra/sweeper": ("basic",),
 }
-_USERS = ("command-line", "hydra.searchpath")  # what a source of theirs is called
-_PACKAGES = re.compile(r"pkg://hydra(\.conf|_plugins\..+)")  # Hydra's own, and its plugins'
+_USERS = ("command-line", "hydra.searchpath")  # how Hydra names the sources of users
+_PACKAGES = re.compile(r"pkg://hydra(\.conf|_plugins\..+)")  # of Hydra and its plugins
 
 
 class RememberingRepository(ConfigRepository):
@@ -69,7 +69,7 @@ class RememberingRepository(ConfigRepository):
                 self._read[known] = super().load_config(config_path)
             except UnicodeDecodeError:
                 raise
-            except ValueError as error:  # of a default or a value, most without the file's name
+            except ValueError as error:  # most such errors do not name the file
                 raise UserError(
                     f"{config_path} cannot be used ({one_line(error)}): fix it; its defaults are "
                     "written '- override /GROUP: CHOICE'"
@@ -104,7 +104,7 @@ class CachingLoader(ConfigLoaderImpl):
         self,
         group_name: str,
         results_filter: ObjectType | None = ObjectType.CONFIG,
-        *_: Any,  # what completion would give
+        *_: Any,  # only shell completion passes these
         **__: Any,
     ) -> list[str]:
         """Return a group's choices.

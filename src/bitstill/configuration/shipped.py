@@ -30,7 +30,7 @@ def our_hydra() -> Iterator[None]:
     from hydra.version import VersionBase
 
     theirs, version = GlobalHydra.instance().hydra, copy(VersionBase.instance())
-    name = JobRuntime.instance().get("name")  # which Hydra does not put back
+    name = JobRuntime.instance().get("name")  # Hydra does not restore it
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(conf_directory()), job_name=name, version_base="1.3"):

@@ -1,6 +1,6 @@
 """Settings of which a sweep must have one value, since they tell no two runs apart."""
 
-# Hydra refuses several values of its own settings.
+# (Hydra itself refuses several values of its own settings.)
 _OF_THE_SWEEP = ("experiment", "name", "paths", "sweep", "logger")
 _LISTS = {"logger": "csv,wandb", "logger.wandb.tags": "A,B"}
 
