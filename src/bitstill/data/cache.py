@@ -19,7 +19,7 @@ from bitstill.errors import UserError
 from bitstill.files import at_home, locked
 
 _META = "meta.json"
-_SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # nothing is wrong with the files
+_SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # these say nothing about the files
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def cached(
             what `make` raises.
     """
     folder = at_home(root, name="paths.cache") / key
-    # A complete entry is used without its lock, so that a cache that is shared read-only works.
+    # A complete entry needs no lock, so that a shared read-only cache works.
     entry = _open_if_sound(folder, check)
     if entry is not None:
         return entry
@@ -93,7 +93,7 @@ def _open_if_sound(folder: Path, check: Check) -> Entry | None:
                 "and run the same command again"
             ) from error
         return None
-    # TypeError, KeyError and AttributeError: JSON of another form than `_write` gives it.
+    # TypeError, KeyError and AttributeError: the JSON is not of the form that `_write` gives it.
     except (ValueError, TypeError, KeyError, AttributeError, UserError):
         return None
 
@@ -110,8 +110,8 @@ def _open(folder: Path) -> Entry:
 
 
 def _write(folder: Path, entry: Entry, check: Check) -> None:
-    # The name is fixed, and safe since the lock is held: what a killed process left is found here
-    # and removed. The rename at the end makes a half-written entry impossible.
+    # The lock is held, so a fixed name is safe, and what a killed process left is removed here. The
+    # rename at the end makes a half-written entry impossible.
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -123,12 +123,12 @@ def _write(folder: Path, entry: Entry, check: Check) -> None:
         }
         meta = {"facts": dict(entry.facts), "arrays": described}
         (partial / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
-        for path in partial.iterdir():  # or a crash might leave names without contents
+        for path in partial.iterdir():  # or a crash could leave empty files behind
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         _put(partial, folder, check)
     except OSError:
-        shutil.rmtree(partial, ignore_errors=True)  # a full disk stays no fuller than it was
+        shutil.rmtree(partial, ignore_errors=True)  # leaves a full disk as it was
         raise
 
 
@@ -137,8 +137,8 @@ def _put(partial: Path, folder: Path, check: Check) -> None:
     try:
         partial.rename(folder)
     except OSError:
-        # A sound one may be there that was not to be seen a moment ago, on a network's disk: it is
-        # another node's, which may have mapped it.
+        # On a network disk, a sound entry of another node may have become visible only now; that
+        # node may have mapped it, so it stays.
         if _open_if_sound(folder, check) is None:
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-# Pictures. Pillow reads other things too, and for some, such as PostScript, it starts a program.
+# Formats of pictures alone: for some others, such as PostScript, Pillow starts a program.
 FORMATS = (
     *("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM"),
     *("AVIF", "JPEG2000", "ICO", "TGA", "PCX"),
 )
 
 
-_LONGEST = 2**16  # pixels of a side, as of a JPEG: each row costs memory, however short it is
-_CAMERA_BITS = 12  # of grey that some write into files of 16, as it is
+_LONGEST = 2**16  # pixels a side, JPEG's limit: each row costs memory, however short it is
+_CAMERA_BITS = 12  # some programs write 12-bit grey unscaled into 16-bit files
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:
     """
     from PIL import Image
 
-    # What Pillow's decoders raise on damaged data: PNG's a SyntaxError, TIFF's a TypeError.
+    # Pillow's decoders raise all of these on damaged data: PNG's a SyntaxError, TIFF's a TypeError.
     damage = (
         *(OSError, EOFError, SyntaxError, TypeError, LookupError, ArithmeticError),
         *(RuntimeError, struct.error, Image.DecompressionBombError),
@@ -98,7 +98,7 @@ def _upright(image: Image) -> Image:
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
-    image.load()  # which turns a TIFF by itself
+    image.load()  # of a TIFF, this already applies the orientation
     try:
         turn = turns.get(image.getexif().get(Base.Orientation))
     except (ValueError, TypeError, SyntaxError, struct.error):
@@ -110,14 +110,14 @@ def _refuse_unknown_white(image: Image) -> None:
     """Refuse grey images that do not say which value is white."""
     if image.mode == "F":
         raise ValueError("mode F, floating point, does not say which value is white")
-    tags = getattr(image, "tag_v2", None)  # of a TIFF: bits, and whether 0 is white
+    tags = getattr(image, "tag_v2", None)  # of a TIFF; 258: bits, 262: whether 0 is white
     if image.mode.startswith("I;16") and tags and (tags.get(258), tags.get(262)) != ((16,), 1):
         raise ValueError("a TIFF of 9 to 16 bits has to have 16, with 0 as black")
     if image.mode.startswith("I"):
         low, high = np.asarray(image).min(), np.asarray(image).max()
         if low < 0 or high > 0xFFFF:
             raise ValueError("mode I beyond 16 bits does not say which value is white")
-        if 0 < high < 2**_CAMERA_BITS:  # its upper byte is black, or nearly so
+        if 0 < high < 2**_CAMERA_BITS:  # the upper byte would be nearly black
             raise ValueError(
                 f"mode {image.mode} within {_CAMERA_BITS} bits does not say which value is white"
             )
@@ -126,8 +126,8 @@ def _refuse_unknown_white(image: Image) -> None:
 def _rgb(image: Image) -> Image:
     from PIL.Image import fromarray
 
-    if image.mode.startswith("I"):  # Pillow would clip 16-bit grey at 255, to all white
+    if image.mode.startswith("I"):  # Pillow would clip 16-bit grey at 255: all white
         return fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if "transparency" in image.info:  # Pillow warns when a palette's alpha is dropped in one step
+    if "transparency" in image.info:  # in one step, Pillow warns of a palette's alpha
         image = image.convert("RGBA")
-    return image if image.mode == "RGB" else image.convert("RGB")  # which copies all the same
+    return image if image.mode == "RGB" else image.convert("RGB")  # convert always copies

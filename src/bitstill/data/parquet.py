@@ -143,7 +143,7 @@ def _decode_file(file: Path, into: Part) -> Iterator[int]:
             into.images[row] = _decode(image_bytes, file=file, row=row)
             row += 1
         yield len(encoded)
-    if row != len(into.labels):  # or the rest would be whatever was in memory
+    if row != len(into.labels):  # the rest would be uninitialized memory
         raise _unreadable(file, f"{row} rows, not {len(into.labels)} as its end says")
 
 
@@ -156,7 +156,7 @@ def _row_count(file: Path) -> int:
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise _unreadable(file, one_line(error)) from error
     groups = sum(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
-    if groups != metadata.num_rows:  # memory is taken by this number: it must not be a wild one
+    if groups != metadata.num_rows:  # memory is allocated for so many: it must be right
         raise _unreadable(file, f"{metadata.num_rows} rows in all, {groups} in groups")
     return int(groups)
 
@@ -205,7 +205,7 @@ def _has_bytes(kind: Any) -> bool:
     import pyarrow as pa
 
     if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")  # -1 also when there are two of that name
+        index = kind.get_field_index("bytes")  # -1 if there is none, or two
         return index >= 0 and _has_bytes(kind.field(index).type)
     return kind in (pa.binary(), pa.large_binary())
 

@@ -29,7 +29,7 @@ from bitstill.topology import SIDE
 
 log = logging.getLogger(__name__)
 
-_WHERE = {"path", "url", "download"}  # files lie, or come from: they are known by themselves
+_WHERE = {"path", "url", "download"}  # where files are: they have stamps of their own
 CACHE_FORMAT = 4
 """Raised whenever a decoder or the split makes something else of the same files."""
 
@@ -120,12 +120,12 @@ class ImageSource(ABC):
         """Decode the files that `_locate` found."""
 
     def _content(self) -> Entry:
-        # Before the files are decoded, not after.
+        # Checked before the files are decoded, which may take minutes.
         check_split(val_fraction=self.val_fraction, split_seed=self.split_seed)
         files = self._locate()
         name = type(self).__name__.lower()
-        # Resolved names, so that a link and its target share an entry; size and time of change,
-        # so that a replaced file does not.
+        # With resolved paths, a link and its target share an entry; with size and time of change, a
+        # replaced file gets a new one.
         stamps = [
             (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files
         ]
@@ -149,7 +149,7 @@ class ImageSource(ABC):
     def _identity(self, content: Entry) -> str:
         validation_count(len(content.arrays["train_labels"]), val_fraction=self.val_fraction)
         names = content.facts["names"]
-        # Names are in what a run leaves; numbers for want of them say nothing.
+        # Class names are part of a run's files, and so of the identity; plain numbers are not.
         named = [] if names == list(map(str, range(len(names)))) else [names]
         split = [float(self.val_fraction), int(self.split_seed)]
         return _digest([content.facts["checksum"], *split, *named])
@@ -159,9 +159,9 @@ class ImageSource(ABC):
         if self.val_fraction == 0:
             return {**content.arrays, **_arrays(val=Part(images[:0], labels[:0]))}
 
-        # Indexing a mapped array copies the result into this process's own memory: 200 MB for each
-        # of many parallel runs. So the two parts are written to the cache as well, where all
-        # processes share them. It costs the training set once more on disk for every split in use.
+        # Indexing a mapped array would copy the result into the memory of each of many parallel
+        # runs: 200 MB. So the two parts are written to the cache as well, where all processes
+        # share them. Each split in use costs the training set once more on disk.
         def make() -> Entry:
             indices = train_and_val_indices(
                 len(labels), val_fraction=self.val_fraction, split_seed=self.split_seed

@@ -62,7 +62,7 @@ class Svhn(ImageSource):
 
     def _decode(self, files: Sequence[Path]) -> Decoded:
         *train, test = [_read(file, url=self.url) for file in files]
-        # Written straight to its final layout: an intermediate copy of `extra` is 1.6 GB.
+        # Joined straight into its final place: an intermediate copy of `extra` would take 1.6 GB.
         images = np.empty((sum(len(part.labels) for part in train), 32, 32, 3), np.uint8)
         np.concatenate([part.images for part in train], out=images)
         labels = np.concatenate([part.labels for part in train])
@@ -73,14 +73,14 @@ def _download(file: Path, *, url: str) -> None:
     """Fetch one file; it appears under its name only if it is complete and its MD5 is right."""
     import pooch
 
-    # A bar only for someone who watches: in a log file it is a thousand lines.
+    # A bar only in a terminal: in a log file it would be a thousand lines.
     downloader = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(), chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_SECONDS
     )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with locked(file.with_name(f".{file.name}.lock")):
-            if file.is_file():  # another process was quicker
+            if file.is_file():  # another process has downloaded it
                 return
             pooch.retrieve(
                 url,
@@ -89,8 +89,8 @@ def _download(file: Path, *, url: str) -> None:
                 path=file.parent,
                 downloader=downloader,
             )
-            _make_public(file)  # in a folder that others read, too
-    except (OSError, ValueError) as error:  # no network, an HTTP status, no right to write; MD5
+            _make_public(file)  # the folder may be shared
+    except (OSError, ValueError) as error:  # network, HTTP status, permissions; a wrong MD5
         raise UserError(
             f"data.download=true: {url} could not be downloaded ({one_line(error)}): try again "
             f"later, or put the file at {file} by other means (MD5 {MD5[file.name]})"

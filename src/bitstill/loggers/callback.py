@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DONE, FAILED, INTERRUPTED = 0, 1, 255  # exit codes; the last is what wandb gives for Ctrl-C
+DONE, FAILED, INTERRUPTED = 0, 1, 255  # exit codes; wandb itself gives 255 for Ctrl-C
 
 
 class RunLog(Protocol):
@@ -81,7 +81,8 @@ class Loggers(pl.Callback):
             return TensorboardLog(self._paths)
         from bitstill.loggers.wandb_log import WandbLog
 
-        # As it was given, for wandb notes it; a student's teacher is logged with the sweep.
+        # The folder as the user wrote it, since wandb records it. A student's teacher, which trains
+        # in the store, is logged with the sweep.
         folder, own = config.folder, self._paths.directory.parent
         if own.resolve() not in (folder.resolve(), Path(config.paths.teachers).resolve()):
             folder = Path(os.path.relpath(own))
@@ -142,13 +143,13 @@ class Loggers(pl.Callback):
         for name, one in list(self._logs.items()):
             if not self._guard(name, partial(act, one)):
                 del self._logs[name]
-                with contextlib.suppress(Exception):  # it has raised before
+                with contextlib.suppress(Exception):  # it has failed already
                     one.close(FAILED, "")
 
     def _guard(self, what: str, act: Callable[[], None]) -> bool:
         try:
             act()
-        except Exception as error:  # noqa: BLE001  # whatever a logger does, the run goes on
+        except Exception as error:  # noqa: BLE001  # no logger may end the run
             log.warning(
                 "%s: not written any more (%s); the run goes on, and the same command, given "
                 "again, logs what is missing",

@@ -13,14 +13,14 @@ from bitstill.runs.curves import under
 from bitstill.schema import STATISTICS
 
 EPOCH = "epoch"
-# Of a metric over the epochs, wandb's summary keeps the best as well as the last.
+# For these metrics, wandb's summary keeps the best epoch beside the last one.
 BEST = {"train/loss": "min"} | {
     under(name, statistics): "max"
     for name in ("val/accuracy", "test/accuracy")
     for statistics in STATISTICS
 }
 
-_OF_IDENTITY = 32  # digits
+_OF_IDENTITY = 32  # digits of it in an id
 
 
 def wandb_id(record: RunRecord, sweep: str) -> str:
@@ -62,7 +62,7 @@ def science(record: RunRecord) -> dict[str, Any]:
         "temperature": record.temperature,
         "seed": record.seed,
         "cell": record.cell,
-        "soft_weight": followed.get("soft_weight", [None])[-1],  # one run shows no rule: a number
+        "soft_weight": followed.get("soft_weight", [None])[-1],  # a number: one run shows no rule
         "teacher_seed": config["teacher"]["seed"] if "teacher.seed" in followed else None,
         "quantizer": quantizer.get("method"),
         "weight_bits": quantizer.get("weight_bits"),

@@ -42,7 +42,7 @@ def outcome_of(paths: RunPaths, record: RunRecord, data: ImageData) -> Outcome:
     """
     run = Run(paths, record)
     figures = []
-    if paths.weights.exists():  # not among records that were kept
+    if paths.weights.exists():  # `bitstill keep` copies no weights
         figures = weight_figures(RunSet(record.cell, [run]))
         if data.classes <= MOST_CLASSES:
             figures = [_confusion(run, data), *figures]

@@ -20,12 +20,12 @@ from bitstill.runs.status import sweep_states
 from bitstill.schema import TrainConfig
 
 _ERROR = re.compile(r"[\w.]+(Error|Exception)\b: ")
-_SECONDS = 600  # for one run, pictures and artifacts included
+_SECONDS = 600  # the limit for one run, with its pictures and artifacts
 
 
 def _at_work(folder: Path) -> set[str]:
     """Return the identities of runs in progress: sent now, they would show as crashed."""
-    # A teacher that is trained for students alone is none of the sweep's runs. All have one store.
+    # A teacher that trains only for students is not one of the sweep's runs; all share one store.
     runs = (run for run in map(RunPaths, folder.glob("*/")) if run.composed.exists())
     found = {
         stored.name
@@ -33,7 +33,7 @@ def _at_work(folder: Path) -> set[str]:
         for stored in store.glob("*/")
         if is_worked_on(RunPaths(stored))
     }
-    with contextlib.suppress(UserError):  # logs alone will do
+    with contextlib.suppress(UserError):  # without records, wandb's files suffice
         found |= {
             state.expected.identity for state in sweep_states(folder) if state.expected.is_at_work
         }
@@ -88,7 +88,7 @@ def _base(folder: Path) -> Path:
     if kept := next((one for one in known if one and isinstance(one, str)), None):
         output = Path(kept)
         inside = not output.is_absolute() and ".." not in output.parts
-        inside &= len(output.parts) < len(folder.parents)  # else it has been moved
+        inside &= len(output.parts) < len(folder.parents)  # or the folder has been moved
         return folder.parents[len(output.parts)] if inside else Path.cwd()
     return Path.cwd()
 
@@ -101,7 +101,7 @@ def _send_all(left: Mapping[str, Sequence[Path]], folder: Path) -> Iterator[str]
             try:
                 if reason := _send(files, folder, base):
                     yield f"  {run_id}: {reason}"
-            except subprocess.TimeoutExpired:  # as the others would
+            except subprocess.TimeoutExpired:  # the other runs would time out as well
                 yield f"  {run_id}: the server has not taken it within {_SECONDS} s"
                 yield from (f"  {other}: not tried" for other in list(left)[number:])
                 return
@@ -112,17 +112,17 @@ def _send(files: Sequence[Path], folder: Path, base: Path) -> str:
     """Send the files of a run; return why that failed, or an empty text."""
     options = ("--include-online", "--include-synced")
     folders = (str(file.parent) for file in files)
-    # -P: what is sent may be another's, and base hold a wandb.py that -m alone would run.
+    # -P, since the files may be someone else's: with -m alone, a wandb.py in base would be run.
     command = [sys.executable, "-P", "-m", "wandb", "sync", *options, *folders]
     done = subprocess.run(  # noqa: S603
         command,
-        stdin=subprocess.DEVNULL,  # it would ask for a key
+        stdin=subprocess.DEVNULL,  # or it might ask for a key
         capture_output=True,
         text=True,
         check=False,
         timeout=_SECONDS,
         cwd=base,
-        # Its own log goes into the folder, and not to base.
+        # WANDB_DIR: its own log goes into the folder, not into base.
         env={**os.environ, "WANDB_ERROR_REPORTING": "false", "WANDB_DIR": str(folder)},
     )
     said = done.stdout + done.stderr
@@ -146,4 +146,4 @@ def say_what_is_not_sent(config: TrainConfig, folder: Path) -> None:
     if count:
         command = f"bitstill sync {shlex.quote(str(folder))}"
         them = "them" if count > 1 else "it"
-        print(f"{counted(count, 'run')} of wandb not sent: {command} sends {them}", file=sys.stderr)  # noqa: T201  # as progress does
+        print(f"{counted(count, 'run')} of wandb not sent: {command} sends {them}", file=sys.stderr)  # noqa: T201  # like progress

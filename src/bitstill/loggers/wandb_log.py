@@ -55,10 +55,10 @@ class WandbLog:
             job_type="teacher" if record.is_teacher else record.loss,
             config={**science(record), **provenance(record)},
         )
-        # A step is an epoch, so the server knows the next one of a run that it has seen.
+        # Steps are epochs, so the server knows which epoch of a resumed run is next.
         self._through = max(self._run.step - 1, earlier if self._run.offline else 0)
         if before or self._run.resumed:
-            self._run.summary["error"] = ""  # an earlier sitting's
+            self._run.summary["error"] = ""  # it was of an earlier attempt
         self._run.define_metric(EPOCH, hidden=True)
         self._run.define_metric("*", step_metric=EPOCH)
         for name, best in BEST.items():
@@ -79,7 +79,7 @@ class WandbLog:
         """Log the summary, pictures and, if asked for, artifacts."""
         import wandb
 
-        # No wandb.Table: it is an artifact, whose manifest tells the server where it lay here.
+        # Not a wandb.Table: as an artifact, its manifest would send the local path to the server.
         shown = {
             name: wandb.Image(picture, caption=record.cell)
             for name, picture in outcome.pictures.items()
@@ -112,8 +112,8 @@ class WandbLog:
                 type=kind,
                 metadata={**science(record), **results(record)},
             )
-            # By the name that its folder was given, which the server is told. Not copied: what a
-            # finished run has written does not change.
+            # The server is told this path, so it is the one that the user gave. Not copied, since a
+            # finished run's files do not change.
             path = file if self._folder.is_absolute() else os.path.relpath(file)
             artifact.add_file(str(path), policy="immutable")
             self._run.log_artifact(artifact)
@@ -137,14 +137,15 @@ def _logged_offline(files: Sequence[Path], settings: WandbConfig) -> int:
     """
     last = 0
     for file in files:
-        # -P: or a wandb.py in the current folder would be run.
+        # Without -P, a wandb.py in the current folder would be run.
         command = [sys.executable, "-P", "-m", "wandb", "leet", "inspect", "--summary", "--json"]
         done = subprocess.run(  # noqa: S603
             [*command, str(file)], capture_output=True, check=False, timeout=_READ_SECONDS
         )
         try:
             found = json.loads(done.stdout)
-            others = {found["entity"], settings.entity} - {"", None}  # None is the key's own
+            # None is the default entity of the API key.
+            others = {found["entity"], settings.entity} - {"", None}
             if found["project"] == settings.project and len(others) < 2:
                 last = max(last, int(found["summary"][EPOCH]))
         except (ValueError, KeyError, TypeError):

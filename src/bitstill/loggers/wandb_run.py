@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BEGIN_SECONDS = 10.0  # to wait for a server, once in a process
-_END_SECONDS = 20.0  # to wait for the rest of a run's data to be sent
-_WRITE_SECONDS = 5.0  # to wait for an offline run's data to be written
-_unreachable = Event()  # a server has not answered this process in time
+_BEGIN_SECONDS = 10.0  # how long to wait for a server, once per process
+_END_SECONDS = 20.0  # how long to wait until the rest of a run's data is sent
+_WRITE_SECONDS = 5.0  # how long to wait until an offline run's data is written
+_unreachable = Event()  # set when a server has not answered this process in time
 
 
 def begin(
@@ -45,13 +45,13 @@ def begin(
             mode=mode,
             project=settings.project,
             entity=settings.entity,
-            tags=settings.tags or None,  # WANDB_TAGS, if there are any
+            tags=settings.tags or None,  # None: WANDB_TAGS, if set
             dir=folder,
             id=run_id,
             resume="allow",
             config=config,
             settings=_discreet(wandb.Settings),
-            **options,  # type: ignore[arg-type]  # all of them are texts
+            **options,  # type: ignore[arg-type]  # all are strings
         )
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,13 +64,13 @@ def begin(
         _unreachable.set()
         why = first_line(error)
         log.warning("wandb is offline (%s): bitstill sync %s sends it later", why, folder)
-    wandb.teardown()  # its service holds on to the id
+    wandb.teardown()  # its service would keep the id in use
     for left in set(online_folders(folder, run_id)) - before:
-        shutil.rmtree(left, ignore_errors=True)  # of the attempt, empty
+        shutil.rmtree(left, ignore_errors=True)  # empty, left by the attempt
     return init("offline")
 
 
-@functools.cache  # once in a process
+@functools.cache  # said once per process
 def _say_what_is_not_read() -> None:
     for name, setting in (("WANDB_MODE", "mode"), ("WANDB_PROJECT", "project")):
         if name in os.environ:
@@ -103,10 +103,10 @@ def end(run: "wandb.Run", folder: Path, exit_code: int) -> None:
     try:
         run.finish(exit_code=exit_code)
     except TimeoutError:
-        _unreachable.set()  # the next run of the process does not wait for it
+        _unreachable.set()  # the process's next runs do not wait
         log.warning("wandb has not received everything: bitstill sync %s sends the rest", folder)
         return
-    if online and files.exists():  # the mark that `wandb sync` leaves
+    if online and files.exists():  # marked as `wandb sync` marks it
         mark_sent(files)
     if run.offline:
         _wait_for(files)

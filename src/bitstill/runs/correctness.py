@@ -11,13 +11,13 @@ from bitstill.reading import reading
 from bitstill.runs.paths import RunPaths
 from bitstill.runs.record import read_record
 
-_HEADER = 4096  # bytes in front of an array's own, and many more
+_HEADER = 4096  # bytes: much more than the header of an array takes
 
 
 def write_correctness(paths: RunPaths, packed: Mapping[str, NDArray[np.uint8]]) -> None:
     """Write ``correctness.npz`` atomically, with bits packed into bytes."""
     content = io.BytesIO()
-    np.savez(content, **packed)  # type: ignore[arg-type]  # only arrays
+    np.savez(content, **packed)  # type: ignore[arg-type]  # they are arrays
     write_atomically(paths.correctness, content.getvalue())
 
 
@@ -34,11 +34,11 @@ def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
         return {}
     with (
         reading(paths.correctness, "move it away"),
-        paths.correctness.open("rb") as file,  # np.load itself leaves a damaged one open
+        paths.correctness.open("rb") as file,  # np.load itself would leave a damaged file open
         np.load(file, allow_pickle=False) as packed,
     ):
         count = record.images["test"]
-        # Before they are unpacked: a megabyte may become as many gigabytes.
+        # Checked before unpacking: a megabyte may expand to gigabytes.
         if any(one.file_size > count + _HEADER for one in packed.zip.infolist()):
             raise ValueError(f"it is not of {count} test images")
         bits = {name: packed[name] for name in packed.files}

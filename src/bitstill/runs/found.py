@@ -6,7 +6,7 @@ from bitstill.errors import UserError
 from bitstill.runs.paths import RunPaths
 from bitstill.runs.record import RunRecord, known_record
 
-MANIFEST = "sweep.json"  # what a sweep's folder says of its runs
+MANIFEST = "sweep.json"  # in a sweep's folder: the list of its runs
 
 
 def no_sweep(folder: Path) -> UserError:

@@ -7,11 +7,11 @@ from typing import Any
 
 from bitstill.schema import ModelConfig, TrainConfig
 
-# Raise a model's when the same configuration of it gives another result than before.
+# Raise the version of a model when the same configuration gives another result than before.
 TEACHER_VERSION = 4
 STUDENT_VERSION = 5
 
-TEACHER = "teacher"  # its cell
+TEACHER = "teacher"  # the cell of all teachers
 
 
 def teacher_of(config: TrainConfig) -> TrainConfig:
@@ -38,7 +38,7 @@ def identity(config: TrainConfig, data_identity: str) -> str:
         SHA-256, 64 hexadecimal digits.
     """
     quantizer = config.quantizer
-    if quantizer.weight_bits is None:  # no method is called: as if it were the published one
+    if quantizer.weight_bits is None:  # no method is called, so any counts as the published one
         quantizer = dataclasses.replace(quantizer, method="mean_scaled")
     parts: dict[str, Any] = {
         "result_version": TEACHER_VERSION if config.is_teacher else STUDENT_VERSION,
@@ -91,7 +91,7 @@ def cell_of(config: TrainConfig) -> str:
 
 def directory_name(config: TrainConfig, run_identity: str) -> str:
     """Return the name of a run's folder: a readable part, then the start of the identity."""
-    # Six digits of T, as ever: the identity tells those apart that are alike in them.
+    # Six digits of T: temperatures that are alike in them have different identities.
     label = TEACHER if config.is_teacher else f"{config.loss_name}-T{config.temperature.value:g}"
     return f"{label}-seed{config.seed}-{run_identity[:10]}"
 

@@ -34,7 +34,7 @@ def is_worked_on(paths: RunPaths) -> bool:
         UserError: the file system has no locks.
     """
     try:
-        # As an onlooker, who may not be allowed to write.
+        # Opened to read only, since an onlooker may not be allowed to write.
         with paths.lock.open("rb") as file, explain_missing_locks(paths.lock):
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from bitstill.runs.identity import TEACHER
 from bitstill.runs.locks import is_worked_on
 from bitstill.runs.paths import RunPaths
 
-# What an entry has of an expected run as it is, and the folders beside that.
+# The fields of an expected run that an entry holds unchanged; and with its two folders.
 _PLAIN = {"cell": str, "seed": int, "difference": str, "identity": str, "epochs": int}
 _ENTRY = _PLAIN | {"directory": str, "stored": str | None}
 
@@ -70,7 +70,7 @@ def manifest_path(folder: Path) -> Path:
 def write_manifest(folder: Path, expected: Iterable[Expected]) -> None:
     """Add runs to the list of those that a sweep asks for, in its folder."""
     path = manifest_path(folder)
-    with locked(folder / "sweep.lock"):  # two sweeps may begin in one folder at once
+    with locked(folder / "sweep.lock"):  # two sweeps may start in one folder at once
         known = {one.identity: one for one in read_manifest(folder)}
         known |= {one.identity: one for one in expected}
         remove_partial_files(path)

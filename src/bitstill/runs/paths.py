@@ -21,22 +21,22 @@ class RunPaths:
     directory: Path
 
     record = _File("run.json")
-    damaged_record = _File("run.json.damaged")  # one that cannot be read, once its run goes on
-    metrics = _File("metrics.csv")  # the curves, a row an epoch
-    checkpoint = _File("last.ckpt")  # what training goes on from: weights, optimizer, curves
-    previous_checkpoint = _File("previous.ckpt")  # the one before it, should that be damaged
+    damaged_record = _File("run.json.damaged")  # where a resumed run moves an unreadable one
+    metrics = _File("metrics.csv")  # the curves, one row per epoch
+    checkpoint = _File("last.ckpt")  # to resume from: weights, optimizer, curves
+    previous_checkpoint = _File("previous.ckpt")  # the one before, if the last is damaged
     lock = _File("run.lock")  # held by the process that works on the run
-    weights = _File("weights.safetensors")  # with batch norm statistics, after the last epoch
-    best_val_weights = _File("best_val.safetensors")  # of the best validation accuracy
-    packed = _File("student.bitstill")  # as it is deployed: integers of the last epoch
-    # For each kind of statistics and selection, a bit a test image: right or wrong.
+    weights = _File("weights.safetensors")  # and batch norm statistics, of the last epoch
+    best_val_weights = _File("best_val.safetensors")  # the same of the best on validation images
+    packed = _File("student.bitstill")  # the deployed integers of the last epoch
+    # For each kind of statistics and selection of an epoch, one bit per test image: right or wrong.
     correctness = _File("correctness.npz")
-    # What a report measured of the two gradients, kept for when there are no weights.
+    # The gradient norms that a report has measured, kept for copies without weights.
     gradients = _File("gradients.json")
-    logged = _File("logged.json")  # which loggers have had it: :mod:`bitstill.loggers.logged`
-    teacher_logits = _File("train_logits.safetensors")  # a teacher's, over the training images
-    # Hydra's copies: the configuration, with folders; the settings on the command line that made
-    # it, a list; its own configuration, with folders.
+    logged = _File("logged.json")  # which loggers have the run: :mod:`bitstill.loggers.logged`
+    teacher_logits = _File("train_logits.safetensors")  # of a teacher, for all training images
+    # Hydra's copies: the configuration, with folders of this machine; the list of settings on the
+    # command line; Hydra's own configuration, also with folders.
     composed = _File(".hydra", "config.yaml")
     overrides = _File(".hydra", "overrides.yaml")
     hydra = _File(".hydra", "hydra.yaml")

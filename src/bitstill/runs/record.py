@@ -18,12 +18,12 @@ from bitstill.schema import STATISTICS, TrainConfig
 
 log = logging.getLogger(__name__)
 
-# Raise this when run.json changes its shape.
+# Raise this when the format of run.json changes.
 SCHEMA_VERSION = 1
 
 Status = Literal["running", "done", "failed", "interrupted"]
 ENDED = ("done", "failed")
-Row = dict[str, float]  # the numbers of an epoch, by their names in the curves
+Row = dict[str, float]  # the metrics of an epoch, by their columns in metrics.csv
 
 
 _SELECTIONS = {"last", "best_val", "best_test"}
@@ -135,7 +135,7 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         if error.errno != errno.ESTALE:
             raise
-        return path.read_bytes()  # a job has replaced it meanwhile, on a network's disk
+        return path.read_bytes()  # a job has just replaced it, on a network disk
 
 
 def read_record(paths: RunPaths) -> RunRecord | None:
@@ -195,7 +195,7 @@ def has_fractions(row: Row) -> bool:
 
 def _check_names(record: RunRecord) -> None:
     """Refuse names that could do harm in a table, on a page, or as a folder in the store."""
-    if not record.loss.isidentifier():  # a function's
+    if not record.loss.isidentifier():  # as a function's name is
         raise ValueError("its loss is wrong")
     for name in (record.identity, record.teacher_identity):
         if name is None:
@@ -276,7 +276,7 @@ def refuse_foreign(paths: RunPaths) -> None:
     if paths.lock.exists():
         return
     for file in paths.written:
-        # In this order: another process may begin the run now, which makes its lock first.
+        # In this order, since another process may start the run now, and makes its lock first.
         if file.exists() and not (paths.lock.exists() or paths.record.exists()):
             raise UserError(
                 f"{file} is of no run, and would be replaced: move it away, or give another folder"
@@ -291,7 +291,7 @@ def finished_record(config: TrainConfig, paths: RunPaths) -> RunRecord | None:
     try:
         record = read_record(paths)
     except DamagedRecordError:
-        return None  # the run moves it aside
+        return None  # the run will move it aside
     if record is None or not record.done or config.sweep.repeats_finished:
         return None
     return record if record.identity == identity(config, config.data.identity()) else None

@@ -107,7 +107,7 @@ def look(expected: Expected) -> RunState:
     known = [record for record in (own, *stored) if record is not None]
     if own is not None and own.done:
         return RunState(expected, "done", own)
-    # What has got furthest, such as a teacher in its store that is not yet copied from there.
+    # The record that got furthest: a teacher in the store may not be copied from there yet.
     record = max(known, key=lambda one: (one.done, one.epoch), default=None)
     if expected.is_at_work:
         return RunState(expected, "running", record, teacher=_unfinished_teacher(expected, record))
@@ -115,7 +115,7 @@ def look(expected: Expected) -> RunState:
         return RunState(expected, "missing", None)
     if record.done:
         return RunState(expected, "stored", record)
-    # Without a lock its process is gone, perhaps without a word.
+    # Nobody holds its lock, so its process is gone, perhaps killed.
     return RunState(expected, "failed" if record.status == "failed" else "interrupted", record)
 
 
@@ -140,7 +140,7 @@ def seconds_left(states: Sequence[RunState]) -> float | None:
     None while nothing is known.
     """
     teachers = {one.teacher.identity: one.teacher for one in states if one.teacher is not None}
-    for one in states:  # a teacher that is asked for counts as itself
+    for one in states:  # a teacher that the sweep asks for is counted as a run of its own
         teachers.pop(one.expected.identity, None)
     seen = [(one.is_teacher, one.record) for one in states if one.record is not None and one.epoch]
     seen += [(True, one) for one in teachers.values() if one.epoch]
@@ -185,6 +185,6 @@ def mark_failed(state: RunState, message: str) -> None:
     """Record the failure of a run whose process has died."""
     if state.record is not None:
         error = {"type": "ProcessKilled", "message": message, "traceback": ""}
-        # A teacher that was trained for a student has had no folder here yet.
+        # A teacher that was trained for a student has no folder here yet.
         state.expected.paths.directory.mkdir(parents=True, exist_ok=True)
         dataclasses.replace(state.record, status="failed", error=error).write(state.expected.paths)

@@ -7,7 +7,7 @@ from bitstill.runs.composed import composed
 from bitstill.runs.paths import RunPaths
 from bitstill.schema import TrainConfig
 
-STORE = "teachers"  # the folder, beside the sweeps if none is configured
+STORE = "teachers"  # the default folder, beside the sweeps
 
 
 def in_store(teacher: TrainConfig, known_as: str) -> RunPaths:
