@@ -29,7 +29,7 @@ from bitstill.topology import SIDE
 
 log = logging.getLogger(__name__)
 
-_WHERE = {"path", "url", "download"}  # where files are: they have stamps of their own
+_WHERE = {"path", "url", "download"}  # where files come from, not what is decoded
 CACHE_FORMAT = 4
 """Raised whenever a decoder or the split makes something else of the same files."""
 

@@ -14,8 +14,9 @@ GRADIENTS = ("weight_gradient.c", "input_gradient.c", "wide.c")
 _NAMES = ("kernel.c", "levels.c", "sums.c", "training.c", *GRADIENTS)
 SOURCES = tuple(Path(__file__).with_name(name) for name in _NAMES)
 LIBRARY = Path(__file__).with_name("_kernel.so")
-# Contraction would fuse additions on some processors and not on others (input_gradient.c takes it
-# back for itself); loops over floats become vectors only where no floating-point exception is kept.
+# No contraction, which would fuse multiplications and additions on some processors only
+# (input_gradient.c allows it for itself). And loops over floats are vectorized only if
+# floating-point exceptions need not be preserved.
 _FLAGS = (
     *("-O3", "-std=c11", "-fPIC", "-shared"),
     *("-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"),
@@ -28,7 +29,7 @@ def source_version() -> int:
     sources = sorted(Path(__file__).parent.glob("*.[ch]"))
     parts = [*(path.read_bytes() for path in sources), " ".join(_FLAGS).encode()]
     digest = hashlib.sha256(b"".join(parts)).digest()
-    return int.from_bytes(digest[:4]) >> 1  # it fits a C int
+    return int.from_bytes(digest[:4]) >> 1  # fits a C int
 
 
 def compile_kernel(
@@ -60,7 +61,7 @@ def compile_kernel(
     options = [*_FLAGS, f"-DBITSTILL_VERSION={source_version()}", *flags]
     command = [*compiler, *options, *map(str, sources), "-o", partial, "-lm"]
     try:
-        for less in ([], ["-DBITSTILL_WITHOUT_AMX"]):  # an assembler may be older than its compiler
+        for less in ([], ["-DBITSTILL_WITHOUT_AMX"]):  # the assembler may be too old for AMX
             done = subprocess.run([*command, *less], capture_output=True, text=True, check=False)  # noqa: S603
             if done.returncode == 0:
                 break

@@ -19,7 +19,7 @@ from bitstill.errors import UserError, one_line
 from bitstill.topology import SIDE
 
 BACKENDS = ("c", "numba")
-_WORTH_SPLITTING = 8  # images a thread: a third of a millisecond
+_WORTH_SPLITTING = 8  # images per thread, which take a third of a millisecond
 
 
 class Backend(Protocol):
@@ -64,7 +64,7 @@ def _in_numba(name: str, make: Callable[[Any], Backend]) -> Backend:
         module = import_module(f"bitstill.engine.{name}")
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install {error.name}") from error
-    except ImportError as error:  # numba takes some versions of NumPy alone
+    except ImportError as error:  # numba refuses some versions of NumPy
         reason = f"numba cannot be used ({one_line(error)})"
         raise UserError(f"{reason}: install bitstill again") from error
     except RuntimeError as error:
@@ -76,7 +76,7 @@ def _in_numba(name: str, make: Callable[[Any], Backend]) -> Backend:
     backend = make(module)
     try:
         backend.levels(np.zeros(IMAGE_BYTES, np.uint8))
-    except (EOFError, UnpicklingError) as error:  # cut short, as by a loss of power
+    except (EOFError, UnpicklingError) as error:  # a truncated cache, as after a power cut
         kept = next(one.stats.cache_path for one in vars(module).values() if hasattr(one, "stats"))
         raise UserError(
             f"what numba keeps in {kept} is damaged: remove its files *.nbi and *.nbc"

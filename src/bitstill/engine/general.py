@@ -92,7 +92,7 @@ class General:
         for image, row in zip(images, logits, strict=True):
             counts = self.levels(image)[-1].sum(axis=(0, 1), dtype=np.float64)
             totals = np.zeros(len(row))
-            for feature, count in enumerate(counts):  # in order: it is part of the result
+            for feature, count in enumerate(counts):  # the order decides the rounding
                 totals += count * weight[:, feature]
             row[:] = totals / scale + model.bias.astype(np.float64)
 

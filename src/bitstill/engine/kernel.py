@@ -16,7 +16,7 @@ from bitstill.engine.planes import Bytes
 
 log = logging.getLogger(__name__)
 
-# The first that the processor has is taken.
+# Instruction sets, best first, with their bits in bitstill_paths(): the best available one is used.
 PATHS = {"amx": 8, "avx512": 4, "avx2": 2, "portable": 1}
 
 
@@ -56,7 +56,7 @@ def available(library: Path = LIBRARY) -> tuple[str, ...]:
             _warn_of(library, "is of other sources")
             return ()
         found = loaded.bitstill_paths()
-    except (OSError, AttributeError):  # built for another machine, or it is another library
+    except (OSError, AttributeError):  # for another machine, or of other functions
         _warn_of(library, "cannot be loaded here")
         return ()
     return tuple(name for name, bit in PATHS.items() if found & bit)
@@ -92,7 +92,7 @@ class Kernel:
         self._run = load_library(library).bitstill_run
         self._classes = len(layout.bias)
         first = layout.first.reshape(16, 9, 4).transpose(1, 0, 2)
-        self._arrays: tuple[NDArray[Any], ...] = (  # the library reads them: keep them alive
+        self._arrays: tuple[NDArray[Any], ...] = (  # kept alive, since the library reads them
             *(np.ascontiguousarray(first), layout.first_thresholds),
             self._prepared(layout, load_library(library)),
             *(layout.thresholds, layout.classifier, layout.bias),

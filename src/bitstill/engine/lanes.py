@@ -12,7 +12,7 @@ from numba.core.typing import signature
 from numba.extending import intrinsic
 
 ENTRIES, PIECE, MIDDLE = 16, 6, 128
-IMAGE_LINE = 34 * 3  # levels, the border's included
+IMAGE_LINE = 34 * 3  # levels of a row with its border
 _number, _short = cgutils.intp_t, ir.IntType(16)
 
 

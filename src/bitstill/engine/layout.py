@@ -22,7 +22,7 @@ LANES = 32
 _CACHE_LINE = 64  # bytes
 IMAGE_BYTES = 32 * 32 * 3
 SIDES = (16, 16, 8, 8, 4, 4, 4)  # height and width of each layer's output
-# Each layer's output lies in one scratch array, its border included.
+# All layers' outputs, each with its border, lie in one scratch array.
 _SIZES = [
     (side + 2) * (side + 2) * -(-layer.channels_out // LANES)
     for side, layer in zip(SIDES, TOPOLOGY, strict=True)
@@ -100,7 +100,7 @@ def aligned(count: int) -> Bytes:
 
 def address(array: NDArray[Any]) -> int:
     """Return the address of an array's data, for the library."""
-    data: int = array.__array_interface__["data"][0]  # .ctypes.data takes a microsecond
+    data: int = array.__array_interface__["data"][0]  # faster than .ctypes.data
     return data
 
 

@@ -25,7 +25,7 @@ from bitstill.topology import FEATURES, MAX_BITS, MAX_CLASSES, TOPOLOGY
 FORMAT = "bitstill-packed"
 VERSION = "1"
 PREPROCESSING = "uint8 NHWC 32x32 RGB 0..255"
-MAX_BYTES = 8 * 2**20  # 8 bits, 255 levels and MAX_CLASSES classes fit
+MAX_BYTES = 8 * 2**20  # enough for 8-bit weights and features and MAX_CLASSES classes
 _NO_CHECKSUM = b"0" * 64
 _CHECKSUM = re.compile(rb'"checksum":"([0-9a-f]{64})"')
 _DTYPES = {"uint8": "U8", "int16": "I16", "int32": "I32", "float32": "F32"}
@@ -136,11 +136,11 @@ def read_packed(path: str | Path) -> PackedModel:
     """
     path = Path(path)
     try:
-        if path.exists() and not path.is_file():  # a pipe may never end
+        if path.exists() and not path.is_file():  # reading a pipe may never end
             raise UserError(f"{path} is not a file: give a packed file")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # the latter of a name that can be none
+    except (OSError, ValueError) as error:  # ValueError: the name has a null character
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path} cannot be read ({reason}): give a packed file") from error
     try:
@@ -167,7 +167,7 @@ def from_bytes(content: bytes) -> PackedModel:
         raise ValueError(f"it names {len(classes)} classes and has {len(classifier)}")
     if not all(name.isprintable() for name in classes):
         raise ValueError("its classes have names that cannot be printed")
-    largest = np.abs(classifier.astype(np.float64)).sum(axis=1)  # of the logits
+    largest = np.abs(classifier.astype(np.float64)).sum(axis=1)  # bound of the logits
     if not (largest <= np.finfo(np.float32).max).all():
         raise ValueError("its last layer is not finite")
     model = PackedModel(

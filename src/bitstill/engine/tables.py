@@ -16,7 +16,7 @@ from bitstill.engine.layout import OFFSETS, SCRATCH_WORDS, Layout, aligned, feat
 from bitstill.engine.planes import Bytes
 from bitstill.topology import TOPOLOGY
 
-if sys.byteorder != "little":  # four numbers are written at once, as one
+if sys.byteorder != "little":  # four bytes are written as one integer
     raise ImportError("the engine is for little-endian processors")
 
 _CONV1, _CONV21, _CONV22, _CONV31, _CONV32, _CONV41, _CONV42 = OFFSETS

@@ -22,14 +22,14 @@ from bitstill.engine.threads import parts, pool
 from bitstill.topology import SIDE, TOPOLOGY
 
 COLOURS = 3
-# Side and channels of what the blocks read and make.
+# Each block's side, and its channels in and out.
 _BLOCKS = {
     (side, layer.channels_in, layer.channels_out)
     for side, layer in zip((SIDE, *SIDES), TOPOLOGY, strict=False)
 }
-_GROUP = 16  # output channels whose weights' gradients are summed at a time
-_POINTS = 36  # at which weights are evaluated for the input's gradient
-_GRADIENTS = ("weights", "points", "input")  # the passes that are there in two widths
+_GROUP = 16  # output channels whose weight gradients are summed together
+_POINTS = 36  # points of a Winograd tile, F(4x4, 3x3)
+_GRADIENTS = ("weights", "points", "input")  # the passes that exist for two vector widths
 
 
 class Shape(NamedTuple):
@@ -83,7 +83,7 @@ class _Library(NamedTuple):
 
 @lru_cache
 def _paths() -> tuple[str, ...]:
-    return tuple(one for one in available() if one != "amx")  # which has no sums, but their bits
+    return tuple(one for one in available() if one != "amx")  # its path computes bits, not sums
 
 
 @lru_cache
@@ -122,7 +122,8 @@ class TrainingBlock:
         self._call = _library(path)
         self._shape, self._threads = shape, threads
         images, side, channels_in, channels_out, _ = shape
-        # Of each output channel: the image's 27 codes in 9 fours, or 16 sums for 4 inputs each.
+        # For each output channel: in the first layer 27 codes in 9 groups of 4 bytes; in the others
+        # 16 sums for every 4 inputs.
         weight_bytes = channels_out * (36 if channels_in == COLOURS else 9 * channels_in * 4)
         self._arrays: dict[str, NDArray[Any]] = {
             "codes": np.empty(9 * channels_in * channels_out, np.int8),
@@ -207,7 +208,7 @@ class TrainingBlock:
                 shared.append(submit(function, self._block, *part))
             return any(one.result() for one in shared)
         finally:
-            wait(shared)  # an exception, as of a signal, frees what they read and write
+            wait(shared)  # after an exception, such as a signal's, their arrays may be freed
 
 
 def fits(shape: Shape) -> bool:

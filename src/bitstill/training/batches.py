@@ -96,11 +96,11 @@ class Batches:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             raise UserError("Batches are all of an epoch's: train in one process, on one device")
         self._given, self._first = self._first, 0
-        # All of an epoch's at once: each copy to a GPU lets Python wait for it.
+        # The whole epoch's order at once, since Python waits for each copy to a GPU.
         order = self.sampler.indices().to(self.split.labels.device)
         for index in islice(order.split(self.sampler.batch_size), self._given, None):
             self._given += 1
-            # Not `[index]`, which moves bytes one by one.
+            # Faster than `[index]`, which moves bytes one by one.
             images = self.split.images.index_select(0, index)
             labels = self.split.labels.index_select(0, index)
             if (logits := self.teacher_logits) is not None:

@@ -15,7 +15,7 @@ from bitstill.training.lightning import pl
 
 log = logging.getLogger(__name__)
 
-_DIGITS = 64  # of a SHA-256
+_DIGITS = 64  # hexadecimal digits of a SHA-256
 
 
 class AtomicCheckpointIO(pl.plugins.CheckpointIO):
@@ -53,7 +53,7 @@ def _sealed(archive: bytes) -> bytes:
 
     The archive's own checksums are of its entries, not of the directory that says where they lie.
     """
-    body = archive[:-2] + _DIGITS.to_bytes(2, "little")  # the length of the comment, so far none
+    body = archive[:-2] + _DIGITS.to_bytes(2, "little")  # the comment's length was 0
     return body + hashlib.sha256(body).hexdigest().encode()
 
 
@@ -86,6 +86,6 @@ def _fault(path: Path) -> str | None:
         if hashlib.sha256(body).hexdigest().encode() != checksum:
             return "its checksum does not fit"
         torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-    except Exception as error:  # noqa: BLE001  # damage shows in any way
+    except Exception as error:  # noqa: BLE001  # damage may raise anything
         return f"{type(error).__name__}: {first_line(error)}"
     return None

@@ -13,19 +13,19 @@ def compute_deterministically() -> None:
     it allocates with NaN: a tenth of a step, for memory that nothing reads before it is written.
     """
     torch.set_deterministic_debug_mode("error")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
     torch.backends.cudnn.benchmark = False
-    # It convolves where torch has no oneDNN, as on a Mac: its transforms (Winograd) round more, and
-    # a teacher's step takes twice as long as by torch's own convolutions.
+    # Without oneDNN, as on a Mac, NNPACK would compute convolutions: its Winograd transforms round
+    # more, and a teacher's step takes twice as long as with torch's own convolutions.
     torch.backends.nnpack.set_flags(False)
-    # float32 is float32, on every generation of GPUs, whatever the environment says.
+    # No TF32 on any GPU, whatever the environment says.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    # And on processors that multiply bf16, whatever the process has been told.
+    # And no bf16 in place of float32 on processors that have it, whatever was set before.
     torch.set_float32_matmul_precision("highest")
     if hasattr(torch.backends.mkldnn, "conv"):  # since torch 2.9
-        # Each setting by name: an unset one inherits the global setting, and allow_tf32 = False
-        # leaves cuDNN's unset. Both are needed, or torch could not tell what allow_tf32 is.
+        # Set one by one: an unset one inherits the global setting, and allow_tf32 = False does not
+        # set cuDNN's. Both are needed, or torch cannot say what allow_tf32 is.
         cudnn: Any = torch.backends.cudnn
         for operation in (torch.backends.mkldnn.conv, cudnn.conv, cudnn.rnn):
             operation.fp32_precision = "ieee"
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for a deterministic cuBLAS

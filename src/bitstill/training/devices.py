@@ -13,7 +13,7 @@ from bitstill.schema import TrainerConfig
 
 log = logging.getLogger(__name__)
 
-_GPU = 0  # of those that the process sees: what Lightning takes for one device
+_GPU = 0  # Lightning uses the first visible GPU for devices=1
 
 
 def device_of(trainer: TrainerConfig) -> torch.device:
@@ -22,7 +22,7 @@ def device_of(trainer: TrainerConfig) -> torch.device:
     Raises:
         UserError: there is no GPU, and one is asked for.
     """
-    # Always set: MKL may use fewer threads until it is told a number, as an evaluation does.
+    # Always set, since MKL may use fewer threads until a number is set, as evaluation does later.
     torch.set_num_threads(trainer.threads or torch.get_num_threads())
     if trainer.accelerator == "cpu":
         if trainer.precision == "bf16" and not has_fast_bf16():
@@ -38,7 +38,7 @@ def device_of(trainer: TrainerConfig) -> torch.device:
 
 def has_fast_bf16() -> bool:
     """Whether torch convolves faster in bf16 than in float32; elsewhere it takes ten times."""
-    if not torch.backends.mkldnn.is_available():  # oneDNN, which torch is built without for Macs
+    if not torch.backends.mkldnn.is_available():  # oneDNN, which torch lacks on Macs
         return False
     return platform.machine() != "x86_64" or torch.backends.cpu.get_cpu_capability() == "AVX512"
 
@@ -60,6 +60,6 @@ def device_name(trainer: TrainerConfig) -> str:
         return torch.cuda.get_device_name(_GPU)
     threads = trainer.threads or torch.get_num_threads()
     kernel = "C kernel" if training_available() else "no C kernel"
-    # The last bits of a sum are those of the instructions that torch has chosen.
+    # The instruction set that torch has chosen decides the last bits of sums.
     processor = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
     return f"CPU ({processor}), {counted(threads, 'thread')}, {kernel}"

@@ -30,7 +30,7 @@ class _Dynamo(ModuleType):
 
     def __init__(self) -> None:
         super().__init__(_NAME)
-        # For code that inspects all modules, and needs no more than this.
+        # Enough for code that inspects all modules.
         self.__spec__ = find_spec(_NAME)
         self.__file__ = self.__spec__.origin if self.__spec__ else None
 
@@ -59,7 +59,7 @@ def dynamo_on_demand() -> Iterator[None]:
         yield
         return
     sys.modules[_NAME] = torch._dynamo = stand_in = _Dynamo()
-    stand_in.__path__ = []  # "from torch._dynamo import" asks for it
+    stand_in.__path__ = []  # needed by "from torch._dynamo import"
     try:
         yield
     finally:

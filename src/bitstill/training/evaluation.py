@@ -20,7 +20,7 @@ from bitstill.packing import pack
 from bitstill.runs.curves import under
 from bitstill.schema import EvaluationConfig
 
-# Logits (N, classes) of images, uint8, (N, 32, 32, 3).
+# A function from images, uint8, (N, 32, 32, 3), to logits (N, classes).
 Classifier = Callable[[Tensor], Tensor]
 
 

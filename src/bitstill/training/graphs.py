@@ -24,10 +24,10 @@ def replay_from_graphs(network: nn.Module, images: Tensor) -> None:
         images: a batch as every step will have it, (N, 3, 32, 32); its values do not matter.
     """
     forget_graphs(network)
-    gc.collect()  # a network and its graphs hold each other: an earlier run's, and their memory
-    # Graphs keep gradient accumulators that trial steps made on another stream; no gradient
-    # passes between the two, so the warning is off.
-    if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):  # torch 2.10
+    gc.collect()  # frees an earlier run's network and graphs, which refer to each other
+    # Trial steps create gradient accumulators on another stream, and graphs keep them. No gradient
+    # passes between the two streams, so the warning about it is off.
+    if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):  # 2.10 on
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     kind = images.device.type
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
@@ -41,19 +41,19 @@ def replay_from_graphs(network: nn.Module, images: Tensor) -> None:
         with without_cache:
             torch.cuda.make_graphed_callables(network, (images,))
     except (RuntimeError, AssertionError) as error:
-        if images.is_cuda:  # a capture that cannot end leaves its stream behind
+        if images.is_cuda:  # a failed capture leaves its own stream current
             torch.cuda.set_stream(torch.cuda.default_stream(images.device))
         log.warning(
             "no CUDA graphs (%s): each operation is launched by itself", first_line(_cause(error))
         )
     with torch.no_grad():
         for name, buffer in network.named_buffers():
-            buffer.copy_(before[name])  # trial steps have changed it
+            buffer.copy_(before[name])  # undo the trial steps
 
 
 def forget_graphs(network: nn.Module) -> None:
     """Stop replaying graphs, which read the weights at their addresses during capture."""
-    network.__dict__.pop("forward", None)  # as `make_graphed_callables` has set it
+    network.__dict__.pop("forward", None)  # set by `make_graphed_callables`
 
 
 def _cause(error: BaseException) -> BaseException:

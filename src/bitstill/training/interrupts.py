@@ -9,7 +9,7 @@ from typing import Any
 from bitstill.errors import StoppedError, one_line
 from bitstill.training.lightning import pl
 
-# Ctrl-C, a polite kill, and what Slurm's launcher asks it to send before it ends a job.
+# Ctrl-C, kill's default, and the signals that Slurm is asked to send before it ends a job.
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -39,7 +39,7 @@ class Interrupts(pl.Callback):
             if callable(handler):
                 self._handlers[number] = handler
                 signal.signal(number, self._hold)
-            elif handler is not None:  # None: a handler that Python did not set stays
+            elif handler is not None:  # None: not set from Python, and left alone
                 signal.signal(number, handler)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
@@ -81,13 +81,13 @@ class Interrupts(pl.Callback):
         for number in struck:
             try:
                 self._handlers[number](number, None)
-            except Exception as error:  # as when Slurm refuses to requeue the job
+            except Exception as error:  # for instance, Slurm refuses to requeue the job
                 raise StoppedError(f"stopped, and not queued again: {one_line(error)}") from error
 
     def _release(self) -> None:
         for number, handler in self._handlers.items():
-            # After Ctrl-C, Lightning ignores the next one, and may have restored its own handler.
+            # After Ctrl-C, Lightning ignores further ones, or has restored the handler already.
             if signal.getsignal(number) in (self._hold, signal.SIG_IGN):
                 signal.signal(number, handler)
-        self._let_through()  # a signal during a failed step, or after the last one
+        self._let_through()  # a signal that came in a failed step or after the last one
         self._handlers = {}

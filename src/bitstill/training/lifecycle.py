@@ -41,12 +41,12 @@ def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) ->
         UserError: the folder holds another run, or files of no run.
     """
     new = new_record(config, data)
-    refuse_foreign(paths)  # before there is a lock, which tells that it is a run's
+    refuse_foreign(paths)  # before our lock makes it look like a run's folder
     with exclusive(paths):
         found = record_to_go_on_from(paths)
         refuse_another(paths, found, new.identity)
         if found is not None and found.done:
-            if not config.sweep.repeats_finished:  # another process was first
+            if not config.sweep.repeats_finished:  # another process has finished it
                 return found
             paths.clear()
         try:
@@ -55,11 +55,11 @@ def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) ->
             _mark(new, paths, "interrupted")
             raise
         except Exception as error:
-            give_back_freed_memory()  # writing the record needs some, too
+            give_back_freed_memory()  # writing the record needs some
             _mark(new, paths, "failed", error)
             raise
         record = read_record(paths)
-        assert record is not None  # noqa: S101  # a fit ends with it
+        assert record is not None  # noqa: S101  # training ends by writing it
         return record
 
 

@@ -21,7 +21,7 @@ def _without_scipy_signal() -> Iterator[None]:
         yield
         return
     empty = ModuleType("scipy.signal")
-    empty.hamming = None  # type: ignore[attr-defined]  # the name that torchmetrics imports
+    empty.hamming = None  # type: ignore[attr-defined]  # torchmetrics imports it
     sys.modules["scipy.signal"] = empty
     try:
         yield
@@ -39,11 +39,11 @@ __all__ = ["LightningEnvironment", "pl", "quiet_lightning"]
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Silence Lightning's messages about absent hardware and about other products."""
-    for name in ("pytorch_lightning", "lightning_fabric"):  # its import has set their levels
+    for name in ("pytorch_lightning", "lightning_fabric"):  # importing them sets their levels
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # Lightning's own use of torch, and its advice: on data loaders, of which there are none, on
-        # its own settings, and on Slurm's srun, wherever that is installed.
+        # Lightning's use of deprecated torch, and its advice: on data loaders, which we do not use,
+        # on settings that are deliberate, and on srun wherever Slurm is installed.
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", ".*does not have many workers")
         warnings.filterwarnings("ignore", "GPU available but not used")

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's malloc.h
 _NEVER = 2**31 - 1
-_NOT_GLIBC = (AttributeError, OSError, TypeError)  # what another C library or system raises
-_RESERVE = 2**24  # bytes: to compose a run takes some 2 MiB
+_NOT_GLIBC = (AttributeError, OSError, TypeError)  # raised with other C libraries
+_RESERVE = 2**24  # bytes; composing a run takes about 2 MiB
 _reserved: list[mmap.mmap] = []
 
 
@@ -26,7 +26,7 @@ def keep_freed_memory() -> None:
     _hold_back()
     with suppress(*_NOT_GLIBC):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_MAX, 0)  # large pieces come from the heap too
+        mallopt(_MMAP_MAX, 0)  # large blocks come from the heap, too
         mallopt(_TRIM_THRESHOLD, _NEVER)
 
 
@@ -38,7 +38,7 @@ def give_back_freed_memory() -> None:
     """
     while _reserved:
         _reserved.pop().close()
-    gc.collect()  # a network and what trains it refer to each other
+    gc.collect()  # network and trainer are in reference cycles
     with suppress(*_NOT_GLIBC):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -65,7 +65,7 @@ def imported_to_stay() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
-        if "triton" in sys.modules:  # at exit it lists what it made and nobody has collected
+        if "triton" in sys.modules:  # at exit, it reports objects that were not collected
             atexit.register(gc.unfreeze)
         if collects:
             gc.enable()

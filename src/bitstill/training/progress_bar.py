@@ -14,7 +14,7 @@ from bitstill.training.lightning import pl
 
 def progress_bar(name: str) -> pl.Callback:
     """Return a bar labelled ``name``, which should be short to leave room on the line."""
-    # There Rich draws nothing without ipywidgets.
+    # In Jupyter, Rich draws nothing without ipywidgets.
     plain = rich.get_console().is_jupyter and find_spec("ipywidgets") is None
     return PlainBar(name) if plain else ProgressBar(name)
 
@@ -58,11 +58,11 @@ class ProgressBar(pl.callbacks.RichProgressBar):
             super().on_exception(trainer, pl_module, exception)
 
     def _stop_progress(self) -> None:
-        # The terminal may have been closed, or who reads has left, and Rich exits: the run is done.
+        # If the terminal or the pipe's reader is gone, Rich raises or exits; but the run is done.
         with suppress(OSError, SystemExit):
             super()._stop_progress()
 
-    # Lightning offers no other place for it before the bar is first drawn.
+    # A private method, since Lightning has no public one to set the label before the first drawing.
     def _get_train_description(self, current_epoch: int) -> str:
         return f"{self._name}, epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 

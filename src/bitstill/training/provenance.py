@@ -38,7 +38,7 @@ def new_record(config: TrainConfig, data: ImageData) -> RunRecord:
         images={"train": len(data.train), "val": len(data.val), "test": len(data.test)},
         versions={"python": platform.python_version(), "bitstill": __version__}
         | {name: version(name) for name in _COMPUTING_PACKAGES}
-        | {"torch": str(torch.__version__)},  # with its build, CPU or CUDA
+        | {"torch": str(torch.__version__)},  # with its build, such as +cpu
         git_commit=git_commit(),
         device=device_name(config.trainer),
     )
@@ -62,7 +62,7 @@ def git_commit() -> str | None:
 
 def _git(root: Path, *arguments: str) -> str | None:
     """Return git's output; None if it fails or is not installed."""
-    # Without locks: many runs ask at once, and somebody may be committing.
+    # Without locks, since many runs ask at once, and a user may be committing.
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603

@@ -46,9 +46,9 @@ class Recorder(pl.Callback):
         self.paths, self.record = paths, record
         self._data, self._evaluation = data, evaluation
         self._rows: list[Row] = []
-        self._correct: dict[str, Tensor] = {}  # bits in bytes
+        self._correct: dict[str, Tensor] = {}  # eight images a byte
         self._exact: dict[str, Tensor] = {}  # batch norm statistics after the latest epoch
-        self._begun = time.perf_counter()  # minus the time of earlier processes, after a resume
+        self._begun = time.perf_counter()  # after a resume, earlier by the time already spent
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs from the checkpoint."""
@@ -100,7 +100,7 @@ class Recorder(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate, and write everything that the epoch has changed."""
-        assert isinstance(pl_module, Task)  # noqa: S101  # the recorder watches only these
+        assert isinstance(pl_module, Task)  # noqa: S101  # the recorder is only used with these
         network = pl_module.network
         self._check_finite(network)
         correct, self._exact = evaluate(network, self._data, self._evaluation)
@@ -164,7 +164,7 @@ class Recorder(pl.Callback):
             raise RuntimeError(
                 f"the training ended after {len(self._rows)} of {self.record.epochs} epochs"
             )
-        write_curves(self.paths, self._rows)  # killed after its last checkpoint, a run lacks a row
+        write_curves(self.paths, self._rows)  # a run killed after its last checkpoint lacks a row
         save_weights(network, self.paths.weights, self._exact)
         write_correctness(self.paths, {name: bits.numpy() for name, bits in self._correct.items()})
         sizes = {
@@ -188,7 +188,7 @@ class Recorder(pl.Callback):
         """Write the student as it is deployed, and return the file's size in bytes."""
         kind = self._evaluation.deciding
         test = self._data.test.images
-        network.to(test.device)  # at the end of training, Lightning has moved it to the CPU
+        network.to(test.device)  # Lightning moves it to the CPU after training
         with borrowed_statistics(network, self._exact):
             integers = integer_network(network)
             wrong = disagreement(network, test, batch_size=self._evaluation.batch_size)

@@ -42,7 +42,7 @@ class Task(pl.LightningModule, ABC):
         super().__init__()
         self.network = network
         self.schedule = schedule
-        self._sums = torch.zeros(3)  # over an epoch's images: loss, right answers, images
+        self._sums = torch.zeros(3)  # of an epoch so far: loss, right answers, images
 
     @abstractmethod
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -66,9 +66,9 @@ class Task(pl.LightningModule, ABC):
             DivergedError: it is NaN or infinite; on a CPU.
         """
         batch = Batch(*batch)
-        logits = self(batch.images).float()  # they may come in bf16
+        logits = self(batch.images).float()  # bf16 under autocast
         loss = self.loss(logits, batch)
-        if loss.device.type == "cpu":  # for a GPU one would wait: there the epoch's sum is checked
+        if loss.device.type == "cpu":  # on a GPU, only the epoch's sum: item() would wait
             self._check_finite(loss.item())
         right = (logits.detach().argmax(dim=1) == batch.labels).float().mean()
         self._add(loss.detach(), right, len(batch.labels))
@@ -137,10 +137,10 @@ class Task(pl.LightningModule, ABC):
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate, and reset its sums unless the epoch is being resumed."""
-        if self.trainer.accumulate_grad_batches != 1:  # from this epoch on, perhaps
+        if self.trainer.accumulate_grad_batches != 1:  # a callback may change it
             forget_graphs(self.network)
         self._sums.zero_()
-        for group in self.optimizers().param_groups:  # type: ignore[union-attr]  # one optimizer
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]  # there is one
             group["lr"] = self.schedule.learning_rate(self.current_epoch)
 
 
@@ -191,7 +191,7 @@ class StudentTask(Task):
         """Return this epoch's factor c by its name; nothing for a loss of one term."""
         if self._soft_weight is None:
             return {}
-        # A Trainer of one's own may have more epochs than the schedule: c stays at its last value.
+        # Another Trainer may run more epochs than the schedule has: c then keeps its last value.
         progress = min(1.0, self.current_epoch / self.schedule.epochs)
         return {"soft_weight": self._soft_weight(progress)}
 

@@ -62,7 +62,7 @@ def stored_logits(paths: RunPaths, compute: Callable[[], Tensor]) -> Tensor:
     path = paths.teacher_logits
     if not path.exists():
         with exclusive(paths):
-            if not path.exists():  # another process may have been first
+            if not path.exists():  # another process may have written it meanwhile
                 logits = compute().contiguous()
                 checksum = hashlib.sha256(logits.numpy().data).hexdigest()
                 write_atomically(path, save({"logits": logits}, metadata={"sha256": checksum}))
@@ -70,6 +70,6 @@ def stored_logits(paths: RunPaths, compute: Callable[[], Tensor]) -> Tensor:
         with safe_open(path, framework="pt") as file:
             stored: Tensor = file.get_tensor("logits")
             _compare(path, stored.numpy().data, (file.metadata() or {}).get("sha256"))
-    except (SafetensorError, TypeError) as error:  # NumPy has no bf16
+    except (SafetensorError, TypeError) as error:  # TypeError: NumPy lacks bf16
         raise UserError(f"{path} cannot be read ({error}): remove its folder") from error
     return stored

@@ -9,7 +9,7 @@ from torch import Tensor
 from bitstill.files import write_atomically
 from bitstill.models import Network
 
-_EXACT = "precise."  # prefix of a buffer's name in the state_dict
+_EXACT = "precise."  # the prefix of buffers with exact statistics
 
 
 def save_weights(network: Network, path: Path, exact: Mapping[str, Tensor]) -> None:
