@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _LATE_SECONDS = 15
 
-# Hydra imports every module of hydra_plugins; without the extra `slurm` this one is empty.
+# Hydra imports every module of hydra_plugins: without the extra `slurm`, this one must be empty.
 if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
     from hydra.core.singleton import Singleton
     from hydra.core.utils import JobReturn, JobStatus
@@ -24,7 +24,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
     from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
     from omegaconf import OmegaConf
 
-    class SlurmLauncher(submitit_launcher.SlurmLauncher):  # type: ignore[misc]  # untyped there
+    class SlurmLauncher(submitit_launcher.SlurmLauncher):  # type: ignore[misc]  # the base is untyped
         """Hydra's launcher, in which a failed run is a failed job, and a sweep waits for all jobs.
 
         Attributes:
@@ -41,10 +41,10 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
 
         def __call__(self, *args: Any, **kwargs: Any) -> JobReturn:
             """Do one job on a node; an error leaves the process, so that Slurm sees it."""
-            # Not all nodes confine a job to its cores: torch would take all that it sees.
+            # Not all nodes confine a job to its cores, and torch would use all that it sees.
             os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
             job: JobReturn = super().__call__(*args, **kwargs)
-            _ = job.return_value  # raises what the job has raised
+            _ = job.return_value  # raises the job's error, if any
             return job
 
         def launch(
@@ -82,7 +82,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
                 submitted = self._submit(new, after=sorted(after))
                 jobs |= {row.name: job for row, job in zip(new, submitted, strict=True)}
                 noted |= {name: job.job_id for name, job in jobs.items()}
-                remember(folder, noted)  # at once: the next submission may be refused
+                remember(folder, noted)  # at once, since the next submission may be refused
                 if submitted:
                     array = submitted[0].job_id.partition("_")[0]
                     said = f"squeue -j {array} shows, scancel {array} ends them"
@@ -127,7 +127,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
 
             params = dict(self.params)
             if params.get("mem_per_cpu") or params.get("mem_per_gpu"):
-                params["mem_gb"] = None  # sbatch takes one of them
+                params["mem_gb"] = None  # sbatch accepts only one of them
             executor = submitit.AutoExecutor(
                 folder=params.pop("submitit_folder"),
                 cluster="slurm",
@@ -172,7 +172,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
 
         try:
             returned: JobReturn = job.results()[0]
-        except Exception as error:  # noqa: BLE001  # one job's end must not hide the others'
+        except Exception as error:  # noqa: BLE001  # the other jobs' results are still wanted
             returned = JobReturn()
             returned.status = JobStatus.FAILED
             returned.return_value = error

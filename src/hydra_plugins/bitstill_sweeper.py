@@ -34,7 +34,7 @@ class GridSweeperConf:
     _target_: str = "hydra_plugins.bitstill_sweeper.GridSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = field(default_factory=dict)
-    grids: Any = field(default_factory=list)  # seen to by the sweeper, whose errors are one line
+    grids: Any = field(default_factory=list)  # checked by the sweeper, with one-line errors
     plan_only: bool = False
 
 
@@ -43,11 +43,11 @@ ConfigStore.instance().store(
 )
 
 
-_SETTING = re.compile(r"\$\{[a-z]\w*(\.\w+)*\}")  # of a run: ${temperature.value}
-_COMPUTED = re.compile(r"\$\{[\w.]+:([^{}]|\{[^{}]*\})*\}")  # by a resolver: ${square:${seed}}
-_MOST_RUNS = 100_000  # of a grid: Hydra lists them all before any is looked at
-_MOST_JOBS = 1024  # joblib starts as many processes as it is told, however few runs there are
-_ON_A_GPU = 4  # processes: each has a context of its own there, and a copy of the images
+_SETTING = re.compile(r"\$\{[a-z]\w*(\.\w+)*\}")  # such as ${temperature.value}
+_COMPUTED = re.compile(r"\$\{[\w.]+:([^{}]|\{[^{}]*\})*\}")  # such as ${square:${seed}}
+_MOST_RUNS = 100_000  # in a grid, since Hydra lists them all at first
+_MOST_JOBS = 1024  # joblib starts all the processes it is told to, however few runs there are
+_ON_A_GPU = 4  # processes, each with its own context and copy of the images there
 
 
 def _as_written(choices: DictConfig | None) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _choice(key: str, written: Any, choices: Any) -> Any:
     if not isinstance(written, str) or not _SETTING.search(written):
         return choices[key]
     if _COMPUTED.fullmatch(written):
-        return f"'{written}'"  # in quotes, Hydra's grammar takes braces within braces
+        return f"'{written}'"  # Hydra's grammar allows nested braces only in quotes
     if "range(" in written or _COMPUTED.search(written):
         raise UserError(
             f"hydra.sweeper: {key} = {written} is not allowed: what refers to a setting of the run "
@@ -93,7 +93,7 @@ def _check_counts(overrides: Sequence[Override]) -> None:
 
     counts = [_count(one) for one in overrides]
     keys = [one.get_key_element() for one in overrides]
-    last = dict(zip(keys, counts, strict=True))  # what a product has of a key that is given twice
+    last = dict(zip(keys, counts, strict=True))  # of a key given twice, the last counts
     for count in (*counts, math.prod(last.values())):
         if not count <= _MOST_RUNS:
             given = ", ".join(str(one.input_line) for one in overrides)
@@ -103,7 +103,7 @@ def _check_counts(overrides: Sequence[Override]) -> None:
 class GridSweeper(BasicSweeper):
     """Runs the unfinished runs of one or several grids, and continues after failures."""
 
-    # Set by Hydra before it calls `sweep`; what a launcher has for itself its base does not say.
+    # Set by Hydra before it calls `sweep`. Any, since Launcher does not declare what ours have.
     config: DictConfig
     hydra_context: HydraContext
     launcher: Any
@@ -117,7 +117,7 @@ class GridSweeper(BasicSweeper):
     ) -> None:
         from bitstill.errors import UserError
 
-        # -1 is all, to Hydra.
+        # For Hydra, -1 means all.
         if max_batch_size is not None and (max_batch_size < -1 or max_batch_size == 0):
             raise UserError(
                 f"hydra.sweeper.max_batch_size = {max_batch_size} is not allowed: give at least 1, "
@@ -147,11 +147,11 @@ class GridSweeper(BasicSweeper):
             lambda one: loader.load_sweep_config(config, list(one)),
             lambda one: parser.parse_override(one).value(),
         )
-        folder = self._folder(lambda: compose(overrides[0]))  # first: ${now:} is one moment for all
+        folder = self._folder(lambda: compose(overrides[0]))  # fixes ${now:} for all runs
         runs = plan(overrides, compose, folder)
         self._see_that_it_can_detach()
         self._share_a_gpu(runs)
-        in_workers = self._has_workers()  # which refuses n_jobs = 0
+        in_workers = self._has_workers()  # refuses n_jobs = 0
         if self._is_slurm():
             self.launcher.planned = {run.overrides: run for run in runs}
         if self.plan_only:
@@ -173,12 +173,12 @@ class GridSweeper(BasicSweeper):
             _check_counts(parsed)
             try:
                 return self.split_arguments(parsed, None)[0]
-            except ValueError as error:  # range() is evaluated here
+            except ValueError as error:  # from range(), which is evaluated here
                 given = ", ".join(overrides)
                 line = f"{given} cannot be run ({one_line(error)}): give other values"
                 raise UserError(line) from error
 
-        # Not those that __init__ was given: Hydra has resolved them.
+        # Not those given to __init__, in which Hydra has resolved interpolations.
         grids = OmegaConf.select(self.config, "hydra.sweeper.grids") or ()
         params = _as_written(OmegaConf.select(self.config, "hydra.sweeper.params"))
         return expand([*map(_as_written, grids)], params, arguments, split)
@@ -190,7 +190,7 @@ class GridSweeper(BasicSweeper):
         try:
             return Path(self.config.hydra.sweep.dir)
         except InterpolationResolutionError:
-            check(first_run())  # which says in which setting
+            check(first_run())  # names the setting
             raise
 
     def _see_that_it_can_detach(self) -> None:
@@ -235,7 +235,7 @@ class GridSweeper(BasicSweeper):
 
     def _launch(self, jobs: list[list[str]]) -> list[Any]:
         returns: list[Any] = []
-        launched = 0  # not as many as there are returns: a detached sweep has none
+        launched = 0  # not len(returns), which stays 0 in a detached sweep
         for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size):
             returns += self.launcher.launch(batch, initial_job_idx=launched)
             launched += len(batch)

@@ -103,7 +103,7 @@ def _exported(student: PackedModel) -> Predict | None:
         compile_kernel(library, sources=[source])
         try:
             predict_one = ctypes.CDLL(str(library)).student_predict
-        except OSError:  # no compiler, or temporary files are kept from being run (noexec)
+        except OSError:  # there is no compiler, or temporary files may not be run (noexec)
             return None
     predict_one.argtypes = [ctypes.c_void_p]
     return lambda images: np.array([predict_one(address(image)) for image in images])
@@ -114,7 +114,7 @@ def _session(model: bytes, threads: int) -> Predict:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    # Its threads would go on spinning on the cores that the next runtime is timed on.
+    # Its threads would go on spinning while the next runtime is timed on the same cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
@@ -135,10 +135,10 @@ def _timed(
 
 def _subject(predict: Predict, images: NDArray[np.uint8]) -> Subject:
     """Return a function that times a runtime, in seconds per image."""
-    calls = max(1, 100 // len(images))  # one image is too short for the clock
+    calls = max(1, 100 // len(images))  # one image takes too little time for the clock
 
     def timed() -> float:
-        predict(images)  # the caches are now its own
+        predict(images)  # fills the caches with its data
         begun = time.perf_counter()
         for _ in range(calls):
             predict(images)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bitstill.bar import bar
 
 Quartiles = tuple[float, float, float]
-Subject = Callable[[], float]  # does its work once, and returns the seconds that it took
+Subject = Callable[[], float]  # works once, and returns the seconds that it took
 
 
 def processor() -> str:
@@ -115,7 +115,7 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     def known(name: str) -> str:
         try:
             return version(name)
-        except PackageNotFoundError:  # it is there by another name: onnxruntime-gpu, say
+        except PackageNotFoundError:  # installed under another name, such as onnxruntime-gpu
             return "unknown"
 
     return {"python": platform.python_version()} | {name: known(name) for name in packages}

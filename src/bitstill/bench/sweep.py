@@ -41,7 +41,7 @@ def bench(*, rounds: int, epochs: int) -> Report:
 
 
 def _seconds(command: Sequence[str]) -> float:
-    # Both take what they usually do of the cores, whatever the shell has set.
+    # Both use as many threads as they do by default, whatever the shell has set.
     usual = {name: value for name, value in os.environ.items() if name not in _THREADS}
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()

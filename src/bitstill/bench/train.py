@@ -37,7 +37,7 @@ from bitstill.training.tasks import StudentTask, Task, TeacherTask
 
 CONVOLUTIONS = "the convolutions alone"
 TEMPERATURE = 15.0
-_SKIPPED, _STEPS = 4, 8  # a DataLoader's workers have prepared the first four
+_SKIPPED, _STEPS = 4, 8  # the DataLoader's workers have prefetched the first four
 _SCHEDULE = ScheduleConfig(epochs=60, batch_size=1, learning_rates=[0.01], milestones=[], l2=1e-10)
 
 
@@ -47,7 +47,7 @@ def bench(*, rounds: int, batch_size: int, threads: int) -> Report:
     Raises:
         UserError: the yardstick is not at hand.
     """
-    plain_path()  # before anything is spent
+    plain_path()  # raises before any time is spent
     torch.set_num_threads(threads)
     keep_freed_memory()
     compute_deterministically()
@@ -134,7 +134,7 @@ def _fit(task: pl.LightningModule, batches: Iterable[Any], **settings: Any) -> f
 def _plain_step(batch_size: int, threads: int) -> float:
     """Return the seconds per step of the baseline, in the current process."""
     torch.set_num_threads(threads)
-    warnings.filterwarnings("ignore")  # Lightning's advice
+    warnings.filterwarnings("ignore")  # advice of Lightning
     plain, split = load_plain(), _random_images(batch_size)
     teacher = plain.network(quantized=False)
     student = plain.network(quantized=True)

@@ -11,8 +11,8 @@ from bitstill.files import write_atomically
 from bitstill.loggers.wandb_files import keep_wandb_quiet
 from bitstill.reading import json_object, reading
 
-_SAVED = "saved.json"  # what was saved before, so that it is replaced and not added to
-_SECONDS = 30  # to wait for an answer
+_SAVED = "saved.json"  # what was saved before, to be replaced next time
+_SECONDS = 30  # how long to wait for an answer
 
 
 def make_dashboard(place: str, *, project: str | None, output: Path | None, save: bool) -> str:
@@ -76,7 +76,7 @@ def _save(source: Source, known: Path) -> list[str]:
     try:
         entity = source.entity or wandb.Api(timeout=_SECONDS).default_entity or ""
         source = dataclasses.replace(source, entity=entity)
-        page, board = report(source, online=True), workspace(source)  # which asks the server
+        page, board = report(source, online=True), workspace(source)  # both ask the server
         if before.get("project") == [entity, source.project]:
             page.id = before["report"]
             board._internal_name, board._internal_id = before["workspace"]

@@ -14,7 +14,7 @@ from bitstill.report import published
 from bitstill.runs.curves import under
 
 _PICTURES = ("confusion", "weight-levels", "weight-steps")
-_WIDE, _HALF, _HIGH = 24, 12, 8  # of a grid of 24 columns
+_WIDE, _HALF, _HIGH = 24, 12, 8  # in units of wandb's grid of 24 columns
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def shared_sections(source: Source) -> list[Section]:
     students = {**source.filters, "model": "student"}
     return [
         Section("T x loss", students, _comparison_panels(source)),
-        # Losses themselves differ in size by T^2, so that a mean over several says nothing.
+        # Accuracies, since losses differ in size by T^2: a mean over several would say nothing.
         Section("Curves by temperature", students, _accuracy_panels(source)),
         Section("Runs", source.filters, _run_panels()),
     ]

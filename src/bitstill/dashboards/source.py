@@ -21,8 +21,8 @@ from bitstill.report.table import Table, told_apart
 from bitstill.report.tables import accuracy_tables
 from bitstill.runs.composed import composed
 
-TITLED = "bitstill: "  # how every title begins
-_PROJECT = "bitstill"  # what conf/logger/wandb.yaml has
+TITLED = "bitstill: "  # the beginning of every title
+_PROJECT = "bitstill"  # the default in conf/logger/wandb.yaml
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def find_source(place: str, project: str | None = None) -> Source:
     if first in (".", "..", "~") or (first and Path(first).is_dir()):
         raise UserError(f"{place} is not a folder: give a sweep's, such as multirun/quick")
     entity, name = _split(place)
-    # Every run has logged this: some sweeps have no validation images.
+    # The view that every run has logged: sweeps without validation images lack best_val.
     return Source(entity, name, "", LOSSES, True, PUBLISHED_VIEW._replace(selection="last"), ())
 
 
@@ -93,7 +93,7 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
     runs = read_sweep(folder)
     sets = sweep_sets(runs)
     entity, name = _split(project) if project else _logged_to(runs)
-    # The claims and the accuracies of each.
+    # For each set, its claims and accuracies.
     tables = [(one.name, [SetReport(one).claims, *accuracy_tables(one)]) for one in sets]
     return Source(
         entity=entity,

@@ -57,7 +57,7 @@ def workspace(source: Source) -> Any:
     return ws.Workspace(
         entity=source.entity,
         project=source.project,
-        # wandb takes no symbols there, "a+b" not either.
+        # wandb allows no symbols in it, such as + in "a+b".
         name="".join("-" if category(one)[0] == "S" else one for one in source.title),
         sections=[
             ws.Section(name=one.title, panels=one.panels, is_open=True)

@@ -15,7 +15,7 @@ from bitstill.engine.planes import plane_bits
 from bitstill.topology import TOPOLOGY, Layer
 
 Words = NDArray[np.uint32]
-_PLACE = '#include "numbers.h"'  # in student.c, where its numbers go
+_PLACE = '#include "numbers.h"'  # the line of student.c that the numbers replace
 
 
 def c_source(model: PackedModel) -> bytes:
@@ -32,7 +32,7 @@ def _numbers(model: PackedModel) -> Iterable[str]:
     thresholds = np.concatenate([_thresholds(layer, count) for layer in others])
     classifier = np.column_stack([model.weight, model.bias])
     known = {name: one for name, one in describe(**model.known).items() if name != "classes"}
-    # A packed file may come from anywhere, and so what it says of itself.
+    # A packed file may come from anywhere: its texts must not end the comment.
     yield f"/* {'; '.join(map(': '.join, known.items())).replace('*', ' ')} */"
     yield f"enum {{ WEIGHT_BITS = {model.weight_bits}, FEATURE_BITS = {model.activation_bits} }};"
     yield f"enum {{ PLANES = {count}, CLASSES = {len(classifier)} }};"
@@ -75,7 +75,7 @@ def _rows(packed: PackedLayer, layer: Layer) -> Words:
 
 def _thresholds(packed: PackedLayer, planes: int) -> Words:
     """Return a layer's thresholds plus 2^(planes - 1), the offset that the sums have."""
-    half = 2 ** (planes - 1)  # above every sum
+    half = 2 ** (planes - 1)  # larger than every sum
     raised = packed.thresholds.clip(-half, half - 1) + half
     bits = raised.reshape(-1, LANES, raised.shape[1])[..., None] >> np.arange(planes) & 1
     return _words(bits.transpose(0, 2, 3, 1)).ravel()

@@ -131,7 +131,7 @@ def _content(network: IntegerNetwork, form: str, known: Mapping[str, Any]) -> by
     if form in ("packed", "c"):
         model = pack(network, **known)
         content = to_bytes(model)
-        from_bytes(content)  # what cannot be read again, by a class's name, say, is not written
+        from_bytes(content)  # raises before a file is written that could not be read
         return content if form == "packed" else c_source(model)
     if form == "onnx":
         from bitstill.deploy.onnx_models import integer_model

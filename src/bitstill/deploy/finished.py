@@ -13,7 +13,7 @@ from bitstill.schema import STATISTICS
 from bitstill.training.weights import are_finite, load_weights
 
 _DEPLOYABLE = ("last", "best_val")
-AGAIN = "remove the run's folder and train it again"  # what is done is skipped otherwise
+AGAIN = "remove the run's folder and train it again"  # or it is skipped
 _NOT_KEPT = f"export where it was trained, or {AGAIN}"
 
 
@@ -105,7 +105,8 @@ def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
         raise UserError(f"{file} does not fit its record: {first_line(error)}") from error
     if not are_finite(network):
         raise UserError(f"{file} holds numbers that are not finite: {AGAIN}")
-    # best_val's weights are those chosen under one kind; under another it is another epoch.
+    # The weights of best_val were chosen under one kind of statistics: under the other kind, the
+    # best epoch is another.
     other = choice.select == "best_val" and statistics != record.deciding
     row = None if other else record.chosen(choice.select, statistics)
     accuracy = None if row is None else row.get("test/accuracy")
@@ -146,7 +147,7 @@ def _validation(record: RunRecord) -> float | None:
 
 def _verify(file: Path, record: RunRecord) -> None:
     """Refuse weights other than those that the record's accuracies belong to."""
-    if file.name in record.checksums:  # a record made by hand may have none
+    if file.name in record.checksums:  # a record written by hand may lack it
         expected = record.checksums[file.name]
         check_sha256(file, file.read_bytes(), expected, trained="the run", advice=AGAIN)
 

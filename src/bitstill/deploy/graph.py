@@ -59,7 +59,7 @@ class Graph:
         images = helper.make_tensor_value_info("images", TensorProto.UINT8, [batch, 32, 32, 3])
         logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, classes])
         graph = helper.make_graph(self.nodes, "bitstill", [images], [logits], self.constants)
-        domains = sorted({node.domain for node in self.nodes})  # ONNX's own has no name
+        domains = sorted({node.domain for node in self.nodes})  # ONNX's own is the empty name
         imports = [helper.make_opsetid(one, 1 if one else OPSET) for one in domains]
         model = helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION)
         model.producer_name, model.producer_version = "bitstill", __version__

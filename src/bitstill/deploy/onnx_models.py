@@ -17,8 +17,9 @@ from bitstill.integer import IntegerNetwork
 from bitstill.models import Network
 from bitstill.topology import TOPOLOGY
 
-_CODE_LIMIT = 63  # two products of 255 and a code stay below 2^15, where some processors saturate
-_LIMIT = 2**22  # of thresholds: above every sum of such codes, and 255 times it is an int32
+# Two products of 255 and a code stay below 2^15, where some processors saturate.
+_CODE_LIMIT = 63
+_LIMIT = 2**22  # for thresholds: above every sum of such codes, and times 255 it fits an int32
 
 
 def float_model(network: Network, metadata: Mapping[str, str]) -> bytes:
@@ -35,7 +36,7 @@ def float_model(network: Network, metadata: Mapping[str, str]) -> bytes:
         mean, variance = (one.double() for one in block.statistics)
         scale = block.norm.weight.detach().double() / (variance + block.norm.eps).sqrt()
         weight = block.conv.weight.detach().double() * scale[:, None, None, None]
-        assert block.conv.bias is not None  # noqa: S101  # built with one
+        assert block.conv.bias is not None  # noqa: S101  # built with a bias
         bias = (block.conv.bias.detach().double() - mean) * scale + block.norm.bias.double()
         if layer.name == "conv1":
             weight = weight / 255

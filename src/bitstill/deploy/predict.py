@@ -17,7 +17,7 @@ from bitstill.engine.engine import Engine
 from bitstill.errors import UserError, counted, one_line, printable
 
 _BATCH = 256
-_LARGEST = 2**30  # bytes of a file: more is not a picture of one thing
+_LARGEST = 2**30  # bytes of a file
 
 Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]  # (32, 32, 3), or several
 
@@ -70,7 +70,7 @@ def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predict
     engine = load(model, threads=threads)
     files, others = _files(images)
     found = Predictions([], [], others)
-    # In threads: decoding a photo takes longer than classifying it.
+    # Threads decode photos, which takes longer than classifying them.
     shown = bar(len(files), "predicting", "images")
     with quiet_pillow(), ThreadPoolExecutor(threads) as pool, shown:
         for start in range(0, len(files), _BATCH):
@@ -92,7 +92,7 @@ def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predict
 
 class _File(NamedTuple):
     path: Path
-    is_named: bool  # or else found in a folder
+    is_named: bool  # by the user; otherwise found in a folder
 
 
 def _read(file: _File) -> Image | UserError:
@@ -138,7 +138,7 @@ def _below(folder: Path) -> tuple[list[Path], list[Path]]:
 def _may_be_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # its folder can be listed, and not be entered: reading it will say so
+    except OSError:  # its folder can be listed but not entered; reading it will say so
         return True
 
 
@@ -154,7 +154,7 @@ def _decoded(file: Path) -> Image:
     try:
         if file.is_dir():
             raise UserError(f"{file} cannot be entered: give a folder that can")
-        if file.exists() and not file.is_file():  # a pipe or device may never end
+        if file.exists() and not file.is_file():  # reading a pipe or device may never end
             raise UserError(f"{file} is not a file: give an image file, or a folder of them")
         if file.stat().st_size > _LARGEST:
             raise ValueError(f"it has more than {_LARGEST} bytes")

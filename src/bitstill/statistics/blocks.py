@@ -52,6 +52,6 @@ def blocked_contrast(
     error = math.sqrt(max(0.0, variance * spread))
     if not sees_noise(error, values):
         return Difference(estimate, math.nan, 0, n)
-    # Of one seed's contrast the seed itself drops out: its weights add up to zero.
+    # In a contrast of one seed, the seed's effect cancels, since the weights add up to zero.
     deviation = math.sqrt(variance * sum(weight**2 for weight in weights.values()))
     return Difference(estimate, error, df, n, deviation)

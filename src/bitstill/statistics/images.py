@@ -22,7 +22,7 @@ def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     from scipy import special
 
     gained, lost = int((first & ~second).sum()), int((second & ~first).sum())
-    # Both tails of a binomial at 1/2 are alike.
+    # A binomial at 1/2 is symmetric: both tails are equal.
     tail = float(special.bdtr(min(gained, lost), gained + lost, 0.5))
     return min(1.0, 2 * tail)
 
@@ -58,7 +58,7 @@ def two_way_interval(differences: NDArray[np.floating]) -> Interval:
     free = np.array([rows - 1, columns - 1, (rows - 1) * (columns - 1)])
     squares = np.array(sums) / free
     over_seeds = around(mean, math.sqrt(squares[0] / x.size), rows - 1)
-    if squares[1] <= squares[2]:  # images show no variance of their own
+    if squares[1] <= squares[2]:  # no variance between images beyond the noise
         return over_seeds
     total = float(squares @ [1, 1, -1])
     df = max(rows - 1.0, total**2 / float((squares**2 / free).sum()))

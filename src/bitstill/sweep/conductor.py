@@ -50,14 +50,14 @@ def conduct(
     if left and left[0].config.sweep.detach:
         launch([list(run.overrides) for run in left])
         line = f"submitted; bitstill status {shlex.quote(str(folder))} --watch says how far it is"
-        console.print(line, markup=False, soft_wrap=True)  # to be copied
+        console.print(line, markup=False, soft_wrap=True)  # unbroken, to be copied
         return
     raised = _launched(left, launch, console, in_workers=in_workers) if left else {}
     states = [look(run.expected) for run in runs]
     begun = [Run(one.expected.paths, one.record) for one in states if one.record is not None]
     try:
         print_tables(begun)
-    except UserError as error:  # which must not hide what has failed
+    except UserError as error:  # it must not hide which runs failed
         say(f"no tables: {error}")
     if left and any(run.done for run in begun):
         _summarize(left[0].config, folder)
@@ -70,7 +70,7 @@ def _launched(
     left: Sequence[PlannedRun], launch: Launch, console: Console, *, in_workers: bool
 ) -> dict[str, Exception]:
     """Launch runs, with progress; return the errors of their jobs."""
-    from scipy import special  # noqa: F401  # for the tables, before runs use up the memory
+    from scipy import special  # noqa: F401  # the tables need it, and memory may be short later
 
     waiting = (
         patience(lambda: any(run.expected.is_at_work for run in left))
@@ -107,7 +107,7 @@ def _summarize(config: TrainConfig, folder: Path) -> None:
 
     try:
         log_summary(settings, folder, config.name)
-    except Exception as error:  # noqa: BLE001  # the runs are done, whatever wandb says
+    except Exception as error:  # noqa: BLE001  # the runs are done; wandb cannot change that
         log.warning("the sweep's summary is not logged to wandb: %s", error)
 
 

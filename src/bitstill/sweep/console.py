@@ -30,14 +30,14 @@ from bitstill.runs.status import RunState, look, seconds_left, stop_sign, sweep_
 from bitstill.sweep.queue import SUBMITTED, queued
 
 _UNFINISHED = ("running", "failed", "interrupted", "stored", "queued", "missing")
-_LATEST = 5  # finished runs that stay in sight
-# Shown first if the terminal is too small: runs in progress, or in need of attention.
+_LATEST = 5  # how many finished runs stay visible
+# The order in which runs are shown in a small terminal: first those that need attention.
 _FIRST = ("running", "failed", "interrupted", "queued", "done", "stored", "missing")
-_OTHER_LINES = 2  # of a terminal: the summary, and the cursor's
+_OTHER_LINES = 2  # the summary, and the line of the cursor
 _POLL_SECONDS = 0.5
 _WATCH_SECONDS = 2.0
-_QUIET_SECONDS = 600.0  # without a terminal, until a line says how far runs are
-_QUEUE_SECONDS = 30.0  # Slurm's controller serves the whole cluster
+_QUIET_SECONDS = 600.0  # without a terminal, between lines that say how far runs are
+_QUEUE_SECONDS = 30.0  # long, since Slurm's controller serves the whole cluster
 
 
 def clock(seconds: float) -> str:
@@ -87,7 +87,7 @@ def _outcome(state: RunState) -> tuple[str, str]:
 
 def _grid(states: Sequence[RunState]) -> Table:
     text, number = partial(Column, no_wrap=True), partial(Column, no_wrap=True, justify="right")
-    shrinking = Column(max_width=20)  # in a narrow terminal the bar gives way first
+    shrinking = Column(max_width=20)  # in a narrow terminal, the bar shrinks first
     grid = Table.grid(text(), text(), shrinking, number(), text(), number(), padding=(0, 2))
     for state in states:
         done, total, epochs = _epochs(state)
@@ -126,7 +126,7 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
     sweep = _QueuedSweep(folder)
     states = sweep.states()
     if as_json:
-        print(json.dumps([state.plain() for state in states], indent=2))  # noqa: T201  # output
+        print(json.dumps([state.plain() for state in states], indent=2))  # noqa: T201  # the output
         return
 
     console = output_console()
@@ -146,7 +146,7 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
             time.sleep(_WATCH_SECONDS)
             states = sweep.states()
             live.update(view(), refresh=True)
-        live.update(view(whole=True))  # as it stays
+        live.update(view(whole=True))  # the final view stays
 
 
 def _goes_on(states: Sequence[RunState], *, stopped: bool) -> bool:
@@ -179,7 +179,7 @@ class _Watch:
 
     def __init__(self, expected: Sequence[Expected]) -> None:
         self.states = [look(one) for one in expected]
-        self._before = list(self.states)  # the states before a rerun are not news
+        self._before = list(self.states)  # what was known before is not news
         self._settled: set[str] = set()
         self._told = time.monotonic()
 
@@ -231,7 +231,7 @@ def progress(expected: Sequence[Expected], console: Console) -> Iterator[None]:
 
     def poll() -> None:
         while not stopped.wait(_POLL_SECONDS):
-            with suppress(OSError, UserError):  # a record, on a network's disk: look again
+            with suppress(OSError, UserError):  # a record on a network disk: look again
                 report()
 
     thread = threading.Thread(target=poll, daemon=True)

@@ -31,7 +31,7 @@ def expand(
         UserError: there is no run, or a grid has what a sweep has one of.
     """
     for key in itertools.chain(params, *grids):
-        if re.match(r"\+*hydra[./]", key):  # a run would be given it, and nothing would read it
+        if re.match(r"\+*hydra[./]", key):  # runs would get it, and nothing would read it
             raise UserError(
                 f"hydra.sweeper has {key}, which is not a setting of a run: give it outside params "
                 "and grids"

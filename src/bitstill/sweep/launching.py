@@ -11,8 +11,8 @@ from bitstill.sweep.plan import PlannedRun, is_stopped, stop_at_failure
 
 Launch = Callable[[list[list[str]]], Sequence[Any]]
 
-_DEATHS_ALLOWED = 3  # of a run's process, before the run counts as failed
-_UNATTRIBUTED = ""  # the identity that a death counts for, when no run was at work
+_DEATHS_ALLOWED = 3  # so often a run's process may die before the run counts as failed
+_UNATTRIBUTED = ""  # stands for an identity where no run was in progress
 
 
 def launch_all(left: Sequence[PlannedRun], launch: Launch) -> dict[str, Exception]:
@@ -55,14 +55,14 @@ def _count_deaths(
         latest[one] = state
         ended = state.status in ENDED
         if ended and state != earlier:
-            known = True  # a process has died behind it
+            known = True  # its process died after it had ended
         elif len(batch) == 1 or (state.status == "interrupted" and state != earlier):
             known = True
             deaths[one] = 1 if state.epoch > earlier.epoch else deaths[one] + 1
             if deaths[one] >= _DEATHS_ALLOWED and not ended:
                 mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
                 stop_at_failure(run.config)
-    if not known:  # a process has died before it began a run; nobody knows which
+    if not known:  # a process died before it began a run; nobody knows which run
         deaths[_UNATTRIBUTED] += 1
 
 

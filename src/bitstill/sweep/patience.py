@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-_SECONDS = 15.0  # an evaluation and a checkpoint
+_SECONDS = 15.0  # enough for an evaluation and a checkpoint
 
 
 @contextmanager
@@ -22,13 +22,12 @@ def patience(at_work: Callable[[], bool]) -> Iterator[None]:
     Args:
         at_work: whether a worker still is.
     """
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # signals reach only the main thread
+    # Python handles signals in the main thread only.
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:  # in the background of a script; workers ignore it likewise
+    if before is signal.SIG_IGN:  # started in the background by a script; workers ignore it, too
         yield
         return
 
@@ -48,7 +47,7 @@ def patience(at_work: Callable[[], bool]) -> Iterator[None]:
 
 def _in_front_of_a_terminal() -> bool:
     try:
-        with Path("/dev/tty").open("rb") as terminal:  # standard input may be a file
+        with Path("/dev/tty").open("rb") as terminal:  # since standard input may be a file
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
-    except OSError:  # there is none
+    except OSError:  # there is no terminal
         return False

@@ -20,7 +20,7 @@ from bitstill.runs.manifest import Expected
 from bitstill.runs.status import RunState, stop_sign
 from bitstill.schema import TrainConfig
 
-# What a sweep does for a run: nothing, or to give it to loggers that have not had it, or all of it.
+# What is left to do for a run: nothing; to log it to loggers that lack it; or everything.
 Work = Literal["skip", "log", "train"]
 
 

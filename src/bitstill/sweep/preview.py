@@ -19,7 +19,7 @@ from bitstill.schema import TrainConfig
 from bitstill.sweep.console import clock
 from bitstill.sweep.plan import PlannedRun
 
-# A checkpoint, two files of weights, curves and per-image results, as measured.
+# Measured: a checkpoint, two files of weights, curves and per-image results.
 _RUN_BYTES = 6_100_000
 
 
@@ -112,7 +112,7 @@ def _stored(teacher: TrainConfig, known_as: str) -> Training:
     record = known_record(in_store(teacher, known_as))
     if record is None:
         return Training(teacher, teacher.schedule.epochs)
-    # Killed between its last epoch and its end, it still has something left to do.
+    # At least 1: killed after its last epoch and before its end, it is still not finished.
     left = max(1, teacher.schedule.epochs - record.epoch)
     return Training(teacher, 0 if record.done else left)
 
@@ -134,7 +134,7 @@ def _speeds(runs: Iterable[PlannedRun]) -> dict[str, float]:
         record = known_record(paths)
         if record is None or not record.images_per_second:
             continue
-        # Kept records, which have no weights, are of other machines.
+        # Records without weights are copies, often from other machines, and say nothing of this one.
         if record.done and paths.weights.exists():
             seen.setdefault(record.model, []).append(record.images_per_second)
     return {kind: median(speeds) for kind, speeds in seen.items()}

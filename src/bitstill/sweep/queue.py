@@ -9,9 +9,9 @@ from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.reading import fits, json_object
 
-SUBMITTED = ".submitit"  # the folder of a sweep's jobs, in its own
-_JOBS = "jobs.json"  # job ids, by the identity of their runs
-# Not COMPLETING: those runs have ended.
+SUBMITTED = ".submitit"  # in a sweep's folder: the files of its jobs
+_JOBS = "jobs.json"  # maps identities of runs to job ids
+# Without COMPLETING, since those runs have ended.
 _STATES = "PENDING,RUNNING,SUSPENDED"
 _ASK = ("squeue", "--me", "--noheader", "--array", "--format=%i", f"--states={_STATES}")
 _SECONDS = 60.0
@@ -42,7 +42,7 @@ def queued(folder: Path) -> dict[str, str]:
 def _in_queue() -> set[str]:
     """Return all jobs of this user; a task of an array is 123_4."""
     try:
-        said = subprocess.run(  # noqa: S603  # no part of it is anybody's input
+        said = subprocess.run(  # noqa: S603  # a constant
             _ASK, capture_output=True, text=True, check=True, timeout=_SECONDS
         )
     except (OSError, subprocess.SubprocessError) as error:
