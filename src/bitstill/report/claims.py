@@ -23,7 +23,7 @@ from bitstill.statistics import Interval, Verdict, paired_difference
 BAND = 0.25
 """How far the exponent of T in the ratio of gradients may be from 0: 1.8 times from 10 to 100."""
 
-_BEST = HARD_TEMPERATURE  # as published, and where hard was trained
+_BEST = HARD_TEMPERATURE  # the published best T, and the one of hard
 _BEST_OF_FOUR = [(_BEST, other) for other in TEMPERATURES if other != _BEST]
 _UP_DOWN_UP = [(15.0, 10.0), (15.0, 50.0), (100.0, 50.0)]
 

@@ -30,7 +30,7 @@ from bitstill.report.table import (
 from bitstill.report.tables import CAPTION, DETAILS
 
 _NUMBERS, _RUNS, _PAGE = "report.json", "runs.csv", "index.html"
-_ON_SEVERAL = re.compile(r"(sets|comparison-\d+)\.(md|tex)")  # tables of several sets
+_ON_SEVERAL = re.compile(r"(sets|comparison-\d+)\.(md|tex)")  # tables on several sets
 
 
 def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None = None) -> None:
@@ -52,7 +52,7 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
         if fill is not None:
             fill_page(fill, report)
         files = _rendered(report, output)
-        try:  # before the terminal, whose reader may leave: | head
+        try:  # written before anything is printed: a reader such as head may end the process
             _write(files, output)
         except OSError as error:
             raise UserError(
@@ -74,8 +74,8 @@ def _sign_of_life() -> Live:
         Spinner("line", "reporting"),
         console=Console(stderr=True),
         transient=True,
-        redirect_stdout=False,  # it would go to standard error
-        redirect_stderr=False,  # each step of a bar would be a line, and long lines would be broken
+        redirect_stdout=False,  # or it would go to standard error
+        redirect_stderr=False,  # or a bar's every step would be a line, and long lines be broken
     )
 
 
@@ -111,7 +111,7 @@ def show(report: Report, console: Console) -> None:
 
 def _show_table(console: Console, table: Table) -> None:
     console.print(to_rich(table, encoding=console.encoding))
-    if table.caption:  # below rows there is a free line; below words there is not
+    if table.caption:  # a table ends with an empty line, a caption does not
         console.print()
 
 
@@ -134,7 +134,7 @@ def _rendered(report: Report, output: Path) -> dict[Path, bytes]:
 
 def _write(files: Mapping[Path, bytes], output: Path) -> None:
     """Write a report's files, and remove tables and figures that only an earlier one had."""
-    folders = [output / "tables", output / "figures"]  # beside them, nothing has a prefix
+    folders = [output / "tables", output / "figures"]  # only files in these have a prefix
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():

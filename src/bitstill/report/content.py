@@ -42,7 +42,7 @@ from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables, seeds_table, temperature_table
 from bitstill.runs import ENDED
 
-# How a figure's name begins; the same in words; what it is drawn from beside the records.
+# How a kind of figures is named in files and in words, and what it needs besides the records.
 _DRAWN_FROM = (
     ("curves", "learning curves", "metrics.csv"),
     ("soft-targets", "soft targets", "the teacher's logits"),
@@ -237,7 +237,7 @@ def build(folders: Sequence[Path]) -> Report:
     read = [read_sweep(folder) for folder in folders]
     sweeps = [sweep_sets(runs) for runs in read]
     names = [runs.name for sets in sweeps for runs in sets]
-    if len(set(names)) < len(names):  # two sweeps of one name: told apart by their folders
+    if len(set(names)) < len(names):  # sweeps of the same name are told apart by their folders
         sweeps = [
             [_named_by_folder(one, sweep_name(runs)) for one in sets]
             for runs, sets in zip(read, sweeps, strict=True)

@@ -6,7 +6,7 @@ from statistics import median
 from bitstill.report.sweeps import Run, RunSet
 from bitstill.report.table import NOT_APPLICABLE, Table
 
-_OFFICIAL = 73_257  # SVHN's training images
+_OFFICIAL = 73_257  # training images of SVHN
 _STUDY = {"teacher": 5, "student": 70}  # the runs of experiment=study
 _YET = "no finished run yet"
 

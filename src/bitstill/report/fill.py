@@ -14,7 +14,7 @@ from bitstill.report.progress import progress_table
 from bitstill.report.table import encoded, to_markdown
 from bitstill.report.variants import variants_table
 
-_LATER = "open"  # the one place that is not the first sweep's
+_LATER = "open"  # the one place that is filled from the later sweeps
 _FIGURE = "figure-"
 NAMES = (
     *("progress", "verdicts", "claims", "tests", "robustness", "far-out"),
@@ -35,7 +35,7 @@ def fill_page(path: Path, report: Report) -> None:
         UserError: the page cannot be read or written, has no places, or one of an unknown name.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe or device may never end
+        if path.exists() and not path.is_file():  # reading a pipe or device may never end
             raise UserError(f"--fill: {path} is not a file: give a Markdown page")
         text = filled(path.read_text(encoding="utf-8"), report, stem=path.stem)
         for figure in _figures(report.sets[0]):

@@ -206,20 +206,20 @@ def _finding(question: Question, corrected: tuple[float, float] | None, tests: i
         seen = "one seed" if n == 1 else f"no noise can be seen in {n} seeds"
         reason = f"{seen}: no interval and no verdict"
         return Finding(question, effect.interval(), n, reason=reason)
-    p_for, p_against = corrected or (1.0, 1.0)  # it waits: both are left out
+    p_for, p_against = corrected or (1.0, 1.0)  # a question that waits shows neither
     found = verdict(p_for=p_for, p_against=p_against)
     nothing = equivalence_p(effect, MARGIN) if question.unit == "points" else None
     p = p_for if _points_for(question) else p_against
     reason = ""
-    # At half the level and corrected like the rest: else a noise that happens to look small would
-    # add to the false verdicts. It comes before what is above zero: its correction does not depend
-    # on other statements, so that no later one changes the verdict.
+    # At half the level and corrected like the rest, or noise that happens to look small would add
+    # false verdicts. Checked before effects above zero, since this correction does not depend on
+    # other statements: no later one can change the verdict.
     if nothing is not None and nothing * tests < ALPHA / 2:
         reason = f"shown to be within {MARGIN:g} points of zero"
         if question.equivalence:
             found, p = "contradicted", min(1.0, 2 * nothing * tests)
-    # All of several are found less often than each: as if they were independent, which is on the
-    # safe side where they share a cell.
+    # Finding all of several differences is less probable than finding each. They are taken as
+    # independent, which is conservative where they share a cell.
     power = POWER ** (1 / len(question.comparisons))
     detectable = max(
         smallest_detectable(

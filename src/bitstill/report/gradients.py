@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 GRID = tuple(sorted({*np.geomspace(1, 200, 30).tolist(), *TEMPERATURES}))
 _IMAGES = 256
-_CELLS = tuple(cell_name(loss, HARD_TEMPERATURE) for loss in TWO_TERMS)  # whose students are taken
+# Ratios are measured on students of these.
+_CELLS = tuple(cell_name(loss, HARD_TEMPERATURE) for loss in TWO_TERMS)
 _KEPT = ("measured", "limit")
 
 

@@ -23,7 +23,7 @@ from bitstill.report.sweeps import HARD, Run, read_sweep, stored_teacher
 from bitstill.runs import ENDED, STORE, RunPaths
 from bitstill.runs.manifest import manifest_path, manifest_text, read_manifest
 
-# Settings whose values are folders of one machine, as they stand in `.hydra/overrides.yaml`.
+# Settings in `.hydra/overrides.yaml` whose values are folders of one machine.
 _FOLDER = re.compile(r"\+*(paths\..+|(.+\.)?(path|dir|cache))")
 
 
@@ -67,7 +67,7 @@ def keep(sweep: Path, target: Path) -> Kept:
     if manifest_path(sweep).exists():
         texts[manifest_path(target)] = _merged_manifest(sweep, target)
     own = {run.record.identity for run in ended}
-    home = Path(os.path.expanduser("~"))  # a user may have none: "~" names no folder then
+    home = Path(os.path.expanduser("~"))  # stays "~" for a user without a home
     for path, text in texts.items():
         _refuse_names(path, text, [home, Path.cwd(), sweep.resolve()])
     try:
@@ -105,7 +105,7 @@ def _teachers(sweep: Path, ended: Sequence[Run], target: Path) -> list[tuple[Run
     return [
         (paths, _stored(paths, target))
         for paths in found.values()
-        # They are computed of finished teachers alone.
+        # Logits are computed only of finished teachers.
         if paths.teacher_logits.exists() and paths.record.exists()
     ]
 
@@ -115,7 +115,7 @@ def _copy_teacher(stored: RunPaths, kept: RunPaths, *, has_run: bool) -> None:
     names = ("teacher_logits",) if has_run else ("teacher_logits", "metrics", "correctness")
     kept.directory.mkdir(parents=True, exist_ok=True)
     for name in names:
-        if (source := getattr(stored, name)).exists():  # what is kept again may have logits alone
+        if (source := getattr(stored, name)).exists():  # a copy may have logits alone
             copy_atomically(source, getattr(kept, name))
 
 
@@ -129,7 +129,7 @@ def _write(ended: Sequence[Run], texts: Mapping[Path, str], target: Path) -> Non
         place = _place(run, target)
         place.directory.mkdir(parents=True, exist_ok=True)
         copy_atomically(run.paths.correctness, place.correctness)
-    for path, text in texts.items():  # the record of a run is the last of its files
+    for path, text in texts.items():  # a run's record is the last of its files
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())
     keep_ratios(done, [_place(run, target).gradients for run in done])
@@ -173,7 +173,7 @@ def _refuse_names(path: Path, text: str, folders: Sequence[Path]) -> None:
     """Refuse a text that names this machine or its folders."""
     named = [str(folder) for folder in folders if len(folder.parts) > 1 and str(folder) in text]
     host = platform.node()
-    # A machine may be called as a setting, gpu, say.
+    # A machine may have the name of a setting, such as gpu.
     settings = {path.stem for path in conf_directory().rglob("*.yaml")}
     if host and host not in settings and re.search(rf"\b{re.escape(host)}\b", text):
         named.append(host)

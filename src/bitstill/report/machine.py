@@ -175,7 +175,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
             {
                 "name": one.name,
                 **dataclasses.asdict(one.difference),
-                # Whoever waits for runs should not look at it either.
+                # While runs are awaited, no p-value may be looked at.
                 "p": None if finding.awaited or not one.difference.df else one.difference.p,
                 "mcnemar_p": {} if finding.awaited else one.mcnemar,
             }

@@ -51,7 +51,7 @@ def _at_hand(run: Run) -> ImageData | None:
     offline = {"download": False} if "download" in settings else {}
     try:
         data = image_source(settings | offline).load()
-    except (UserError, OSError):  # not at hand, or a source of another bitstill, or somebody's
+    except (UserError, OSError):  # the images are absent, or the source is unknown here
         return None
     return data if data.identity == run.record.data_identity else None
 

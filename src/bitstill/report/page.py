@@ -15,12 +15,12 @@ from bitstill.report.tables import CAPTION, DETAILS
 from bitstill.statistics import Verdict
 
 _VERDICTS = (*get_args(Verdict), NO_VERDICT)
-# What stands for a number that is not there, in whatever table.
+# What any table says in place of a missing number.
 _ABSENT = (
     *("missing", "failed", "interrupted", "unfinished", "not measured", "too few epochs"),
     *("no curves", "too few runs", "none seen", "no seed in both"),
 )
-# A section: its id, title, and the names of its tables and figures, as they begin.
+# Sections: id, title, and how the names of their tables and figures begin.
 _SECTIONS = (
     ("claims", "Published claims", ("claims", "tests", "robustness"), ("claims",)),
     ("tables", "Tables 1 to 4", ("temperatures", "table", "sizes"), ("accuracy", "size")),
@@ -114,7 +114,7 @@ def _claims_text(one: SetReport) -> str:
 
 def _facts(one: SetReport) -> list[tuple[str, str]]:
     runs = one.runs.runs
-    # A teacher comes first, and its schedule may be another than its students'.
+    # Not the first run, which may be a teacher with another schedule than its students.
     first = (one.runs.students or runs)[0].record
     seconds = sum(run.record.seconds for run in runs)
     schedule = first.config["schedule"]
@@ -156,5 +156,5 @@ def _bundle() -> str:
     """Return Vega, Vega-Lite and vega-embed as one script."""
     import vl_convert
 
-    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub lacks the default
+    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the stub lacks the default
     return str(bundle).replace("</script", "<\\/script")

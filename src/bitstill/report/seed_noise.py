@@ -51,7 +51,7 @@ def _numbers(cells: Sequence[Mapping[int, float]]) -> list[str]:
     deviation = "too few runs" if alone is None else f"{alone:.2f}"
     if difference is None:
         return [count, deviation, "too few runs", NOT_APPLICABLE]
-    if difference < 1e-9:  # rounding, of seeds that all agree: see statistics.sees_noise
+    if difference < 1e-9:  # only rounding, as all seeds agree: see statistics.sees_noise
         return [count, deviation, "none seen", NOT_APPLICABLE]
     needed = seeds_needed(GAP, difference, alpha=ALPHA, power=POWER)
     return [count, deviation, f"{difference:.2f}", str(needed)]

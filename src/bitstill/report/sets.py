@@ -9,7 +9,7 @@ from bitstill.report.settings import arithmetic, rules, settings, teacher_settin
 from bitstill.report.sweeps import Run, RunSet, sweep_name
 from bitstill.runs import RunRecord
 
-_Group = tuple[dict[str, str], list[Run]]  # what runs share, and the runs
+_Group = tuple[dict[str, str], list[Run]]  # the settings that runs share, and the runs
 
 
 def run_sets(runs: Iterable[Run]) -> list[RunSet]:
@@ -78,7 +78,8 @@ def _by_rules(runs: list[Run]) -> list[_Group]:
     """Group runs by all rules that any of them may follow."""
     groups: list[_Group] = [({}, runs)]
     names = {name for run in runs for name in rules(run.record)}
-    for name in sorted(names, reverse=True):  # in a set's name: teacher.seed, soft_weight, mine.*
+    # In the order of a set's name: teacher.seed, soft_weight, and settings of a loss of one's own.
+    for name in sorted(names, reverse=True):
         groups = [
             (followed | one, members)
             for followed, alike in groups
@@ -114,9 +115,9 @@ def _names(name: str, sets: Sequence[Mapping[str, str]]) -> list[str]:
     """Return a name for each set: the sweep's, with the settings that are unusual in it."""
     columns: dict[tuple[str | None, ...], str] = {}
     for key in itertools.chain.from_iterable(sets):
-        # A teacher's schedule that is always the student's own is said once.
+        # A teacher's schedule that always equals the student's is named once.
         columns.setdefault(tuple(one.get(key) for one in sets), key)
-    usual: dict[str, str] = {}  # of each setting that differs; empty where no value is
+    usual: dict[str, str] = {}  # the usual value of each setting that differs, or empty
     for column, key in columns.items():
         values = Counter(value for value in column if value is not None)
         if len(values) > 1:
@@ -128,7 +129,7 @@ def _names(name: str, sets: Sequence[Mapping[str, str]]) -> list[str]:
         own = {key: value for key, value in differing.items() if value != usual[key]}
         told = ", ".join(f"{key}={value}" for key, value in (own or differing).items())
         names.append(f"{name} ({told})" if told else name)
-    if len(set(names)) < len(names):  # a setting that some lack altogether
+    if len(set(names)) < len(names):  # they differ in a setting that some lack
         names = [f"{name} ({number} of {len(sets)})" for number in range(1, len(sets) + 1)]
     return names
 

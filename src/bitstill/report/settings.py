@@ -8,7 +8,7 @@ from bitstill.errors import printable
 from bitstill.runs import RunRecord
 from bitstill.schema import loss_reads
 
-# What may differ between the students of one set; a sweep's name says nothing of its runs.
+# What may differ between the students of a set. The sweep's name says nothing about its runs.
 _INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name", "teacher", "trainer")
 
 
@@ -21,7 +21,7 @@ def settings(record: RunRecord) -> dict[str, str]:
     config = record.config
     unread = ("quantizer",) if record.is_teacher else ()
     shared = {key: value for key, value in config.items() if key not in (*_INSIDE, *unread)}
-    # How the images are got says nothing of what they are.
+    # How the images are obtained does not matter.
     shared["data"] = {
         key: value for key, value in config["data"].items() if key not in ("download", "checksum")
     }

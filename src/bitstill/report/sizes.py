@@ -6,8 +6,8 @@ from bitstill.report.published import HARD_MEBIBYTES, TEACHER_MEBIBYTES
 from bitstill.report.sweeps import Run
 from bitstill.report.table import Table
 
-KINDS = ("checkpoint", "float32", "deployed")  # as the recorder counts them, in bytes
-Sizes = Mapping[str, int]  # of a model, by kind
+KINDS = ("checkpoint", "float32", "deployed")  # bytes, as the recorder counts them
+Sizes = Mapping[str, int]  # a model's bytes by kind
 
 
 def model_sizes(runs: Iterable[Run]) -> dict[str, Sizes]:

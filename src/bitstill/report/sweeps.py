@@ -30,7 +30,7 @@ from bitstill.runs.curves import read_curves
 from bitstill.runs.identity import TEACHER, cell_name
 from bitstill.runs.manifest import read_manifest
 
-LOSSES = ("hard", *DISTILLED)  # of the published tables, in their order
+LOSSES = ("hard", *DISTILLED)  # in the order of the published tables
 
 
 class View(NamedTuple):
@@ -100,14 +100,14 @@ class Run:
         if arguments is None:
             in_store = self.paths.directory.name == self.record.identity
             return "its students train it" if in_store else "its arguments were not kept"
-        # An experiment is a sweep; one of its runs is asked for.
+        # An experiment is a sweep: this asks for one of its runs.
         alone = ["hydra.mode=RUN"] if any("experiment=" in one for one in arguments) else []
         return shlex.join(["bitstill", "train", *arguments, *alone])
 
     @functools.cached_property
     def arguments(self) -> list[str] | None:
         """The run's command-line arguments; None if they were not kept."""
-        # OmegaConf would take a second for a hundred runs.
+        # Not by OmegaConf, which takes a second for a hundred runs.
         with reading(self.paths.overrides, "move it away"):
             if (text := _kept(self.paths.overrides)) is None:
                 return None
@@ -123,7 +123,7 @@ def _kept(path: Path) -> str | None:
         return None
 
 
-# As Hydra notes them: where else it has looked for choices, and which configuration was composed.
+# In Hydra's own notes: where else it looked for choices, and which configuration it composed.
 _SEARCHED = re.compile(r"^ +provider: (command-line|hydra\.searchpath)", re.MULTILINE)
 _CONFIG_NAME = re.compile(r"^ +config_name: (?!train(\.yaml)?$)(.+)$", re.MULTILINE)
 
@@ -281,7 +281,7 @@ def stored_teacher(run: Run) -> RunPaths | None:
     return None
 
 
-# What reports read of a configuration, beside what settings and rules are made of.
+# What reports read from a configuration, besides the parts of settings and rules.
 _READ: dict[tuple[str, str], Any] = {
     ("data", "source"): str,
     ("schedule", "epochs"): int,

@@ -16,7 +16,7 @@ from rich.text import Text
 from bitstill.statistics import Difference, mean_interval
 
 NOT_APPLICABLE = "—"
-PIPE_WIDTH = 110  # a pipe has no width of its own, and rich would take 80
+PIPE_WIDTH = 110  # columns for a pipe, for which Rich would take 80
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def print_set_name(console: rich.console.Console, name: str) -> None:
     All of the name, as its end may be what tells the set apart; and a title in a line would be cut
     with a sign that not every encoding knows.
     """
-    console.rule(characters="-")  # its own is not ASCII
+    console.rule(characters="-")  # the default is not ASCII
     console.print(name, style="bold", highlight=False, markup=False)
 
 
@@ -166,11 +166,11 @@ def to_markdown(table: Table) -> str:
     title, caption = (text.translate(_MARKDOWN) for text in (table.title, table.caption))
     parts = [f"**{title}**", "\n".join(lines), caption]
     text = "\n\n".join(part for part in parts if part) + "\n"
-    return text.replace("](", r"]\(")  # what is another's is no link, and no picture of a server
+    return text.replace("](", r"]\(")  # no links or pictures in texts of others
 
 
-_TAG = re.compile("<(?=[A-Za-z/!?])")  # in the name of a cell; "<0.001" is none
-_MARKDOWN = str.maketrans({"<": "&lt;", "*": r"\*"})  # in the name of a sweep
+_TAG = re.compile("<(?=[A-Za-z/!?])")  # the start of a tag, unlike "<0.001"
+_MARKDOWN = str.maketrans({"<": "&lt;", "*": r"\*"})  # for a sweep's name
 
 
 _LATEX = str.maketrans(

@@ -27,7 +27,7 @@ CAPTION = (
     "norm: evaluated with running statistics, as published, or with exact ones."
 )
 _HEADER = ("published", "batch norm", *SELECTION_NAMES.values(), "optimism", "n")
-_STATES = {"running": "unfinished"}  # "running" means batch norm statistics here
+_STATES = {"running": "unfinished"}  # in tables, "running" means batch norm statistics
 
 
 def accuracy_tables(runs: RunSet) -> list[Table]:
@@ -139,7 +139,7 @@ def _count(runs: RunSet, cell: str) -> str:
 
     All are those in the set, or those that the sweep asks for where these are more.
     """
-    # One for all, perhaps.
+    # All students may share one teacher.
     teachers = {run.record.config["teacher"]["seed"] for run in runs.students}
     in_set = len(teachers if cell == TEACHER and teachers else runs.seeds)
     ended = sum(run.record.status in ENDED for run in runs.of(cell))

@@ -134,7 +134,7 @@ def _speeds(runs: Iterable[PlannedRun]) -> dict[str, float]:
         record = known_record(paths)
         if record is None or not record.images_per_second:
             continue
-        # Records without weights are copies, often from other machines, and say nothing of this one.
+        # Records without weights are copies, often from other machines: they do not count here.
         if record.done and paths.weights.exists():
             seen.setdefault(record.model, []).append(record.images_per_second)
     return {kind: median(speeds) for kind, speeds in seen.items()}

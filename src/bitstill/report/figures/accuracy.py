@@ -17,7 +17,7 @@ from bitstill.report.sweeps import LOSSES, PUBLISHED_VIEW, VIEWS, RunSet, View
 from bitstill.runs.identity import TEACHER, temperature_name
 from bitstill.statistics import mean_interval
 
-_SEEDS = " seeds"  # behind a loss: the place beside its mean, where its seeds stand
+_SEEDS = " seeds"  # after a loss's name: the place of its seeds, beside its mean
 _COLUMNS = ("view", "kind", "loss", "T", "seed", "accuracy", "low", "high")
 
 
@@ -91,7 +91,7 @@ def _limits(rows: list[Row]) -> tuple[int, int]:
 def _spec(rows: list[Row], losses: list[str], views: list[View], first: View) -> Spec:
     lowest, highest = _limits(rows)
     temperatures = sorted({str(row["T"]) for row in rows if row["T"]}, key=float)
-    domain = list(dict.fromkeys([*LOSSES, *losses]))  # a loss keeps its color and place
+    domain = list(dict.fromkeys([*LOSSES, *losses]))  # a loss keeps its colour and place
     slots = [name for loss in domain for name in (loss, loss + _SEEDS, f"{loss} gap")]
     shown, is_shown = keyboard_filter("Loss", "loss", losses)
     scale = {"domain": temperatures}
@@ -125,7 +125,7 @@ def _layers(encoding: Spec, below: str, is_shown: Spec) -> list[Spec]:
 
     def number(kind: str, **place: object) -> Spec:
         text = channel("accuracy", format=".1f")
-        stacked = {"expr": "8 - 12 * datum.place"}  # of several runs in a cell
+        stacked = {"expr": "8 - 12 * datum.place"}  # several numbers of a cell, one below the other
         found = layer(kind, {"type": "text", "dy": stacked, **place}, text=text)
         ranks = [{"op": "row_number", "as": "place"}]
         found["transform"] += [{"filter": below}, {"window": ranks, "groupby": ["loss", "T"]}]
@@ -136,7 +136,7 @@ def _layers(encoding: Spec, below: str, is_shown: Spec) -> list[Spec]:
     seeds["params"] = [legend_filter("loss", "loss")]
     rule = {"type": "rule", "strokeWidth": 2}
     bar = layer("mean", rule, y=channel("low"), y2={"field": "high"})
-    bar["transform"].append({"filter": "isValid(datum.low)"})  # one seed has no interval
+    bar["transform"].append({"filter": "isValid(datum.low)"})  # a single seed has no interval
     teacher = {
         "transform": [where("kind", TEACHER)],
         "mark": {"type": "rule", "strokeDash": [6, 4]},

@@ -63,7 +63,7 @@ def _reliability(name: str, sure: np.ndarray, right: np.ndarray) -> tuple[list[R
 def _spec(cells: list[str], rows: list[Row]) -> Spec:
     shown = {str(row["network"]) for row in rows}
     published = [cell_name(loss, HARD_TEMPERATURE) for loss in LOSSES]
-    domain = list(dict.fromkeys([*published, TEACHER, *cells]))  # a network keeps its color
+    domain = list(dict.fromkeys([*published, TEACHER, *cells]))  # a network keeps its colour
     unit = {"domain": [0, 1]}
     legend = {"values": [cell for cell in cells if cell in shown]}
     place = {

@@ -56,7 +56,7 @@ def _limit(rows: Sequence[Row]) -> float:
 
 def _spec(*, bounded: bool, limit: float) -> Spec:
     scale = {"domain": [-limit, limit], "nice": False}
-    few = {"tickCount": 5}  # where there are more, every other one has a number, and zero may not
+    few = {"tickCount": 5}  # with more, only every other one has a number, perhaps not zero
     x = channel("effect", title="points of test accuracy", scale=scale, axis=few)
     verdicts = {"domain": [NO_VERDICT, *reversed(get_args(Verdict))], "range": "verdict"}
     color = channel("verdict", "nominal", legend=None, scale=verdicts)
@@ -73,7 +73,7 @@ def _spec(*, bounded: bool, limit: float) -> Spec:
         "encoding": {"y": channel("claim", "nominal", sort=None, title=None, axis=axis)},
         "layer": [
             {
-                "data": {"values": [{}]},  # one line, and not one in each claim's row
+                "data": {"values": [{}]},  # one line, not one per claim
                 "mark": {"type": "rule", "strokeDash": [4, 4], "aria": False},
                 "encoding": {"x": {"datum": 0}, "y": None},
             },

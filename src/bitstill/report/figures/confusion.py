@@ -5,8 +5,10 @@ from numpy.typing import NDArray
 
 from bitstill.report.figures.figure import Figure, Row, Spec, channel
 
-MOST_CLASSES = 200  # beyond, a square is smaller than a point, and their number fills the memory
-_READABLE, _WIDTH = 30, 1200  # classes whose numbers are written; points
+# With more, a square is smaller than a point, and their number fills the memory.
+MOST_CLASSES = 200
+# With more classes, numbers are not written; the width is in points.
+_READABLE, _WIDTH = 30, 1200
 _LIGHT_TEXT = 0.5  # above this share of a row, white is easier to read than black
 
 

@@ -26,7 +26,7 @@ _COLUMNS = {
     "running": "test/accuracy",
     "exact": under("test/accuracy", "precise"),
 }
-_FEW = 15  # epochs that each get a tick
+_FEW = 15  # up to so many epochs, each has a tick
 
 
 _USE = "Click on a temperature in the legend, or choose it in the list, to see it alone."
@@ -89,7 +89,7 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
     # One scale for all accuracies, so that training and test are compared at a glance.
     percent = {"domain": [math.floor(min(accuracies, default=0)), 100], "nice": True}
 
-    # Of what was never measured, or not finished, Vega would make an infinite axis.
+    # Vega would draw an infinite axis for what was never measured or is not finished.
     measured = [name for name in _PANELS if any(row[name] is not None for row in rows)]
     finished = any(row["status"] == "done" for row in rows)
 

@@ -15,9 +15,9 @@ from bitstill.errors import UserError
 Row = Mapping[str, str | float | int | None]
 Spec = dict[str, Any]
 
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing is fetched
-_PNG_SCALE = 1.5  # sharp enough for slides; for print there is the SVG
-# Addresses, not memory, that V8 reserves at first; where it cannot, it ends the process.
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # only a name: nothing is fetched
+_PNG_SCALE = 1.5  # sharp enough for slides; SVG is for print
+# Bytes of addresses, not of memory, that V8 reserves at its start; if it cannot, the process ends.
 _RESERVED = 66 * 2**30
 
 
@@ -71,7 +71,7 @@ def _renderer() -> Any:
         UserError: the process may not have as many addresses.
     """
     try:
-        mmap.mmap(-1, _RESERVED, mmap.MAP_PRIVATE, 0).close()  # of no access, it costs nothing
+        mmap.mmap(-1, _RESERVED, mmap.MAP_PRIVATE, 0).close()  # without access, it costs nothing
     except OSError as error:
         raise UserError(
             f"figures cannot be drawn ({error.strerror}): that takes 66 GiB of addresses, though "
@@ -132,10 +132,10 @@ def legend_filter(name: str, field: str) -> Spec:
     return {"name": name, "select": {"type": "point", "fields": [field]}, "bind": "legend"}
 
 
-# By whether the page is dark. The colour-blind can tell them apart.
+# Colours of a dark page (True) and a light one, distinct for the colour-blind, too.
 _TEXT = {True: "#e6e6e6", False: "#1f2328"}
 _GRID = {True: "#3a3f47", False: "#e4e7eb"}
-_LOSSES = {  # in their order, and then the teacher
+_LOSSES = {  # in the order of the losses, the teacher last
     True: ["#b8bec8", "#56b4e9", "#f0a33a", "#4fd1a5", "#e58bcb"],
     False: ["#6b7280", "#0072b2", "#c85200", "#00825f", "#a03a8c"],
 }
@@ -143,7 +143,7 @@ _TEMPERATURES = {
     True: ["#d9b8ff", "#ff8f6b", "#3d9be0", "#7ddb8a", "#ff86c3", "#e3c94b", "#4dd0d6", "#aab2bf"],
     False: ["#6f3fb5", "#c2410c", "#1f6fb2", "#2f7d3b", "#a8236b", "#7a6a00", "#0f7b83", "#4b5563"],
 }
-_VERDICTS = {  # as on the page: no verdict, undecided, contradicted, reproduced
+_VERDICTS = {  # no verdict, undecided, contradicted, reproduced, as in page.css
     True: ["#a5adb8", "#f3cf79", "#ffab9f", "#7fe0aa"],
     False: ["#59636e", "#7a5200", "#b3261e", "#0a6b3d"],
 }

@@ -21,7 +21,7 @@ def gradient_figures(ratios: Sequence[Ratio]) -> list[Figure]:
         "gt_soft_hard."
     )
     title = "Does c = T² keep the ratio of the two gradients constant?"
-    measured = {ratio.loss for ratio in ratios}  # of none Vega would make an infinite axis
+    measured = {ratio.loss for ratio in ratios}  # Vega would draw an infinite axis for the others
     losses = [loss for loss in TWO_TERMS if loss in measured]
     return [Figure("gradients", title, caption, _rows(ratios, losses), _spec(losses))]
 
