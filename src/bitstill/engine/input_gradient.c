@@ -1,15 +1,15 @@
-/* The gradient of a block's input: the convolution of the result's gradient with the turned weights,
-   by Winograd's method (Lavin & Gray 2015, arXiv 1509.09308): F(4x4, 3x3) takes 36 multiplications
-   where 16 numbers of 9 products each take 144.
+/* The gradient of a block's input: the convolution of the result's gradient with the rotated weights,
+   by Winograd's method (Lavin & Gray 2015, arXiv 1509.09308). F(4x4, 3x3) computes 16 numbers, of 9
+   products each, with 36 multiplications instead of 144.
 
    Tiles of 6x6 numbers and the weights are evaluated at the points 0, +-1/sqrt(2), +-sqrt(2) and
    infinity, along rows and columns, multiplied point by point, and interpolated to tiles of 4x4. The
-   usual points 0, +-1, +-2 have rounding errors up to six times as large. A tile's numbers depend on
-   no other tile, so images may be shared out. */
+   usual points 0, +-1, +-2 have rounding errors up to six times as large. No tile depends on another,
+   so threads may share the images. */
 
 #include "training.h"
 
-/* Each product is added without rounding between, where the processor can: half the instructions. */
+/* Multiplication and addition may be fused, which halves the instructions. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT ON
 #elif defined(__GNUC__)
@@ -17,10 +17,10 @@
 #endif
 
 enum { OUT = 4, IN = 6, POINTS = IN * IN, MOST_TILES = 36, MOST_CHANNELS = 128 };
-/* Tiles multiplied at a time: GROUP sums of each, as many as registers hold. */
+/* So many tiles are multiplied at a time: with GROUP sums each, as many as registers hold. */
 enum { ROWS = WIDTH == 16 ? 12 : 6 };
 _Static_assert(MOST_TILES % ROWS == 0, "all rows are multiplied, filled or not");
-/* Points lie a cache line further apart than a power of two, or they would all meet in one set. */
+/* Points are one cache line further apart than a power of two, or all would fall into one cache set. */
 enum { LINE = 16, ROOM = POINTS * (MOST_TILES * MOST_CHANNELS + LINE) };
 
 #ifdef WIDE
@@ -29,7 +29,7 @@ extern _Thread_local float bitstill_evaluated[ROOM], bitstill_multiplied[ROOM];
 _Thread_local float bitstill_evaluated[ROOM], bitstill_multiplied[ROOM];
 #endif
 
-static const float SMALL = 0.70710678f, LARGE = 1.41421356f; /* the points, but for their signs */
+static const float SMALL = 0.70710678f, LARGE = 1.41421356f; /* the points without their signs */
 static const float zeros[MOST_CHANNELS];
 
 /* ---- transforms of one line ---- */
@@ -64,9 +64,9 @@ INLINE void interpolate(const Lanes m[IN], Lanes to[OUT]) {
   to[3] = 0.5f * small_odd + 2 * large_odd + m[5];
 }
 
-/* ---- of whole tiles: along columns, then along rows ---- */
+/* ---- transforms of whole tiles: along columns, then along rows ---- */
 
-/* The turned weights of some output channels at all points: (points, channels_out, channels_in). */
+/* Evaluate the rotated weights of some output channels: (points, channels_out, channels_in). */
 CLONES void PASS(points)(const Training *b, int64_t from, int64_t to) {
   int channels = b->channels_in;
   for (int64_t o = from; o < to; o++)
@@ -129,8 +129,8 @@ static CLONES void interpolate_tile(const Training *b, const float *from, int ne
 
 /* ---- products ---- */
 
-/* Tiles' numbers at one point times the weights: (tiles, in) x (in, out) -> (tiles, out); ROWS of them
-   also where fewer are left, into what is not read. */
+/* Multiply tiles by weights at one point: (tiles, in) x (in, out) -> (tiles, out). Always ROWS tiles at a
+   time; results of those beyond the last are not read. */
 static CLONES void multiply(const float *tiles, const float *weights, int count, int in, int out, float *to) {
   for (; count > 0; count -= ROWS, tiles += ROWS * in, to += ROWS * out)
     for (int c = 0; c < out; c += GROUP) {
@@ -148,7 +148,7 @@ static CLONES void multiply(const float *tiles, const float *weights, int count,
     }
 }
 
-/* Fill the gradient of some images, after the weights of all channels. */
+/* Fill the gradient of some images. All weights must have been evaluated before. */
 void PASS(input)(const Training *b, int64_t from, int64_t to) {
   float *evaluated = bitstill_evaluated, *multiplied = bitstill_multiplied;
   int side = b->side, across = side / OUT, each = across * across, in = b->channels_out, out = b->channels_in;

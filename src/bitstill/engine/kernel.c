@@ -1,16 +1,15 @@
-/* The engine in C: a student's layers on images, bits throughout.
+/* The engine in C: runs a student's layers on images; features are bits throughout.
 
-   The memory layout is that of layout.py. The sums are those of sums.h, on each of its paths, or with
-   AMX products of matrices (tiles.h); bitstill_paths says which of them this processor can run. All give
-   the same bits. */
+   The memory layout is that of layout.py. Sums come from a path of sums.h or, with AMX, from products of
+   matrices (tiles.h); bitstill_paths says which paths this processor can run. All give the same bits. */
 
 #include "sums.h"
 #include "tiles.h"
 
 enum { IMAGE = 32 * 32 * 3, FEATURES = 128 };
-/* Words of all layers' outputs, borders included. */
+/* The words of all layers' outputs with their borders. */
 enum { LAST = 2 * 18 * 18 + 10 * 10 + 10 * 10 * 2 + 6 * 6 * 2 + 6 * 6 * 4, SCRATCH = LAST + 6 * 6 * 4 };
-/* Images whose layers are computed in turns, so that a layer's weights are near. */
+/* So many images go through a layer before the next one, while its weights are in cache. */
 enum { TOGETHER = 4 };
 
 typedef struct {
@@ -29,13 +28,13 @@ typedef struct {
 static const Shape SHAPES[6] = {{16, 16, 32, 0}, {16, 32, 32, 1}, {8, 32, 64, 0},
                                 {8, 64, 64, 1},  {4, 64, 128, 0}, {4, 128, 128, 0}};
 
-/* Words of a layer's output, its border included. */
+/* The words of a layer's output with its border. */
 static int output_words(const Shape *shape) {
   int width = (shape->side >> shape->pool) + 2;
   return width * width * shape->channels_out / LANES;
 }
 
-/* The first of an output's words within its border. */
+/* The index of an output's first word inside its border. */
 static int inner_word(const Shape *shape) {
   return ((shape->side >> shape->pool) + 3) * shape->channels_out / LANES;
 }
@@ -58,7 +57,7 @@ static void convolve(const Path *by, const Shape *shape, const uint32_t *source,
 
 #ifdef TILES
 
-/* As convolve, for one or two images, 32 pixels at a time: where a map has 16, those of both. */
+/* Like convolve, for one or two images, 32 pixels at a time: of a map of 16, those of both images. */
 TARGET_AMX static void convolve_tiles(int images, const Shape *shape, uint32_t *const *sources,
                                       uint32_t *const *targets, const int8_t *codes,
                                       const int16_t *thresholds) {
@@ -83,10 +82,10 @@ TARGET_AMX static void convolve_tiles(int images, const Shape *shape, uint32_t *
 
 #endif
 
-/* sum(count * weight) / 16 + bias in double, feature by feature: the order is part of the result. */
+/* sum(count * weight) / 16 + bias in double, feature by feature: the order decides the rounding. */
 static void classify(const Model *model, const uint32_t *bits, int classes, float *logits) {
   double counts[FEATURES];
-  for (int i = 0; i < FEATURES / 4; i++) { /* every eighth of a word's features, a byte for each */
+  for (int i = 0; i < FEATURES / 4; i++) { /* counts every eighth feature of a word, in one byte each */
     uint32_t word = i / 8, shift = i % 8, bytes = 0;
     for (int y = 1; y < 5; y++)
       for (int x = 1; x < 5; x++) bytes += bits[(y * 6 + x) * 4 + word] >> shift & 0x01010101u;
@@ -103,7 +102,7 @@ static void classify(const Model *model, const uint32_t *bits, int classes, floa
   }
 }
 
-/* A number for all of the sources, from compiler.py: kernel.py takes no library of others. */
+/* A hash of all sources, from compiler.py: kernel.py refuses a library of other sources. */
 #ifndef BITSTILL_VERSION
 #define BITSTILL_VERSION 0
 #endif
@@ -121,7 +120,7 @@ __attribute__((constructor)) static void find_paths(void) {
 /* Which paths this processor can run. */
 int bitstill_paths(void) { return paths; }
 
-/* Bytes of a layer's weights as a path reads them. */
+/* The bytes of a layer's weights in the form that a path reads. */
 static int prepared_bytes(int path, const Shape *shape) {
 #ifdef TILES
   if (path == AMX) return tile_bytes(shape->channels_in, shape->channels_out);
@@ -130,8 +129,8 @@ static int prepared_bytes(int path, const Shape *shape) {
   return table_bytes(shape->channels_in, shape->channels_out);
 }
 
-/* Fill what a path reads of a model's weights, and return how many bytes those are; it may be NULL,
-   and else begins at a multiple of 64. */
+/* Fill `prepared` with a model's weights in the form that a path reads, and return its size in bytes. It
+   may be NULL, to get the size alone; otherwise it is aligned to 64 bytes. */
 int bitstill_prepare(int path, const int8_t *codes, uint8_t *prepared) {
   int total = 0;
   for (int i = 0; i < 6; i++) {
@@ -148,7 +147,7 @@ int bitstill_prepare(int path, const int8_t *codes, uint8_t *prepared) {
   return total;
 }
 
-/* Run the layers on up to TOGETHER images, each with its own scratch. */
+/* Run all layers on up to TOGETHER images, each with its own scratch. */
 static void run_layers(int path, const Model *model, const uint8_t *images, int count,
                        uint32_t (*scratches)[SCRATCH]) {
   const Path *by = bitstill_path(path);
@@ -178,8 +177,8 @@ static void run_layers(int path, const Model *model, const uint8_t *images, int 
   }
 }
 
-/* Fill logits (count, classes) for images (count, 3072); 0, or 1 for a path that is not there.
-   The scratch keeps every layer's bits of the last image; it may be NULL. */
+/* Fill logits (count, classes) for images (count, 3072). Return 0, or 1 if there is no such path here.
+   `scratch`, which may be NULL, gets the bits of every layer for the last image. */
 int bitstill_run(int path, const Model *model, const uint8_t *images, int64_t count, int classes,
                  float *logits, uint32_t *scratch) {
   uint32_t scratches[TOGETHER][SCRATCH];

@@ -1,5 +1,5 @@
-/* What a layer's squashed weights are quantized to by mean_scaled, in one pass: bit for bit the steps
-   of quantizers.py, each rounded as there. */
+/* Quantize a layer's squashed weights as mean_scaled does, in one pass: the steps of quantizers.py, each
+   rounded as there, so that the bits are the same. */
 
 #include <math.h>
 

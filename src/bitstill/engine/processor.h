@@ -1,4 +1,4 @@
-/* What a processor may have, and what code is compiled for it. */
+/* The instruction sets that code is compiled for, and which of them this processor has. */
 
 #pragma once
 
@@ -8,11 +8,11 @@
 #define X86 1
 #include <immintrin.h>
 #define TARGET_AVX2 __attribute__((target("avx2")))
-/* With byte products. */
+/* With products of bytes (VNNI). */
 #define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 #endif
 
-enum { PORTABLE = 1, AVX2 = 2, AVX512 = 4, AMX = 8 }; /* the last for students that are deployed */
+enum { PORTABLE = 1, AVX2 = 2, AVX512 = 4, AMX = 8 }; /* AMX: for deployed students only */
 
 /* Which paths this processor can run. */
 static inline int processor_paths(void) {

@@ -1,12 +1,12 @@
-/* The paths of sums.h: vectors.h for every width, and for each a convolution of the image. */
+/* The paths of sums.h: vectors.h compiled for each width, with a convolution of the image for each. */
 
 #include "sums.h"
 
 #define PATH(name) \
   static const Path path_##name = {image_sums_##name, fill_tables_##name, bit_sums_##name, keep_bits_##name}
 
-/* Which of 16 channels' sums, or of the largest of four pixels', reach their limits. GCC makes vectors of
-   the loop where it stands alone, and 16 copies of it in another one. */
+/* Which of 16 channels' sums, or of the largest sums of four pixels, reach their limits. Not inlined, since
+   GCC vectorizes this loop by itself, but would unroll it 16 times within another one. */
 __attribute__((noinline)) static uint32_t reached_portable(const int16_t *sums, int right, int below,
                                                            const int16_t *limits) {
   static const uint16_t bits[16] = {1 << 0, 1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
@@ -29,7 +29,7 @@ __attribute__((noinline)) static uint32_t reached_portable(const int16_t *sums, 
 #undef TARGET
 #undef NAME
 
-/* 4 pixels at a time. */
+/* Takes 4 pixels at a time. */
 static void image_sums_portable(const uint8_t *levels, const int8_t *codes, int16_t *sums) {
   typedef int16_t Lanes __attribute__((vector_size(16)));
   Lanes weights[27][2];
@@ -108,7 +108,7 @@ TARGET_AVX512 INLINE uint32_t reached_avx512(const int16_t *sums, int right, int
 #define NAME(name) name##_avx512
 #include "vectors.h"
 
-/* 4 pixels of two rows at a time: a sum waits for its product before, and inputs are read for both. */
+/* Takes 4 pixels of two rows at a time, so that several sums are in progress at once. */
 TARGET_AVX512 static void image_sums_avx512(const uint8_t *levels, const int8_t *codes, int16_t *sums) {
   const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
   __m512i weights[9], totals[8];
@@ -127,7 +127,7 @@ TARGET_AVX512 static void image_sums_avx512(const uint8_t *levels, const int8_t 
         }
 #pragma GCC unroll 4
       for (int j = 0; j < 8; j += 2) {
-        __m512i fours = _mm512_packs_epi32(totals[j], totals[j + 1]); /* of each pixel in turn */
+        __m512i fours = _mm512_packs_epi32(totals[j], totals[j + 1]); /* four channels of each pixel in turn */
         _mm512_storeu_si512(sums + (j / 4 * 32 + j % 4) * 16, _mm512_permutexvar_epi64(order, fours));
       }
     }
@@ -138,7 +138,7 @@ PATH(avx512);
 
 const Path *bitstill_path(int path) {
 #ifdef X86
-  if (path >= AVX512) return &path_avx512; /* AMX reads the image so, too */
+  if (path >= AVX512) return &path_avx512; /* AMX has no path of its own for the image */
   if (path == AVX2) return &path_avx2;
 #endif
   (void)path;

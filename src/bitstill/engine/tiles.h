@@ -1,15 +1,15 @@
-/* Exact sums of a convolution on bits by AMX, products of byte matrices: 16 pixels, 16 channels.
+/* Exact sums of a convolution on bits by AMX: products of byte matrices, 16 pixels by 16 channels.
 
-   A feature is a byte, 0 or 1, and a weight its code, -3, -1, 1 or 3, so that what the processor adds
-   up of unsigned times signed bytes is the sum itself. Each of the three rows of a patch lies in memory
-   as layout.py has it, a byte for each bit, up to whole tiles. */
+   A feature is a byte, 0 or 1, and a weight its code, -3, -1, 1 or 3. So the sum is what the processor
+   computes: products of unsigned and signed bytes, added up. Each of the three rows of a patch is in
+   memory as layout.py has it, one byte per bit, padded to whole tiles. */
 
 #pragma once
 
 #include "sums.h"
 
 #if defined(X86) && defined(__linux__) && defined(__has_include) && !defined(BITSTILL_WITHOUT_AMX)
-#if __has_include(<amxint8intrin.h>) || __has_include(<amxintrin.h>) /* of GCC and of clang */
+#if __has_include(<amxint8intrin.h>) || __has_include(<amxintrin.h>) /* GCC's and clang's */
 #define TILES 1
 #endif
 #endif
@@ -25,7 +25,7 @@ enum { ROWS = 16, ROW = 64, TILE = ROWS * ROW, MOST_BYTES = 18 * 16 * 2 * ROW };
 
 long syscall(long number, ...);
 
-/* Linux lets a process use tiles that has asked for it: their state is 8 KiB a thread. */
+/* Linux requires a process to ask for tiles, whose state takes 8 KiB per thread. */
 static int tiles_are_allowed(void) {
   enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18, TILE_BIT = 1 << 24, INT8_BIT = 1 << 25 };
   unsigned a, b, c, d;
@@ -33,10 +33,10 @@ static int tiles_are_allowed(void) {
   return (d & TILE_BIT) && (d & INT8_BIT) && !syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA);
 }
 
-/* Let what was written be in memory: GCC does not know that tiles are loaded from there. */
+/* Make the compiler write to memory what tiles are loaded from, which GCC does not know of. */
 static inline void written(const void *at) { __asm__ volatile("" : : "r"(at) : "memory"); }
 
-/* All eight tiles as large as they can be. */
+/* Configure all eight tiles at their largest size. */
 TARGET_AMX static void begin_tiles(void) {
   struct {
     uint8_t palette, start, reserved[14];
@@ -50,14 +50,14 @@ TARGET_AMX static void begin_tiles(void) {
 
 TARGET_AMX static void end_tiles(void) { _tile_release(); }
 
-/* Tiles of a patch's row; bytes of a layer's weights. */
+/* The number of tiles of a patch's row, and of bytes of a layer's weights. */
 static int row_tiles(int channels_in) { return (3 * channels_in + ROW - 1) / ROW; }
 static int tile_bytes(int channels_in, int channels_out) {
   return 3 * row_tiles(channels_in) * ROW * channels_out;
 }
 
-/* Weights as codes: for 32 output channels, for each tile of the patch, two tiles of 16 channels.
-   A row of those holds four bits' codes of each channel; `codes` are as layout.py has them. */
+/* Lay out weights: for 32 output channels and each tile of the patch, two tiles of 16 channels. A row
+   of these holds the codes of four bits for each channel; `codes` are as layout.py has them. */
 static void lay_out_tiles(const int8_t *codes, int channels_in, int channels_out, int8_t *tiled) {
   int bits = 3 * channels_in, tiles = row_tiles(channels_in);
   for (int first = 0; first < channels_out; first += LANES)
@@ -70,9 +70,9 @@ static void lay_out_tiles(const int8_t *codes, int channels_in, int channels_out
         }
 }
 
-/* For each pixel, and for those above and below the map, the row of three pixels around it: a byte for
-   each bit, up to whole tiles; what lies beyond the three has weights of zero. A word holds 32 channels
-   or, of the first layer, 16. */
+/* For each pixel, also above and below the map, write the row of three pixels around it: one byte per
+   bit, up to whole tiles. The bytes beyond the three pixels meet weights of zero. A word holds 32
+   channels, or 16 of the first layer. */
 TARGET_AMX static void spread_bits(const uint32_t *source, int side, int channels, uint8_t *bytes) {
   int depth = (channels + 31) / 32, tiles = row_tiles(channels);
   for (int y = 0; y < side + 2; y++, source += 2 * depth)
@@ -84,7 +84,7 @@ TARGET_AMX static void spread_bits(const uint32_t *source, int side, int channel
       }
 }
 
-/* The sums of twice 16 pixels and 32 channels; the second 16 lie `next` bytes further. */
+/* Compute the sums of two groups of 16 pixels, the second `next` bytes further, for 32 channels. */
 TARGET_AMX static void multiply_tiles(const uint8_t *bytes, int next, int side, int tiles,
                                       const int8_t *codes, int32_t (*sums)[LANES]) {
   int step = tiles * ROW;
@@ -110,7 +110,7 @@ TARGET_AMX static void multiply_tiles(const uint8_t *bytes, int next, int side, 
   _tile_stored(3, sums[ROWS] + 16, sizeof *sums);
 }
 
-/* Write the bits of 32 channels of some rows' pixels, or of the largest sums of 2x2 pixels. */
+/* Write the bits of 32 channels, of the pixels of some rows or of the largest sums of 2x2 pixels. */
 TARGET_AMX static void keep_tile_bits(int32_t (*sums)[LANES], const int16_t *limits, int rows, int side,
                                       int pool, uint32_t *target, int step) {
   __m512i low = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)limits));

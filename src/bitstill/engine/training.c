@@ -1,25 +1,25 @@
-/* A student's block in training: exact sums, batch norm, one bit, pool; and their gradients.
+/* A block's training step: exact sums, batch norm, one bit, pool; and their gradients.
 
-   Weights have 2 bits and features one, so a convolution is an integer sum S worth `unit` each.
-   Batch norm, the affine (|gain| + 1) n + offset and the multiplier in front of the clip are
-   v = slope S + intercept, the feature is v >= 1/2, and its gradient passes where 0 <= v <= 1. Whole
-   images are independent but for the sums over all of them, so every long pass takes a range of
-   images, and may run in several threads. Channels lie innermost everywhere: they are the lanes, and
-   no order of additions depends on the processor. */
+   Weights have 2 bits and features one, so a convolution is `unit` times an integer sum S. Batch norm,
+   the affine (|gain| + 1) n + offset and the multiplier in front of the clip together are
+   v = slope S + intercept; the feature is v >= 1/2, and its gradient passes where 0 <= v <= 1. Images
+   depend on each other only through sums over all of them, so every long pass takes a range of images,
+   and may run in several threads. Channels are innermost everywhere and form the vectors, so the order
+   of additions does not depend on the processor. */
 
 #include <math.h>
 
 #include "sums.h"
 #include "training.h"
 
-/* The same pass for either size of window, so that its loop has no branch. */
+/* Compile a pass for either size of window, so that its loop has no branch. */
 #define EITHER_WINDOW(pass)             \
   for (int64_t n = from; n < to; n++) { \
     if (b->pool) pass(b, n, 2);         \
     else pass(b, n, 1);                 \
   }
 
-/* Words of an image's features, borders included, at most. */
+/* The most words of an image's features with their border. */
 enum { WORDS = 18 * 18 };
 enum { FLOAT_ONE = 0x3f800000 };
 
@@ -29,24 +29,24 @@ static float *row_of(const Training *b, int row) { return b->table + row * b->ch
 
 /* ---- weights ---- */
 
-/* The largest size of a weight; infinite or NaN if one of them is. */
+/* Return the largest absolute weight; infinite or NaN if one of them is. */
 CLONES float bitstill_largest(const float *weight, int64_t count) {
   union { uint32_t bits; float value; } largest = {0};
   for (int64_t i = 0; i < count; i++) {
     union { float value; uint32_t bits; } size = {weight[i]};
-    size.bits &= 0x7fffffffu; /* sizes are in the order of their bits */
+    size.bits &= 0x7fffffffu; /* absolute values are ordered like their bits */
     largest.bits = size.bits > largest.bits ? size.bits : largest.bits;
   }
   return largest.value;
 }
 
-/* The codes -3, -1, 1 and 3 of weights that are so many times `unit`. */
+/* Write the codes of weights, which are -3, -1, 1 or 3 times `unit`. */
 CLONES void bitstill_codes(const float *weight, int64_t count, float unit, int8_t *codes) {
   for (int64_t i = 0; i < count; i++)
     codes[i] = (int8_t)(2 * ((weight[i] > -2 * unit) + (weight[i] > 0) + (weight[i] > 2 * unit)) - 3);
 }
 
-/* The image's, four inputs of each channel together: of a row of 12, 3 have none. */
+/* Lay out codes for the image: four inputs of each channel together; 3 of a row's 12 are padding. */
 static void lay_out_codes(const Training *b) {
   int8_t *to = b->weights;
   for (int c = 0; c < b->channels_out; c++)
@@ -54,7 +54,7 @@ static void lay_out_codes(const Training *b) {
       to[i / 4 * 64 + 4 * c + i % 4] = i % 12 < 9 ? b->codes[c * 27 + i / 12 * 9 + i % 12] : 0;
 }
 
-/* Lay out the weights; 1 if they are not finite. */
+/* Lay out the weights; return 1 if they are not finite. */
 int bitstill_block_prepare(Training *b) {
   int64_t count = (int64_t)b->channels_out * 9 * b->channels_in;
   float largest = bitstill_largest(b->weight, count);
@@ -79,7 +79,7 @@ INLINE uint32_t pack_word(const uint32_t *x, int count, uint32_t *wrong) {
   return word;
 }
 
-/* Bits of an image's features with a border of zeros; nonzero if they are not all 0 and 1. */
+/* Pack an image's features into bits with a border of zeros; return nonzero if not all are 0 or 1. */
 CLONES uint32_t bitstill_pack_bits(const uint32_t *x, int side, int channels, uint32_t *words) {
   uint32_t wrong = 0;
   int depth = channels < LANES ? 1 : channels / LANES, width = side + 2;
@@ -94,7 +94,7 @@ CLONES uint32_t bitstill_pack_bits(const uint32_t *x, int side, int channels, ui
   return wrong;
 }
 
-/* Levels 0 to 255 of an image with a border of zeros; nonzero if it is not made of such. */
+/* Write an image's levels, 0 to 255, with a border of zeros; return nonzero if it has other values. */
 CLONES uint32_t bitstill_pack_image(const float *x, int side, uint8_t *levels) {
   uint32_t wrong = 0;
   memset(levels, 0, IMAGE_LEVELS);
@@ -110,7 +110,7 @@ CLONES uint32_t bitstill_pack_image(const float *x, int side, uint8_t *levels) {
 
 #ifdef X86
 
-/* The same two on vectors. */
+/* The same two functions on vectors. */
 TARGET_AVX512 static uint32_t pack_bits_avx512(const uint32_t *x, int side, int channels, uint32_t *words) {
   __m512i one = _mm512_set1_epi32(FLOAT_ONE), wrong = _mm512_setzero_si512();
   int depth = channels < LANES ? 1 : channels / LANES, width = side + 2, halves = channels < LANES ? 1 : 2;
@@ -144,7 +144,7 @@ TARGET_AVX512 static uint32_t pack_image_avx512(const float *x, int side, uint8_
   return wrong;
 }
 
-/* Two pixels a product; the squares of `few` pixels stay below 2^32. */
+/* Takes two pixels at a time; the squares of `few` pixels add up to less than 2^32. */
 TARGET_AVX512 static void moments_avx512(const int16_t *sums, int pixels, int channels, int few, int64_t *moments) {
   for (int c = 0; c < channels; c += 16) {
     __m512i total = _mm512_setzero_si512(), low = total, high = total, ones = _mm512_set1_epi16(1);
@@ -185,7 +185,7 @@ CLONES void bitstill_moments(const int16_t *sums, int pixels, int channels, int6
   }
 }
 
-/* The first block's convolution of an image; 1 if it is not what the levels say. */
+/* Convolve an image, as the first block does; return 1 if it has values other than levels / 255. */
 static uint32_t image_sums(const Training *b, const float *x, int16_t *sums) {
   uint8_t levels[IMAGE_LEVELS];
   uint32_t wrong;
@@ -198,7 +198,7 @@ static uint32_t image_sums(const Training *b, const float *x, int16_t *sums) {
   return wrong;
 }
 
-/* The other blocks'; 1 if features are not what the bits say. */
+/* Convolve features, as the other blocks do; return 1 if they are not all 0 or 1. */
 static uint32_t bit_sums(const Training *b, const uint32_t *x, int16_t *sums) {
   uint32_t words[WORDS], wrong;
 #ifdef X86
@@ -210,7 +210,7 @@ static uint32_t bit_sums(const Training *b, const uint32_t *x, int16_t *sums) {
   return wrong;
 }
 
-/* Convolve some images; 1 if their features are not what the sums take. */
+/* Convolve some images; return 1 if their values do not fit. */
 int bitstill_block_sums(const Training *b, int64_t from, int64_t to) {
   int pixels = b->side * b->side, channels = b->channels_out;
   for (int64_t n = from; n < to; n++) {
@@ -233,11 +233,12 @@ int bitstill_block_sums(const Training *b, int64_t from, int64_t to) {
 
 static double pixels_of(const Training *b) { return (double)b->images * b->side * b->side; }
 
-/* The affine and the multiplier, as batch norm's own scale and shift. */
+/* The affine and the multiplier as batch norm's scale and shift. */
 static float scale_of(const Training *b, int c) { return b->multiplier * (fabsf(b->gain[c]) + 1); }
 static float shift_of(const Training *b, int c) { return b->multiplier * b->offset[c]; }
 
-/* Statistics, slope and intercept from the moments; 1, and nothing changed, if not finite. */
+/* Compute statistics, slope and intercept from the moments. If they are not finite, return 1 and change no
+   running statistics. */
 int bitstill_block_normalize(Training *b) {
   int channels = b->channels_out;
   double count = pixels_of(b), unit = b->unit;
@@ -272,7 +273,7 @@ int bitstill_block_normalize(Training *b) {
 
 /* ---- features ---- */
 
-/* One window of features: a pixel, or the largest of 4, since no slope is below 0. */
+/* Write an image's features: of each pixel, or of the largest of 4, since no slope is negative. */
 INLINE void activate(const Training *b, int64_t n, int window) {
   int channels = b->channels_out, side = b->side, step = side * channels;
   int64_t at = n * (side / window) * (side / window) * channels;
@@ -301,7 +302,7 @@ CLONES void bitstill_block_activate(const Training *b, int64_t from, int64_t to)
 
 /* ---- gradients ---- */
 
-/* The pool passes its gradient to the first 1 of a window, and to the first pixel of one of 0s. */
+/* The pool passes its gradient to the first 1 of a window; if all are 0, to the first pixel. */
 
 INLINE void collect(const Training *b, int64_t n, int window) {
   int channels = b->channels_out, side = b->side, step = side * channels;
@@ -334,12 +335,12 @@ INLINE void collect(const Training *b, int64_t n, int window) {
   memcpy(b->partial + (2 * n + 1) * channels, weighted, (size_t)channels * sizeof *weighted);
 }
 
-/* Sum the gradient of v over each of some images. */
+/* Sum the gradient of v over the pixels of each of some images. */
 CLONES void bitstill_block_collect(const Training *b, int64_t from, int64_t to) {
   EITHER_WINDOW(collect)
 }
 
-/* The gradients of gain and offset, and what batch norm's needs. */
+/* Compute the gradients of gain and offset, and the constants of batch norm's gradient. */
 void bitstill_block_reduce(const Training *b, float *of_gain, float *of_offset) {
   int channels = b->channels_out;
   double count = pixels_of(b);
@@ -379,7 +380,7 @@ INLINE void spread(const Training *b, int64_t n, int window) {
         if (window == 2) {
           float s1 = s[channels + c], s2 = s[step + c], s3 = s[step + channels + c];
           float v1 = k * s1 + d, v2 = k * s2 + d, v3 = k * s3 + d;
-          /* What is left for the next pixel: nothing, once a 1 was met. */
+          /* What is left for the next pixel: nothing after a 1. */
           float left = v0 >= 0.5f ? 0 : g;
           float g1 = v1 >= 0.5f ? left : 0;
           left = v1 >= 0.5f ? 0 : left;
@@ -387,7 +388,7 @@ INLINE void spread(const Training *b, int64_t n, int window) {
           left = v2 >= 0.5f ? 0 : left;
           float g3 = v3 >= 0.5f ? left : 0;
           left = v3 >= 0.5f ? 0 : left;
-          float first = v0 < 0 ? 0 : left; /* a window of 0s */
+          float first = v0 < 0 ? 0 : left; /* if all are 0 */
           g0 = v0 >= 0.5f ? g0 : first;
           g1 = v1 > 1 ? 0 : g1;
           g2 = v2 > 1 ? 0 : g2;
@@ -402,7 +403,7 @@ INLINE void spread(const Training *b, int64_t n, int window) {
     }
 }
 
-/* The gradient of the convolution's result, for some images. */
+/* Fill the gradient of the convolution's result for some images. */
 CLONES void bitstill_block_gradient(const Training *b, int64_t from, int64_t to) {
   EITHER_WINDOW(spread)
 }

@@ -1,22 +1,22 @@
-/* The gradient of a block's weights, by table: features are bits, so a sum over 4 neighbouring
-   pixels, x0 g0 + x1 g1 + x2 g2 + x3 g3, is one of 16 that all weights at an output channel share.
+/* The gradient of a block's weights, by table. Features are bits, so a sum over 4 neighbouring pixels,
+   x0 g0 + x1 g1 + x2 g2 + x3 g3, is one of 16 numbers, which all weights of an output channel share.
 
    4 pixels of a row are a quad. A quad's table has 16 sums of the gradient for each channel; for each
-   tap and input channel, the quad's bits are an index into it. So 4 products a channel cost one
-   addition: of 16 channels at a time, over a tile of at most 16 quads, whose tables stay near. A
-   tile's sums start at zero and are then added up: that is the order of additions, everywhere. */
+   tap and input channel, the quad's bits are an index into it. So 4 products cost one addition, done for
+   16 channels at a time, over a tile of at most 16 quads, whose tables stay in cache. A tile's sums
+   start at zero and are then added to the total: all paths add in this order. */
 
 #include "training.h"
 
 enum { TILE = 16, BLOCK = WIDTH == 16 ? 16 : 4, WINDOW = 9 };
-/* Bytes of features and of indices, for any block that fits: 18 x 18 x 32, 4 images of 128 channels. */
+/* The most bytes of features (18 x 18 pixels of 32 channels) and of indices (4 images of 128 channels). */
 enum { PIXEL_BYTES = 18 * 18 * 32, INDEX_BYTES = 4 * 3 * 6 * 128 };
 
 typedef struct {
   Lanes sums[16][PARTS];
 } Table;
 
-/* How the images of a block lie: `quads` in a row, `rows` in a tile, `images` in a tile. */
+/* How a block's images are divided: `quads` in a row, `rows` in a tile, `images` in a tile. */
 typedef struct {
   int side, channels, quads, rows, images, next_row, next_shift, next_image;
 } Tiles;
@@ -31,7 +31,7 @@ static Tiles tiles_of(const Training *b) {
   return t;
 }
 
-/* Whether features are 1, as bytes, with a border of zeros. */
+/* Write features as bytes, 0 or 1, with a border of zeros. */
 INLINE void spread_bits(const uint32_t *x, const Tiles *t, uint8_t *pixels) {
   int row = t->side * t->channels, padded = row + 2 * t->channels;
   memset(pixels, 0, (size_t)((t->side + 2) * padded));
@@ -41,8 +41,8 @@ INLINE void spread_bits(const uint32_t *x, const Tiles *t, uint8_t *pixels) {
   }
 }
 
-/* Where a quad's bits point in its table, in units of 8 bytes: for the three shifts of a tap along a
-   row, every row with the border's, every quad, every channel. */
+/* Write where each quad's bits point in its table, in units of 8 bytes: for the three shifts of a tap
+   along a row, all rows with the border, all quads, all channels. */
 INLINE void index_quads(const uint8_t *pixels, const Tiles *t, uint8_t *index) {
   int channels = t->channels, scale = (int)sizeof(Lanes) * PARTS / 8;
   for (int shift = 0; shift < 3; shift++)
@@ -62,7 +62,7 @@ static CLONES void index_image(const Training *b, int64_t n, const Tiles *t, uin
   index_quads(pixels, t, index);
 }
 
-/* The sums of 4 pixels' gradients, for GROUP channels. */
+/* Fill tables with the 16 sums of each quad's gradients, for GROUP channels. */
 static CLONES void quad_tables(const float *gradient, int channels, int quads, Table *table) {
   for (int quad = 0; quad < quads; quad++, table++, gradient += 4 * channels)
 #pragma GCC unroll 4
@@ -79,7 +79,7 @@ static CLONES void quad_tables(const float *gradient, int channels, int quads, T
     }
 }
 
-/* Add a tile's products to those of all taps and input channels, `BLOCK` of these at a time. */
+/* Add a tile's sums to the products of all taps and input channels, BLOCK channels at a time. */
 static CLONES void add_tile(const Table *tables, const uint8_t *index, const Tiles *t, int images, int quads,
                             float *products) {
   for (int tap = 0; tap < WINDOW; tap++) {
@@ -104,10 +104,10 @@ static CLONES void add_tile(const Table *tables, const uint8_t *index, const Til
   }
 }
 
-/* Fill the gradient of some groups of output channels' weights, from all images. */
+/* Fill the weight gradients of some groups of output channels, from all images. */
 void PASS(weights)(const Training *b, int64_t from, int64_t to) {
   uint8_t index[INDEX_BYTES];
-  Table tables[TILE] __attribute__((aligned(64))); /* no sum lies across two cache lines */
+  Table tables[TILE] __attribute__((aligned(64))); /* so that no entry crosses a cache line */
   Tiles t = tiles_of(b);
   int64_t each = WINDOW * b->channels_in, row = b->side * b->channels_out;
   memset(b->products + from * each * GROUP, 0, (size_t)((to - from) * each * GROUP) * sizeof(float));

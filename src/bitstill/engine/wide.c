@@ -1,4 +1,4 @@
-/* The gradients of weights and of features once more, on vectors of 16 numbers: for AVX-512. */
+/* The gradients of weights and features, compiled once more for AVX-512, on vectors of 16 numbers. */
 
 #include "processor.h"
 
