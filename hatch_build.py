@@ -16,7 +16,7 @@ class KernelHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and mark the wheel as this platform's if that worked."""
         engine = Path(self.root) / ENGINE
-        # The package itself cannot be imported here: what it depends on is not installed yet.
+        # The package itself cannot be imported here, since its dependencies are not installed yet.
         compiler = runpy.run_path(str(engine / "compiler.py"))
         reason = compiler["compile_kernel"]()
         if reason is not None:
@@ -25,4 +25,4 @@ class KernelHook(BuildHookInterface[Any]):
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["artifacts"].append(str(ENGINE / "_kernel.so"))
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{platform}"  # it knows nothing of Python
+        build_data["tag"] = f"py3-none-{platform}"  # the kernel does not depend on Python's version
