@@ -155,7 +155,12 @@ def test_a_part_that_is_not_there_is_named(train: Train) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "reason"), [("name=Größe", "at ö"), ("name=a=b", "mismatched input '='")]
+    ("given", "reason"),
+    [
+        ("name=Größe", "at ö"),
+        ("name=a=b", "mismatched input '='"),
+        ("seed=1,,2", "extraneous input ','): give"),
+    ],
 )
 def test_what_cannot_be_read_is_said(train: Train, given: str, reason: str) -> None:
     code, _, err = train(given)

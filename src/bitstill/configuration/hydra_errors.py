@@ -149,7 +149,8 @@ def _unreadable(message: str) -> str:
     column = second.find("^")
     if not second.strip(" ^") and column < len(first):
         return f"at {first[column]}"
-    return second  # the first line only repeats what was given
+    # The first line only repeats what was given, and the parser's names of tokens help nobody.
+    return second.partition(" expecting {")[0]
 
 
 def _with_next_step(line: str, error: BaseException, arguments: Iterable[str]) -> str:
