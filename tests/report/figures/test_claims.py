@@ -30,6 +30,15 @@ def test_a_wide_interval_runs_out_of_the_picture() -> None:
     assert {"0", "400"} <= {*places}, "a triangle at each end"
 
 
+def test_marks_without_a_name_are_hidden_from_screen_readers() -> None:
+    """Vega names a mark after its row, and those at a fixed place have none."""
+    [figure] = claim_figures([finding(-1, 2)])
+    assert figure.spec is not None
+    fixed = [one for one in figure.spec["layer"] if "datum" in one["encoding"].get("x", {})]
+    assert len(fixed) == 3, "zero, and the triangles at either edge"
+    assert all(one["mark"]["aria"] is False for one in fixed)
+
+
 def test_effects_of_none_have_an_axis() -> None:
     [figure] = claim_figures([Finding(Question("a", "", "t"), Interval(0.0, 0.0, 0.0))])
     assert "NaN" not in to_svg(figure)

@@ -99,8 +99,9 @@ def _beyond(limit: float, color: Spec) -> list[Spec]:
     ends = (("low", -limit, "<", "triangle-left"), ("high", limit, ">", "triangle-right"))
     return [
         {
+            # No aria: an interval itself tells a screen reader where it ends.
             "transform": [{"filter": f"datum.{name} {beyond} {end}"}],
-            "mark": {"type": "point", "shape": shape, "filled": True, "size": 60},
+            "mark": {"type": "point", "shape": shape, "filled": True, "size": 60, "aria": False},
             "encoding": {"x": {"datum": end}, "color": color},
         }
         for name, end, beyond, shape in ends
