@@ -10,10 +10,11 @@ from numba import njit
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile at the first call, without the GIL; the result is kept for other processes.
+    """Compile a function at its first call, to run without the GIL; cache it for other processes.
 
-    Numba looks for it by the function's name, and knows of changes of the function's own file
-    alone: not of what is compiled into it from another. So the name says which code it is.
+    Numba finds the cached code by the function's name and notices changes only in the function's
+    own file, not in other files whose code is compiled into it. So the name includes a digest of
+    them all.
     """
     function.__qualname__ += f"_{_version()}"
     return njit(nogil=True, cache=True)(function)

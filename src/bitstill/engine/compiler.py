@@ -1,4 +1,4 @@
-"""Compile the C kernel. Only the standard library: the build hook runs this file on its own."""
+"""Compiles the C kernel; imports only the standard library, as the build hook runs it alone."""
 
 import hashlib
 import os
@@ -14,9 +14,9 @@ GRADIENTS = ("weight_gradient.c", "input_gradient.c", "wide.c")
 _NAMES = ("kernel.c", "levels.c", "sums.c", "training.c", *GRADIENTS)
 SOURCES = tuple(Path(__file__).with_name(name) for name in _NAMES)
 LIBRARY = Path(__file__).with_name("_kernel.so")
-# No contraction, which would fuse multiplications and additions on some processors only
-# (input_gradient.c allows it for itself). And loops over floats are vectorized only if
-# floating-point exceptions need not be preserved.
+# Contraction would fuse multiplications and additions on some processors and not on others;
+# input_gradient.c turns it back on for itself. GCC vectorizes loops over floats only if they need
+# not preserve floating-point exceptions.
 _FLAGS = (
     *("-O3", "-std=c11", "-fPIC", "-shared"),
     *("-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"),
@@ -38,12 +38,12 @@ def compile_kernel(
     """Compile the kernel with ``$CC``, cc, gcc or clang.
 
     Args:
-        target: the shared library; it is replaced in one step.
-        sources: the kernel's, or others.
-        flags: more of the compiler's.
+        target: the shared library, which is replaced atomically.
+        sources: the C files to compile, by default the kernel's.
+        flags: additional flags for the compiler.
 
     Returns:
-        None, or why there is no library: it is optional.
+        None, or the reason why there is no library, which is optional.
     """
     try:
         chosen = shlex.split(os.environ.get("CC", ""))

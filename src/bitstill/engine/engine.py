@@ -19,7 +19,7 @@ from bitstill.errors import UserError, one_line
 from bitstill.topology import SIDE
 
 BACKENDS = ("c", "numba")
-_WORTH_SPLITTING = 8  # images per thread, which take a third of a millisecond
+_WORTH_SPLITTING = 8  # images per thread: a third of a millisecond of work
 
 
 class Backend(Protocol):
@@ -59,12 +59,12 @@ def has_tables(weight_bits: int, *, activation_bits: int) -> bool:
 
 
 def _in_numba(name: str, make: Callable[[Any], Backend]) -> Backend:
-    """Make a backend of a numba module, and compile it or load it from the cache."""
+    """Make a backend from a numba module, and compile it or load it from the cache."""
     try:
         module = import_module(f"bitstill.engine.{name}")
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install {error.name}") from error
-    except ImportError as error:  # numba refuses some versions of NumPy
+    except ImportError as error:  # numba supports only some versions of NumPy
         reason = f"numba cannot be used ({one_line(error)})"
         raise UserError(f"{reason}: install bitstill again") from error
     except RuntimeError as error:
@@ -76,7 +76,7 @@ def _in_numba(name: str, make: Callable[[Any], Backend]) -> Backend:
     backend = make(module)
     try:
         backend.levels(np.zeros(IMAGE_BYTES, np.uint8))
-    except (EOFError, UnpicklingError) as error:  # a truncated cache, as after a power cut
+    except (EOFError, UnpicklingError) as error:  # a truncated file, as after a power failure
         kept = next(one.stats.cache_path for one in vars(module).values() if hasattr(one, "stats"))
         raise UserError(
             f"what numba keeps in {kept} is damaged: remove its files *.nbi and *.nbc"
@@ -85,12 +85,12 @@ def _in_numba(name: str, make: Callable[[Any], Backend]) -> Backend:
 
 
 class Engine:
-    """Predicts with a packed model; can be pickled, a copy makes its own backend.
+    """Predicts with a packed model; can be pickled, and an unpickled copy makes its own backend.
 
     Args:
-        model: what was read.
-        threads: that share a batch; a small one is left to the caller's own.
-        backend: ``c`` or ``numba``; None is the fastest that is there.
+        model: the packed model.
+        threads: how many threads share a batch; a small batch runs in the caller's thread alone.
+        backend: ``c`` or ``numba``; None chooses the fastest that is available.
     """
 
     def __init__(self, model: PackedModel, *, threads: int = 1, backend: str | None = None) -> None:
@@ -111,10 +111,10 @@ class Engine:
         """Return logits, float32, (N, classes).
 
         Args:
-            images: uint8, (N, 32, 32, 3), 0..255; an array or whatever NumPy takes for one.
+            images: uint8, (N, 32, 32, 3), 0..255; an array, or anything NumPy can convert to one.
 
         Raises:
-            ValueError: they have another type or shape.
+            ValueError: the images have another type or shape.
         """
         rows = _checked(images)
         logits = np.empty((len(rows), len(self.model.classes)), np.float32)
@@ -135,7 +135,7 @@ class Engine:
         return labels
 
     def levels(self, image: Any) -> list[Bytes]:
-        """Return what each layer makes of one image (32, 32, 3), to look inside.
+        """Return what each layer computes from one image (32, 32, 3), for inspection.
 
         Returns:
             For each layer uint8, (side, side, channels), after its pool: bits or levels.

@@ -14,7 +14,7 @@ from bitstill.topology import TOPOLOGY, Layer
 
 @compiled
 def _reach(sums: Any, limits: Any, levels: Any) -> None:
-    """Count how many of its channel's thresholds each sum reaches."""
+    """Fill levels with how many of its channel's thresholds each sum reaches."""
     levels[:] = 0
     for level in range(len(limits)):
         limit = limits[level]
@@ -56,10 +56,10 @@ def _pad(levels: Any, pool: Any, target: Any) -> None:
 
 
 class General:
-    """Runs a model of any bits.
+    """Runs a model of any bit widths.
 
     Args:
-        model: whose weights and features have 1 to 8 bits.
+        model: the packed model, with weights and features of 1 to 8 bits.
     """
 
     name = "numba (any bits)"
@@ -92,7 +92,7 @@ class General:
         for image, row in zip(images, logits, strict=True):
             counts = self.levels(image)[-1].sum(axis=(0, 1), dtype=np.float64)
             totals = np.zeros(len(row))
-            for feature, count in enumerate(counts):  # the order decides the rounding
+            for feature, count in enumerate(counts):  # the order of additions affects the result
                 totals += count * weight[:, feature]
             row[:] = totals / scale + model.bias.astype(np.float64)
 

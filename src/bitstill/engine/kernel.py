@@ -1,4 +1,4 @@
-"""The engine in C, through ctypes; available if a compiler was there at installation."""
+"""The engine in C, through ctypes; available if there was a compiler at installation."""
 
 import ctypes
 import logging
@@ -16,7 +16,7 @@ from bitstill.engine.planes import Bytes
 
 log = logging.getLogger(__name__)
 
-# Instruction sets, best first, with their bits in bitstill_paths(): the best available one is used.
+# Fastest first: the first one that the processor supports is used.
 PATHS = {"amx": 8, "avx512": 4, "avx2": 2, "portable": 1}
 
 
@@ -47,7 +47,7 @@ def load_library(path: Path) -> ctypes.CDLL:
 
 
 def available(library: Path = LIBRARY) -> tuple[str, ...]:
-    """Return the paths that the library and this processor have, the fastest first."""
+    """Return the paths that both the library and this processor support, fastest first."""
     if not library.exists():
         return ()
     try:
@@ -56,7 +56,7 @@ def available(library: Path = LIBRARY) -> tuple[str, ...]:
             _warn_of(library, "is of other sources")
             return ()
         found = loaded.bitstill_paths()
-    except (OSError, AttributeError):  # for another machine, or of other functions
+    except (OSError, AttributeError):  # built for another machine, or not this library at all
         _warn_of(library, "cannot be loaded here")
         return ()
     return tuple(name for name, bit in PATHS.items() if found & bit)
@@ -71,8 +71,8 @@ def _warn_of(library: Path, what: str) -> None:
 def levels_function() -> Callable[..., None] | None:
     """Return the function that quantizes a layer's weights (``levels.c``); None if not built.
 
-    It takes the weights' address, count, span, number of levels less one, and the result's address,
-    both of float32.
+    It takes the address of the weights, their count, the span, the number of levels less one, and
+    the address of the result; weights and result are float32.
     """
     return load_library(LIBRARY).bitstill_levels if available() else None
 
@@ -81,8 +81,8 @@ class Kernel:
     """Runs a layout in C.
 
     Args:
-        layout: of the model.
-        path: one of :func:`available`; None is the fastest.
+        layout: the model's layout.
+        path: one of :func:`available`; None chooses the fastest.
         library: the compiled kernel.
     """
 

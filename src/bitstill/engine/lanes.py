@@ -1,6 +1,7 @@
 """The innermost steps of the numba engine in LLVM's terms: vectors of channels.
 
-Numba's own integers would widen to 64 bits on the way, and a vector would hold an eighth as many.
+Numba would widen its own integers to 64 bits along the way, so that a vector would hold an eighth
+as many.
 """
 
 from typing import Any
@@ -12,16 +13,16 @@ from numba.core.typing import signature
 from numba.extending import intrinsic
 
 ENTRIES, PIECE, MIDDLE = 16, 6, 128
-IMAGE_LINE = 34 * 3  # levels of a row with its border
+IMAGE_LINE = 34 * 3  # levels in a line, including the border's
 _number, _short = cgutils.intp_t, ir.IntType(16)
 
 
 @intrinsic
 def image_bits(_: Any, levels: Any, codes: Any, limits: Any) -> Any:
-    """A bit for each of 16 channels whose largest sum of 2x2 pixels reaches its limit.
+    """Return a word that says which of 16 channels' largest sums of 2x2 pixels reach their limits.
 
-    ``levels`` begin with the upper left pixel's patch; codes are (27 inputs, 16 channels). All are
-    of 16 bits: no sum exceeds 27 * 255 * 3.
+    ``levels`` begin with the upper left pixel's patch; codes are (27 inputs, 16 channels). All
+    numbers have 16 bits, since no sum exceeds 27 * 255 * 3.
     """
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -49,11 +50,11 @@ def image_bits(_: Any, levels: Any, codes: Any, limits: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def reached(_: Any, lanes: Any, table: Any, rows: Any, line: Any, length: Any, limits: Any) -> Any:
-    """A bit for each of 32 or 64 channels whose sum reaches its limit, at one pixel.
+    """Return a word that says which of 32 or 64 channels' sums at a pixel reach their limits.
 
-    Three lines of ``length`` numbers say where in its table each quad's row lies; the next line is
-    ``line`` numbers further. Bytes that begin in the middle hold the sum of PIECE rows, since no
-    entry is further than 12 from 0.
+    Three lines of ``length`` numbers say where in its table each quad's row lies; each line begins
+    ``line`` numbers after the one before. The sum of PIECE rows fits in bytes that start at MIDDLE,
+    since every entry is between -12 and 12.
     """
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -1,8 +1,8 @@
 """How the engines for weights of 1 or 2 bits and 1-bit features hold a model in memory.
 
-A feature map is words of 32 channels, one pixel after the other, with a border of zero pixels;
-conv1 makes 16 channels, the lower half of a word. A pixel's *patch* is its 3x3 neighbourhood, row
-by row.
+A feature map consists of words of 32 channels, pixel after pixel, with a border of zero pixels;
+conv1 has 16 output channels, which fill the lower half of a word. A pixel's *patch* is its 3x3
+neighbourhood, row by row.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ LANES = 32
 _CACHE_LINE = 64  # bytes
 IMAGE_BYTES = 32 * 32 * 3
 SIDES = (16, 16, 8, 8, 4, 4, 4)  # height and width of each layer's output
-# All layers' outputs, each with its border, lie in one scratch array.
+# Words of each layer's output, including its border; one scratch array holds them all.
 _SIZES = [
     (side + 2) * (side + 2) * -(-layer.channels_out // LANES)
     for side, layer in zip(SIDES, TOPOLOGY, strict=True)
@@ -37,10 +37,11 @@ class Layout:
     Attributes:
         first: weight codes of conv1, int8, (16 channels, 3 rows, 12): a row is three pixels of
             three colours, and three zeros.
-        first_thresholds: int16, (16,), clipped: no sum of conv1 exceeds 27 * 255 * 3.
-        codes: the other layers', int8, flat, layer after layer: for each output channel the bits of
-            a patch.
-        thresholds: the other layers', int16, (448,), likewise: their sums are smaller.
+        first_thresholds: int16, (16,), clipped to int16, since no sum of conv1 exceeds
+            27 * 255 * 3.
+        codes: weight codes of the other layers, int8, flat, layer after layer: for each output
+            channel a code for each bit of a patch.
+        thresholds: the other layers', int16, (448,), clipped likewise: their sums are smaller.
         classifier: float32, (128, classes).
         bias: float32, (classes,).
     """
@@ -80,7 +81,7 @@ def _clipped(packed: PackedLayer) -> NDArray[np.int16]:
 
 
 def _in_two_bits(model: PackedModel) -> PackedModel:
-    """Return a student with 1-bit weights as one with 2: codes 3 and -3, thresholds threefold."""
+    """Return a student with 1-bit weights as one with 2 bits: codes and thresholds times 3."""
     layers = tuple(
         PackedLayer(np.concatenate([one.planes, one.planes]), 3 * one.thresholds)
         for one in model.layers
@@ -93,14 +94,14 @@ def _codes(planes: Bytes, layer: Layer) -> NDArray[np.int8]:
 
 
 def aligned(count: int) -> Bytes:
-    """Return a buffer that is aligned to cache lines."""
+    """Return a buffer of ``count`` bytes that is aligned to cache lines."""
     room = np.empty(count + _CACHE_LINE, np.uint8)
     return room[-address(room) % _CACHE_LINE :][:count]
 
 
 def address(array: NDArray[Any]) -> int:
     """Return the address of an array's data, for the library."""
-    data: int = array.__array_interface__["data"][0]  # faster than .ctypes.data
+    data: int = array.__array_interface__["data"][0]  # .ctypes.data would take a microsecond
     return data
 
 
@@ -113,7 +114,7 @@ def feature_bits(
 
     Args:
         run: fills logits and scratch for images.
-        image: one.
+        image: the image.
         classes: how many logits there are.
     """
     scratch = np.zeros(SCRATCH_WORDS, np.uint32)

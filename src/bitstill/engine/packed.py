@@ -1,10 +1,11 @@
 """The packed file: a safetensors container that holds a student in a fifteenth of its size.
 
 Tensors: ``conv1.planes`` and so on, uint8, (weight bits, bytes); ``thresholds``, int16 or int32,
-(channels of all layers, levels); ``classifier``, float32, (classes, 128 weights and the bias): each
-tensor more would cost 70 bytes of header. Metadata: format, version, classes, preprocessing, the
-run's identity, its test accuracy, and ``checksum``, the SHA-256 of the whole file with that
-checksum written as zeros: one changed byte is found. The same model gives the same bytes.
+(channels of all layers, levels); ``classifier``, float32, (classes, 128 weights and the bias).
+They are so few because each further tensor would cost 70 bytes of header. Metadata: format,
+version, classes, preprocessing, the run's identity, its test accuracy and selection, and
+``checksum``: the SHA-256 of the whole file with the checksum itself written as zeros, which reveals
+a single changed byte. The same model gives the same bytes.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from bitstill.topology import FEATURES, MAX_BITS, MAX_CLASSES, TOPOLOGY
 FORMAT = "bitstill-packed"
 VERSION = "1"
 PREPROCESSING = "uint8 NHWC 32x32 RGB 0..255"
-MAX_BYTES = 8 * 2**20  # enough for 8-bit weights and features and MAX_CLASSES classes
+MAX_BYTES = 8 * 2**20  # enough for 8 bits, 255 levels and MAX_CLASSES classes
 _NO_CHECKSUM = b"0" * 64
 _CHECKSUM = re.compile(rb'"checksum":"([0-9a-f]{64})"')
 _DTYPES = {"uint8": "U8", "int16": "I16", "int32": "I32", "float32": "F32"}
@@ -38,8 +39,9 @@ class PackedLayer:
     """One convolution.
 
     Attributes:
-        planes: of the weight codes, uint8, (k, bytes); see :mod:`bitstill.engine.planes`.
-        thresholds: int32, (channels_out, 2^a - 1), rising.
+        planes: bit planes of the weight codes, uint8, (k, bytes); see
+            :mod:`bitstill.engine.planes`.
+        thresholds: int32, (channels_out, 2^a - 1), none below the one before.
     """
 
     planes: Bytes
@@ -51,14 +53,14 @@ class PackedModel:
     """A deployed student.
 
     Attributes:
-        layers: one for each of the topology's.
-        weight: of the last layer, float32, (classes, 128).
-        bias: of the last layer, float32, (classes,).
-        activation_bits: a.
+        layers: one for each layer of the topology.
+        weight: the last layer's, float32, (classes, 128).
+        bias: the last layer's, float32, (classes,).
+        activation_bits: a, the bits of a feature.
         classes: their names.
-        identity: of the run.
-        test_accuracy: that the run recorded for these weights and statistics, or None.
-        selection: which epoch's weights, and with which batch norm statistics.
+        identity: the run's identity.
+        test_accuracy: what the run recorded for these weights and statistics, or None.
+        selection: which epoch's weights these are, and with which batch norm statistics.
     """
 
     layers: tuple[PackedLayer, ...]
@@ -113,7 +115,7 @@ def describe(
 
 
 def _container(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> bytes:
-    """Return a safetensors file; the package's own writer orders metadata at random."""
+    """Return a safetensors file; the writer in safetensors itself orders metadata at random."""
     header: dict[str, Any] = {"__metadata__": metadata}
     data = b""
     for name, one in tensors.items():
@@ -132,7 +134,7 @@ def read_packed(path: str | Path) -> PackedModel:
     """Read a packed file.
 
     Raises:
-        UserError: it is missing, foreign, damaged, altered, or of another version.
+        UserError: the file is missing, foreign, damaged, altered, or of another version.
     """
     path = Path(path)
     try:
@@ -140,7 +142,7 @@ def read_packed(path: str | Path) -> PackedModel:
             raise UserError(f"{path} is not a file: give a packed file")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: the name has a null character
+    except (OSError, ValueError) as error:  # ValueError: not a possible file name
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path} cannot be read ({reason}): give a packed file") from error
     try:
@@ -167,7 +169,7 @@ def from_bytes(content: bytes) -> PackedModel:
         raise ValueError(f"it names {len(classes)} classes and has {len(classifier)}")
     if not all(name.isprintable() for name in classes):
         raise ValueError("its classes have names that cannot be printed")
-    largest = np.abs(classifier.astype(np.float64)).sum(axis=1)  # bound of the logits
+    largest = np.abs(classifier.astype(np.float64)).sum(axis=1)  # bounds the logits
     if not (largest <= np.finfo(np.float32).max).all():
         raise ValueError("its last layer is not finite")
     model = PackedModel(
@@ -195,7 +197,7 @@ def _accuracy(text: str) -> float | None:
 
 
 def _metadata(content: bytes) -> dict[str, str]:
-    """Return the metadata of a file whose checksum is right."""
+    """Return the metadata of a file after checking its format, version and checksum."""
     size = int.from_bytes(content[:8], "little")
     if content[8:9] != b"{" or size > len(content) - 8:
         raise ValueError("it is truncated, or another kind of file")
@@ -240,7 +242,7 @@ def _taken(
     dtypes: tuple[str, ...],
     shape: tuple[int | None, ...],
 ) -> NDArray[Any]:
-    """Return a tensor after checking its type and shape; None is any length."""
+    """Remove and return a tensor after checking its type and shape; None allows any length."""
     if name not in tensors:
         raise ValueError(f"it lacks {name}")
     one = tensors.pop(name)

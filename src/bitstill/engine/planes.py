@@ -1,11 +1,11 @@
 """Converts odd integer weight codes to bit planes and back.
 
-A code of k bits is 2 q - (2^k - 1) with q = sum_j 2^j q_j, and q_j is a bit of plane j. So for
-features x of one bit, with pop counting set bits::
+A code of k bits is 2 q - (2^k - 1) with q = sum_j 2^j q_j, where q_j is a bit of plane j. So for
+1-bit features x, with pop counting set bits::
 
     sum_i code_i x_i = sum_j 2^(j+1) pop(x & plane_j) - (2^k - 1) pop(x)
 
-and for two bits 4 pop(x & p1) + 2 pop(x & p0) - 3 pop(x).
+and for 2-bit codes 4 pop(x & p1) + 2 pop(x & p0) - 3 pop(x).
 """
 
 import numpy as np
@@ -21,12 +21,12 @@ def pack_codes(codes: Codes, *, bits: int) -> Bytes:
     """Return the planes of a layer's codes.
 
     Args:
-        codes: odd, of -(2^bits - 1) .. 2^bits - 1, (channels_out, channels_in, 3, 3).
+        codes: odd, from -(2^bits - 1) to 2^bits - 1, (channels_out, channels_in, 3, 3).
         bits: k.
 
     Returns:
-        (k, size / 8), plane 0 first; a plane runs over channel out, row, column and channel in,
-        the last one fastest, eight bits a byte, the first one lowest.
+        (k, size / 8), plane 0 first; a plane runs over output channel, row, column and input
+        channel, the last one fastest, with eight bits in a byte, the first one lowest.
     """
     numbers = (codes.transpose(0, 2, 3, 1).astype(np.int64) + 2**bits - 1) // 2
     planes = [np.packbits((numbers >> j) & 1, axis=None, bitorder="little") for j in range(bits)]

@@ -1,7 +1,7 @@
 """The engine in numba: sums by table, as in ``sums.h`` for the engine in C.
 
 A quad is four neighbouring bits of a patch. What it adds to the output channels depends on which of
-16 values it has, so a table has a row for each of them, a byte for each of 32 or 64 channels.
+16 values it has, so its table has a row for each value, with a byte for each of 32 or 64 channels.
 """
 
 import sys
@@ -16,7 +16,7 @@ from bitstill.engine.layout import OFFSETS, SCRATCH_WORDS, Layout, aligned, feat
 from bitstill.engine.planes import Bytes
 from bitstill.topology import TOPOLOGY
 
-if sys.byteorder != "little":  # four bytes are written as one integer
+if sys.byteorder != "little":  # _find_rows writes four numbers at once, as one
     raise ImportError("the engine is for little-endian processors")
 
 _CONV1, _CONV21, _CONV22, _CONV31, _CONV32, _CONV41, _CONV42 = OFFSETS
@@ -24,7 +24,7 @@ _CONV1, _CONV21, _CONV22, _CONV31, _CONV32, _CONV41, _CONV42 = OFFSETS
 
 @compiled
 def _convolve_image(scratch: Any, image: Any, levels: Any, codes: Any, limits: Any) -> None:
-    """The first layer, 3 to 16 channels on 0..255, and its pool; ``levels`` have a border."""
+    """Compute conv1, 3 to 16 channels on levels 0..255, with its pool; ``levels`` have a border."""
     for y in range(32):
         for i in range(96):
             levels[(y + 1) * IMAGE_LINE + 3 + i] = image[96 * y + i]
@@ -36,7 +36,7 @@ def _convolve_image(scratch: Any, image: Any, levels: Any, codes: Any, limits: A
 
 @compiled
 def _find_rows(words: Any, halves: Any, lanes: Any, rows: Any) -> None:
-    """Write where in its table each quad's row lies: of 16 bits of a word, four 16-bit numbers."""
+    """Write where each quad's row lies in its table: four 16-bit numbers for 16 bits of a word."""
     at = 0
     for word in words:
         for half in range(halves):
@@ -51,10 +51,10 @@ def _find_rows(words: Any, halves: Any, lanes: Any, rows: Any) -> None:
 def _convolve(
     scratch: Any, source: Any, target: Any, shape: Any, tables: Any, limits: Any, rows: Any
 ) -> None:
-    """One convolution of bits.
+    """Compute one convolution of bits.
 
-    ``shape`` is side, quads of a pixel, channels out, and whether pixels are pooled: or-ed
-    together. ``limits`` begin with the layer's; ``rows`` are room.
+    ``shape`` is side, quads of a pixel, output channels, and whether pixels are pooled, that is,
+    or-ed together. ``limits`` begin with the layer's; ``rows`` is working memory.
     """
     side, quads, channels, pool = shape
     lanes, blocks = min(channels, 64), channels // 32
@@ -129,7 +129,7 @@ class Tables:
     """Runs a layout in numba.
 
     Args:
-        layout: of the model.
+        layout: the model's layout.
     """
 
     name = "numba"

@@ -16,9 +16,9 @@ def parts(count: int, threads: int) -> list[tuple[int, int]]:
 
 
 def pool(threads: int) -> ThreadPoolExecutor:
-    """Return this process's pool of so many threads; a fork does not use its parent's.
+    """Return this process's pool of that many threads; a forked process gets its own.
 
-    A parent's may be locked for ever, and is not touched.
+    After a fork, the parent's pool may be locked for ever, so the child does not touch it.
     """
     return _pool(threads, os.getpid())
 

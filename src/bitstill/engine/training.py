@@ -1,9 +1,9 @@
 """A student's block in training, in C through ctypes.
 
-``training.c``, ``weight_gradient.c`` and ``input_gradient.c`` say what they compute; ``wide.c`` has
-the last two for AVX-512.
+``training.c``, ``weight_gradient.c`` and ``input_gradient.c`` say what they compute; ``wide.c``
+compiles the last two for AVX-512.
 
-There only where a compiler was at installation; :mod:`bitstill.fused` is what torch sees of it.
+Available only if there was a compiler at installation; torch uses it through :mod:`bitstill.fused`.
 """
 
 import ctypes
@@ -22,25 +22,25 @@ from bitstill.engine.threads import parts, pool
 from bitstill.topology import SIDE, TOPOLOGY
 
 COLOURS = 3
-# Each block's side, and its channels in and out.
+# Each block's input side, input channels and output channels.
 _BLOCKS = {
     (side, layer.channels_in, layer.channels_out)
     for side, layer in zip((SIDE, *SIDES), TOPOLOGY, strict=False)
 }
-_GROUP = 16  # output channels whose weight gradients are summed together
-_POINTS = 36  # points of a Winograd tile, F(4x4, 3x3)
-_GRADIENTS = ("weights", "points", "input")  # the passes that exist for two vector widths
+_GROUP = 16  # output channels whose weight gradients are summed at a time
+_POINTS = 36  # points at which weights are evaluated for the input's gradient
+_GRADIENTS = ("weights", "points", "input")  # the passes that are compiled for two vector widths
 
 
 class Shape(NamedTuple):
     """The shape of a block's input and output, and its settings.
 
     Attributes:
-        images: in the batch.
-        side: height and width of its input.
-        channels_in: a layer's of the topology.
-        channels_out: the same layer's.
-        pool: whether a max pool of 2x2 ends it.
+        images: how many images the batch has.
+        side: height and width of the block's input.
+        channels_in: input channels of a layer of the topology.
+        channels_out: output channels of the same layer.
+        pool: whether the block ends with a 2x2 max pool.
     """
 
     images: int
@@ -83,7 +83,7 @@ class _Library(NamedTuple):
 
 @lru_cache
 def _paths() -> tuple[str, ...]:
-    return tuple(one for one in available() if one != "amx")  # its path computes bits, not sums
+    return tuple(one for one in available() if one != "amx")  # amx yields bits, not sums
 
 
 @lru_cache
@@ -105,14 +105,14 @@ def _library(path: str) -> _Library:
 class TrainingBlock:
     """The passes of one block over one batch; forward first, then backward.
 
-    All arrays are given by their addresses, with channels innermost, and stay the caller's.
+    All arrays are passed by address, with channels innermost, and belong to the caller.
 
     Args:
-        shape: of the block and its batch.
-        multiplier: in front of the clip, above 0.
-        momentum: of batch norm, the weight of this batch.
-        epsilon: of batch norm.
-        threads: to compute in; the bits do not depend on it.
+        shape: shape of the block and its batch.
+        multiplier: the factor in front of the clip, above 0.
+        momentum: batch norm's momentum, the weight of this batch.
+        epsilon: batch norm's epsilon.
+        threads: number of threads; the result does not depend on it, bit for bit.
     """
 
     def __init__(
@@ -122,8 +122,7 @@ class TrainingBlock:
         self._call = _library(path)
         self._shape, self._threads = shape, threads
         images, side, channels_in, channels_out, _ = shape
-        # For each output channel: in the first layer 27 codes in 9 groups of 4 bytes; in the others
-        # 16 sums for every 4 inputs.
+        # Per output channel: 9 groups of 4 codes for an image, or 16 sums for every 4 inputs.
         weight_bytes = channels_out * (36 if channels_in == COLOURS else 9 * channels_in * 4)
         self._arrays: dict[str, NDArray[Any]] = {
             "codes": np.empty(9 * channels_in * channels_out, np.int8),
@@ -138,15 +137,16 @@ class TrainingBlock:
         self._block = _Training(images, PATHS[path], *shape[1:], **numbers, **addresses)
 
     def forward(self, **addresses: int) -> bool:
-        """Fill y, and move the running statistics.
+        """Fill y, and update the running statistics.
 
         Args:
-            **addresses: of x (the image as float32, or bits as numbers), the quantized weight,
-                bias, gain, offset, running_mean, running_variance and y.
+            **addresses: of x (the image or the bits, as float32), the quantized weight, bias, gain,
+                offset, running_mean, running_variance and y.
 
         Returns:
-            Whether it could: False, with nothing changed, where x is not made of bits (of
-            whole levels, for the image), or weights or statistics are not finite.
+            Whether it succeeded: False, with y and the running statistics unchanged, if x does not
+            consist of bits (of whole levels, for the image), or weights or statistics are not
+            finite.
         """
         self._point(addresses)
         call, block = self._call, self._block
@@ -162,7 +162,7 @@ class TrainingBlock:
         Args:
             gain_gradient: address, float32, (channels_out,).
             offset_gradient: likewise.
-            **addresses: of y_gradient and gradient; of x, weight and gain, where they have moved.
+            **addresses: of y_gradient and gradient; and of x, weight and gain if they have moved.
         """
         images = self._shape.images
         partial = np.empty((images, 2, self._shape.channels_out), np.float32)
@@ -172,7 +172,7 @@ class TrainingBlock:
         self._share(self._call.gradient, images)
 
     def weights_backward(self, weight_gradient: int) -> None:
-        """Fill the gradient of the weight, after ``backward``; not of a block that reads the image.
+        """Fill the gradient of the weight, after ``backward``; not for the block that reads images.
 
         Args:
             weight_gradient: address, float32, (channels_out, channels_in, 3, 3), channels-last.
@@ -183,7 +183,7 @@ class TrainingBlock:
         self._share(self._call.weights, shape.channels_out // _GROUP)
 
     def input_backward(self, x_gradient: int) -> None:
-        """Fill the gradient of x, after ``backward``; not of a block that reads the image.
+        """Fill the gradient of x, after ``backward``; not for the block that reads images.
 
         Args:
             x_gradient: address, float32, of x's shape.
@@ -199,7 +199,7 @@ class TrainingBlock:
             setattr(self._block, name, value)
 
     def _share(self, function: Callable[..., Any], count: int) -> bool:
-        """Call a pass for all images, or groups of channels; return whether a part of it failed."""
+        """Call a pass over ``count`` images or channel groups; return whether any part failed."""
         if self._threads == 1:
             return bool(function(self._block, 0, count))
         submit, shared = pool(self._threads).submit, list[Future[int]]()
@@ -208,14 +208,14 @@ class TrainingBlock:
                 shared.append(submit(function, self._block, *part))
             return any(one.result() for one in shared)
         finally:
-            wait(shared)  # after an exception, such as a signal's, their arrays may be freed
+            wait(shared)  # before an exception, as from a signal, frees their memory
 
 
 def fits(shape: Shape) -> bool:
-    """Return whether the library is there, and computes blocks of this shape."""
+    """Return whether the library is available and computes blocks of this shape."""
     return training_available() and shape.images > 0 and shape[1:4] in _BLOCKS
 
 
 def training_available() -> bool:
-    """Return whether the library is there."""
+    """Return whether the library is available."""
     return bool(_paths())
