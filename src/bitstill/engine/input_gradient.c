@@ -1,15 +1,15 @@
-/* The gradient of a block's input: the convolution of the result's gradient with the rotated weights,
-   by Winograd's method (Lavin & Gray 2015, arXiv 1509.09308). F(4x4, 3x3) computes 16 numbers, of 9
-   products each, with 36 multiplications instead of 144.
+/* The gradient of a block's input: the convolution of the result's gradient with the turned
+   weights, by Winograd's method (Lavin & Gray 2015, arXiv 1509.09308). F(4x4, 3x3) takes 36
+   multiplications for 16 numbers, which would otherwise take 144, 9 for each.
 
    Tiles of 6x6 numbers and the weights are evaluated at the points 0, +-1/sqrt(2), +-sqrt(2) and
-   infinity, along rows and columns, multiplied point by point, and interpolated to tiles of 4x4. The
-   usual points 0, +-1, +-2 have rounding errors up to six times as large. No tile depends on another,
-   so threads may share the images. */
+   infinity, along rows and columns, multiplied point by point, and interpolated to tiles of 4x4.
+   The usual points 0, +-1, +-2 have rounding errors up to six times as large. A tile's numbers
+   depend on no other tile, so threads may share the images. */
 
 #include "training.h"
 
-/* Multiplication and addition may be fused, which halves the instructions. */
+/* Where the processor can, it adds products without rounding them first: half the instructions. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT ON
 #elif defined(__GNUC__)
@@ -17,10 +17,11 @@
 #endif
 
 enum { OUT = 4, IN = 6, POINTS = IN * IN, MOST_TILES = 36, MOST_CHANNELS = 128 };
-/* So many tiles are multiplied at a time: with GROUP sums each, as many as registers hold. */
+/* Tiles multiplied at a time, with GROUP sums for each: as many as fit in registers. */
 enum { ROWS = WIDTH == 16 ? 12 : 6 };
 _Static_assert(MOST_TILES % ROWS == 0, "all rows are multiplied, filled or not");
-/* Points are one cache line further apart than a power of two, or all would fall into one cache set. */
+/* Points lie a cache line more than a multiple of a large power of two apart, or they would compete
+   for the same few sets of the cache. */
 enum { LINE = 16, ROOM = POINTS * (MOST_TILES * MOST_CHANNELS + LINE) };
 
 #ifdef WIDE
@@ -66,7 +67,7 @@ INLINE void interpolate(const Lanes m[IN], Lanes to[OUT]) {
 
 /* ---- transforms of whole tiles: along columns, then along rows ---- */
 
-/* Evaluate the rotated weights of some output channels: (points, channels_out, channels_in). */
+/* Evaluate some output channels' turned weights: (points, channels_out, channels_in). */
 CLONES void PASS(points)(const Training *b, int64_t from, int64_t to) {
   int channels = b->channels_in;
   for (int64_t o = from; o < to; o++)
@@ -129,8 +130,8 @@ static CLONES void interpolate_tile(const Training *b, const float *from, int ne
 
 /* ---- products ---- */
 
-/* Multiply tiles by weights at one point: (tiles, in) x (in, out) -> (tiles, out). Always ROWS tiles at a
-   time; results of those beyond the last are not read. */
+/* Multiply the tiles' numbers at one point by the weights: (tiles, in) x (in, out) -> (tiles, out).
+   Always ROWS tiles at a time; if fewer are left, the results of the others are never read. */
 static CLONES void multiply(const float *tiles, const float *weights, int count, int in, int out, float *to) {
   for (; count > 0; count -= ROWS, tiles += ROWS * in, to += ROWS * out)
     for (int c = 0; c < out; c += GROUP) {
@@ -148,7 +149,7 @@ static CLONES void multiply(const float *tiles, const float *weights, int count,
     }
 }
 
-/* Fill the gradient of some images. All weights must have been evaluated before. */
+/* Fill the input's gradient for some images, once all channels' weights are evaluated. */
 void PASS(input)(const Training *b, int64_t from, int64_t to) {
   float *evaluated = bitstill_evaluated, *multiplied = bitstill_multiplied;
   int side = b->side, across = side / OUT, each = across * across, in = b->channels_out, out = b->channels_in;

@@ -1,15 +1,16 @@
-/* The engine in C: runs a student's layers on images; features are bits throughout.
+/* The engine in C, which runs a student's layers on images with features as bits throughout.
 
-   The memory layout is that of layout.py. Sums come from a path of sums.h or, with AMX, from products of
-   matrices (tiles.h); bitstill_paths says which paths this processor can run. All give the same bits. */
+   The memory layout is that of layout.py. The sums come from a path of sums.h or, with AMX, from
+   products of matrices (tiles.h); bitstill_paths says which paths this processor can run. All give
+   the same bits. */
 
 #include "sums.h"
 #include "tiles.h"
 
 enum { IMAGE = 32 * 32 * 3, FEATURES = 128 };
-/* The words of all layers' outputs with their borders. */
+/* Words of all layers' outputs, including borders. */
 enum { LAST = 2 * 18 * 18 + 10 * 10 + 10 * 10 * 2 + 6 * 6 * 2 + 6 * 6 * 4, SCRATCH = LAST + 6 * 6 * 4 };
-/* So many images go through a layer before the next one, while its weights are in cache. */
+/* Images that pass through each layer together, so that the layer's weights stay in the cache. */
 enum { TOGETHER = 4 };
 
 typedef struct {
@@ -28,13 +29,13 @@ typedef struct {
 static const Shape SHAPES[6] = {{16, 16, 32, 0}, {16, 32, 32, 1}, {8, 32, 64, 0},
                                 {8, 64, 64, 1},  {4, 64, 128, 0}, {4, 128, 128, 0}};
 
-/* The words of a layer's output with its border. */
+/* Words of a layer's output, including its border. */
 static int output_words(const Shape *shape) {
   int width = (shape->side >> shape->pool) + 2;
   return width * width * shape->channels_out / LANES;
 }
 
-/* The index of an output's first word inside its border. */
+/* Where an output's first word inside the border lies. */
 static int inner_word(const Shape *shape) {
   return ((shape->side >> shape->pool) + 3) * shape->channels_out / LANES;
 }
@@ -57,7 +58,7 @@ static void convolve(const Path *by, const Shape *shape, const uint32_t *source,
 
 #ifdef TILES
 
-/* Like convolve, for one or two images, 32 pixels at a time: of a map of 16, those of both images. */
+/* Like convolve, for one or two images, 32 pixels at a time: those of both if a map has only 16. */
 TARGET_AMX static void convolve_tiles(int images, const Shape *shape, uint32_t *const *sources,
                                       uint32_t *const *targets, const int8_t *codes,
                                       const int16_t *thresholds) {
@@ -82,10 +83,10 @@ TARGET_AMX static void convolve_tiles(int images, const Shape *shape, uint32_t *
 
 #endif
 
-/* sum(count * weight) / 16 + bias in double, feature by feature: the order decides the rounding. */
+/* sum(count * weight) / 16 + bias in double, feature by feature: the order affects the result. */
 static void classify(const Model *model, const uint32_t *bits, int classes, float *logits) {
   double counts[FEATURES];
-  for (int i = 0; i < FEATURES / 4; i++) { /* counts every eighth feature of a word, in one byte each */
+  for (int i = 0; i < FEATURES / 4; i++) { /* every eighth feature of a word, in bytes */
     uint32_t word = i / 8, shift = i % 8, bytes = 0;
     for (int y = 1; y < 5; y++)
       for (int x = 1; x < 5; x++) bytes += bits[(y * 6 + x) * 4 + word] >> shift & 0x01010101u;
@@ -102,7 +103,7 @@ static void classify(const Model *model, const uint32_t *bits, int classes, floa
   }
 }
 
-/* A hash of all sources, from compiler.py: kernel.py refuses a library of other sources. */
+/* A checksum of sources and flags, from compiler.py: kernel.py refuses a library with another. */
 #ifndef BITSTILL_VERSION
 #define BITSTILL_VERSION 0
 #endif
@@ -117,7 +118,7 @@ __attribute__((constructor)) static void find_paths(void) {
 #endif
 }
 
-/* Which paths this processor can run. */
+/* The paths that this processor can run. */
 int bitstill_paths(void) { return paths; }
 
 /* The bytes of a layer's weights in the form that a path reads. */
@@ -129,8 +130,8 @@ static int prepared_bytes(int path, const Shape *shape) {
   return table_bytes(shape->channels_in, shape->channels_out);
 }
 
-/* Fill `prepared` with a model's weights in the form that a path reads, and return its size in bytes. It
-   may be NULL, to get the size alone; otherwise it is aligned to 64 bytes. */
+/* Fill `prepared` with a model's weights as a path reads them, and return how many bytes they take.
+   `prepared` is NULL or aligned to 64 bytes. */
 int bitstill_prepare(int path, const int8_t *codes, uint8_t *prepared) {
   int total = 0;
   for (int i = 0; i < 6; i++) {
@@ -177,8 +178,8 @@ static void run_layers(int path, const Model *model, const uint8_t *images, int 
   }
 }
 
-/* Fill logits (count, classes) for images (count, 3072). Return 0, or 1 if there is no such path here.
-   `scratch`, which may be NULL, gets the bits of every layer for the last image. */
+/* Fill logits (count, classes) for images (count, 3072). Return 0, or 1 if this processor lacks the
+   path. The scratch, which may be NULL, receives every layer's bits of the last image. */
 int bitstill_run(int path, const Model *model, const uint8_t *images, int64_t count, int classes,
                  float *logits, uint32_t *scratch) {
   uint32_t scratches[TOGETHER][SCRATCH];

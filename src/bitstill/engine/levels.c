@@ -1,5 +1,5 @@
-/* Quantize a layer's squashed weights as mean_scaled does, in one pass: the steps of quantizers.py, each
-   rounded as there, so that the bits are the same. */
+/* Quantizes a layer's squashed weights as mean_scaled does, in one pass: with the steps of
+   quantizers.py, each rounded as there, and so to the same bits. */
 
 #include <math.h>
 

@@ -1,4 +1,4 @@
-/* The instruction sets that code is compiled for, and which of them this processor has. */
+/* The instruction sets that a processor may have, and how code is compiled for them. */
 
 #pragma once
 
@@ -8,13 +8,13 @@
 #define X86 1
 #include <immintrin.h>
 #define TARGET_AVX2 __attribute__((target("avx2")))
-/* With products of bytes (VNNI). */
+/* With VNNI, the products of bytes. */
 #define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 #endif
 
-enum { PORTABLE = 1, AVX2 = 2, AVX512 = 4, AMX = 8 }; /* AMX: for deployed students only */
+enum { PORTABLE = 1, AVX2 = 2, AVX512 = 4, AMX = 8 }; /* AMX runs only deployed students */
 
-/* Which paths this processor can run. */
+/* The paths that this processor can run, except AMX, which kernel.c adds. */
 static inline int processor_paths(void) {
   int paths = PORTABLE;
 #ifdef X86

@@ -1,12 +1,13 @@
-/* The paths of sums.h: vectors.h compiled for each width, with a convolution of the image for each. */
+/* The paths of sums.h: vectors.h for each width, and a convolution of the image for each path. */
 
 #include "sums.h"
 
 #define PATH(name) \
   static const Path path_##name = {image_sums_##name, fill_tables_##name, bit_sums_##name, keep_bits_##name}
 
-/* Which of 16 channels' sums, or of the largest sums of four pixels, reach their limits. Not inlined, since
-   GCC vectorizes this loop by itself, but would unroll it 16 times within another one. */
+/* Which of 16 channels' sums, or largest sums of four pixels, reach their limits. It is not
+   inlined, as GCC vectorizes the loop only when it stands alone; within another loop, GCC unrolls
+   it 16 times. */
 __attribute__((noinline)) static uint32_t reached_portable(const int16_t *sums, int right, int below,
                                                            const int16_t *limits) {
   static const uint16_t bits[16] = {1 << 0, 1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
@@ -76,7 +77,7 @@ TARGET_AVX2 INLINE uint32_t reached_avx2(const int16_t *sums, int right, int bel
 #undef TARGET
 #undef NAME
 
-/* Pairs of products stay below 2 * 255 * 3, and nine of them below 2^15. */
+/* 16 bits suffice: a pair of products is at most 2 * 255 * 3, and the sum of nine is below 2^15. */
 TARGET_AVX2 static void image_sums_avx2(const uint8_t *levels, const int8_t *codes, int16_t *sums) {
   const __m256i ones = _mm256_set1_epi16(1);
   for (int y = 0; y < 32; y++)
@@ -108,7 +109,8 @@ TARGET_AVX512 INLINE uint32_t reached_avx512(const int16_t *sums, int right, int
 #define NAME(name) name##_avx512
 #include "vectors.h"
 
-/* Takes 4 pixels of two rows at a time, so that several sums are in progress at once. */
+/* 4 pixels of two rows at a time, as each sum waits for its previous product, and both rows share
+   inputs. */
 TARGET_AVX512 static void image_sums_avx512(const uint8_t *levels, const int8_t *codes, int16_t *sums) {
   const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
   __m512i weights[9], totals[8];
@@ -127,7 +129,7 @@ TARGET_AVX512 static void image_sums_avx512(const uint8_t *levels, const int8_t 
         }
 #pragma GCC unroll 4
       for (int j = 0; j < 8; j += 2) {
-        __m512i fours = _mm512_packs_epi32(totals[j], totals[j + 1]); /* four channels of each pixel in turn */
+        __m512i fours = _mm512_packs_epi32(totals[j], totals[j + 1]); /* the two pixels alternate */
         _mm512_storeu_si512(sums + (j / 4 * 32 + j % 4) * 16, _mm512_permutexvar_epi64(order, fours));
       }
     }
@@ -138,7 +140,7 @@ PATH(avx512);
 
 const Path *bitstill_path(int path) {
 #ifdef X86
-  if (path >= AVX512) return &path_avx512; /* AMX has no path of its own for the image */
+  if (path >= AVX512) return &path_avx512; /* AMX uses it too, for the image */
   if (path == AVX2) return &path_avx2;
 #endif
   (void)path;

@@ -1,9 +1,10 @@
 /* Exact sums of a student's convolutions, in plain C for vectors of any width.
 
-   A quad is 4 neighbouring bits of a patch. What it adds to the output channels depends only on which of
-   16 values it has: its table holds a row for each of them, one byte per channel. A pixel's sums are
-   the sum of one row from every quad's table. With weights -3, -1, 1 and 3 no entry is further than 12
-   from 0, so a byte holds the sum of PIECE quads. The image's levels, 0 to 255, are multiplied. */
+   A quad is 4 neighbouring bits of a patch. What it adds to the output channels depends on which of
+   16 values it has, so its table has a row for each value, with a byte for each channel: a pixel's
+   sums add up one row of every quad's table. With weights -3, -1, 1 and 3, every entry is between
+   -12 and 12, so the sum of PIECE quads fits in a byte. The image has levels 0 to 255 instead of
+   bits, so its sums need multiplications. */
 
 #pragma once
 
@@ -17,21 +18,21 @@
 #endif
 
 enum { LANES = 32, CHANNELS = 128, COLOURS = 3, IMAGE_ROW = 34 * COLOURS };
-enum { ENTRIES = 16, PIECE = 6, MIDDLE = 128 }; /* the middle of a byte's range */
-/* An image with its border, and the bytes beyond it that the last vector reads. */
+enum { ENTRIES = 16, PIECE = 6, MIDDLE = 128 }; /* MIDDLE of a byte's range, 0 to 255 */
+/* An image with its border, and room for reads of several bytes that end beyond it. */
 enum { IMAGE_LEVELS = 34 * IMAGE_ROW + 4 };
 /* Bytes of weights for an image: 9 groups of 4 inputs, 16 channels, 4 codes. */
 enum { IMAGE_CODES = 9 * 16 * 4 };
 
-/* The functions of a path (see processor.h); every path gives the same sums. Features are words of 32
-   channels, or of 16, pixel after pixel, with a border of zeros. All sums are below 2^15 in size. */
+/* How a path of processor.h computes; every path gives the same sums. Features are words of 32
+   channels, or of 16, pixel after pixel, with a border of zeros. Every sum is below 2^15. */
 typedef struct {
-  void (*image_sums)(const uint8_t *levels, const int8_t *codes, int16_t *sums); /* of conv1 */
-  /* Fill the tables of all quads from weights (channels_out, 9 channels_in). */
+  void (*image_sums)(const uint8_t *levels, const int8_t *codes, int16_t *sums); /* conv1's */
+  /* Fills every quad's table from weights (channels_out, 9 channels_in). */
   void (*fill_tables)(const int8_t *codes, int channels_in, int channels_out, uint8_t *tables);
   void (*bit_sums)(const uint32_t *words, const uint8_t *tables, int side, int channels_in,
                    int channels_out, int16_t *sums);
-  /* Write which sums, or which largest ones of 2x2 pixels, reach their channel's limit, as bits. */
+  /* Sets the bits of sums, or of the largest of 2x2 pixels, that reach their channel's limit. */
   void (*keep_bits)(const int16_t *sums, const int16_t *limits, int side, int channels, int pool,
                     uint32_t *words);
 } Path;

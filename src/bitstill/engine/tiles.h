@@ -1,8 +1,9 @@
-/* Exact sums of a convolution on bits by AMX: products of byte matrices, 16 pixels by 16 channels.
+/* Exact sums of a convolution on bits by AMX, as products of byte matrices: 16 pixels, 16 channels.
 
-   A feature is a byte, 0 or 1, and a weight its code, -3, -1, 1 or 3. So the sum is what the processor
-   computes: products of unsigned and signed bytes, added up. Each of the three rows of a patch is in
-   memory as layout.py has it, one byte per bit, padded to whole tiles. */
+   A feature is a byte, 0 or 1, and a weight is its code, -3, -1, 1 or 3. The processor adds
+   products of unsigned and signed bytes, which gives the sum itself. Each of the three rows of a
+   patch lies in memory in the order of layout.py, with a byte for each bit, extended to whole
+   tiles. */
 
 #pragma once
 
@@ -25,7 +26,7 @@ enum { ROWS = 16, ROW = 64, TILE = ROWS * ROW, MOST_BYTES = 18 * 16 * 2 * ROW };
 
 long syscall(long number, ...);
 
-/* Linux requires a process to ask for tiles, whose state takes 8 KiB per thread. */
+/* Linux lets a process use tiles only after it has asked, as their state takes 8 KiB per thread. */
 static int tiles_are_allowed(void) {
   enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18, TILE_BIT = 1 << 24, INT8_BIT = 1 << 25 };
   unsigned a, b, c, d;
@@ -33,10 +34,10 @@ static int tiles_are_allowed(void) {
   return (d & TILE_BIT) && (d & INT8_BIT) && !syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA);
 }
 
-/* Make the compiler write to memory what tiles are loaded from, which GCC does not know of. */
+/* Make GCC write its data to memory: it does not know that tiles are loaded from there. */
 static inline void written(const void *at) { __asm__ volatile("" : : "r"(at) : "memory"); }
 
-/* Configure all eight tiles at their largest size. */
+/* Configure all eight tiles at their full size. */
 TARGET_AMX static void begin_tiles(void) {
   struct {
     uint8_t palette, start, reserved[14];
@@ -50,14 +51,15 @@ TARGET_AMX static void begin_tiles(void) {
 
 TARGET_AMX static void end_tiles(void) { _tile_release(); }
 
-/* The number of tiles of a patch's row, and of bytes of a layer's weights. */
+/* How many tiles a patch's row takes, and how many bytes a layer's weights take. */
 static int row_tiles(int channels_in) { return (3 * channels_in + ROW - 1) / ROW; }
 static int tile_bytes(int channels_in, int channels_out) {
   return 3 * row_tiles(channels_in) * ROW * channels_out;
 }
 
-/* Lay out weights: for 32 output channels and each tile of the patch, two tiles of 16 channels. A row
-   of these holds the codes of four bits for each channel; `codes` are as layout.py has them. */
+/* Lay out weights as codes: for each 32 output channels, for each tile of the patch, two tiles of
+   16 channels. A row of these holds the codes of four bits for each channel. `codes` are those of
+   layout.py. */
 static void lay_out_tiles(const int8_t *codes, int channels_in, int channels_out, int8_t *tiled) {
   int bits = 3 * channels_in, tiles = row_tiles(channels_in);
   for (int first = 0; first < channels_out; first += LANES)
@@ -70,9 +72,9 @@ static void lay_out_tiles(const int8_t *codes, int channels_in, int channels_out
         }
 }
 
-/* For each pixel, also above and below the map, write the row of three pixels around it: one byte per
-   bit, up to whole tiles. The bytes beyond the three pixels meet weights of zero. A word holds 32
-   channels, or 16 of the first layer. */
+/* For each pixel, and for those above and below the map, write the row of three pixels around it: a
+   byte for each bit, up to whole tiles. Bits beyond the three pixels have weights of zero. A word
+   holds 32 channels or, for conv1's output, 16. */
 TARGET_AMX static void spread_bits(const uint32_t *source, int side, int channels, uint8_t *bytes) {
   int depth = (channels + 31) / 32, tiles = row_tiles(channels);
   for (int y = 0; y < side + 2; y++, source += 2 * depth)
@@ -84,7 +86,8 @@ TARGET_AMX static void spread_bits(const uint32_t *source, int side, int channel
       }
 }
 
-/* Compute the sums of two groups of 16 pixels, the second `next` bytes further, for 32 channels. */
+/* Write the sums of two groups of 16 pixels, for 32 channels; the second group lies `next` bytes
+   after the first. */
 TARGET_AMX static void multiply_tiles(const uint8_t *bytes, int next, int side, int tiles,
                                       const int8_t *codes, int32_t (*sums)[LANES]) {
   int step = tiles * ROW;

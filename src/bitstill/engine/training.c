@@ -1,25 +1,25 @@
 /* A block's training step: exact sums, batch norm, one bit, pool; and their gradients.
 
-   Weights have 2 bits and features one, so a convolution is `unit` times an integer sum S. Batch norm,
-   the affine (|gain| + 1) n + offset and the multiplier in front of the clip together are
-   v = slope S + intercept; the feature is v >= 1/2, and its gradient passes where 0 <= v <= 1. Images
-   depend on each other only through sums over all of them, so every long pass takes a range of images,
-   and may run in several threads. Channels are innermost everywhere and form the vectors, so the order
-   of additions does not depend on the processor. */
+   Weights have 2 bits and features one, so a convolution is an integer sum S, in multiples of
+   `unit`. Batch norm, the affine (|gain| + 1) n + offset and the multiplier in front of the clip
+   combine to v = slope S + intercept; the feature is v >= 1/2, and its gradient passes where v is
+   from 0 to 1. Images are independent except for the sums over all of them, so every long pass
+   takes a range of images, and may run in several threads. Channels lie innermost everywhere and
+   fill the vector lanes, so that no order of additions depends on the processor. */
 
 #include <math.h>
 
 #include "sums.h"
 #include "training.h"
 
-/* Compile a pass for either size of window, so that its loop has no branch. */
+/* Compiles a pass for each size of window, so that its inner loop has no branch. */
 #define EITHER_WINDOW(pass)             \
   for (int64_t n = from; n < to; n++) { \
     if (b->pool) pass(b, n, 2);         \
     else pass(b, n, 1);                 \
   }
 
-/* The most words of an image's features with their border. */
+/* The most words that an image's features take, including the border. */
 enum { WORDS = 18 * 18 };
 enum { FLOAT_ONE = 0x3f800000 };
 
@@ -29,7 +29,7 @@ static float *row_of(const Training *b, int row) { return b->table + row * b->ch
 
 /* ---- weights ---- */
 
-/* Return the largest absolute weight; infinite or NaN if one of them is. */
+/* The largest absolute value of the weights; infinite or NaN if one of them is. */
 CLONES float bitstill_largest(const float *weight, int64_t count) {
   union { uint32_t bits; float value; } largest = {0};
   for (int64_t i = 0; i < count; i++) {
@@ -40,13 +40,13 @@ CLONES float bitstill_largest(const float *weight, int64_t count) {
   return largest.value;
 }
 
-/* Write the codes of weights, which are -3, -1, 1 or 3 times `unit`. */
+/* Fill the codes of weights, which are -3, -1, 1 or 3 times `unit`. */
 CLONES void bitstill_codes(const float *weight, int64_t count, float unit, int8_t *codes) {
   for (int64_t i = 0; i < count; i++)
     codes[i] = (int8_t)(2 * ((weight[i] > -2 * unit) + (weight[i] > 0) + (weight[i] > 2 * unit)) - 3);
 }
 
-/* Lay out codes for the image: four inputs of each channel together; 3 of a row's 12 are padding. */
+/* Lay out the codes for the image, four inputs of a channel together; 3 of a row's 12 are padding. */
 static void lay_out_codes(const Training *b) {
   int8_t *to = b->weights;
   for (int c = 0; c < b->channels_out; c++)
@@ -79,7 +79,7 @@ INLINE uint32_t pack_word(const uint32_t *x, int count, uint32_t *wrong) {
   return word;
 }
 
-/* Pack an image's features into bits with a border of zeros; return nonzero if not all are 0 or 1. */
+/* Write an image's features as bits with a border of zeros; return nonzero if any is not 0 or 1. */
 CLONES uint32_t bitstill_pack_bits(const uint32_t *x, int side, int channels, uint32_t *words) {
   uint32_t wrong = 0;
   int depth = channels < LANES ? 1 : channels / LANES, width = side + 2;
@@ -94,7 +94,7 @@ CLONES uint32_t bitstill_pack_bits(const uint32_t *x, int side, int channels, ui
   return wrong;
 }
 
-/* Write an image's levels, 0 to 255, with a border of zeros; return nonzero if it has other values. */
+/* Write an image as levels 0 to 255 with a border of zeros; nonzero if a value is no level. */
 CLONES uint32_t bitstill_pack_image(const float *x, int side, uint8_t *levels) {
   uint32_t wrong = 0;
   memset(levels, 0, IMAGE_LEVELS);
@@ -110,7 +110,7 @@ CLONES uint32_t bitstill_pack_image(const float *x, int side, uint8_t *levels) {
 
 #ifdef X86
 
-/* The same two functions on vectors. */
+/* The same two functions with AVX-512. */
 TARGET_AVX512 static uint32_t pack_bits_avx512(const uint32_t *x, int side, int channels, uint32_t *words) {
   __m512i one = _mm512_set1_epi32(FLOAT_ONE), wrong = _mm512_setzero_si512();
   int depth = channels < LANES ? 1 : channels / LANES, width = side + 2, halves = channels < LANES ? 1 : 2;
@@ -144,7 +144,7 @@ TARGET_AVX512 static uint32_t pack_image_avx512(const float *x, int side, uint8_
   return wrong;
 }
 
-/* Takes two pixels at a time; the squares of `few` pixels add up to less than 2^32. */
+/* Two pixels per product; the sum of the squares of `few` pixels stays below 2^32. */
 TARGET_AVX512 static void moments_avx512(const int16_t *sums, int pixels, int channels, int few, int64_t *moments) {
   for (int c = 0; c < channels; c += 16) {
     __m512i total = _mm512_setzero_si512(), low = total, high = total, ones = _mm512_set1_epi16(1);
@@ -185,7 +185,7 @@ CLONES void bitstill_moments(const int16_t *sums, int pixels, int channels, int6
   }
 }
 
-/* Convolve an image, as the first block does; return 1 if it has values other than levels / 255. */
+/* Compute the first block's sums from an image; return nonzero if its values are not levels. */
 static uint32_t image_sums(const Training *b, const float *x, int16_t *sums) {
   uint8_t levels[IMAGE_LEVELS];
   uint32_t wrong;
@@ -198,7 +198,7 @@ static uint32_t image_sums(const Training *b, const float *x, int16_t *sums) {
   return wrong;
 }
 
-/* Convolve features, as the other blocks do; return 1 if they are not all 0 or 1. */
+/* Compute another block's sums from features; return nonzero if they are not 0 or 1. */
 static uint32_t bit_sums(const Training *b, const uint32_t *x, int16_t *sums) {
   uint32_t words[WORDS], wrong;
 #ifdef X86
@@ -210,7 +210,7 @@ static uint32_t bit_sums(const Training *b, const uint32_t *x, int16_t *sums) {
   return wrong;
 }
 
-/* Convolve some images; return 1 if their values do not fit. */
+/* Convolve some images; return 1 if their values are not levels, or their features not bits. */
 int bitstill_block_sums(const Training *b, int64_t from, int64_t to) {
   int pixels = b->side * b->side, channels = b->channels_out;
   for (int64_t n = from; n < to; n++) {
@@ -233,12 +233,12 @@ int bitstill_block_sums(const Training *b, int64_t from, int64_t to) {
 
 static double pixels_of(const Training *b) { return (double)b->images * b->side * b->side; }
 
-/* The affine and the multiplier as batch norm's scale and shift. */
+/* The affine and the multiplier, combined into batch norm's own scale and shift. */
 static float scale_of(const Training *b, int c) { return b->multiplier * (fabsf(b->gain[c]) + 1); }
 static float shift_of(const Training *b, int c) { return b->multiplier * b->offset[c]; }
 
-/* Compute statistics, slope and intercept from the moments. If they are not finite, return 1 and change no
-   running statistics. */
+/* Compute statistics, slope and intercept from the moments. If any is not finite, return 1 and
+   leave the running statistics unchanged. */
 int bitstill_block_normalize(Training *b) {
   int channels = b->channels_out;
   double count = pixels_of(b), unit = b->unit;
@@ -273,7 +273,7 @@ int bitstill_block_normalize(Training *b) {
 
 /* ---- features ---- */
 
-/* Write an image's features: of each pixel, or of the largest of 4, since no slope is negative. */
+/* Compute an image's features, each from the largest sum of a window, since no slope is below 0. */
 INLINE void activate(const Training *b, int64_t n, int window) {
   int channels = b->channels_out, side = b->side, step = side * channels;
   int64_t at = n * (side / window) * (side / window) * channels;
@@ -302,7 +302,7 @@ CLONES void bitstill_block_activate(const Training *b, int64_t from, int64_t to)
 
 /* ---- gradients ---- */
 
-/* The pool passes its gradient to the first 1 of a window; if all are 0, to the first pixel. */
+/* The pool passes its gradient to the first 1 in a window or, if all are 0, to the first pixel. */
 
 INLINE void collect(const Training *b, int64_t n, int window) {
   int channels = b->channels_out, side = b->side, step = side * channels;
@@ -340,7 +340,7 @@ CLONES void bitstill_block_collect(const Training *b, int64_t from, int64_t to) 
   EITHER_WINDOW(collect)
 }
 
-/* Compute the gradients of gain and offset, and the constants of batch norm's gradient. */
+/* Fill the gradients of gain and offset, and the numbers that batch norm's gradient needs. */
 void bitstill_block_reduce(const Training *b, float *of_gain, float *of_offset) {
   int channels = b->channels_out;
   double count = pixels_of(b);
@@ -380,7 +380,7 @@ INLINE void spread(const Training *b, int64_t n, int window) {
         if (window == 2) {
           float s1 = s[channels + c], s2 = s[step + c], s3 = s[step + channels + c];
           float v1 = k * s1 + d, v2 = k * s2 + d, v3 = k * s3 + d;
-          /* What is left for the next pixel: nothing after a 1. */
+          /* What is left for the next pixel: nothing, once a pixel was 1. */
           float left = v0 >= 0.5f ? 0 : g;
           float g1 = v1 >= 0.5f ? left : 0;
           left = v1 >= 0.5f ? 0 : left;
@@ -403,7 +403,7 @@ INLINE void spread(const Training *b, int64_t n, int window) {
     }
 }
 
-/* Fill the gradient of the convolution's result for some images. */
+/* Fill the gradient of the convolution's result, for some images. */
 CLONES void bitstill_block_gradient(const Training *b, int64_t from, int64_t to) {
   EITHER_WINDOW(spread)
 }

@@ -1,5 +1,5 @@
-/* A path's functions on features, for vectors of BYTES bytes. Included once for each width; NAME and TARGET
-   give the functions their names and instruction set. */
+/* The functions of sums.h on features, for vectors of BYTES bytes. Included once for each width:
+   NAME makes the functions' names, and TARGET says which processor they are compiled for. */
 
 typedef uint8_t NAME(Bytes) __attribute__((vector_size(BYTES), aligned(16), may_alias));
 typedef uint16_t NAME(Pairs) __attribute__((vector_size(BYTES), aligned(2), may_alias));
@@ -12,8 +12,8 @@ TARGET static void NAME(fill_table)(int8_t (*codes)[CHANNELS], int channels, uin
         table[entry * channels + c] = (uint8_t)(table[less * channels + c] + codes[bit][c]);
 }
 
-/* In each vector of a row, the first half's channels are at even places and the second half's at odd
-   ones. So the even bytes, widened to 16 bits, are neighbouring channels, and the odd ones, too. */
+/* In each vector of a row, the first half of its channels lies in the even bytes and the second half
+   in the odd ones, so that widening either gives neighbouring channels. */
 TARGET static void NAME(fill_tables)(const int8_t *codes, int channels_in, int channels_out, uint8_t *tables) {
   int group = channels_out < BYTES ? channels_out : BYTES, each = 9 * channels_in, places[CHANNELS];
   int8_t placed[4][CHANNELS];
@@ -28,7 +28,7 @@ TARGET static void NAME(fill_tables)(const int8_t *codes, int channels_in, int c
   }
 }
 
-/* Fill rows with the place of each quad's row in its table: four numbers from every 16 bits. */
+/* Write where each quad's row lies in its table: four numbers at a time, from 16 bits. */
 TARGET INLINE void NAME(find_rows)(const uint32_t *words, int count, const int halves, int channels,
                                    uint16_t *restrict rows) {
   for (int i = 0; i < count; i++)
@@ -41,7 +41,8 @@ TARGET INLINE void NAME(find_rows)(const uint32_t *words, int count, const int h
     }
 }
 
-/* Add up the rows of up to 4 pixels at a time, in registers. Bytes start at MIDDLE, so none goes below 0. */
+/* Add the rows of up to 4 pixels at a time, in registers. Bytes start at MIDDLE, so that none of
+   their sums is below 0. */
 TARGET INLINE void NAME(add_rows)(const int channels, const uint16_t *rows, const uint8_t *tables, int side,
                                   int step, int16_t *sums) {
   const int parts = channels / BYTES, pixels = parts < 4 ? 4 / parts : 1, all = parts * pixels;

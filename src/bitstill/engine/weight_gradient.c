@@ -1,22 +1,24 @@
-/* The gradient of a block's weights, by table. Features are bits, so a sum over 4 neighbouring pixels,
-   x0 g0 + x1 g1 + x2 g2 + x3 g3, is one of 16 numbers, which all weights of an output channel share.
+/* The gradient of a block's weights, by table: features are bits, so a sum over 4 neighbouring
+   pixels, x0 g0 + x1 g1 + x2 g2 + x3 g3, is one of 16 that all weights of an output channel share.
 
-   4 pixels of a row are a quad. A quad's table has 16 sums of the gradient for each channel; for each
-   tap and input channel, the quad's bits are an index into it. So 4 products cost one addition, done for
-   16 channels at a time, over a tile of at most 16 quads, whose tables stay in cache. A tile's sums
-   start at zero and are then added to the total: all paths add in this order. */
+   4 pixels of a row are a quad. A quad's table has 16 sums of the gradient for each channel; for
+   each tap and input channel, the quad's bits are an index into it. So 4 products per channel cost
+   one addition, for 16 channels at a time, over a tile of at most 16 quads, whose tables stay in
+   the cache. Each tile's sums start at zero and are then added to the totals, so the order of
+   additions is the same on every processor. */
 
 #include "training.h"
 
 enum { TILE = 16, BLOCK = WIDTH == 16 ? 16 : 4, WINDOW = 9 };
-/* The most bytes of features (18 x 18 pixels of 32 channels) and of indices (4 images of 128 channels). */
+/* Bytes of features and of indices: the most that any block takes, with 18 x 18 x 32 features or
+   with 4 images of 128 channels. */
 enum { PIXEL_BYTES = 18 * 18 * 32, INDEX_BYTES = 4 * 3 * 6 * 128 };
 
 typedef struct {
   Lanes sums[16][PARTS];
 } Table;
 
-/* How a block's images are divided: `quads` in a row, `rows` in a tile, `images` in a tile. */
+/* How a block's images are divided: `quads` per row, `rows` and `images` per tile, and strides. */
 typedef struct {
   int side, channels, quads, rows, images, next_row, next_shift, next_image;
 } Tiles;
@@ -41,8 +43,8 @@ INLINE void spread_bits(const uint32_t *x, const Tiles *t, uint8_t *pixels) {
   }
 }
 
-/* Write where each quad's bits point in its table, in units of 8 bytes: for the three shifts of a tap
-   along a row, all rows with the border, all quads, all channels. */
+/* Write where each quad's bits point in its table, in units of 8 bytes: for the three shifts of a
+   tap along a row, for every row including the border's, every quad and every channel. */
 INLINE void index_quads(const uint8_t *pixels, const Tiles *t, uint8_t *index) {
   int channels = t->channels, scale = (int)sizeof(Lanes) * PARTS / 8;
   for (int shift = 0; shift < 3; shift++)
@@ -62,7 +64,7 @@ static CLONES void index_image(const Training *b, int64_t n, const Tiles *t, uin
   index_quads(pixels, t, index);
 }
 
-/* Fill tables with the 16 sums of each quad's gradients, for GROUP channels. */
+/* Fill each quad's table with the 16 sums of its 4 pixels' gradients, for GROUP channels. */
 static CLONES void quad_tables(const float *gradient, int channels, int quads, Table *table) {
   for (int quad = 0; quad < quads; quad++, table++, gradient += 4 * channels)
 #pragma GCC unroll 4
@@ -79,7 +81,7 @@ static CLONES void quad_tables(const float *gradient, int channels, int quads, T
     }
 }
 
-/* Add a tile's sums to the products of all taps and input channels, BLOCK channels at a time. */
+/* Add a tile's products to the totals of all taps and input channels, BLOCK channels at a time. */
 static CLONES void add_tile(const Table *tables, const uint8_t *index, const Tiles *t, int images, int quads,
                             float *products) {
   for (int tap = 0; tap < WINDOW; tap++) {
@@ -104,10 +106,10 @@ static CLONES void add_tile(const Table *tables, const uint8_t *index, const Til
   }
 }
 
-/* Fill the weight gradients of some groups of output channels, from all images. */
+/* Fill the gradient of the weights of some groups of output channels, summed over all images. */
 void PASS(weights)(const Training *b, int64_t from, int64_t to) {
   uint8_t index[INDEX_BYTES];
-  Table tables[TILE] __attribute__((aligned(64))); /* so that no entry crosses a cache line */
+  Table tables[TILE] __attribute__((aligned(64))); /* no vector straddles two cache lines */
   Tiles t = tiles_of(b);
   int64_t each = WINDOW * b->channels_in, row = b->side * b->channels_out;
   memset(b->products + from * each * GROUP, 0, (size_t)((to - from) * each * GROUP) * sizeof(float));

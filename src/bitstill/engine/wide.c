@@ -1,4 +1,4 @@
-/* The gradients of weights and features, compiled once more for AVX-512, on vectors of 16 numbers. */
+/* The gradients of weights and features, compiled again for AVX-512 with vectors of 16 numbers. */
 
 #include "processor.h"
 
