@@ -1,4 +1,4 @@
-"""Compile the C kernel while bitstill is being installed, where there is a compiler."""
+"""Compiles the C kernel while bitstill is being installed, if there is a compiler."""
 
 import runpy
 import sysconfig
@@ -11,12 +11,12 @@ ENGINE = Path("src/bitstill/engine")
 
 
 class KernelHook(BuildHookInterface[Any]):
-    """Adds the compiled kernels to a wheel or an editable install; numba and torch do without."""
+    """Adds the compiled kernel to a wheel or an editable install; without, numba and torch run."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and mark the wheel as this platform's if that worked."""
+        """Compile the kernel, and tag the wheel with this platform if that succeeded."""
         engine = Path(self.root) / ENGINE
-        # The package itself cannot be imported here, since its dependencies are not installed yet.
+        # The package itself cannot be imported here: its dependencies are not installed yet.
         compiler = runpy.run_path(str(engine / "compiler.py"))
         reason = compiler["compile_kernel"]()
         if reason is not None:
@@ -25,4 +25,4 @@ class KernelHook(BuildHookInterface[Any]):
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["artifacts"].append(str(ENGINE / "_kernel.so"))
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{platform}"  # the kernel does not depend on Python's version
+        build_data["tag"] = f"py3-none-{platform}"  # the library is independent of Python

@@ -1,4 +1,4 @@
-"""A packed student as one file of C99 that needs nothing else: ``student.c`` and its numbers."""
+"""A packed student as one self-contained file of C99: ``student.c`` and its numbers."""
 
 import re
 import textwrap
@@ -15,7 +15,7 @@ from bitstill.engine.planes import plane_bits
 from bitstill.topology import TOPOLOGY, Layer
 
 Words = NDArray[np.uint32]
-_PLACE = '#include "numbers.h"'  # the line of student.c that the numbers replace
+_PLACE = '#include "numbers.h"'  # the line of student.c that its numbers replace
 
 
 def c_source(model: PackedModel) -> bytes:
@@ -32,7 +32,7 @@ def _numbers(model: PackedModel) -> Iterable[str]:
     thresholds = np.concatenate([_thresholds(layer, count) for layer in others])
     classifier = np.column_stack([model.weight, model.bias])
     known = {name: one for name, one in describe(**model.known).items() if name != "classes"}
-    # A packed file may come from anywhere: its texts must not end the comment.
+    # A packed file may come from anywhere, so its metadata must not be able to end the comment.
     yield f"/* {'; '.join(map(': '.join, known.items())).replace('*', ' ')} */"
     yield f"enum {{ WEIGHT_BITS = {model.weight_bits}, FEATURE_BITS = {model.activation_bits} }};"
     yield f"enum {{ PLANES = {count}, CLASSES = {len(classifier)} }};"
@@ -52,7 +52,7 @@ def _numbers(model: PackedModel) -> Iterable[str]:
 
 
 def _pairs(packed: PackedLayer) -> Words:
-    """Return the first layer's weights, two bits of two channels a word: no sum fills its half."""
+    """Return conv1's weights, two bits of two channels per word; no sum outgrows its half word."""
     bits = plane_bits(packed.planes, TOPOLOGY[0]).reshape(-1, 8, 2, 27).astype(np.uint32)
     twos = np.pad(bits, ((0, len(bits) % 2), (0, 0), (0, 0), (0, 0))).reshape(-1, 2, 8, 2, 27)
     halves = twos[:, 0] + 2 * twos[:, 1]
@@ -60,22 +60,22 @@ def _pairs(packed: PackedLayer) -> Words:
 
 
 def _planes(model: PackedModel) -> int:
-    """Return how many bits hold every sum, and its sign, in the layers after the first."""
+    """Return how many bits hold any sum, with its sign, in the layers after the first."""
     inputs = 9 * max(layer.channels_in for layer in TOPOLOGY)
     largest: int = inputs * (2**model.weight_bits - 1) * (2**model.activation_bits - 1)
     return largest.bit_length() + 1
 
 
 def _rows(packed: PackedLayer, layer: Layer) -> Words:
-    """Return a layer's weights: a row of zeros, then one for each row, column and channel in."""
+    """Return a layer's weights: a row of zeros, then one per row, column and input channel."""
     bits = plane_bits(packed.planes, layer)  # (k, channels_out, 9, channels_in)
     words = _words(bits.transpose(2, 3, 0, 1).reshape(9 * layer.channels_in, len(bits), -1, LANES))
     return np.pad(words.transpose(0, 2, 1), ((1, 0), (0, 0), (0, 0))).ravel()
 
 
 def _thresholds(packed: PackedLayer, planes: int) -> Words:
-    """Return a layer's thresholds plus 2^(planes - 1), the offset that the sums have."""
-    half = 2 ** (planes - 1)  # larger than every sum
+    """Return a layer's thresholds plus 2^(planes - 1), the offset that sums have in student.c."""
+    half = 2 ** (planes - 1)  # above every sum
     raised = packed.thresholds.clip(-half, half - 1) + half
     bits = raised.reshape(-1, LANES, raised.shape[1])[..., None] >> np.arange(planes) & 1
     return _words(bits.transpose(0, 2, 3, 1)).ravel()
@@ -88,7 +88,7 @@ def _words(bits: NDArray[Any]) -> Words:
 
 
 def _array(name: str, values: Iterable[str], between: str = " ") -> str:
-    """Return the definition of an array; C counts its values."""
+    """Return the definition of an array; the C compiler counts its values."""
     text = f",{between}".join(values)
     lines = text if between == "\n" else textwrap.fill(text, 100, break_on_hyphens=False)
     return f"{name}[] = {{\n{lines}\n}};"

@@ -22,14 +22,14 @@ def export(source: Path, form: str, choice: Choice, output: Path | None = None) 
 
     Args:
         source: folder of a run or sweep, or a packed file, for the other forms.
-        form: of ``SUFFIXES``; a teacher has ``onnx`` only.
-        choice: of weights and statistics; a packed file holds one.
-        output: the file; None is ``student`` or ``teacher`` in the run's folder, followed by a
-            choice that is not the usual one: what the run left is evidence, and stays. Of a packed
-            file it is one beside it.
+        form: a key of ``SUFFIXES``; a teacher has ``onnx`` only.
+        choice: weights and statistics; a packed file holds only one choice.
+        output: the file. None is ``student`` or ``teacher`` in the run's folder, followed by the
+            choice if it is not the usual one, so that the run's own files are kept as evidence;
+            for a packed file, None is a file beside it.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
         UserError: the run or an option cannot be used, or the file cannot be written.
@@ -74,8 +74,8 @@ def _refuse_to_replace(output: Path, usual: Path) -> None:
     """Refuse to replace a folder or pipe, the run's own packed student, or another run's files.
 
     Args:
-        output: where it goes.
-        usual: where it would go of itself, beside what it is made of.
+        output: the file to write.
+        usual: the default file, beside the source.
     """
     if output.exists() and not output.is_file():
         raise UserError(f"--output = {output} is not a file: give another name")
@@ -107,7 +107,7 @@ def _of_run(directory: Path, form: str, choice: Choice) -> tuple[Path, bytes]:
 
 
 def _of_packed(file: Path, form: str, choice: Choice) -> tuple[Path, bytes]:
-    """Return the same for a packed student."""
+    """Return the default name and the content for a packed student."""
     if form == "packed" or choice != USUAL:
         raise UserError(
             f"{file} is packed, of one choice of weights and statistics: give --format c, onnx or "
@@ -131,7 +131,7 @@ def _content(network: IntegerNetwork, form: str, known: Mapping[str, Any]) -> by
     if form in ("packed", "c"):
         model = pack(network, **known)
         content = to_bytes(model)
-        from_bytes(content)  # raises before a file is written that could not be read
+        from_bytes(content)  # refuse what could not be read again, for a class's name, say
         return content if form == "packed" else c_source(model)
     if form == "onnx":
         from bitstill.deploy.onnx_models import integer_model

@@ -13,7 +13,7 @@ from bitstill.schema import STATISTICS
 from bitstill.training.weights import are_finite, load_weights
 
 _DEPLOYABLE = ("last", "best_val")
-AGAIN = "remove the run's folder and train it again"  # or it is skipped
+AGAIN = "remove the run's folder and train it again"  # otherwise a finished run is skipped
 _NOT_KEPT = f"export where it was trained, or {AGAIN}"
 
 
@@ -23,7 +23,7 @@ class Choice:
 
     Attributes:
         select: ``last`` or ``best_val``.
-        statistics: ``precise`` or ``running``; None is precise where the run measured them.
+        statistics: ``precise`` or ``running``; None is precise if the run measured them.
     """
 
     select: str = "last"
@@ -47,13 +47,13 @@ class FinishedRun:
     """A network in evaluation mode, with what is known about it.
 
     Attributes:
-        record: of the run.
-        directory: of the run.
-        network: with the chosen weights and statistics.
+        record: the run's record.
+        directory: the run's folder.
+        network: the network with the chosen weights and statistics.
         select: ``last`` or ``best_val``.
         statistics: ``precise`` or ``running``.
-        epoch: that the weights are from, or None if it is not recorded.
-        test_accuracy: that was recorded for exactly these, or None.
+        epoch: the epoch that the weights are from, or None if it is not recorded.
+        test_accuracy: what was recorded for exactly these weights and statistics, or None.
     """
 
     record: RunRecord
@@ -73,15 +73,16 @@ class FinishedRun:
 
 
 def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
-    """Load a run, or a sweep's best.
+    """Load a run, or the best run of a sweep.
 
     Args:
-        directory: of a run, or of a sweep: then ``best_val`` takes the student with the best
-            validation accuracy.
-        choice: of weights and statistics.
+        directory: the folder of a run, or of a sweep, from which ``best_val`` takes the student
+            with the best validation accuracy.
+        choice: weights and statistics.
 
     Raises:
-        UserError: there is no such run, or it is not finished, or lacks what is asked for.
+        UserError: there is no such run, or it is not finished or lacks the chosen weights or
+            statistics.
     """
     paths, record = _find(Path(directory), choice)
     statistics = choice.statistics or record.deciding
@@ -105,8 +106,7 @@ def load_run(directory: str | Path, choice: Choice = USUAL) -> FinishedRun:
         raise UserError(f"{file} does not fit its record: {first_line(error)}") from error
     if not are_finite(network):
         raise UserError(f"{file} holds numbers that are not finite: {AGAIN}")
-    # The weights of best_val were chosen under one kind of statistics: under the other kind, the
-    # best epoch is another.
+    # best_val's weights were chosen by the deciding statistics; others may choose another epoch.
     other = choice.select == "best_val" and statistics != record.deciding
     row = None if other else record.chosen(choice.select, statistics)
     accuracy = None if row is None else row.get("test/accuracy")
@@ -138,7 +138,7 @@ def _find(directory: Path, choice: Choice) -> tuple[RunPaths, RunRecord]:
 
 
 def _validation(record: RunRecord) -> float | None:
-    """Return the best validation accuracy of a student whose weights were kept for it."""
+    """Return a student's best validation accuracy, whose weights were kept; None for others."""
     if record.model != "student":
         return None
     row = record.chosen("best_val")
@@ -146,8 +146,8 @@ def _validation(record: RunRecord) -> float | None:
 
 
 def _verify(file: Path, record: RunRecord) -> None:
-    """Refuse weights other than those that the record's accuracies belong to."""
-    if file.name in record.checksums:  # a record written by hand may lack it
+    """Refuse weights that are not those whose accuracies the record holds."""
+    if file.name in record.checksums:  # a record made by hand may have none
         expected = record.checksums[file.name]
         check_sha256(file, file.read_bytes(), expected, trained="the run", advice=AGAIN)
 

@@ -20,7 +20,7 @@ PADDED = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
 
 
 class Graph:
-    """Nodes and constants, in order; ``value`` is the tensor that the next node reads."""
+    """Nodes and constants, in order; ``value`` names the tensor that the next node reads."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -34,7 +34,7 @@ class Graph:
         return name
 
     def add(self, kind: str, *others: str, name: str, **attributes: Any) -> None:
-        """Append a node that reads ``value``, and then the others."""
+        """Append a node with the inputs ``value`` and ``others``."""
         inputs = [self.value, *others]
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         self.value = name
@@ -55,11 +55,11 @@ class Graph:
     def model(
         self, classes: int, metadata: Mapping[str, str], *, batch: int | str = "batch"
     ) -> bytes:
-        """Return the checked model, as bytes; a batch that is a name is an open axis."""
+        """Return the checked model, as bytes; a batch given by name is a dynamic axis."""
         images = helper.make_tensor_value_info("images", TensorProto.UINT8, [batch, 32, 32, 3])
         logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, classes])
         graph = helper.make_graph(self.nodes, "bitstill", [images], [logits], self.constants)
-        domains = sorted({node.domain for node in self.nodes})  # ONNX's own is the empty name
+        domains = sorted({node.domain for node in self.nodes})  # ONNX's own domain has no name
         imports = [helper.make_opsetid(one, 1 if one else OPSET) for one in domains]
         model = helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION)
         model.producer_name, model.producer_version = "bitstill", __version__

@@ -2,9 +2,9 @@
 
 Integer arithmetic in onnxruntime is QLinearConv, ``saturate(multiplier * (conv + bias) + zero)``
 in uint8. Features are 0 and 255. A bit is S >= t, so with bias -255 t and zero 255 the result is
-255 (S - t) + 255: at S = t - 1 it is 0 and at S = t it is 255, and beyond both it saturates. The
-image is 0..255 itself, so there the bias is -t and the multiplier 255. The product is rounded to
-float32, which changes neither its sign nor that it is 0 or beyond 255.
+255 (S - t) + 255: it is 0 at S = t - 1 and 255 at S = t, and saturates beyond both. The image
+already has values 0..255, so for conv1 the bias is -t and the multiplier 255. The product is
+rounded to float32, which changes neither its sign nor whether it is 0 or beyond 255.
 """
 
 from collections.abc import Mapping
@@ -17,17 +17,16 @@ from bitstill.integer import IntegerNetwork
 from bitstill.models import Network
 from bitstill.topology import TOPOLOGY
 
-# Two products of 255 and a code stay below 2^15, where some processors saturate.
-_CODE_LIMIT = 63
-_LIMIT = 2**22  # for thresholds: above every sum of such codes, and times 255 it fits an int32
+_CODE_LIMIT = 63  # two products of 255 and a code stay below 2^15, where some processors saturate
+_LIMIT = 2**22  # for thresholds: above every sum of such codes, and 255 times it fits in an int32
 
 
 def float_model(network: Network, metadata: Mapping[str, str]) -> bytes:
-    """Return a teacher in float32, batch norm and the division by 255 folded into the weights.
+    """Return a teacher in float32, with batch norm and the division by 255 folded into its weights.
 
     Args:
-        network: a teacher; its running statistics are used.
-        metadata: for the file.
+        network: a teacher, with the batch norm statistics that it holds.
+        metadata: metadata of the file.
     """
     graph = Graph()
     graph.add("Cast", name="pixels", to=TensorProto.FLOAT)
@@ -55,11 +54,11 @@ def integer_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes
     """Return a student for onnxruntime's int8 kernels.
 
     Args:
-        network: with 1-bit features and weights of at most 6 bits.
-        metadata: for the file.
+        network: a student with 1-bit features and weights of at most 6 bits.
+        metadata: metadata of the file.
 
     Raises:
-        ValueError: it has other bits.
+        ValueError: the student has other bit widths.
     """
     if network.activation_bits != 1 or 2**network.weight_bits - 1 > _CODE_LIMIT:
         raise ValueError(

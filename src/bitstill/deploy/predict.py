@@ -17,9 +17,9 @@ from bitstill.engine.engine import Engine
 from bitstill.errors import UserError, counted, one_line, printable
 
 _BATCH = 256
-_LARGEST = 2**30  # bytes of a file
+_LARGEST = 2**30  # bytes: a larger file is not a picture of one thing
 
-Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]  # (32, 32, 3), or several
+Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]  # (32, 32, 3), or (N, 32, 32, 3)
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Prediction:
     """The predicted class of an image.
 
     Attributes:
-        image: its file.
+        image: the image's file.
         label: index of the class.
-        name: of the class.
-        confidence: softmax of the logits at T = 1. No probability: a student of a high temperature
-            is far too sure at 1.
+        name: name of the class.
+        confidence: softmax of the logits at T = 1. It is no probability: a student trained at a
+            high temperature is far too confident at 1.
     """
 
     image: str
@@ -44,9 +44,9 @@ class Predictions(NamedTuple):
     """The predictions for several images.
 
     Attributes:
-        known: in the order of the files.
-        unread: a line for each file of a folder that is no sound image.
-        others: how many files of folders have no known image's extension.
+        known: predictions in the order of the files.
+        unread: an error message for each file of a folder that is no sound image.
+        others: how many files in folders have no extension of a known image format.
     """
 
     known: list[Prediction]
@@ -57,20 +57,20 @@ class Predictions(NamedTuple):
 def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predictions:
     """Classify image files, and those in folders and their subfolders; links are not followed.
 
-    One damaged file among thousands in a folder is passed over; one that is named is an error.
+    A damaged file in a folder is skipped; a damaged file that is named itself is an error.
 
     Args:
         model: a packed file.
         images: files of the :data:`bitstill.data.images.FORMATS`, of any size, and folders.
-        threads: for many images.
+        threads: number of threads that read and classify.
 
     Raises:
-        UserError: the model or a named file is not one, or the folders hold no images.
+        UserError: the model or a named file is invalid, or the folders hold no images.
     """
     engine = load(model, threads=threads)
     files, others = _files(images)
     found = Predictions([], [], others)
-    # Threads decode photos, which takes longer than classifying them.
+    # Decode in threads, since decoding a photo takes longer than classifying it.
     shown = bar(len(files), "predicting", "images")
     with quiet_pillow(), ThreadPoolExecutor(threads) as pool, shown:
         for start in range(0, len(files), _BATCH):
@@ -92,7 +92,7 @@ def predict(model: Path, images: Sequence[Path], *, threads: int = 1) -> Predict
 
 class _File(NamedTuple):
     path: Path
-    is_named: bool  # by the user; otherwise found in a folder
+    is_named: bool  # False if it was found in a folder
 
 
 def _read(file: _File) -> Image | UserError:
@@ -138,7 +138,7 @@ def _below(folder: Path) -> tuple[list[Path], list[Path]]:
 def _may_be_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # its folder can be listed but not entered; reading it will say so
+    except OSError:  # its folder can be listed but not entered: reading the file will say so
         return True
 
 

@@ -1,8 +1,9 @@
 """QONNX files for FINN, hls4ml and the like: float tensors that hold integers, and Quant nodes.
 
-A Quant node holds (q - zero) * scale for a signed q of k bits. The codes of k bits are odd,
--(2^k - 1) to 2^k - 1, with no zero among them: scale 2 and zero -1/2 (at two bits -3, -1, 1, 3).
-One bit is BipolarQuant. The tools want one image at a time, and every attribute said.
+A Quant node holds (q - zero) * scale for a signed q of k bits. Codes of k bits are the odd numbers
+from -(2^k - 1) to 2^k - 1, so their scale is 2 and their zero -1/2 (2-bit codes are -3, -1, 1, 3).
+For one bit there is BipolarQuant. The tools require a batch of one image, and every attribute to be
+explicit.
 """
 
 from collections.abc import Mapping
@@ -23,11 +24,11 @@ def quant_model(network: IntegerNetwork, metadata: Mapping[str, str]) -> bytes:
     """Return a student in QONNX.
 
     Args:
-        network: any bits whose sums float32 can hold.
-        metadata: for the file.
+        network: a student of any bit widths whose sums float32 can hold.
+        metadata: metadata of the file.
 
     Raises:
-        ValueError: the sums are too large.
+        ValueError: the sums are too large for float32.
     """
     graph = Graph()
     graph.add("Cast", name="pixels", to=TensorProto.FLOAT)
@@ -70,7 +71,7 @@ def _quantized(codes: str, name: str, bits: int) -> NodeProto:
 
 
 def _reach(graph: Graph, layer: IntegerLayer, bits: int) -> None:
-    """Turn sums into levels: Quant(S - t + 1) for one bit, whose argument is an integer."""
+    """Turn sums into levels: MultiThreshold, or for one bit Quant of the integer S - t + 1."""
     name = layer.layer.name
     thresholds = layer.thresholds.numpy().astype(np.float32)
     if bits > 1:

@@ -1,5 +1,5 @@
-/* A deployed student in C99, without libraries, files or memory of its own: what follows its
-   numbers is the same for every student. Give functions and names to other files with these lines:
+/* A deployed student in C99, without libraries, files or dynamic memory; all that follows its
+   numbers is the same for every student. Declare its functions and names in other files as:
 
      int student_predict(const uint8_t image[3072]);
      void student_logits(const uint8_t image[3072], float *logits);
@@ -7,21 +7,21 @@
 
    An image is 32 x 32 RGB: rows from the top, a pixel's three bytes side by side. A weight of k
    bits is the odd integer 2 q - (2^k - 1). Features lie in words of 32 channels, those of a pixel
-   side by side, around all pixels a border of zeros; of more than one bit, in as many words, the
-   lowest bit first. A convolution goes through the features that are not zero and adds each one's q
-   to the sums of 32 channels at once: the sums lie in planes, words that hold one bit of each, the
-   lowest first, and bitwise operations add them as the gates of an adder do. */
+   side by side, with a border of zeros around all pixels; a feature of several bits takes as many
+   words, the lowest bit first. A convolution goes through the features that are not zero and adds
+   their weights' q to the sums of 32 channels at once: the sums lie in planes, words that hold one
+   bit of each sum, the lowest first; bitwise operations add them as the gates of an adder do. */
 
 #include <stdint.h>
 
 #include "numbers.h"
 
 enum { SIDE = 32, COLOURS = 3, INPUTS = 9 * COLOURS, FIRST = 16, CHANNELS = 128, LANES = 32 };
-enum { MAP = 18 * 18 * FEATURE_BITS }; /* words of the largest map, its border included */
+enum { MAP = 18 * 18 * FEATURE_BITS }; /* words of the largest map, with its border */
 enum { LAYERS = 6, LAST = 4, LEVELS = (1 << FEATURE_BITS) - 1, WORDS = CHANNELS / LANES };
 
-/* Of all layers but the first: side, channels and words of its input, words of its output, and
-   whether a max pool of 2 x 2 ends it. */
+/* A layer after the first: side, channels and words of its input, words of its output, and whether
+   it ends with a 2 x 2 max pool. */
 typedef struct {
   int side, channels, words, words_out, pool;
 } Layer;
@@ -36,7 +36,7 @@ static void clear(uint32_t *map, int words) {
   for (int i = 0; i < words; i++) map[i] = 0;
 }
 
-/* A pixel's features: of each channel, how many of its thresholds the sum reaches. */
+/* Keep a pixel's features: for each channel, how many of its thresholds the sum reaches. */
 static void keep(const int32_t *sums, uint32_t *pixel) {
   const int32_t *thresholds = IMAGE_THRESHOLDS;
   for (int c = 0; c < FIRST; c++) {
@@ -46,7 +46,7 @@ static void keep(const int32_t *sums, uint32_t *pixel) {
   }
 }
 
-/* A pixel of the image and its neighbours: row, column, colour. */
+/* Copy a pixel of the image and its neighbours: row, column, colour. */
 static void take_levels(const uint8_t *image, int y, int x, uint32_t *patch) {
   for (int row = y - 1; row <= y + 1; row++)
     for (int column = x - 1; column <= x + 1; column++)
@@ -56,7 +56,7 @@ static void take_levels(const uint8_t *image, int y, int x, uint32_t *patch) {
       }
 }
 
-/* The first layer's sums of a pixel. A product has two channels, two bits of each one's weight. */
+/* The first layer's sums of a pixel. A product serves two channels, with two bits of a weight. */
 static void sum_levels(const uint8_t *image, int y, int x, int32_t *sums) {
   uint32_t patch[INPUTS];
   const uint32_t *weights = IMAGE_WEIGHTS;
@@ -89,7 +89,7 @@ static void convolve_image(const uint8_t *image, uint32_t *to) {
     }
 }
 
-/* Of 32 adders of two bits and what is carried: *sum + a + b, and return the carry. */
+/* 32 full adders at once: set *sum to the lower bits of *sum + a + b, and return the carries. */
 static uint32_t add(uint32_t *sum, uint32_t a, uint32_t b) {
   uint32_t odd = *sum ^ a, carry = (*sum & a) | (odd & b);
   *sum = odd ^ b;
@@ -127,15 +127,15 @@ static uint32_t reach(const uint32_t *planes, const uint32_t *thresholds) {
   return ~below;
 }
 
-/* Where a word's lowest bit is: a sequence of de Bruijn, moved there, starts with five bits that
-   tell. */
+/* The place of a word's lowest set bit: a de Bruijn sequence, shifted by it, starts with five bits
+   that identify the shift. */
 static int lowest(uint32_t word) {
   static const uint8_t PLACES[32] = {0,  1,  28, 2,  29, 14, 24, 3, 30, 22, 20, 15, 25, 17, 4,  8,
                                      31, 27, 13, 23, 21, 19, 16, 7, 26, 12, 18, 6,  11, 5,  10, 9};
   return PLACES[(word & -word) * 0x077cb531u >> 27];
 }
 
-/* List the rows of weights of a patch's features that have a bit; return how many they are. */
+/* List the rows of weights for a patch's features in which a bit is set; return their number. */
 static int take_rows(const Layer *layer, const uint32_t *corner, int bit, uint16_t *rows) {
   int count = 0, size = layer->words_out * WEIGHT_BITS, row = size; /* behind a row of zeros */
   for (int i = 0; i < 9; i++, row += layer->channels * size) {
@@ -149,7 +149,7 @@ static int take_rows(const Layer *layer, const uint32_t *corner, int bit, uint16
   return count;
 }
 
-/* All sums of a pixel, 2^(PLANES-1) above their value, so that none is negative. */
+/* All sums of a pixel, plus 2^(PLANES-1), so that none is negative. */
 static void sum_up(const Layer *layer, const uint32_t *corner, const uint32_t *weights,
                    uint32_t sums[WORDS][PLANES]) {
   uint32_t least = (uint32_t)1 << (PLANES - 1);
@@ -165,7 +165,7 @@ static void sum_up(const Layer *layer, const uint32_t *corner, const uint32_t *w
   for (int w = 0; w < layer->words_out; w++) add_number(least, sums[w]);
 }
 
-/* Raise the features of a word by a level, where it is reached. */
+/* Raise a word's features by one level where that level is reached. */
 static void count_level(uint32_t reached, uint32_t *words) {
   for (int i = 0; i < FEATURE_BITS; i++) reached = add(&words[i], reached, 0);
 }

@@ -46,7 +46,7 @@ CLONES void bitstill_codes(const float *weight, int64_t count, float unit, int8_
     codes[i] = (int8_t)(2 * ((weight[i] > -2 * unit) + (weight[i] > 0) + (weight[i] > 2 * unit)) - 3);
 }
 
-/* Lay out the codes for the image, four inputs of a channel together; 3 of a row's 12 are padding. */
+/* Lay out codes for the image, four inputs of a channel together; 3 of a row's 12 are padding. */
 static void lay_out_codes(const Training *b) {
   int8_t *to = b->weights;
   for (int c = 0; c < b->channels_out; c++)

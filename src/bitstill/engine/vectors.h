@@ -12,8 +12,8 @@ TARGET static void NAME(fill_table)(int8_t (*codes)[CHANNELS], int channels, uin
         table[entry * channels + c] = (uint8_t)(table[less * channels + c] + codes[bit][c]);
 }
 
-/* In each vector of a row, the first half of its channels lies in the even bytes and the second half
-   in the odd ones, so that widening either gives neighbouring channels. */
+/* In each vector of a row, the first half of its channels lies in the even bytes and the second
+   half in the odd ones, so that widening either gives neighbouring channels. */
 TARGET static void NAME(fill_tables)(const int8_t *codes, int channels_in, int channels_out, uint8_t *tables) {
   int group = channels_out < BYTES ? channels_out : BYTES, each = 9 * channels_in, places[CHANNELS];
   int8_t placed[4][CHANNELS];
