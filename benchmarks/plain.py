@@ -35,7 +35,7 @@ LAYERS = (
 
 
 class Images(Dataset):
-    """As torchvision's data sets are: one PIL image at a time, made into a tensor."""
+    """Images as in torchvision's data sets: one PIL image at a time, made into a tensor."""
 
     def __init__(self, images, labels):
         self.images = [Image.fromarray(image) for image in images]
@@ -86,7 +86,7 @@ class OneBit(nn.Module):
 
 
 def network(quantized):
-    """Teacher or student."""
+    """Return a student if quantized, else a teacher."""
     layers = []
     for kind, *channels in LAYERS:
         if kind == "pool":
@@ -156,7 +156,7 @@ def loader(images, labels, batch_size, *, train):
 
 
 def digits():
-    """scikit-learn's digits as 32x32 RGB; of the first 1,437 the 1,293 that bitstill trains on."""
+    """scikit-learn's digits as 32x32 RGB: the first 1,293 to train on, as many as bitstill does."""
     from sklearn.datasets import load_digits
 
     data = load_digits()

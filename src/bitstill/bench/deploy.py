@@ -1,7 +1,7 @@
 """The speed of a deployed student: ``bitstill bench deploy``.
 
-The yardstick is onnxruntime in float32 on the teacher of the same topology, batch norm folded. All
-runtimes get the same uint8 images.
+The yardstick is onnxruntime in float32 on the teacher of the same topology, with batch norm folded.
+All runtimes get the same uint8 images.
 """
 
 import ctypes
@@ -103,7 +103,7 @@ def _exported(student: PackedModel) -> Predict | None:
         compile_kernel(library, sources=[source])
         try:
             predict_one = ctypes.CDLL(str(library)).student_predict
-        except OSError:  # there is no compiler, or temporary files may not be run (noexec)
+        except OSError:  # no compiler, or nothing in the temporary folder may run (noexec)
             return None
     predict_one.argtypes = [ctypes.c_void_p]
     return lambda images: np.array([predict_one(address(image)) for image in images])
@@ -114,7 +114,7 @@ def _session(model: bytes, threads: int) -> Predict:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    # Its threads would go on spinning while the next runtime is timed on the same cores.
+    # Otherwise its threads would keep spinning on the cores while the next runtime is timed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
@@ -138,7 +138,7 @@ def _subject(predict: Predict, images: NDArray[np.uint8]) -> Subject:
     calls = max(1, 100 // len(images))  # one image takes too little time for the clock
 
     def timed() -> float:
-        predict(images)  # fills the caches with its data
+        predict(images)  # fills the caches with its own data
         begun = time.perf_counter()
         for _ in range(calls):
             predict(images)

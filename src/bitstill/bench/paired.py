@@ -1,8 +1,8 @@
 """Paired timings: what is compared is timed in the same rounds of the same process.
 
 Every round times each subject once, one right after the other, so that whatever slows the machine
-slows them all. The speedup is taken within the round; its median over the rounds is reported, with
-its quartiles.
+slows them all. The speedup is computed within each round, and reported as the median over the
+rounds, with quartiles.
 """
 
 import json
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bitstill.bar import bar
 
 Quartiles = tuple[float, float, float]
-Subject = Callable[[], float]  # works once, and returns the seconds that it took
+Subject = Callable[[], float]  # works once, and returns the seconds that this took
 
 
 def processor() -> str:
@@ -38,9 +38,9 @@ class Timing:
 
     Attributes:
         subject: its name.
-        settings: what it was timed under: threads, batch.
-        seconds: quartiles.
-        speedup: over the yardstick, within a round; quartiles.
+        settings: the conditions of the timing, such as threads and batch.
+        seconds: quartiles of its time.
+        speedup: quartiles of its speedup over the yardstick within a round.
     """
 
     subject: str
@@ -54,12 +54,12 @@ class Report:
     """What was measured, and where.
 
     Attributes:
-        unit: of a time in the table, such as ``us an image``.
-        scale: how many of them a second has.
+        unit: unit of times in the table, such as ``us an image``.
+        scale: how many of these units a second has.
         rounds: how often each subject was timed.
         timings: the table.
-        versions: of what computes.
-        facts: what else was found, by name.
+        versions: versions of Python and of the packages that compute.
+        facts: other findings, by name.
         machine: the processor.
     """
 
@@ -83,11 +83,11 @@ def paired(
     """Time all subjects, round after round.
 
     Args:
-        subjects: by name.
-        yardstick: the subject that the others are compared with.
-        rounds: how many count.
-        settings: what they are timed under, for the table.
-        warm_up: rounds before those.
+        subjects: what is timed, by name.
+        yardstick: name of the subject that the others are compared with.
+        rounds: number of rounds that count.
+        settings: the conditions of the timings, for the table.
+        warm_up: number of rounds before those that count.
     """
     seconds = {name: np.empty(rounds) for name in subjects}
     with bar((warm_up + rounds) * len(subjects), "measuring", "timings") as shown:
@@ -122,12 +122,12 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def as_json(report: Report) -> str:
-    """Return everything as JSON; times in seconds."""
+    """Return the report as JSON, with times in seconds."""
     return json.dumps(asdict(report), indent=2)
 
 
 def as_table(report: Report) -> str:
-    """Return the table, in Markdown, as the documentation has it."""
+    """Return the table in Markdown, in the form that the documentation has."""
     keys = list(dict.fromkeys(key for one in report.timings for key in one.settings))
     header = [*keys, "what", report.unit, "speedup"]
     lines = [

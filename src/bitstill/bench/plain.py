@@ -27,5 +27,5 @@ def plain_path() -> Path:
 
 
 def load_plain() -> SimpleNamespace:
-    """Import the baseline; errors as for :func:`plain_path`."""
+    """Import the baseline; raises as :func:`plain_path` does."""
     return SimpleNamespace(**runpy.run_path(str(plain_path())))

@@ -1,8 +1,8 @@
 """The speed of a sweep: ``bitstill bench sweep``.
 
-The 14 runs of ``experiment=quick``, as many at a time as there are cores, against
-``benchmarks/plain.py``, which trains the same 14 one after the other on all cores: as many images,
-epochs and updates. Everything counts: start-up, training, evaluation, files.
+It times the 14 runs of ``experiment=quick``, as many at a time as there are cores, against
+``benchmarks/plain.py``, which trains the same 14 one after the other on all cores, with as many
+images, epochs and updates. Everything counts: start-up, training, evaluation, files.
 """
 
 import os
@@ -27,7 +27,7 @@ def bench(*, rounds: int, epochs: int) -> Report:
     """Time whole sweeps, each in its own folder.
 
     Raises:
-        UserError: the yardstick is not at hand, or a sweep failed.
+        UserError: the yardstick is missing, or a sweep failed.
     """
     plain = [sys.executable, str(plain_path()), f"--epochs={epochs}", f"--batch-size={_BATCH}"]
     ours = [

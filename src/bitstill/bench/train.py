@@ -1,10 +1,11 @@
 """The speed of a training step: ``bitstill bench train``.
 
-The student under ``soft_hard``, which has every part: both terms, and a teacher. The yardstick is
-``benchmarks/plain.py`` on the same threads; beside it the seven convolutions alone, forward and
-backward, channels-last. Nothing but the steps is timed: no start-up, no evaluation. The yardstick
-has a process of its own, because bitstill changes how its process keeps memory. What Lightning
-takes is timed on a network that takes next to nothing: beside a real one it is less than the noise.
+It times the student with the loss ``soft_hard``, which has every part: both terms, and a teacher.
+The yardstick is ``benchmarks/plain.py`` on the same number of threads; also timed are the seven
+convolutions alone, forward and backward, channels-last. Only steps are timed: no start-up, no
+evaluation. The yardstick has a process of its own, because bitstill changes how its process keeps
+memory. Lightning's overhead is timed on a network that takes next to no time, since with a real one
+it would be lost in the noise.
 """
 
 import functools
@@ -37,7 +38,7 @@ from bitstill.training.tasks import StudentTask, Task, TeacherTask
 
 CONVOLUTIONS = "the convolutions alone"
 TEMPERATURE = 15.0
-_SKIPPED, _STEPS = 4, 8  # the DataLoader's workers have prefetched the first four
+_SKIPPED, _STEPS = 4, 8  # a DataLoader's workers prepare the first four in advance
 _SCHEDULE = ScheduleConfig(epochs=60, batch_size=1, learning_rates=[0.01], milestones=[], l2=1e-10)
 
 
@@ -45,9 +46,9 @@ def bench(*, rounds: int, batch_size: int, threads: int) -> Report:
     """Time steps of the student on random images; the time does not depend on the images.
 
     Raises:
-        UserError: the yardstick is not at hand.
+        UserError: the yardstick is missing.
     """
-    plain_path()  # raises before any time is spent
+    plain_path()  # fail early if it is missing
     torch.set_num_threads(threads)
     keep_freed_memory()
     compute_deterministically()
@@ -70,7 +71,7 @@ def bench(*, rounds: int, batch_size: int, threads: int) -> Report:
 
 
 def _fork_workers() -> None:
-    """Let a DataLoader fork its workers, as in a script, also in a spawned process."""
+    """Let a DataLoader fork its workers even in a spawned process, as it would in a script."""
     set_start_method("fork", force=True)
 
 
@@ -83,7 +84,7 @@ def _random_images(batch_size: int) -> Split:
 
 
 def _shares(timings: list[Timing], *, lightning: float) -> dict[str, str]:
-    """Return the speed against torch's convolutions, and Lightning's share, from the medians."""
+    """Return the speed relative to torch's convolutions, and Lightning's share, by the medians."""
     middle = {one.subject: one.seconds[1] for one in timings}
     ours = middle["bitstill, float32"]
     return {
@@ -134,7 +135,7 @@ def _fit(task: pl.LightningModule, batches: Iterable[Any], **settings: Any) -> f
 def _plain_step(batch_size: int, threads: int) -> float:
     """Return the seconds per step of the baseline, in the current process."""
     torch.set_num_threads(threads)
-    warnings.filterwarnings("ignore")  # advice of Lightning
+    warnings.filterwarnings("ignore")  # Lightning would give advice
     plain, split = load_plain(), _random_images(batch_size)
     teacher = plain.network(quantized=False)
     student = plain.network(quantized=True)
@@ -169,7 +170,7 @@ def _one_pixel() -> Task:
 
 
 def _lightning(batches: Batches, rounds: int) -> float:
-    """Return the seconds per step that Lightning adds, the median of some rounds."""
+    """Return the seconds per step that Lightning adds, as the median over rounds."""
     pairs = [
         (_our_step(_one_pixel, batches), _step_alone(_one_pixel, batches)) for _ in range(rounds)
     ]
@@ -182,7 +183,7 @@ def _our_step(task: Callable[[], Task], batches: Batches, precision: str = "floa
 
 
 def _step_alone(task: Callable[[], Task], batches: Batches) -> float:
-    """Return the seconds of a step between the two moments that :class:`_Clock` measures."""
+    """Return the seconds per step without Lightning, over the same steps as :class:`_Clock`."""
     trained, ends = task(), []
     optimizer = trained.configure_optimizers()
     for number, batch in enumerate(batches):
@@ -194,7 +195,7 @@ def _step_alone(task: Callable[[], Task], batches: Batches) -> float:
 
 
 def _convolutions(batch_size: int) -> Callable[[], float]:
-    """Return a function that times all convolutions of a step; the input needs no gradient."""
+    """Return a function that times all convolutions of a step; the image needs no gradient."""
     work, side = [], 32
 
     def like_images(*shape: int) -> Tensor:
