@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     Attributes:
         images: uint8, (batch, 32, 32, 3).
         labels: int64, (batch,).
-        teacher_logits: float32, (batch, classes); None where the loss does not read them.
+        teacher_logits: float32, (batch, classes); None if the loss does not read them.
     """
 
     images: Tensor
@@ -27,10 +27,11 @@ class Batch(NamedTuple):
 
 
 class EpochOrder:
-    """A fresh permutation of the images for every epoch, decided by seed and epoch alone.
+    """A fresh permutation of the images for every epoch, determined by seed and epoch alone.
 
-    So a resumed run sees the order that it would have seen. What does not fill a last batch is
-    dropped: another few images each epoch. (The published code carried them into the next one.)
+    So a resumed run sees the order that it would have seen without the stop. Images that do not
+    fill a last batch are dropped, a few different ones each epoch. (The published code carried them
+    over into the next epoch.)
     """
 
     def __init__(self, total: int, *, batch_size: int, seed: int) -> None:
@@ -38,14 +39,14 @@ class EpochOrder:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, counted from 0; Lightning calls this before each."""
+        """Choose the epoch, counted from 0; Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return self.total // self.batch_size
 
     def indices(self) -> Tensor:
-        """Return the images of all of the epoch's batches, one batch after the other."""
+        """Return the indices of the images in all of the epoch's batches, batch after batch."""
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.total)
         return torch.from_numpy(order[: len(self) * self.batch_size])
 
@@ -53,17 +54,18 @@ class EpochOrder:
 class Batches:
     """The training batches of one epoch after another, for a Lightning Trainer.
 
-    Lightning keeps ``state_dict`` in its checkpoints: a run that was stopped within an epoch goes
-    on with the batch that comes next.
+    Lightning keeps ``state_dict`` in its checkpoints: a run that was stopped within an epoch
+    continues with the next batch.
 
     Args:
         split: images and labels.
-        teacher_logits: of the images, in their order, (N, classes); None for losses without.
-        batch_size: images in each.
-        seed: of the order.
+        teacher_logits: logits for the images, in their order, (N, classes); None if the loss does
+            not read them.
+        batch_size: images in each batch.
+        seed: seed of the order.
 
     Attributes:
-        sampler: where Lightning looks for ``set_epoch``.
+        sampler: the order, in the attribute whose ``set_epoch`` Lightning calls.
 
     Raises:
         UserError: there are more or fewer logits than images.
@@ -96,11 +98,11 @@ class Batches:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             raise UserError("Batches are all of an epoch's: train in one process, on one device")
         self._given, self._first = self._first, 0
-        # The whole epoch's order at once, since Python waits for each copy to a GPU.
+        # Copy the whole epoch's indices at once, since Python waits for each copy to a GPU.
         order = self.sampler.indices().to(self.split.labels.device)
         for index in islice(order.split(self.sampler.batch_size), self._given, None):
             self._given += 1
-            # Faster than `[index]`, which moves bytes one by one.
+            # Indexing with `[index]` would move bytes one by one.
             images = self.split.images.index_select(0, index)
             labels = self.split.labels.index_select(0, index)
             if (logits := self.teacher_logits) is not None:

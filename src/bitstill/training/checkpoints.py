@@ -35,9 +35,9 @@ class AtomicCheckpointIO(pl.plugins.CheckpointIO):
         map_location: Any | None = None,
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
-        """Read a checkpoint: tensors and plain values, whatever ``weights_only`` says.
+        """Read a checkpoint of tensors and plain values only, whatever ``weights_only`` says.
 
-        Onto the CPU: the GPU that it was written on need not be there.
+        By default, tensors are loaded onto the CPU, since the GPU that wrote them may be absent.
         """
         where = map_location or "cpu"
         loaded: dict[str, Any] = torch.load(path, map_location=where, weights_only=True)
@@ -51,9 +51,9 @@ class AtomicCheckpointIO(pl.plugins.CheckpointIO):
 def _sealed(archive: bytes) -> bytes:
     """Append a checksum of the whole file as the zip archive's comment, which torch ignores.
 
-    The archive's own checksums are of its entries, not of the directory that says where they lie.
+    The archive's own checksums cover its entries, but not the directory that says where they lie.
     """
-    body = archive[:-2] + _DIGITS.to_bytes(2, "little")  # the comment's length was 0
+    body = archive[:-2] + _DIGITS.to_bytes(2, "little")  # sets the comment's length, until now 0
     return body + hashlib.sha256(body).hexdigest().encode()
 
 
@@ -66,8 +66,8 @@ def rotate_checkpoint(paths: RunPaths) -> None:
 def newest_checkpoint(paths: RunPaths) -> Path | None:
     """Return the newest intact checkpoint, or None; warn of damaged ones.
 
-    If that is the one kept behind, it takes the place of the damaged one:
-    :func:`rotate_checkpoint` would put that over it.
+    If only the previous checkpoint is intact, it replaces the damaged one, which
+    :func:`rotate_checkpoint` would otherwise write over it.
     """
     for path in (paths.checkpoint, paths.previous_checkpoint):
         if path.exists():
@@ -86,6 +86,6 @@ def _fault(path: Path) -> str | None:
         if hashlib.sha256(body).hexdigest().encode() != checksum:
             return "its checksum does not fit"
         torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-    except Exception as error:  # noqa: BLE001  # damage may raise anything
+    except Exception as error:  # noqa: BLE001  # damage can raise anything
         return f"{type(error).__name__}: {first_line(error)}"
     return None

@@ -13,16 +13,16 @@ from bitstill.schema import TrainerConfig
 
 log = logging.getLogger(__name__)
 
-_GPU = 0  # Lightning uses the first visible GPU for devices=1
+_GPU = 0  # among those that the process sees; Lightning uses this one for a single device
 
 
 def device_of(trainer: TrainerConfig) -> torch.device:
     """Return the device of a run, and set torch's number of threads.
 
     Raises:
-        UserError: there is no GPU, and one is asked for.
+        UserError: a GPU is asked for, and there is none.
     """
-    # Always set, since MKL may use fewer threads until a number is set, as evaluation does later.
+    # Always set the number: MKL may use fewer threads until it is told one, as an evaluation does.
     torch.set_num_threads(trainer.threads or torch.get_num_threads())
     if trainer.accelerator == "cpu":
         if trainer.precision == "bf16" and not has_fast_bf16():
@@ -37,14 +37,14 @@ def device_of(trainer: TrainerConfig) -> torch.device:
 
 
 def has_fast_bf16() -> bool:
-    """Whether torch convolves faster in bf16 than in float32; elsewhere it takes ten times."""
-    if not torch.backends.mkldnn.is_available():  # oneDNN, which torch lacks on Macs
+    """Whether bf16 is faster than float32 in convolutions; elsewhere it takes ten times as long."""
+    if not torch.backends.mkldnn.is_available():  # oneDNN, which builds of torch for Macs lack
         return False
     return platform.machine() != "x86_64" or torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def moved(data: ImageData, device: torch.device) -> ImageData:
-    """Move the images to the device; on a CPU they stay in shared memory."""
+    """Return the data with its images on the device; on a CPU they stay in shared memory."""
 
     def split(one: Split) -> Split:
         return Split(one.images.to(device), one.labels.to(device))
@@ -60,6 +60,6 @@ def device_name(trainer: TrainerConfig) -> str:
         return torch.cuda.get_device_name(_GPU)
     threads = trainer.threads or torch.get_num_threads()
     kernel = "C kernel" if training_available() else "no C kernel"
-    # The instruction set that torch has chosen decides the last bits of sums.
+    # The last bits of a sum depend on the instructions that torch has chosen.
     processor = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
     return f"CPU ({processor}), {counted(threads, 'thread')}, {kernel}"

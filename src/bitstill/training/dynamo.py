@@ -22,20 +22,20 @@ class _Compiled(type):
 
 
 class _Dynamo(ModuleType):
-    """A stand-in for ``torch._dynamo`` until something needs more than a run does.
+    """A stand-in for ``torch._dynamo`` until something needs more of it than a run does.
 
-    Lightning and torch's optimizers import it to name what it is to leave alone. With nothing
-    compiled that is nothing, and the import takes over a third of a run's start.
+    Lightning and torch's optimizers import it only to say what it must not compile. As long as
+    nothing is compiled, this has no effect, and the import takes over a third of a run's start.
     """
 
     def __init__(self) -> None:
         super().__init__(_NAME)
-        # Enough for code that inspects all modules.
+        # These two are all that code which inspects every module needs.
         self.__spec__ = find_spec(_NAME)
         self.__file__ = self.__spec__.origin if self.__spec__ else None
 
     class OptimizedModule(metaclass=_Compiled):
-        """The class of compiled modules, by which Lightning knows them; no module is one yet."""
+        """The class by which Lightning recognizes compiled modules; so far no module is one."""
 
     @staticmethod
     def graph_break(*_: Any, **__: Any) -> None:
@@ -54,12 +54,12 @@ class _Dynamo(ModuleType):
 
 @contextmanager
 def dynamo_on_demand() -> Iterator[None]:
-    """Let modules import ``torch._dynamo`` by name, and load it only when it is used."""
+    """Let modules import ``torch._dynamo`` by name, and load the real one only when it is used."""
     if _NAME in sys.modules:
         yield
         return
     sys.modules[_NAME] = torch._dynamo = stand_in = _Dynamo()
-    stand_in.__path__ = []  # needed by "from torch._dynamo import"
+    stand_in.__path__ = []  # "from torch._dynamo import" needs it
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """Accuracy, image by image, under running or exact batch norm statistics.
 
-A student is evaluated as what is deployed: integers. What has no integer form (a teacher, full
-precision) is evaluated in float32, whatever it was trained in.
+A student is evaluated in its deployed form, with integers. A network without an integer form (a
+teacher, full precision) is evaluated in float32, whatever precision it was trained in.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,20 +20,20 @@ from bitstill.packing import pack
 from bitstill.runs.curves import under
 from bitstill.schema import EvaluationConfig
 
-# A function from images, uint8, (N, 32, 32, 3), to logits (N, classes).
+# Returns logits, (N, classes), for images, uint8, (N, 32, 32, 3).
 Classifier = Callable[[Tensor], Tensor]
 
 
 def float_classifier(network: Network) -> Classifier:
-    """Return a network in evaluation mode, computing in float32 as in training."""
+    """Return a classifier that runs a network in evaluation mode, in float32 as in training."""
     return lambda images: network(to_input(images))
 
 
 def deployed_classifier(network: Network) -> Classifier:
     """Return the deployed form of a network, with its current batch norm statistics.
 
-    On a CPU a student of one or two bits runs in the engine: the bits of the integer network in
-    torch, in a sixth of its time.
+    On a CPU, a student with 1-bit features and weights of 1 or 2 bits runs in the engine, which
+    computes the same bits as the integer network in torch, in a sixth of its time.
     """
     if not has_integer_form(network):
         return float_classifier(network)
@@ -51,7 +51,7 @@ def logits_of(classifier: Classifier, images: Tensor, *, batch_size: int) -> Ten
     """Return the logits of many images, (N, classes).
 
     Args:
-        classifier: what gives them.
+        classifier: computes the logits.
         images: uint8, (N, 32, 32, 3).
         batch_size: images at a time.
     """
@@ -67,7 +67,7 @@ def disagreement(network: Network, images: Tensor, *, batch_size: int) -> int:
     """Count the images that a network's float path classifies differently from its deployed form.
 
     Args:
-        network: any mode; it is left as it was.
+        network: in any mode, which is restored.
         images: uint8, (N, 32, 32, 3).
         batch_size: images at a time.
     """
@@ -93,17 +93,17 @@ def precise_batch_norm(
 ) -> Iterator[dict[str, Tensor]]:
     """Evaluate with exact batch norm statistics, layer by layer, over some training images.
 
-    PreciseBN (Wu & Johnson 2021, arXiv 2105.07576, section 3). A 1-bit feature flips when its
-    threshold moves a little, and running statistics always lag behind the weights: with exact ones
-    the same weights score higher, and steadily. A layer's statistics depend on what the layers
-    below it let through, so each layer is finished before the next one begins. The running
-    statistics come back at the end.
+    This is PreciseBN (Wu & Johnson 2021, arXiv 2105.07576, section 3). A 1-bit feature flips when
+    its threshold moves a little, and running statistics always lag behind the weights: with exact
+    ones, the same weights score higher and more steadily. A layer's statistics depend on the output
+    of the layers below it, so each layer is finished before the next one begins. The running
+    statistics are restored at the end.
 
     Args:
         network: in evaluation mode.
-        images: uint8, (N, 32, 32, 3); all N take part.
-        batch_size: images that are convolved in float32 at a time, for the memory's sake; the C
-            path takes all at once, with 64 KiB each.
+        images: uint8, (N, 32, 32, 3); the statistics are over all N.
+        batch_size: images that are convolved in float32 at a time, to limit memory; the C path
+            takes all at once, with 64 KiB for each.
 
     Yields:
         The exact statistics, by the name of their buffer in the network's state_dict.
@@ -134,8 +134,8 @@ def borrowed_statistics(
     """Give a network other batch norm statistics for a while; its own are restored at the end.
 
     Args:
-        network: its buffers are written to.
-        statistics: by the name of their buffer; those that are missing stay.
+        network: its buffers are overwritten.
+        statistics: by the name of their buffer; buffers that are not named keep their values.
 
     Yields:
         The network's buffers of statistics, by name.
@@ -154,8 +154,8 @@ def borrowed_statistics(
 def _moments(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return each channel's mean and population variance over parts (N, C, H, W).
 
-    Each part's moments are taken in two passes over its rows, ten times as fast as
-    ``torch.var_mean`` over three dimensions, and put together in float64.
+    Each part's moments are computed in two passes over its rows, which is ten times as fast as
+    ``torch.var_mean`` over three dimensions, and combined in float64.
     """
     rows = [part.permute(0, 2, 3, 1).flatten(end_dim=2) for part in parts]
     means = [row.mean(dim=0) for row in rows]
@@ -184,10 +184,10 @@ def evaluate(network: Network, data: ImageData, how: EvaluationConfig) -> Evalua
     """Return for every validation and test image whether it is classified correctly.
 
     Args:
-        network: any mode; it is evaluated in evaluation mode, and left as it was.
-        data: exact statistics are taken over some of its training images, spread evenly; a split
+        network: in any mode, which is restored; it is evaluated in evaluation mode.
+        data: exact statistics are computed over some of its training images, spread evenly; a split
             without images is left out.
-        how: kinds of statistics, calibration images, and images at a time.
+        how: kinds of statistics, number of calibration images, and images at a time.
     """
     found = Evaluation({}, {})
 

@@ -16,10 +16,10 @@ _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 class Interrupts(pl.Callback):
     """Delays a signal to the end of the step, saves a checkpoint, then delivers it.
 
-    Whoever handled the signal before the trainer was made does so then: Python raises
-    KeyboardInterrupt, Slurm's launcher puts its job back into the queue, or lets it be. The same
-    signal again is let through at once. Signals that nobody handles end the process, as ever;
-    outside of the main thread nothing is held.
+    The signal then goes to the handler that was set when this callback was made: Python's raises
+    KeyboardInterrupt; that of Slurm's launcher requeues its job or does nothing. A second signal of
+    the same kind is delivered at once. Signals without a handler end the process as usual. Outside
+    of the main thread, no signal is delayed.
 
     Args:
         save: writes a checkpoint.
@@ -32,14 +32,14 @@ class Interrupts(pl.Callback):
         self._struck: list[int] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Handle signals in place of Lightning, which at SIGTERM ends any run itself."""
+        """Handle signals instead of Lightning, which would end any run at SIGTERM itself."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number, handler in self._before.items():
             if callable(handler):
                 self._handlers[number] = handler
                 signal.signal(number, self._hold)
-            elif handler is not None:  # None: not set from Python, and left alone
+            elif handler is not None:  # None is a handler that Python did not set: keep it
                 signal.signal(number, handler)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
@@ -57,7 +57,7 @@ class Interrupts(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save and deliver; not after an epoch's last step, as the epoch's end follows at once."""
+        """Save and deliver, except after the last step of an epoch, whose end follows at once."""
         if self._struck and batch_idx + 1 < trainer.num_training_batches:
             self._save(trainer)
             self._let_through()
@@ -81,13 +81,13 @@ class Interrupts(pl.Callback):
         for number in struck:
             try:
                 self._handlers[number](number, None)
-            except Exception as error:  # for instance, Slurm refuses to requeue the job
+            except Exception as error:  # for example, Slurm refuses to requeue the job
                 raise StoppedError(f"stopped, and not queued again: {one_line(error)}") from error
 
     def _release(self) -> None:
         for number, handler in self._handlers.items():
-            # After Ctrl-C, Lightning ignores further ones, or has restored the handler already.
+            # After Ctrl-C, Lightning ignores further ones, or may have restored its own handler.
             if signal.getsignal(number) in (self._hold, signal.SIG_IGN):
                 signal.signal(number, handler)
-        self._let_through()  # a signal that came in a failed step or after the last one
+        self._let_through()  # a signal during a failed step, or after the last step
         self._handlers = {}

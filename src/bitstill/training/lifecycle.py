@@ -31,22 +31,22 @@ def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) ->
     """Train a run to its end under its lock, unless another process has done so.
 
     Args:
-        config: of the run.
+        config: the run's configuration.
         data: its images.
         paths: its files.
-        fit: trains into these files, and ends with a record that is done; it is given the three,
-            and the record that the run begins with.
+        fit: trains and writes the run's files, last a record that is done; it receives the three
+            arguments above and the record that the run begins with.
 
     Raises:
-        UserError: the folder holds another run, or files of no run.
+        UserError: the folder holds another run, or files that belong to no run.
     """
     new = new_record(config, data)
-    refuse_foreign(paths)  # before our lock makes it look like a run's folder
+    refuse_foreign(paths)  # before the lock, which would mark the folder as a run's
     with exclusive(paths):
         found = record_to_go_on_from(paths)
         refuse_another(paths, found, new.identity)
         if found is not None and found.done:
-            if not config.sweep.repeats_finished:  # another process has finished it
+            if not config.sweep.repeats_finished:  # by another process, just before
                 return found
             paths.clear()
         try:
@@ -55,18 +55,18 @@ def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) ->
             _mark(new, paths, "interrupted")
             raise
         except Exception as error:
-            give_back_freed_memory()  # writing the record needs some
+            give_back_freed_memory()  # writing the record needs memory, too
             _mark(new, paths, "failed", error)
             raise
         record = read_record(paths)
-        assert record is not None  # noqa: S101  # training ends by writing it
+        assert record is not None  # noqa: S101  # fit writes it last
         return record
 
 
 def _mark(new: RunRecord, paths: RunPaths, status: Status, error: Exception | None = None) -> None:
-    """Write an early end into the record; a full disk must not hide its cause.
+    """Write an early end into the record; a full disk must not hide the original error.
 
-    What is done stays so: its loggers were at work.
+    A run that is done stays done: only its loggers were still at work.
     """
     try:
         found = read_record(paths) or new

@@ -1,4 +1,4 @@
-"""Lightning, imported without modules that nothing here needs, and with fewer messages."""
+"""Lightning, imported without modules that bitstill does not need, and with fewer messages."""
 
 import logging
 import sys
@@ -14,14 +14,14 @@ from bitstill.training.dynamo import dynamo_on_demand
 def _without_scipy_signal() -> Iterator[None]:
     """Keep torchmetrics, which Lightning imports, from importing scipy.signal.
 
-    It looks there for ``hamming``, which old SciPy lacked a name for; no metric is used here. That
-    import takes a fifth of a run's start, and can still be had afterwards.
+    Torchmetrics imports it to restore the name ``hamming``, which new versions of SciPy lack; no
+    metric is used here. The import takes a fifth of a run's start, and still works afterwards.
     """
     if "scipy.signal" in sys.modules:
         yield
         return
     empty = ModuleType("scipy.signal")
-    empty.hamming = None  # type: ignore[attr-defined]  # torchmetrics imports it
+    empty.hamming = None  # type: ignore[attr-defined]  # the name that torchmetrics looks for
     sys.modules["scipy.signal"] = empty
     try:
         yield
@@ -39,11 +39,11 @@ __all__ = ["LightningEnvironment", "pl", "quiet_lightning"]
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Silence Lightning's messages about absent hardware and about other products."""
-    for name in ("pytorch_lightning", "lightning_fabric"):  # importing them sets their levels
+    for name in ("pytorch_lightning", "lightning_fabric"):  # importing them set their levels
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # Lightning's use of deprecated torch, and its advice: on data loaders, which we do not use,
-        # on settings that are deliberate, and on srun wherever Slurm is installed.
+        # Lightning's own use of torch, and its advice: about data loaders, which are not used here,
+        # about its own settings, and about Slurm's srun if that is installed.
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", ".*does not have many workers")
         warnings.filterwarnings("ignore", "GPU available but not used")

@@ -1,4 +1,4 @@
-"""Memory that the process keeps: freed memory, a reserve until a run fails, imported modules."""
+"""Memory that the process keeps: freed memory, a reserve for failures, and imported modules."""
 
 import atexit
 import ctypes
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's malloc.h
 _NEVER = 2**31 - 1
-_NOT_GLIBC = (AttributeError, OSError, TypeError)  # raised with other C libraries
+_NOT_GLIBC = (AttributeError, OSError, TypeError)  # raised with another C library or system
 _RESERVE = 2**24  # bytes; composing a run takes about 2 MiB
 _reserved: list[mmap.mmap] = []
 
@@ -18,10 +18,10 @@ _reserved: list[mmap.mmap] = []
 def keep_freed_memory() -> None:
     """Tell the C library's malloc not to give freed memory back to the system.
 
-    A training step frees what the next one allocates, in pieces of megabytes. glibc returns such
-    pieces at once, and the kernel clears them, page by page, when they are asked for again. Results
-    are the same, and a process stays as large as its largest step. Where there is no ``mallopt``,
-    it is told nothing. Addresses that nobody uses are held back for the time after a failure.
+    A training step frees what the next one allocates, in blocks of megabytes. glibc returns such
+    blocks to the system at once, and the kernel clears them, page by page, when they are allocated
+    again. Results stay the same, and a process stays as large as its largest step. Without
+    ``mallopt``, this does nothing to malloc. It also reserves addresses for use after a failure.
     """
     _hold_back()
     with suppress(*_NOT_GLIBC):
@@ -31,10 +31,10 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Return the memory to the system that :func:`keep_freed_memory` has kept.
+    """Return to the system the memory that :func:`keep_freed_memory` has kept.
 
-    A run that has asked for too much would leave the process no room for the next one: the heap
-    shrinks only to the last small piece that is in use, and Python takes its memory from elsewhere.
+    Otherwise a run that needed too much memory would leave the process none for the next run: the
+    heap shrinks only to its last small block in use, and Python takes its memory from elsewhere.
     """
     while _reserved:
         _reserved.pop().close()
@@ -44,7 +44,7 @@ def give_back_freed_memory() -> None:
 
 
 def _hold_back() -> None:
-    """Hold a reserve of addresses, which costs no memory, where as many others are left."""
+    """Reserve addresses, which costs no memory, if at least as many more are available."""
     if _reserved:
         return
     with suppress(OSError):
@@ -54,10 +54,10 @@ def _hold_back() -> None:
 
 @contextmanager
 def imported_to_stay() -> Iterator[None]:
-    """Import without garbage collection, and exclude what was imported from later collections.
+    """Import without garbage collection, and exempt what was imported from later collections.
 
-    Torch and Lightning make some hundred thousand objects that stay; to look through them again and
-    again is a seventh of a run's start.
+    Torch and Lightning make some hundred thousand permanent objects; examining them again and again
+    takes a seventh of a run's start.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -65,7 +65,7 @@ def imported_to_stay() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
-        if "triton" in sys.modules:  # at exit, it reports objects that were not collected
+        if "triton" in sys.modules:  # at exit it lists its own uncollected objects
             atexit.register(gc.unfreeze)
         if collects:
             gc.enable()

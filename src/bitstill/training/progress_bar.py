@@ -14,7 +14,7 @@ from bitstill.training.lightning import pl
 
 def progress_bar(name: str) -> pl.Callback:
     """Return a bar labelled ``name``, which should be short to leave room on the line."""
-    # In Jupyter, Rich draws nothing without ipywidgets.
+    # In a notebook, Rich draws nothing without ipywidgets.
     plain = rich.get_console().is_jupyter and find_spec("ipywidgets") is None
     return PlainBar(name) if plain else ProgressBar(name)
 
@@ -53,23 +53,23 @@ class ProgressBar(pl.callbacks.RichProgressBar):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """End the bar after any exception, also an interrupt."""
+        """End the bar after any exception, including an interrupt."""
         with _log_follows():
             super().on_exception(trainer, pl_module, exception)
 
     def _stop_progress(self) -> None:
-        # If the terminal or the pipe's reader is gone, Rich raises or exits; but the run is done.
+        # If the terminal is closed, or the reader of a pipe is gone, Rich exits; the run is done.
         with suppress(OSError, SystemExit):
             super()._stop_progress()
 
-    # A private method, since Lightning has no public one to set the label before the first drawing.
+    # Lightning offers no other way to set the description before the bar is first drawn.
     def _get_train_description(self, current_epoch: int) -> str:
         return f"{self._name}, epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
 
 @contextmanager
 def _log_follows() -> Iterator[None]:
-    """Let a log on standard error follow when standard error is replaced."""
+    """Redirect a log on standard error when standard error is replaced."""
     before = sys.stderr
     yield
     for handler in logging.getLogger().handlers:

@@ -1,4 +1,4 @@
-"""The record that a run begins with: what it is, and what computes it."""
+"""The record that a run begins with: what is trained, and with which software and device."""
 
 import functools
 import platform
@@ -38,7 +38,7 @@ def new_record(config: TrainConfig, data: ImageData) -> RunRecord:
         images={"train": len(data.train), "val": len(data.val), "test": len(data.test)},
         versions={"python": platform.python_version(), "bitstill": __version__}
         | {name: version(name) for name in _COMPUTING_PACKAGES}
-        | {"torch": str(torch.__version__)},  # with its build, such as +cpu
+        | {"torch": str(torch.__version__)},  # with the build, CPU or CUDA
         git_commit=git_commit(),
         device=device_name(config.trainer),
     )
@@ -48,7 +48,7 @@ def new_record(config: TrainConfig, data: ImageData) -> RunRecord:
 def git_commit() -> str | None:
     """Return the commit of the checkout that this code runs from; None for an installed wheel.
 
-    It ends with ``-dirty`` where sources or configuration files are not as they were committed.
+    It ends with ``-dirty`` if sources or configuration files differ from the commit.
     """
     root = conf_directory().parent
     if not (root / ".git").exists():
@@ -62,7 +62,7 @@ def git_commit() -> str | None:
 
 def _git(root: Path, *arguments: str) -> str | None:
     """Return git's output; None if it fails or is not installed."""
-    # Without locks, since many runs ask at once, and a user may be committing.
+    # Without locks, since many runs ask at once, and the user may be committing.
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603

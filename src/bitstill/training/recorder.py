@@ -34,10 +34,10 @@ class Recorder(pl.Callback):
     """Writes ``run.json``, ``metrics.csv``, checkpoint, weights and per-image correctness.
 
     Args:
-        paths: where they go.
-        record: what is known before training begins.
-        data: what is evaluated on.
-        evaluation: how.
+        paths: the run's files.
+        record: the record that the run begins with.
+        data: images to evaluate on.
+        evaluation: how to evaluate.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Recorder(pl.Callback):
         self.paths, self.record = paths, record
         self._data, self._evaluation = data, evaluation
         self._rows: list[Row] = []
-        self._correct: dict[str, Tensor] = {}  # eight images a byte
+        self._correct: dict[str, Tensor] = {}  # eight images per byte
         self._exact: dict[str, Tensor] = {}  # batch norm statistics after the latest epoch
-        self._begun = time.perf_counter()  # after a resume, earlier by the time already spent
+        self._begun = time.perf_counter()  # earlier processes' time is subtracted
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs from the checkpoint."""
@@ -64,7 +64,7 @@ class Recorder(pl.Callback):
         """Resume from a checkpoint.
 
         Raises:
-            UserError: it is another run's.
+            UserError: it belongs to another run.
         """
         if state_dict["identity"] != self.record.identity:
             raise UserError(
@@ -99,8 +99,8 @@ class Recorder(pl.Callback):
         self._write("running")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Evaluate, and write everything that the epoch has changed."""
-        assert isinstance(pl_module, Task)  # noqa: S101  # the recorder is only used with these
+        """Evaluate, and update the run's files."""
+        assert isinstance(pl_module, Task)  # noqa: S101  # the recorder is used with no other
         network = pl_module.network
         self._check_finite(network)
         correct, self._exact = evaluate(network, self._data, self._evaluation)
@@ -131,7 +131,7 @@ class Recorder(pl.Callback):
         trainer.save_checkpoint(self.paths.checkpoint)
 
     def _check_finite(self, network: Network) -> None:
-        """Detect weights broken by the last step of an epoch, before any of it is kept.
+        """Detect weights that the last step of an epoch broke, before any result is kept.
 
         Raises:
             DivergedError: a parameter or statistic is NaN or infinite.
@@ -158,13 +158,13 @@ class Recorder(pl.Callback):
         """Write the files of a finished run, its record last.
 
         Raises:
-            RuntimeError: epochs are missing; it is not finished then.
+            RuntimeError: epochs are missing, so the run is not finished.
         """
         if len(self._rows) != self.record.epochs:
             raise RuntimeError(
                 f"the training ended after {len(self._rows)} of {self.record.epochs} epochs"
             )
-        write_curves(self.paths, self._rows)  # a run killed after its last checkpoint lacks a row
+        write_curves(self.paths, self._rows)  # complete even if killed after the last checkpoint
         save_weights(network, self.paths.weights, self._exact)
         write_correctness(self.paths, {name: bits.numpy() for name, bits in self._correct.items()})
         sizes = {
@@ -185,7 +185,7 @@ class Recorder(pl.Callback):
         return self.record
 
     def _write_packed(self, network: Student) -> int:
-        """Write the student as it is deployed, and return the file's size in bytes."""
+        """Write the student in its deployed form, and return the file's size in bytes."""
         kind = self._evaluation.deciding
         test = self._data.test.images
         network.to(test.device)  # Lightning moves it to the CPU after training

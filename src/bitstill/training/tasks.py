@@ -1,4 +1,4 @@
-"""How a teacher and a student are trained: the LightningModules."""
+"""The LightningModules that train a teacher and a student."""
 
 import inspect
 import math
@@ -25,8 +25,8 @@ class DivergedError(UserError):
 def adam(network: nn.Module, *, l2: float) -> torch.optim.Adam:
     """Return Adam with the published L2 term on convolution and fully connected weights.
 
-    ``l2 * sum(w^2) / 2`` has the gradient ``l2 * w``, and that is what torch's (coupled) weight
-    decay adds; so the term costs no pass of its own. Its value is not in the reported loss: at the
+    ``l2 * sum(w^2) / 2`` has the gradient ``l2 * w``, which is what torch's (coupled) weight decay
+    adds, so the term needs no separate pass. Its value is not part of the reported loss: at the
     published 1e-10 it is below float32's resolution there.
     """
     weights = [parameter for parameter in network.parameters() if parameter.dim() > 1]
@@ -52,7 +52,7 @@ class Task(pl.LightningModule, ABC):
         """Return the network's logits, (N, classes), of images uint8, (N, 32, 32, 3).
 
         Raises:
-            UserError: they are of another type, and so perhaps scaled already.
+            UserError: the images have another type, so they may already be scaled.
         """
         if images.dtype != torch.uint8:
             raise UserError(f"images are {images.dtype}: give uint8, (N, 32, 32, 3), 0..255")
@@ -60,15 +60,15 @@ class Task(pl.LightningModule, ABC):
         return logits
 
     def training_step(self, batch: Sequence[Any], batch_idx: int) -> Tensor:
-        """Return the loss of a batch, a :class:`Batch` or what a DataLoader makes of one.
+        """Return the loss of a batch: a :class:`Batch`, or a DataLoader's sequence of its fields.
 
         Raises:
-            DivergedError: it is NaN or infinite; on a CPU.
+            DivergedError: the loss is NaN or infinite; checked here only on a CPU.
         """
         batch = Batch(*batch)
-        logits = self(batch.images).float()  # bf16 under autocast
+        logits = self(batch.images).float()  # they may be bf16
         loss = self.loss(logits, batch)
-        if loss.device.type == "cpu":  # on a GPU, only the epoch's sum: item() would wait
+        if loss.device.type == "cpu":  # a GPU would have to be waited for
             self._check_finite(loss.item())
         right = (logits.detach().argmax(dim=1) == batch.labels).float().mean()
         self._add(loss.detach(), right, len(batch.labels))
@@ -87,12 +87,12 @@ class Task(pl.LightningModule, ABC):
             )
 
     def _add(self, loss: Tensor, right: Tensor, count: int) -> None:
-        """Add a batch to the epoch's means; Lightning's own are lost on resume within an epoch."""
+        """Add a batch to the epoch's sums; Lightning's own are lost on resume within an epoch."""
         self._sums = self._sums.to(loss.device)
         self._sums += torch.stack([loss * count, right * count, torch.full_like(loss, count)])
 
     def training_metrics(self) -> dict[str, float]:
-        """Return the epoch's metrics during training, each batch with the weights of its step.
+        """Return the epoch's training metrics, each batch measured with the weights at its step.
 
         Raises:
             DivergedError: the loss is NaN or infinite.
@@ -102,7 +102,7 @@ class Task(pl.LightningModule, ABC):
         return {"train/loss": loss, "train/accuracy": right}
 
     def on_train_epoch_end(self) -> None:
-        """Tell Lightning's own callbacks, such as EarlyStopping, the epoch's metrics."""
+        """Log the epoch's metrics for Lightning's own callbacks, such as EarlyStopping."""
         self.log_dict(self.training_metrics())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -118,13 +118,13 @@ class Task(pl.LightningModule, ABC):
         return adam(self.network, l2=self.schedule.l2)
 
     def epoch_settings(self) -> dict[str, float]:
-        """Return what changes from epoch to epoch, by its name in the curves."""
+        """Return the settings that change from epoch to epoch, by their names in the curves."""
         return {"learning_rate": self.schedule.learning_rate(self.current_epoch)}
 
     def on_train_start(self) -> None:
         """On a GPU, launch a step's operations together.
 
-        Not where gradients are added up over batches: a replay writes them where the last were.
+        This excludes gradients accumulated over batches, as each replay overwrites the last one's.
         """
         if self.device.type == "cuda" and self.trainer.accumulate_grad_batches == 1:
             images = torch.zeros((self.schedule.batch_size, 32, 32, 3), device=self.device)
@@ -137,7 +137,7 @@ class Task(pl.LightningModule, ABC):
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate, and reset its sums unless the epoch is being resumed."""
-        if self.trainer.accumulate_grad_batches != 1:  # a callback may change it
+        if self.trainer.accumulate_grad_batches != 1:  # a callback may just have changed it
             forget_graphs(self.network)
         self._sums.zero_()
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]  # there is one
@@ -158,10 +158,10 @@ class StudentTask(Task):
     Args:
         network: the student.
         schedule: epochs, rates and L2.
-        loss: one of :mod:`bitstill.losses`, with its temperature; what it reads of a batch is what
-            its signature names.
-        soft_weight: c as a function of the finished part of training; None if the loss has one
-            term.
+        loss: one of :mod:`bitstill.losses`, with its temperature; its signature names the parts of
+            a batch that it reads.
+        soft_weight: c as a function of the finished share of training; None if the loss has only
+            one term.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class StudentTask(Task):
         """Return this epoch's factor c by its name; nothing for a loss of one term."""
         if self._soft_weight is None:
             return {}
-        # Another Trainer may run more epochs than the schedule has: c then keeps its last value.
+        # A user's own Trainer may have more epochs than the schedule; c then keeps its last value.
         progress = min(1.0, self.current_epoch / self.schedule.epochs)
         return {"soft_weight": self._soft_weight(progress)}
 

@@ -1,7 +1,8 @@
-"""The teacher store: teachers are trained once, pinned by hash; their logits are cached.
+"""The teacher store: each teacher is trained once and pinned by hash; its logits are cached.
 
-Under the folder ``paths.teachers`` a teacher lies as a run whose folder is named by its identity.
-Processes that need the same one wait for one training of it (:func:`locks.exclusive`).
+In the folder ``paths.teachers``, each teacher is a run whose folder is named by its identity.
+Processes that need the same teacher wait until one of them has trained it
+(:func:`locks.exclusive`).
 """
 
 import functools
@@ -28,10 +29,10 @@ _compare = functools.partial(
 def verify(paths: RunPaths) -> None:
     """Check a finished teacher's weights against the checksum in its record.
 
-    In a repository a teacher may be kept for its logits alone (:mod:`bitstill.report.keep`).
+    A teacher kept in a repository may have only its logits (:mod:`bitstill.report.keep`).
 
     Raises:
-        UserError: the file is missing, or is not what training wrote.
+        UserError: the file is missing, or differs from what training wrote.
     """
     if not paths.weights.exists():
         if paths.teacher_logits.exists():
@@ -47,17 +48,17 @@ def verify(paths: RunPaths) -> None:
 def stored_logits(paths: RunPaths, compute: Callable[[], Tensor]) -> Tensor:
     """Return a teacher's logits over its training images, computed once.
 
-    There is no augmentation, so that these are what a forward pass in each step would give.
+    There is no augmentation, so these equal the logits of a forward pass in each step.
 
     Args:
-        paths: of a finished teacher.
+        paths: files of a finished teacher.
         compute: returns float32 logits (N, classes), in the order of the training images.
 
     Returns:
         The logits, mapped into memory that all processes share.
 
     Raises:
-        UserError: the file is not what was written.
+        UserError: the file is damaged or was altered.
     """
     path = paths.teacher_logits
     if not path.exists():

@@ -16,8 +16,8 @@ def save_weights(network: Network, path: Path, exact: Mapping[str, Tensor]) -> N
     """Write the state_dict as safetensors, atomically, with exact statistics beside it.
 
     Args:
-        network: the state_dict holds its running statistics.
-        path: of the file.
+        network: the network, whose state_dict holds its running statistics.
+        path: the file to write.
         exact: exact statistics by the name of their buffer; may be empty.
     """
     tensors = network.state_dict() | {_EXACT + name: value for name, value in exact.items()}
@@ -30,12 +30,12 @@ def are_finite(network: Network) -> bool:
 
 
 def load_weights(network: Network, path: Path, *, statistics: str = "running") -> None:
-    """Load a file of :func:`save_weights` into a network.
+    """Load a file that :func:`save_weights` wrote into a network.
 
     Args:
-        network: of the class and quantizer that the file was written from.
-        path: of the file.
-        statistics: ``running`` or ``precise``: what batch norm evaluates with.
+        network: a network of the same class and quantizer as the one that was saved.
+        path: the file to read.
+        statistics: ``running`` or ``precise``: the statistics that batch norm evaluates with.
 
     Raises:
         KeyError: exact statistics are asked for and were not measured.
