@@ -1,6 +1,6 @@
-"""Slurm, through submitit: what a sweep has in the queue is waited for, and the rest submitted.
+"""Runs sweeps on Slurm through submitit: submits runs that are not in the queue, and waits for all.
 
-A failed run is a failed job, and a sweep can be left to itself.
+A failed run is a failed job, and a sweep can be left to run by itself.
 """
 
 import os
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _LATE_SECONDS = 15
 
-# Hydra imports every module of hydra_plugins: without the extra `slurm`, this one must be empty.
+# Hydra imports every module of hydra_plugins; without the extra `slurm`, this one defines nothing.
 if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
     from hydra.core.singleton import Singleton
     from hydra.core.utils import JobReturn, JobStatus
@@ -24,11 +24,11 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
     from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
     from omegaconf import OmegaConf
 
-    class SlurmLauncher(submitit_launcher.SlurmLauncher):  # type: ignore[misc]  # the base is untyped
-        """Hydra's launcher, in which a failed run is a failed job, and a sweep waits for all jobs.
+    class SlurmLauncher(submitit_launcher.SlurmLauncher):  # type: ignore[misc]  # untyped there
+        """Hydra's launcher, but a failed run is a failed job, and a sweep waits for all jobs.
 
         Attributes:
-            planned: the runs of the sweep, by their overrides, where ours has planned them.
+            planned: the runs of the sweep, by their overrides, if bitstill's sweeper planned them.
         """
 
         def __init__(self, **params: Any) -> None:
@@ -36,11 +36,11 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
             self.planned: Mapping[tuple[str, ...], PlannedRun] = {}
 
         def __getstate__(self) -> dict[str, Any]:
-            """Leave the sweep's other runs out of what each job receives."""
+            """Leave the planned runs out of what each job receives."""
             return self.__dict__ | {"planned": {}}
 
         def __call__(self, *args: Any, **kwargs: Any) -> JobReturn:
-            """Do one job on a node; an error leaves the process, so that Slurm sees it."""
+            """Do one job on a node; an error ends the process, so that Slurm sees it."""
             # Not all nodes confine a job to its cores, and torch would use all that it sees.
             os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
             job: JobReturn = super().__call__(*args, **kwargs)
@@ -50,10 +50,10 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
         def launch(
             self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
         ) -> Sequence[JobReturn]:
-            """Submit what is not in the queue, and wait for all, or none with ``sweep.detach``.
+            """Submit runs that are not in the queue; wait for all, or none with ``sweep.detach``.
 
-            Students that read a teacher begin when the teachers' jobs have ended: one that waits
-            would hold its cores.
+            Students that read a teacher begin when the teachers' jobs have ended, since a student
+            that waited in its own job would occupy its cores.
             """
             import submitit
 
@@ -82,7 +82,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
                 submitted = self._submit(new, after=sorted(after))
                 jobs |= {row.name: job for row, job in zip(new, submitted, strict=True)}
                 noted |= {name: job.job_id for name, job in jobs.items()}
-                remember(folder, noted)  # at once, since the next submission may be refused
+                remember(folder, noted)  # now, since the next submission may be refused
                 if submitted:
                     array = submitted[0].job_id.partition("_")[0]
                     said = f"squeue -j {array} shows, scancel {array} ends them"
@@ -103,7 +103,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
             return _Row(run.expected.identity, overrides, index, waits)
 
         def _submit(self, rows: Sequence["_Row"], *, after: Sequence[str]) -> Sequence[Any]:
-            """Submit jobs as an array that starts after other jobs have ended."""
+            """Submit jobs as an array that starts when the jobs in ``after`` have ended."""
             if not rows:
                 return []
             arguments = [
@@ -127,7 +127,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
 
             params = dict(self.params)
             if params.get("mem_per_cpu") or params.get("mem_per_gpu"):
-                params["mem_gb"] = None  # sbatch accepts only one of them
+                params["mem_gb"] = None  # sbatch allows only one of them
             executor = submitit.AutoExecutor(
                 folder=params.pop("submitit_folder"),
                 cluster="slurm",
@@ -154,7 +154,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
     def _results(jobs: Sequence[Any]) -> list[JobReturn]:
         """Wait for submitit jobs, and once for results that a network file system shows late.
 
-        Submitit would wait as long for each that has left nothing, one after another.
+        Submitit would wait as long for each job without results, one after another.
         """
         for job in jobs:
             job.wait()
@@ -167,7 +167,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
         return [_result(job) for job in jobs]
 
     def _result(job: Any) -> JobReturn:
-        """Return what a job has; what went wrong is in the run's record, or in the exception."""
+        """Return a job's result; an error is in the run's record, or the exception in the result."""
         import submitit
 
         try:
@@ -183,7 +183,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
         return returned
 
     def _end(job: Any, error: Exception) -> str:
-        """Return how a job has ended; Slurm is asked again, as its last answer may be old."""
+        """Return how a job has ended; ask Slurm again, as its last answer may be out of date."""
         import submitit
 
         if isinstance(error, submitit.core.utils.FailedJobError):

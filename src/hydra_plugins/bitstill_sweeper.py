@@ -1,7 +1,7 @@
 """Hydra's view of a bitstill sweep.
 
-Hydra finds plugins by importing every module in ``hydra_plugins``, in whatever application is
-starting: so this module imports Hydra alone, and bitstill when it is used.
+Hydra finds plugins by importing every module in ``hydra_plugins``, in every application that uses
+Hydra: so this module imports only Hydra, and bitstill not before it is used.
 """
 
 import math
@@ -25,8 +25,8 @@ class GridSweeperConf:
     """Settings of ``hydra/sweeper=grid``.
 
     Attributes:
-        params: choices in every grid, as the basic sweeper has them.
-        grids: products of choices, side by side: a study is seldom one rectangle.
+        params: choices in every grid, as in Hydra's basic sweeper.
+        grids: several products of choices, since a study is seldom one full product.
         max_batch_size: jobs that are handed to the launcher at a time; null is all.
         plan_only: show what would be done, and do nothing.
     """
@@ -34,7 +34,7 @@ class GridSweeperConf:
     _target_: str = "hydra_plugins.bitstill_sweeper.GridSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = field(default_factory=dict)
-    grids: Any = field(default_factory=list)  # checked by the sweeper, with one-line errors
+    grids: Any = field(default_factory=list)  # the sweeper checks them, with errors of one line
     plan_only: bool = False
 
 
@@ -43,17 +43,17 @@ ConfigStore.instance().store(
 )
 
 
-_SETTING = re.compile(r"\$\{[a-z]\w*(\.\w+)*\}")  # such as ${temperature.value}
-_COMPUTED = re.compile(r"\$\{[\w.]+:([^{}]|\{[^{}]*\})*\}")  # such as ${square:${seed}}
-_MOST_RUNS = 100_000  # in a grid, since Hydra lists them all at first
-_MOST_JOBS = 1024  # joblib starts all the processes it is told to, however few runs there are
-_ON_A_GPU = 4  # processes, each with its own context and copy of the images there
+_SETTING = re.compile(r"\$\{[a-z]\w*(\.\w+)*\}")  # a setting of a run: ${temperature.value}
+_COMPUTED = re.compile(r"\$\{[\w.]+:([^{}]|\{[^{}]*\})*\}")  # by a resolver: ${square:${seed}}
+_MOST_RUNS = 100_000  # in a grid: Hydra lists all before any is checked
+_MOST_JOBS = 1024  # joblib starts as many processes as it is told, even for a few runs
+_ON_A_GPU = 4  # processes, since each has its own context and copy of the images on the GPU
 
 
 def _as_written(choices: DictConfig | None) -> dict[str, Any]:
     """Keep choices that refer to a run's settings unresolved, for each run to resolve.
 
-    Hydra, too, resolves choices, but against the configuration of no run.
+    Hydra would resolve them against a configuration that belongs to no run.
     """
     written: Any = OmegaConf.to_container(choices, resolve=False) if choices else {}
     return {key: _choice(key, text, choices) for key, text in written.items()}
@@ -93,7 +93,7 @@ def _check_counts(overrides: Sequence[Override]) -> None:
 
     counts = [_count(one) for one in overrides]
     keys = [one.get_key_element() for one in overrides]
-    last = dict(zip(keys, counts, strict=True))  # of a key given twice, the last counts
+    last = dict(zip(keys, counts, strict=True))  # of a repeated key, the last counts
     for count in (*counts, math.prod(last.values())):
         if not count <= _MOST_RUNS:
             given = ", ".join(str(one.input_line) for one in overrides)
@@ -103,7 +103,7 @@ def _check_counts(overrides: Sequence[Override]) -> None:
 class GridSweeper(BasicSweeper):
     """Runs the unfinished runs of one or several grids, and continues after failures."""
 
-    # Set by Hydra before it calls `sweep`. Any, since Launcher does not declare what ours have.
+    # Set by Hydra before it calls `sweep`. The launcher is Any: its base lacks what each kind has.
     config: DictConfig
     hydra_context: HydraContext
     launcher: Any
@@ -117,7 +117,7 @@ class GridSweeper(BasicSweeper):
     ) -> None:
         from bitstill.errors import UserError
 
-        # For Hydra, -1 means all.
+        # In Hydra, -1 means all.
         if max_batch_size is not None and (max_batch_size < -1 or max_batch_size == 0):
             raise UserError(
                 f"hydra.sweeper.max_batch_size = {max_batch_size} is not allowed: give at least 1, "
@@ -147,11 +147,11 @@ class GridSweeper(BasicSweeper):
             lambda one: loader.load_sweep_config(config, list(one)),
             lambda one: parser.parse_override(one).value(),
         )
-        folder = self._folder(lambda: compose(overrides[0]))  # fixes ${now:} for all runs
+        folder = self._folder(lambda: compose(overrides[0]))  # first: ${now:} then stays the same
         runs = plan(overrides, compose, folder)
         self._see_that_it_can_detach()
         self._share_a_gpu(runs)
-        in_workers = self._has_workers()  # refuses n_jobs = 0
+        in_workers = self._has_workers()  # joblib refuses n_jobs = 0 there
         if self._is_slurm():
             self.launcher.planned = {run.overrides: run for run in runs}
         if self.plan_only:
@@ -178,7 +178,7 @@ class GridSweeper(BasicSweeper):
                 line = f"{given} cannot be run ({one_line(error)}): give other values"
                 raise UserError(line) from error
 
-        # Not those given to __init__, in which Hydra has resolved interpolations.
+        # Not the choices that __init__ was given, which Hydra has already resolved.
         grids = OmegaConf.select(self.config, "hydra.sweeper.grids") or ()
         params = _as_written(OmegaConf.select(self.config, "hydra.sweeper.params"))
         return expand([*map(_as_written, grids)], params, arguments, split)
@@ -190,7 +190,7 @@ class GridSweeper(BasicSweeper):
         try:
             return Path(self.config.hydra.sweep.dir)
         except InterpolationResolutionError:
-            check(first_run())  # names the setting
+            check(first_run())  # its error names the setting
             raise
 
     def _see_that_it_can_detach(self) -> None:
@@ -207,13 +207,13 @@ class GridSweeper(BasicSweeper):
         return type(self.launcher).__name__ == "SlurmLauncher"
 
     def _share_a_gpu(self, runs: Sequence[Any]) -> None:
-        """On a GPU, start a few processes where -1 would be one per core."""
+        """On a GPU, start a few processes if n_jobs is -1, which would be one per core."""
         joblib = self._joblib()
         if joblib.get("n_jobs") == -1 and runs[0].config.trainer.accelerator == "gpu":
             joblib["n_jobs"] = _ON_A_GPU
 
     def _has_workers(self) -> bool:
-        """Whether runs are in child processes; with a single joblib job they are not."""
+        """Whether runs are in child processes, which needs joblib with more than one job."""
         settings = self._joblib()
         if not settings:
             return False
@@ -235,7 +235,7 @@ class GridSweeper(BasicSweeper):
 
     def _launch(self, jobs: list[list[str]]) -> list[Any]:
         returns: list[Any] = []
-        launched = 0  # not len(returns), which stays 0 in a detached sweep
+        launched = 0  # not len(returns), since a detached sweep returns none
         for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size):
             returns += self.launcher.launch(batch, initial_job_idx=launched)
             launched += len(batch)

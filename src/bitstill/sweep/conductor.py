@@ -34,10 +34,10 @@ def conduct(
     """Run the runs that are left, with progress, and print what the sweep showed.
 
     Args:
-        runs: all of the sweep.
-        folder: of the sweep.
+        runs: all runs of the sweep.
+        folder: the sweep's folder.
         launch: hands overrides to Hydra's launcher, and returns its ``JobReturn`` objects.
-        in_workers: whether it runs in processes below this one.
+        in_workers: whether runs are in child processes of this one.
 
     Raises:
         SweepFailedError: after everything else has run, if some runs failed.
@@ -57,7 +57,7 @@ def conduct(
     begun = [Run(one.expected.paths, one.record) for one in states if one.record is not None]
     try:
         print_tables(begun)
-    except UserError as error:  # it must not hide which runs failed
+    except UserError as error:  # an error here must not hide failed runs
         say(f"no tables: {error}")
     if left and any(run.done for run in begun):
         _summarize(left[0].config, folder)
@@ -69,8 +69,8 @@ def conduct(
 def _launched(
     left: Sequence[PlannedRun], launch: Launch, console: Console, *, in_workers: bool
 ) -> dict[str, Exception]:
-    """Launch runs, with progress; return the errors of their jobs."""
-    from scipy import special  # noqa: F401  # the tables need it, and memory may be short later
+    """Launch runs, with progress; return the errors of their jobs by the identity of the run."""
+    from scipy import special  # noqa: F401  # for the tables; runs may use up the memory
 
     waiting = (
         patience(lambda: any(run.expected.is_at_work for run in left))
@@ -91,7 +91,7 @@ def _left(runs: Sequence[PlannedRun], console: Console) -> list[PlannedRun]:
 
 
 def _say_what_is_not_logged(left: Sequence[PlannedRun], console: Console) -> None:
-    """Print how many finished runs a logger lacks; each run's log says why."""
+    """Print how many finished runs some logger lacks; each run's log says why."""
     count = sum(run.work(look(run.expected)) == "log" for run in left)
     if count:
         runs = f"{count} finished run{'s are' if count > 1 else ' is'} not wholly logged"
@@ -107,7 +107,7 @@ def _summarize(config: TrainConfig, folder: Path) -> None:
 
     try:
         log_summary(settings, folder, config.name)
-    except Exception as error:  # noqa: BLE001  # the runs are done; wandb cannot change that
+    except Exception as error:  # noqa: BLE001  # the runs are done even if wandb fails
         log.warning("the sweep's summary is not logged to wandb: %s", error)
 
 

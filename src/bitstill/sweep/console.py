@@ -30,14 +30,14 @@ from bitstill.runs.status import RunState, look, seconds_left, stop_sign, sweep_
 from bitstill.sweep.queue import SUBMITTED, queued
 
 _UNFINISHED = ("running", "failed", "interrupted", "stored", "queued", "missing")
-_LATEST = 5  # how many finished runs stay visible
-# The order in which runs are shown in a small terminal: first those that need attention.
+_LATEST = 5  # finished runs that stay visible
+# Shown first if the terminal is too small: runs in progress, or in need of attention.
 _FIRST = ("running", "failed", "interrupted", "queued", "done", "stored", "missing")
-_OTHER_LINES = 2  # the summary, and the line of the cursor
+_OTHER_LINES = 2  # lines of a terminal for the summary and the cursor
 _POLL_SECONDS = 0.5
 _WATCH_SECONDS = 2.0
-_QUIET_SECONDS = 600.0  # without a terminal, between lines that say how far runs are
-_QUEUE_SECONDS = 30.0  # long, since Slurm's controller serves the whole cluster
+_QUIET_SECONDS = 600.0  # of silence without a terminal before a line on progress
+_QUEUE_SECONDS = 30.0  # between queries: Slurm's controller serves the whole cluster
 
 
 def clock(seconds: float) -> str:
@@ -76,7 +76,7 @@ def summary(states: Sequence[RunState]) -> str:
 
 
 def _outcome(state: RunState) -> tuple[str, str]:
-    """Return a run's accuracy and time, or its job; empty where there is none."""
+    """Return a run's accuracy and time, or its job; empty texts where there is none."""
     if state.job is not None:
         return f"job {state.job}", ""
     if state.accuracy is None or state.record is None:
@@ -108,7 +108,7 @@ def _room(console: Console) -> int:
 
 
 def _epochs(state: RunState) -> tuple[int, int, str]:
-    """Return finished and total epochs, also as text; of the teacher if a student waits for it."""
+    """Return finished and total epochs, also as text; the teacher's if a student waits for it."""
     done, total, whose = state.epoch, state.expected.epochs, ""
     if (teacher := state.teacher) is not None:
         done, total, whose = teacher.epoch, teacher.epochs, "teacher "
@@ -119,7 +119,7 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
     """Print the state of a sweep, once or until nothing more will change.
 
     Raises:
-        UserError: there is no sweep in the folder, or both are asked for.
+        UserError: there is no sweep in the folder, or both options are given.
     """
     if watch and as_json:
         raise UserError("--watch --json is not allowed: give one of them")
@@ -146,17 +146,17 @@ def show_status(folder: Path, *, watch: bool, as_json: bool) -> None:
             time.sleep(_WATCH_SECONDS)
             states = sweep.states()
             live.update(view(), refresh=True)
-        live.update(view(whole=True))  # the final view stays
+        live.update(view(whole=True))  # what stays on the terminal
 
 
 def _goes_on(states: Sequence[RunState], *, stopped: bool) -> bool:
-    """Whether runs are in progress or to come; none are to come after ``on_failure=stop``."""
+    """Whether runs are in progress or still to come; none come after ``on_failure=stop``."""
     awaited = ("running",) if stopped else ("running", "queued", "stored", "missing")
     return any(state.status in awaited for state in states)
 
 
 class _QueuedSweep:
-    """The runs of a sweep, with their Slurm jobs if there is a Slurm that answers."""
+    """The runs of a sweep, with their Slurm jobs if Slurm answers."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -164,7 +164,7 @@ class _QueuedSweep:
         self._asked = -math.inf
 
     def states(self) -> list[RunState]:
-        """Return the states of all runs; the queue is asked for seldom, and not in vain."""
+        """Return the states of all runs; query the queue seldom, and only if a run may be in it."""
         states = sweep_states(self._folder)
         is_due = time.monotonic() - self._asked > _QUEUE_SECONDS
         if is_due and any(one.status not in ("done", "running") for one in states):
@@ -179,14 +179,14 @@ class _Watch:
 
     def __init__(self, expected: Sequence[Expected]) -> None:
         self.states = [look(one) for one in expected]
-        self._before = list(self.states)  # what was known before is not news
+        self._before = list(self.states)  # what a rerun began with is no news
         self._settled: set[str] = set()
         self._told = time.monotonic()
 
     def news(self) -> list[str]:
-        """Read the states again; return a line for each run that has reached a final one since.
+        """Read the states again; return a line for each run that has newly reached a final one.
 
-        Where that was long ago, it is a line on how far the others are.
+        If there is none and the last line was long ago, return a line on the others' progress.
         """
         lines = []
         for state in self._refresh():
@@ -231,7 +231,7 @@ def progress(expected: Sequence[Expected], console: Console) -> Iterator[None]:
 
     def poll() -> None:
         while not stopped.wait(_POLL_SECONDS):
-            with suppress(OSError, UserError):  # a record on a network disk: look again
+            with suppress(OSError, UserError):  # a network disk's hiccup: look again later
                 report()
 
     thread = threading.Thread(target=poll, daemon=True)

@@ -1,4 +1,4 @@
-"""From the grids of a sweep to the overrides of its runs; each cell is composed once."""
+"""Expands the grids of a sweep into the overrides of its runs, and composes each cell once."""
 
 import itertools
 import re
@@ -20,18 +20,18 @@ def expand(
     """Return the overrides of all runs: one product of choices for each grid.
 
     Args:
-        grids: each maps settings to choices, as ``hydra.sweeper.params`` does; none is one empty
-            grid.
+        grids: each maps settings to choices, as ``hydra.sweeper.params`` does; an empty list is one
+            empty grid.
         params: choices in every grid.
-        arguments: overrides from the command line, which win; ``temperature=T15`` also over
-            ``temperature.value``, which is all that it chooses.
-        split: Hydra's: turns overrides with choices into the overrides of single jobs.
+        arguments: overrides from the command line, which take precedence; ``temperature=T15`` also
+            over ``temperature.value``, which is all that it sets.
+        split: Hydra's function that turns overrides with choices into the overrides of single jobs.
 
     Raises:
-        UserError: there is no run, or a grid has what a sweep has one of.
+        UserError: there is no run, or a grid has a setting that must have one value in a sweep.
     """
     for key in itertools.chain(params, *grids):
-        if re.match(r"\+*hydra[./]", key):  # runs would get it, and nothing would read it
+        if re.match(r"\+*hydra[./]", key):  # runs would be given it, and ignore it
             raise UserError(
                 f"hydra.sweeper has {key}, which is not a setting of a run: give it outside params "
                 "and grids"
@@ -77,7 +77,7 @@ def check_choices(keys: Iterable[str]) -> None:
     """Refuse several values of a setting that must have one value in a sweep.
 
     Args:
-        keys: of the overrides that are given several.
+        keys: keys of the overrides that have several values.
     """
     for key in keys:
         if has_one_value(key):
@@ -89,13 +89,13 @@ def composed_once_for_all_seeds(
 ) -> Callable[[tuple[str, ...]], DictConfig]:
     """Wrap ``compose`` so that runs which differ only in seed are composed once.
 
-    A composition takes a tenth of a second, and no choice of a file depends on the seed; where
-    another override names it, the run is composed alone. What is returned holds until the next
-    call.
+    A composition takes a tenth of a second, and the seed does not decide which files are chosen. If
+    another override mentions the seed, the run is composed by itself. A returned configuration is
+    valid until the next call.
 
     Args:
-        compose: overrides to a configuration.
-        parse: an override to its value.
+        compose: returns the configuration for overrides.
+        parse: returns the value of an override.
     """
     without_seed = cache(compose)
 

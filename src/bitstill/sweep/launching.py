@@ -1,4 +1,4 @@
-"""Launches runs, and again those that a dying worker process has interrupted."""
+"""Launches runs, and relaunches those that the death of a worker process has interrupted."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,18 +11,19 @@ from bitstill.sweep.plan import PlannedRun, is_stopped, stop_at_failure
 
 Launch = Callable[[list[list[str]]], Sequence[Any]]
 
-_DEATHS_ALLOWED = 3  # so often a run's process may die before the run counts as failed
-_UNATTRIBUTED = ""  # stands for an identity where no run was in progress
+_DEATHS_ALLOWED = 3  # deaths of a run's process at which the run counts as failed
+_UNATTRIBUTED = ""  # stands for an identity if no run was at work
 
 
 def launch_all(left: Sequence[PlannedRun], launch: Launch) -> dict[str, Exception]:
-    """Launch runs, and launch again those interrupted by the death of a worker process.
+    """Launch runs, and relaunch those interrupted by the death of a worker process.
 
-    Nobody knows which run it was that died. So a death counts for each that was at work and has not
-    got on since the death before, and whatever counts one too few to have failed is run alone.
+    Nobody knows whose process died. So a death counts against each run that was at work; the count
+    starts again if the run has finished an epoch since the death before. A run that would fail at
+    the next death is launched alone.
 
     Returns:
-        What jobs have raised, or what took their process, by the identity of their run.
+        The exceptions that jobs raised, or that report the deaths, by the identity of the run.
     """
     deaths: Counter[str] = Counter()
     before = {run.expected.identity: look(run.expected) for run in left}
@@ -55,19 +56,19 @@ def _count_deaths(
         latest[one] = state
         ended = state.status in ENDED
         if ended and state != earlier:
-            known = True  # its process died after it had ended
+            known = True  # its process may have died after it ended
         elif len(batch) == 1 or (state.status == "interrupted" and state != earlier):
             known = True
             deaths[one] = 1 if state.epoch > earlier.epoch else deaths[one] + 1
             if deaths[one] >= _DEATHS_ALLOWED and not ended:
                 mark_failed(state, f"its process was killed {_DEATHS_ALLOWED} times")
                 stop_at_failure(run.config)
-    if not known:  # a process died before it began a run; nobody knows which run
+    if not known:  # a process died before it began a run; nobody knows which
         deaths[_UNATTRIBUTED] += 1
 
 
 def _raised(batch: Sequence[PlannedRun], returns: Sequence[Any]) -> dict[str, Exception]:
-    """Return the errors that jobs have raised; a detached sweep has none."""
+    """Return the errors that jobs raised; a detached sweep returns none."""
     pairs = zip(batch, returns, strict=False)
     values = {run.expected.identity: getattr(one, "_return_value", None) for run, one in pairs}
     return {identity: one for identity, one in values.items() if isinstance(one, Exception)}

@@ -1,4 +1,4 @@
-"""Ctrl-C in a terminal reaches all processes: this lets workers finish their step."""
+"""Lets workers finish their step after Ctrl-C, which in a terminal reaches all processes."""
 
 import os
 import signal
@@ -16,18 +16,18 @@ _SECONDS = 15.0  # enough for an evaluation and a checkpoint
 def patience(at_work: Callable[[], bool]) -> Iterator[None]:
     """Delay Ctrl-C until the workers, which also received it, have ended; a second acts at once.
 
-    A terminal sends Ctrl-C to all processes in front of it; joblib kills its workers as soon as
-    this one is interrupted.
+    A terminal sends Ctrl-C to all its foreground processes, and joblib kills its workers as soon as
+    this process is interrupted.
 
     Args:
-        at_work: whether a worker still is.
+        at_work: returns whether a worker is still at work.
     """
     # Python handles signals in the main thread only.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:  # started in the background by a script; workers ignore it, too
+    if before is signal.SIG_IGN:  # a script's background process; its workers ignore Ctrl-C, too
         yield
         return
 

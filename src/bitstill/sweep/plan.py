@@ -20,7 +20,7 @@ from bitstill.runs.manifest import Expected
 from bitstill.runs.status import RunState, stop_sign
 from bitstill.schema import TrainConfig
 
-# What is left to do for a run: nothing; to log it to loggers that lack it; or everything.
+# What a sweep does for a run: nothing, send a finished run to loggers that lack it, or train it.
 Work = Literal["skip", "log", "train"]
 
 
@@ -29,9 +29,9 @@ class PlannedRun:
     """One run of a sweep, before it is run.
 
     Attributes:
-        overrides: what makes it, as Hydra takes it.
-        config: what they make.
-        expected: where it goes, and what it is called.
+        overrides: the overrides that define the run, in Hydra's syntax.
+        config: the configuration that they compose.
+        expected: the run's folder, names and identity.
     """
 
     overrides: tuple[str, ...]
@@ -52,7 +52,7 @@ def is_stopped(config: TrainConfig) -> bool:
 
 
 def stop_at_failure(config: TrainConfig) -> None:
-    """After a failed run, let no other run of its sweep begin, if that is configured."""
+    """After a failed run, keep other runs of its sweep from beginning, if so configured."""
     if config.sweep.on_failure == "stop":
         stop_sign(config.folder).touch()
 
@@ -64,16 +64,16 @@ def plan(
 ) -> list[PlannedRun]:
     """Compose and check every run, and leave out duplicates.
 
-    Two are the same run if nothing that they differ in decides the result: a teacher is trained
-    once, however many losses are swept beside it.
+    Two combinations are the same run if they differ only in settings that do not affect the result:
+    a teacher is trained once, however many losses are swept.
 
     Args:
-        overrides: of the runs.
-        compose: overrides to a configuration.
-        folder: that all runs must lie in; None is any, if it is one.
+        overrides: each run's overrides.
+        compose: returns the configuration for overrides.
+        folder: the folder that all runs must lie in; None allows any single folder.
 
     Raises:
-        UserError: a run's configuration or its data cannot be used; nothing has been run.
+        UserError: a run's configuration or data cannot be used; nothing has been run.
     """
     runs: dict[str, PlannedRun] = {}
     with bar(len(overrides), "checking", "runs") as shown:
@@ -93,7 +93,7 @@ def plan(
 
 
 def _check_folder(runs: Iterable[PlannedRun], folder: Path | None) -> None:
-    """See that all runs lie in the sweep's folder: a ``${...}`` in its name may differ by run."""
+    """Check that all runs lie in one folder; a ``${...}`` in its name may differ between runs."""
     those = {run.config.folder for run in runs}
     folders = sorted(map(str, those if folder is None else those | {folder}))
     if len(folders) > 1:
@@ -107,7 +107,7 @@ _IN_A_NAME = ("model", "loss", "temperature", "temperature.value", "seed")
 
 
 def _told_apart(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Add what differs in their overrides to names that several runs share."""
+    """Add to names that several runs share the overrides in which these runs differ."""
     names = Counter(run.expected.name for run in runs)
     each = [set(run.overrides) for run in runs]
     shared = set.intersection(*each) if each else set()
@@ -138,7 +138,7 @@ def _expected(config: TrainConfig, run_identity: str) -> Expected:
 
 
 def _stored(config: TrainConfig, run_identity: str) -> RunPaths | None:
-    """Return where the store keeps the teacher that a run is, or reads."""
+    """Return where the store keeps a run's teacher, or the run itself if it is a teacher."""
     if config.is_teacher:
         return in_store(config, run_identity)
     if not config.needs_teacher:

@@ -19,7 +19,7 @@ from bitstill.schema import TrainConfig
 from bitstill.sweep.console import clock
 from bitstill.sweep.plan import PlannedRun
 
-# Measured: a checkpoint, two files of weights, curves and per-image results.
+# As measured: a checkpoint, two files of weights, curves and per-image results.
 _RUN_BYTES = 6_100_000
 
 
@@ -28,8 +28,8 @@ class Training:
     """A training that a sweep would begin or resume.
 
     Attributes:
-        config: what is trained.
-        epochs: that are left; a teacher that lies in the store has none.
+        config: configuration of what is trained.
+        epochs: epochs that are left; none for a teacher that the store has.
     """
 
     config: TrainConfig
@@ -41,7 +41,7 @@ class Training:
         return self.config.is_teacher and not self.epochs
 
     def seconds(self, speeds: Mapping[str, float]) -> float:
-        """Estimate them from images per second by kind of model; NaN for a kind not seen yet."""
+        """Estimate the seconds from images per second by kind of model; NaN for an unknown kind."""
         images = self.config.data.training_images() * self.epochs
         return images / speeds.get(self.config.kind, math.nan) if images else 0.0
 
@@ -50,7 +50,7 @@ def show_plan(runs: Sequence[PlannedRun]) -> None:
     """Print every run of a sweep with its state and action, the teachers, hours and disk.
 
     Time is estimated from the images per second of finished runs of the same kind under
-    ``paths.output``; without any, it is said to be unknown.
+    ``paths.output`` and in the store of teachers; without any, it is reported as unknown.
     """
     table = Table("run", "state", "action", title=counted(len(runs), "run"), title_justify="left")
     left: dict[str, Training] = {}
@@ -73,7 +73,7 @@ def show_plan(runs: Sequence[PlannedRun]) -> None:
 
 
 def _to_do(runs: Sequence[PlannedRun], left: Mapping[str, Training], to_log: int) -> str:
-    """Return the line with the work that is left and its cost, missing teachers included."""
+    """Return the line on the work that is left and its cost, including missing teachers."""
     wanted = _teachers([run for run in runs if run.expected.identity in left])
     extra = {name: one for name, one in wanted.items() if one.epochs and name not in left}
     copies = sum(one.is_copied for one in left.values())
@@ -112,7 +112,7 @@ def _stored(teacher: TrainConfig, known_as: str) -> Training:
     record = known_record(in_store(teacher, known_as))
     if record is None:
         return Training(teacher, teacher.schedule.epochs)
-    # At least 1: killed after its last epoch and before its end, it is still not finished.
+    # If it was killed between its last epoch and its end, some work is still left.
     left = max(1, teacher.schedule.epochs - record.epoch)
     return Training(teacher, 0 if record.done else left)
 
@@ -134,7 +134,7 @@ def _speeds(runs: Iterable[PlannedRun]) -> dict[str, float]:
         record = known_record(paths)
         if record is None or not record.images_per_second:
             continue
-        # Records without weights are copies, often from other machines: they do not count here.
+        # Records without weights were kept in the repository, and come from other machines.
         if record.done and paths.weights.exists():
             seen.setdefault(record.model, []).append(record.images_per_second)
     return {kind: median(speeds) for kind, speeds in seen.items()}

@@ -1,4 +1,4 @@
-"""The sweep's jobs in Slurm's queue: noted at submission, found by the next command."""
+"""The sweep's jobs in Slurm's queue: noted at submission, and found by later commands."""
 
 import json
 import subprocess
@@ -9,9 +9,9 @@ from bitstill.errors import UserError
 from bitstill.files import write_atomically
 from bitstill.reading import fits, json_object
 
-SUBMITTED = ".submitit"  # in a sweep's folder: the files of its jobs
-_JOBS = "jobs.json"  # maps identities of runs to job ids
-# Without COMPLETING, since those runs have ended.
+SUBMITTED = ".submitit"  # folder of a sweep's jobs, within the sweep's
+_JOBS = "jobs.json"  # job ids, by the identity of their runs
+# Without COMPLETING, since such runs have ended.
 _STATES = "PENDING,RUNNING,SUSPENDED"
 _ASK = ("squeue", "--me", "--noheader", "--array", "--format=%i", f"--states={_STATES}")
 _SECONDS = 60.0
@@ -21,7 +21,7 @@ def remember(folder: Path, jobs: Mapping[str, str]) -> None:
     """Note the jobs of a sweep.
 
     Args:
-        folder: of the jobs' files.
+        folder: the folder of the jobs' files.
         jobs: the job ids, by the identity of their runs.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def queued(folder: Path) -> dict[str, str]:
     """Return the noted jobs that are pending or running, in the form of :func:`remember`.
 
     Raises:
-        UserError: Slurm does not say.
+        UserError: Slurm does not answer.
     """
     noted = json_object(folder / _JOBS)
     there = _in_queue() if noted else set()
@@ -40,9 +40,9 @@ def queued(folder: Path) -> dict[str, str]:
 
 
 def _in_queue() -> set[str]:
-    """Return all jobs of this user; a task of an array is 123_4."""
+    """Return the ids of all jobs of this user; a task of an array has an id such as 123_4."""
     try:
-        said = subprocess.run(  # noqa: S603  # a constant
+        said = subprocess.run(  # noqa: S603  # no part of it comes from input
             _ASK, capture_output=True, text=True, check=True, timeout=_SECONDS
         )
     except (OSError, subprocess.SubprocessError) as error:
