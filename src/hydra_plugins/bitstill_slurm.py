@@ -167,7 +167,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
         return [_result(job) for job in jobs]
 
     def _result(job: Any) -> JobReturn:
-        """Return a job's result; an error is in the run's record, or the exception in the result."""
+        """Return a job's result; an error is in the run's record, or is the result's value."""
         import submitit
 
         try:
