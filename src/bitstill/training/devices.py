@@ -22,7 +22,8 @@ def device_of(trainer: TrainerConfig) -> torch.device:
     Raises:
         UserError: a GPU is asked for, and there is none.
     """
-    # Always set the number: MKL may use fewer threads until it is told one, as an evaluation does.
+    # Always set it: until it is told a number, MKL may use fewer threads, and only from an
+    # evaluation on, which sets one (integer.py), it would use them all.
     torch.set_num_threads(trainer.threads or torch.get_num_threads())
     if trainer.accelerator == "cpu":
         if trainer.precision == "bf16" and not has_fast_bf16():

@@ -46,7 +46,7 @@ def complete(config: TrainConfig, data: ImageData, paths: RunPaths, fit: Fit) ->
         found = record_to_go_on_from(paths)
         refuse_another(paths, found, new.identity)
         if found is not None and found.done:
-            if not config.sweep.repeats_finished:  # by another process, just before
+            if not config.sweep.repeats_finished:  # another process has done it meanwhile
                 return found
             paths.clear()
         try:

@@ -48,7 +48,7 @@ class Recorder(pl.Callback):
         self._rows: list[Row] = []
         self._correct: dict[str, Tensor] = {}  # eight images per byte
         self._exact: dict[str, Tensor] = {}  # batch norm statistics after the latest epoch
-        self._begun = time.perf_counter()  # earlier processes' time is subtracted
+        self._begun = time.perf_counter()  # on resume, minus earlier processes' time
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs from the checkpoint."""

@@ -68,7 +68,7 @@ class Task(pl.LightningModule, ABC):
         batch = Batch(*batch)
         logits = self(batch.images).float()  # they may be bf16
         loss = self.loss(logits, batch)
-        if loss.device.type == "cpu":  # a GPU would have to be waited for
+        if loss.device.type == "cpu":  # on a GPU it would wait: there the epoch's sum is checked
             self._check_finite(loss.item())
         right = (logits.detach().argmax(dim=1) == batch.labels).float().mean()
         self._add(loss.detach(), right, len(batch.labels))
