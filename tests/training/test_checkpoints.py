@@ -148,7 +148,7 @@ def test_a_damaged_one_is_warned_of_and_the_one_before_it_taken(
     [warning] = caplog.records
     assert warning.levelno == logging.WARNING
     assert warning.getMessage().startswith(f"{paths.checkpoint} is damaged (")
-    assert warning.getMessage().endswith("): resuming from the previous one")
+    assert warning.getMessage().endswith("): trying the one before")
     assert "\n" not in warning.getMessage()
 
 
@@ -166,8 +166,21 @@ def test_without_a_whole_one_there_is_none(
     for path in (paths.checkpoint, paths.previous_checkpoint):
         path.write_bytes(DAMAGES[damage](path.read_bytes()))
     assert newest_checkpoint(paths) is None
-    warned = [record.getMessage().partition(" is damaged")[0] for record in caplog.records]
-    assert warned == [str(paths.checkpoint), str(paths.previous_checkpoint)]
+    newest, previous = (record.getMessage() for record in caplog.records)
+    assert newest.startswith(f"{paths.checkpoint} is damaged (")
+    assert newest.endswith("): trying the one before")
+    assert previous.startswith(f"{paths.previous_checkpoint} is damaged (")
+    assert previous.endswith("): starting over")
+
+
+def test_a_damaged_one_without_another_is_said_to_be_the_only_one(
+    paths: RunPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths.previous_checkpoint.unlink()
+    paths.checkpoint.write_bytes(b"damaged")
+    assert newest_checkpoint(paths) is None
+    [warning] = caplog.records
+    assert warning.getMessage().endswith("): starting over")
 
 
 @pytest.mark.slow

@@ -121,7 +121,9 @@ def _find(directory: Path, choice: Choice) -> tuple[RunPaths, RunRecord]:
     record = read_record(paths)
     if record is not None:
         if not record.done:
-            raise UserError(f"{directory} is {record.status}: finish it with the command it began")
+            raise UserError(
+                f"{directory} is {record.status}: finish it with the command that began it"
+            )
         return paths, record
     done = [run for run in known_runs(directory) if run[1].done]
     if not done:

@@ -69,12 +69,13 @@ def newest_checkpoint(paths: RunPaths) -> Path | None:
     If only the previous checkpoint is intact, it replaces the damaged one, which
     :func:`rotate_checkpoint` would otherwise write over it.
     """
-    for path in (paths.checkpoint, paths.previous_checkpoint):
-        if path.exists():
-            fault = _fault(path)
-            if fault is None:
-                return path.replace(paths.checkpoint)
-            log.warning("%s is damaged (%s): resuming from the previous one", path, fault)
+    found = [one for one in (paths.checkpoint, paths.previous_checkpoint) if one.exists()]
+    for path in found:
+        fault = _fault(path)
+        if fault is None:
+            return path.replace(paths.checkpoint)
+        instead = "starting over" if path is found[-1] else "trying the one before"
+        log.warning("%s is damaged (%s): %s", path, fault, instead)
     return None
 
 
