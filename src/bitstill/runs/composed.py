@@ -10,11 +10,11 @@ def composed(paths: RunPaths, key: str) -> Any:
     """Return a part of Hydra's copy of a run's configuration, with interpolations resolved.
 
     Args:
-        paths: of the run.
-        key: such as ``paths.output``.
+        paths: the run's files.
+        key: the name of the part, such as ``paths.output``.
 
     Returns:
-        Plain values; None where the copy was not kept, or has no such part.
+        Plain values; None if the copy was not kept or has no such part.
 
     Raises:
         UserError: the copy cannot be read.

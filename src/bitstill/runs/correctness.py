@@ -24,10 +24,10 @@ def write_correctness(paths: RunPaths, packed: Mapping[str, NDArray[np.uint8]]) 
 def read_correctness(paths: RunPaths) -> dict[str, NDArray[np.bool_]]:
     """Read which test images are classified correctly; empty if there is no file.
 
-    The bits come in whole bytes, so how many of them are images is taken from the record.
+    The bits fill whole bytes, so the number of images is taken from the record.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
     record = read_record(paths)
     if record is None or not paths.correctness.exists():

@@ -14,7 +14,7 @@ _VAL, _TEST = "val/accuracy", "test/accuracy"
 
 
 def under(name: str, statistics: str) -> str:
-    """Return a metric's name under one kind of batch norm statistics; the published has no suffix.
+    """Return a metric's name under one kind of batch norm statistics; ``running`` has no suffix.
 
     >>> under("test/accuracy", "running"), under("test/accuracy", "precise")
     ('test/accuracy', 'test/accuracy_precise')
@@ -36,7 +36,7 @@ def read_curves(paths: RunPaths) -> list[Row]:
     """Read ``metrics.csv``: one row per epoch.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
     with reading(paths.metrics, "move it away"), paths.metrics.open(newline="") as file:
         rows = [

@@ -32,7 +32,7 @@ def load_sweep(folder: str | Path) -> list[RunRecord]:
     """Read all records in a sweep's folders, like :func:`known_runs`.
 
     Raises:
-        UserError: it is not a sweep's folder, or as :func:`read_record`, for what is not damage.
+        UserError: it is not a sweep's folder; or as :func:`read_record` raises, except for damage.
     """
     folder = Path(folder)
     if not runs_in(folder) and not (folder / MANIFEST).exists():

@@ -27,11 +27,11 @@ def teacher_of(config: TrainConfig) -> TrainConfig:
 def identity(config: TrainConfig, data_identity: str) -> str:
     """Hash everything that decides a run's result, and nothing else.
 
-    Paths, loggers and threads are left out; so is what the run's model or loss does not read: a
-    teacher has no temperature, and ``hard`` no teacher.
+    Paths, loggers and threads are left out, and settings that the run's model or loss does not
+    read: a teacher has no temperature, and ``hard`` no teacher.
 
     Args:
-        config: the run.
+        config: the run's configuration.
         data_identity: the checksum of its images, labels and splits.
 
     Returns:
@@ -77,8 +77,8 @@ def cell_name(loss: str, temperature: float | None) -> str:
     """Return the name of a table entry, which several seeds fill.
 
     Args:
-        loss: the student's.
-        temperature: the student's; None for a teacher, which has neither.
+        loss: the student's loss.
+        temperature: the student's T; None for a teacher, which has neither.
     """
     return TEACHER if temperature is None else f"{loss} T={temperature_name(temperature)}"
 

@@ -23,14 +23,14 @@ class Expected:
     """A run that a sweep asks for.
 
     Attributes:
-        cell: that it fills.
-        seed: of it.
-        identity: of the run.
-        epochs: planned.
-        paths: its files.
-        stored: in the teacher store, a teacher's own files, where it is trained, or those of the
-            teacher that a student reads; else None.
-        difference: what it differs in from others of the sweep with its cell and seed; else empty.
+        cell: the cell that the run fills.
+        seed: the run's seed.
+        identity: the run's identity.
+        epochs: how many epochs are planned.
+        paths: the run's files.
+        stored: files in the teacher store: a teacher's own, where it is trained, or those of the
+            teacher that a student reads; otherwise None.
+        difference: how it differs from other runs of the sweep with its cell and seed, or empty.
     """
 
     cell: str
@@ -48,17 +48,17 @@ class Expected:
 
     @property
     def is_teacher(self) -> bool:
-        """Whether it is a teacher."""
+        """Whether the run is a teacher."""
         return self.cell == TEACHER
 
     @property
     def places(self) -> list[RunPaths]:
-        """The folders where it may be trained, its own first."""
+        """The folders where the run may be trained, its own first."""
         return [self.paths, self.stored] if self.is_teacher and self.stored else [self.paths]
 
     @property
     def is_at_work(self) -> bool:
-        """Whether a process works on it, in any of these folders."""
+        """Whether a process works on the run, in any of these folders."""
         return any(is_worked_on(paths) for paths in self.places)
 
 
@@ -91,7 +91,7 @@ def manifest_text(folder: Path, expected: Iterable[Expected]) -> str:
 
 
 def _relative(directory: Path, folder: Path) -> str:
-    """Return a relative path that stays right where one of the two folders is a link."""
+    """Return a relative path that is right even if one of the two folders is a link."""
     return os.path.relpath(os.path.realpath(directory), os.path.realpath(folder))
 
 
@@ -123,7 +123,7 @@ def read_manifest(folder: Path) -> list[Expected]:
 
 
 def _place(folder: Path, relative: str) -> RunPaths:
-    """Return the files of a run; its folder's name is one that another folder can have, too."""
+    """Return the files of a run; refuse a path that does not end in the name of a folder."""
     if b"\0" in os.fsencode(relative) or Path(relative).name in ("", ".."):
         raise ValueError("a run in it has no folder")
     return RunPaths(folder / relative)

@@ -45,25 +45,25 @@ class RunRecord:
         status: ``running``, ``done``, ``failed`` or ``interrupted``.
         identity: the hash of what decides the result.
         model: ``teacher`` or ``student``.
-        loss: name of the loss; of a teacher ``hard``, as of a student of labels alone.
+        loss: the name of the loss; ``hard`` for a teacher, which learns from labels alone.
         temperature: T; None for a teacher.
-        seed: of initialization and order.
-        epoch: finished epochs.
-        epochs: planned epochs.
+        seed: seeds the initialization and the order of images.
+        epoch: how many epochs are finished.
+        epochs: how many epochs are planned.
         config: the resolved configuration without folders.
-        data_identity: checksum of images, labels and splits.
-        teacher_identity: of the teacher that was read, or None.
-        images: how many there are in each split.
-        classes: their names, by label; none in older records.
-        seconds: spent in training and evaluation, over all sittings.
-        images_per_second: training images through the student or teacher in a second of that.
+        data_identity: the checksum of images, labels and splits.
+        teacher_identity: the identity of the teacher that the loss reads, or None.
+        images: the number of images in each split.
+        classes: the names of the classes, by label; empty in older records.
+        seconds: the time of training and evaluation, over all attempts.
+        images_per_second: training images per second of that time.
         selections: see above.
-        sizes: bytes, by name.
-        checksums: SHA-256 of the files of weights, by their name.
-        versions: of Python and of the packages that compute.
-        git_commit: of a checkout, with ``-dirty`` behind it where code was changed since; or None.
-        device: what it ran on.
-        error: of a failed run: ``type``, ``message``, ``traceback``.
+        sizes: the model's sizes in bytes, by kind.
+        checksums: the SHA-256 of each file of weights, by its name.
+        versions: the versions of Python and of the packages that compute.
+        git_commit: the checkout's commit, with ``-dirty`` if code was changed since; or None.
+        device: what the run was trained on.
+        error: a failed run's error: ``type``, ``message``, ``traceback``.
     """
 
     status: Status
@@ -97,17 +97,17 @@ class RunRecord:
 
     @property
     def is_teacher(self) -> bool:
-        """Whether it is a teacher's."""
+        """Whether the run is a teacher's."""
         return self.model == "teacher"
 
     @property
     def done(self) -> bool:
-        """Whether it is a finished run's."""
+        """Whether the run is finished."""
         return self.status == "done"
 
     @property
     def deciding(self) -> str:
-        """The kind of batch norm statistics that ``best_val`` was chosen under."""
+        """The kind of batch norm statistics by which ``best_val`` was chosen."""
         return next(reversed(self.selections), "running")
 
     def chosen(self, selection: str, statistics: str | None = None) -> Row | None:
@@ -139,11 +139,11 @@ def _content(path: Path) -> bytes:
 
 
 def read_record(paths: RunPaths) -> RunRecord | None:
-    """Read a run's record, or None where there is none yet.
+    """Read a run's record; None if there is none yet.
 
     Raises:
         DamagedRecordError: the file is no record.
-        UserError: it is one of another schema version, or cannot be opened.
+        UserError: the record has another schema version, or cannot be opened.
     """
     try:
         plain = loads(_content(paths.record))
@@ -229,7 +229,7 @@ def known_record(paths: RunPaths) -> RunRecord | None:
     """Read one record of many: a damaged one gives a warning and None.
 
     Raises:
-        UserError: as :func:`read_record`, for what is not damage.
+        UserError: as :func:`read_record` raises, except for damage.
     """
     try:
         return read_record(paths)
@@ -258,7 +258,7 @@ def refuse_another(paths: RunPaths, record: RunRecord | None, known_as: str) -> 
     """Refuse a folder whose record belongs to another run.
 
     Raises:
-        UserError: it is another run's.
+        UserError: the folder holds another run.
     """
     if record is not None and record.identity != known_as:
         raise UserError(
@@ -268,10 +268,10 @@ def refuse_another(paths: RunPaths, record: RunRecord | None, known_as: str) -> 
 
 
 def refuse_foreign(paths: RunPaths) -> None:
-    """Refuse a folder without a run whose files a run would overwrite.
+    """Refuse a folder that is no run's and has files that a run would overwrite.
 
     Raises:
-        UserError: it does, as where ``hydra.run.dir`` is the current folder.
+        UserError: there are such files, for instance if ``hydra.run.dir`` is the current folder.
     """
     if paths.lock.exists():
         return

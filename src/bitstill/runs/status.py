@@ -25,9 +25,9 @@ class RunState:
         status: ``missing`` has no record yet; ``queued`` has a job that is to begin; ``stored`` is
             a teacher that is trained and not yet copied from its store; ``interrupted`` includes
             runs that were killed.
-        record: its record, or None.
-        job: in Slurm's queue, of a queued run.
-        teacher: the record of the unfinished teacher that a student at work waits for, or trains.
+        record: the run's record, or None.
+        job: the id of a queued run's job in Slurm's queue.
+        teacher: the record of the unfinished teacher that a running student trains or waits for.
     """
 
     expected: Expected
@@ -43,32 +43,32 @@ class RunState:
 
     @property
     def is_teacher(self) -> bool:
-        """Whether it is a teacher: they take other times than students."""
+        """Whether it is a teacher, which takes another time than a student."""
         return self.expected.is_teacher
 
     @property
     def accuracy(self) -> float | None:
-        """Latest test accuracy, with exact statistics where they are measured; a fraction."""
+        """The latest test accuracy, a fraction, with exact statistics if they are measured."""
         last = None if self.record is None else self.record.chosen("last")
         return None if last is None else last["test/accuracy"]
 
     @property
     def _error(self) -> dict[str, str] | None:
-        """What the record of a run that has failed, and is not begun again, says of it."""
+        """The error in the record of a run that failed and was not started again."""
         return self.record.error if self.record and self.status == "failed" else None
 
     @property
     def error(self) -> str:
-        """The same in a line: type and first line; empty without an error."""
+        """The error's type and first line; empty without an error."""
         if self.record is None or self._error is None:
             return ""
         return f"{printable(self._error['type'])}: {self.record.error_line or 'no message'}"
 
     def with_job(self, jobs: Mapping[str, str]) -> "RunState":
-        """Return the state with the run's job, if it is to begin.
+        """Return the state as queued, if the run has a job that has not begun.
 
         Args:
-            jobs: in Slurm's queue, by the identity of their runs.
+            jobs: the ids of jobs in Slurm's queue, by their runs' identities.
         """
         job = jobs.get(self.expected.identity)
         if job is None or self.status in ("done", "running"):
@@ -102,7 +102,7 @@ def stop_sign(folder: Path) -> Path:
 
 
 def look(expected: Expected) -> RunState:
-    """Read the current state of a run; of a teacher also where the store trains it."""
+    """Read the current state of a run; a teacher may also be in training in the store."""
     own, *stored = (_record_of(expected, paths) for paths in expected.places)
     known = [record for record in (own, *stored) if record is not None]
     if own is not None and own.done:
@@ -135,9 +135,9 @@ def _record_of(expected: Expected, paths: RunPaths) -> RunRecord | None:
 def seconds_left(states: Sequence[RunState]) -> float | None:
     """Estimate the time for the unfinished runs, from the seconds per epoch of similar runs.
 
-    First the teachers that they wait for, side by side; then as many runs at a time as are running
-    now, at least one. Of a kind of model that nothing is known of yet, from those of the other;
-    None while nothing is known.
+    First come the teachers that they wait for, side by side; then as many runs at a time as are
+    running now, at least one. If nothing is known yet of teachers or of students, the times of the
+    other kind are taken; None while nothing is known at all.
     """
     teachers = {one.teacher.identity: one.teacher for one in states if one.teacher is not None}
     for one in states:  # a teacher that the sweep asks for is counted as a run of its own
