@@ -53,9 +53,9 @@ def findings(
     """Answer all claims for one kind of accuracy.
 
     Args:
-        runs: that may be compared.
+        runs: comparable runs.
         view: the accuracy.
-        sizes: of ``teacher`` and ``student``, for (g).
+        sizes: the sizes of ``teacher`` and ``student``, for (g).
         slopes: for each loss with two terms, each seed's exponent of T in the measured ratio of
             gradient norms under c = T^2, for (h); not measured without it.
     """

@@ -37,7 +37,7 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
     """Report on sweeps in the terminal and in files.
 
     Args:
-        folders: of sweeps; the first is compared with the others.
+        folders: folders of sweeps; the first sweep is compared with the others.
         output: where files go; None is ``report/`` in the first folder.
         fill: a Markdown page with places for tables, or None.
 

@@ -15,12 +15,12 @@ class CellComparison:
     """A cell in both sets.
 
     Attributes:
-        cell: its name.
-        first: accuracies in percent of the first set's runs, by seed, of the seeds that both have.
-        second: those of the second set's.
+        cell: the cell's name.
+        first: accuracies of the first set's runs in percent, by seed, for the seeds in both sets.
+        second: the same of the second set.
         difference: second minus first, in points; None without a seed in both.
-        p: of no difference, after correction; None where nothing is tested.
-        equivalence_p: of a difference of at least the margin; None likewise.
+        p: the corrected p-value against no difference; None if nothing is tested.
+        equivalence_p: that against a difference of the margin or more; None likewise.
     """
 
     cell: str
@@ -37,11 +37,11 @@ class SetComparison:
 
     Attributes:
         first: a set.
-        second: another.
+        second: another set.
         view: the accuracy that is compared.
-        cells: those that both have.
-        waits: whether runs of these are still to come. There is no p then: it would depend on when
-            one looks.
+        cells: the cells in both sets.
+        waits: whether runs of these cells are unfinished. Then there is no p, which would depend
+            on when one looks.
     """
 
     first: RunSet
@@ -51,7 +51,7 @@ class SetComparison:
     waits: bool
 
     def table(self, name: str) -> Table:
-        """Return it as a table of this name."""
+        """Return the comparison as a table."""
         caption = (
             f"Test accuracy in % ({self.view.label} batch norm) over the seeds in both. "
             "difference: second minus first, with 95 % t interval, in points. p: paired t test, "
@@ -73,7 +73,7 @@ class SetComparison:
         return Table(name, title, caption, header, [_row(one) for one in self.cells])
 
     def _far_out(self) -> list[Run]:
-        """Return the runs in the differences that did not learn."""
+        """Return the compared runs that did not learn."""
         compared = {(one.cell, seed) for one in self.cells for seed in one.first}
         return [
             run
@@ -86,8 +86,8 @@ class SetComparison:
 def pairs(first: Sequence[RunSet], later: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
     """Return the pairs of sets to compare, of one sweep and of later ones.
 
-    For each set those of the other side that differ from it in the fewest settings, of those that
-    have a cell with it in common.
+    Each set is paired with those of the other side that share a cell with it and differ from it in
+    the fewest settings.
     """
     distances = {
         (ours, theirs): len(_differing(one, other))
@@ -109,7 +109,7 @@ def pairs(first: Sequence[RunSet], later: Sequence[RunSet]) -> list[tuple[RunSet
 def pairs_within(sets: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
     """Return the pairs to compare within a sweep: each set with the most similar earlier one.
 
-    Likeness is that of :func:`pairs`; of several, the first.
+    Similar as in :func:`pairs`; of several equally similar ones, the first.
     """
     found = []
     for number, one in enumerate(sets):

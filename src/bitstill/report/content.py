@@ -69,8 +69,8 @@ class SetReport:
     """The report on one set of runs; each part is computed when first used.
 
     Args:
-        runs: that may be compared.
-        explains: whether it has the figure that is the same for every set.
+        runs: comparable runs.
+        explains: whether the report has the figure that is the same for every set.
     """
 
     def __init__(self, runs: RunSet, *, explains: bool = True) -> None:
@@ -85,7 +85,7 @@ class SetReport:
 
     @functools.cached_property
     def _images(self) -> ImageData | None:
-        """The images of its runs, if they are available."""
+        """The images of the runs, if they are available."""
         return images_of(run for run in self.runs.runs if run.done)
 
     @functools.cached_property
@@ -100,13 +100,13 @@ class SetReport:
 
     @property
     def asked(self) -> int:
-        """How many runs its sweep asks for, finished or not, with the teachers that they read."""
+        """How many runs the sweep asks for, finished or not, and the teachers that they read."""
         ended = sum(run.record.status in ENDED for run in self.runs.runs)
         return max(len(self.runs.runs), ended + sum(self.runs.awaited.values()))
 
     @property
     def finished(self) -> str:
-        """How many of those are finished: ``64 of 70``."""
+        """How many of these are finished, as ``64 of 70``."""
         return f"{sum(run.done for run in self.runs.runs)} of {self.asked}"
 
     @functools.cached_property
@@ -116,7 +116,7 @@ class SetReport:
 
     @functools.cached_property
     def main_findings(self) -> list[Finding]:
-        """The answers that decide."""
+        """The answers for the accuracy that decides."""
         return self.by_view.get(self.view) or self.findings(self.view)
 
     @functools.cached_property
@@ -182,7 +182,7 @@ class SetReport:
 
     @property
     def left_out_text(self) -> str:
-        """The same as a sentence; empty where all are drawn."""
+        """The same as a sentence; empty if all figures are drawn."""
         parts = [f"{words} (from {source})" for words, source in self.left_out.items()]
         return f"Not drawn, for want of data: {'; '.join(parts)}." if parts else ""
 
@@ -192,9 +192,10 @@ class Report:
     """The report on some sweeps, with their comparison.
 
     Attributes:
-        folders: of the sweeps.
-        sets: of all sweeps, in order.
-        comparisons: of the first sweep's sets with those of later sweeps; of one sweep's own.
+        folders: the sweeps' folders.
+        sets: the sets of all sweeps, in order.
+        comparisons: of the first sweep's sets with those of later sweeps, or of a single sweep's
+            sets with each other.
     """
 
     folders: Sequence[Path]

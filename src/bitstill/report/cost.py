@@ -12,7 +12,7 @@ _YET = "no finished run yet"
 
 
 def cost_table(runs: RunSet) -> Table:
-    """Return the hours of all finished runs, of teachers and students apart."""
+    """Return the hours of all finished runs, separately for teachers and students."""
     rows = [
         [label, str(len(of_kind)), *_hours(of_kind), f"{_speed(of_kind):.0f}"]
         for label, of_kind in _kinds(runs.runs).items()
@@ -49,7 +49,7 @@ def official_table(runs: RunSet) -> Table:
 
 
 def _official_hours(runs: Sequence[Run]) -> float | None:
-    """Return the hours of a run on the official split; None where no speed is known."""
+    """Return the hours of a run on the official split; None if no speed is known."""
     if not runs or not _speed(runs):
         return None
     record = runs[0].record
@@ -58,7 +58,7 @@ def _official_hours(runs: Sequence[Run]) -> float | None:
 
 
 def _speed(runs: Iterable[Run]) -> float:
-    """Return the median of training images in a second."""
+    """Return the median of training images per second."""
     return median(run.record.images_per_second for run in runs)
 
 

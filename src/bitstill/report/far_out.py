@@ -12,9 +12,9 @@ _POINTS = 20.0
 def fence(accuracies: Sequence[float]) -> float:
     """Return the accuracy, in percent, below which a run is far below the others.
 
-    Seven median absolute deviations below the median, for normal noise where Tukey's far out values
-    begin (1977, Exploratory Data Analysis), also where there are few and some of them are so; and
-    20 points at least: where all runs lie close together, some are still ordinary.
+    It is seven median absolute deviations below the median, where Tukey's far out values begin for
+    normal noise (1977, Exploratory Data Analysis); unlike his fence, it holds for few values with
+    some far out. It is 20 points at least, since runs that lie close together are all ordinary.
     """
     middle = np.median(accuracies)
     spread = np.median(np.abs(np.asarray(accuracies) - middle))
@@ -32,7 +32,7 @@ def far_out(runs: RunSet, view: View) -> list[Run]:
 
 
 def far_out_text(runs: RunSet, view: View) -> str:
-    """Return a sentence that names them; empty without any."""
+    """Return a sentence that names these runs; empty if there are none."""
     return said_of(far_out(runs, view), view)
 
 

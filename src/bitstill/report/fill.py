@@ -28,8 +28,8 @@ _PLACE = re.compile(r"(<!-- report: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 def fill_page(path: Path, report: Report) -> None:
     """Write a report's tables and figures between the marks of a Markdown page.
 
-    The place ``open`` is for what later sweeps change against the first. Figures are files beside
-    the page, ``<page>-<figure>.svg``.
+    The place ``open`` is for the settings that later sweeps change against the first. Figures are
+    files beside the page, ``<page>-<figure>.svg``.
 
     Raises:
         UserError: the page cannot be read or written, has no places, or one of an unknown name.
@@ -51,9 +51,9 @@ def filled(text: str, report: Report, *, stem: str = "page") -> str:
     """Return a page's text with the content between its marks replaced.
 
     Args:
-        text: the page's.
-        report: what it is about.
-        stem: how the names of the figures' files begin.
+        text: the page's text.
+        report: the report that fills it.
+        stem: the beginning of the names of figures' files.
     """
     places = [(found[2], found[3]) for found in _PLACE.finditer(text)]
     if unknown := [name for name, _ in places if name not in NAMES]:

@@ -27,8 +27,8 @@ class Comparison:
 
     Attributes:
         name: what is compared.
-        difference: in the question's unit.
-        mcnemar: p of McNemar's test between the two runs of each seed; empty without them.
+        difference: the difference, in the question's unit.
+        mcnemar: the p-value of McNemar's test between the two runs of each seed; may be empty.
     """
 
     name: str
@@ -41,19 +41,19 @@ class Question:
     """A claim about some cells, before it is answered.
 
     Attributes:
-        claim: its letter; questions of one letter are corrected together.
+        claim: the claim's letter; questions of one letter are corrected together.
         name: the claim in words.
         test: which test answers it.
         comparisons: the claim says that *every* one of them is above zero.
         published: the published effect, or None.
-        unit: of the effect.
-        images: interval over seeds and test images of the effect, or None.
-        check_p: two-sided p of a paired t test over the seeds' own contrasts, where the test itself
-            pools the noise of several cells; it allows for what a seed does to one loss alone.
-        missing: what is not there, or nothing; then there is no answer.
+        unit: the unit of the effect.
+        images: the effect's interval over seeds and test images, or None.
+        check_p: if the test pools the noise of several cells, the two-sided p of a paired t test
+            over the seeds' own contrasts, which allows for an interaction of seed and loss.
+        missing: what the answer lacks, or empty; with it, there is no answer.
         equivalence: whether an effect within the margin of zero contradicts the claim.
-        band: the claim says instead that the one comparison lies within +- this.
-        cells: that the claim is about, whether they have runs or not.
+        band: if given, the claim says instead that its one comparison lies within +- this.
+        cells: the cells that the claim is about, whether they have runs or not.
     """
 
     claim: str
@@ -71,7 +71,7 @@ class Question:
 
     @property
     def binding(self) -> Comparison:
-        """The deciding comparison: the one least shown, or most refuted."""
+        """The deciding comparison: the one that is shown least, or refuted most."""
         return max(
             self.comparisons,
             key=lambda one: (one.difference.p_above(0.0), -one.difference.estimate),
@@ -79,7 +79,7 @@ class Question:
 
     @property
     def has_noise(self) -> bool:
-        """Whether every comparison has a degree of freedom: else nothing can be tested."""
+        """Whether every comparison has a degree of freedom, without which nothing can be tested."""
         return all(one.difference.df >= 1 for one in self.comparisons)
 
     @property
@@ -113,17 +113,17 @@ class Finding:
     """A question with its answer.
 
     Attributes:
-        question: see there.
-        effect: of the binding comparison, with its t interval; None if something is missing.
-        n: seeds; 0 if something is missing.
-        p: corrected within the letter: of the claim if the effect is positive, else against it;
-            where it is refuted by an effect that is practically nothing, of that.
-        equivalence_p: of "the effect is at least 0.1 points in size"; None where not in points.
+        question: the question.
+        effect: the binding comparison's effect with its t interval; None if something is missing.
+        n: the number of seeds; 0 if something is missing.
+        p: corrected within the letter; for the claim if the effect is positive, otherwise against
+            it. If an effect of practically nothing refutes the claim, the p that shows this.
+        equivalence_p: p against an effect of at least 0.1 points in size; None for other units.
         detectable: the smallest difference that, in every comparison, this many seeds find with
             80 % probability in all of them; None where no difference from zero is looked for.
-        verdict: None without at least two seeds, or while runs are awaited.
+        verdict: None with fewer than two seeds, or while runs are awaited.
         reason: why there is no verdict, or what to know about it.
-        awaited: the runs that a verdict waits for.
+        awaited: how many runs the verdict waits for.
     """
 
     question: Question
@@ -141,7 +141,7 @@ def awaited_by(question: Question, awaited: Mapping[str, int]) -> int:
     """Return how many unfinished runs a question waits for.
 
     Args:
-        question: any.
+        question: any question.
         awaited: how many runs of each cell a sweep asks for and has not finished.
     """
     return sum(awaited.get(cell, 0) for cell in question.cells)
@@ -150,11 +150,11 @@ def awaited_by(question: Question, awaited: Mapping[str, int]) -> int:
 def waiting(finding: Finding, count: int) -> Finding:
     """Return a finding without verdict and p while runs of its cells are unfinished.
 
-    A verdict that is looked for after every run, until there is one, is false more often than said.
+    Looking for a verdict after every run, until there is one, would give false ones too often.
 
     Args:
-        finding: from the runs that are there.
-        count: of the runs that are not.
+        finding: the finding from the runs so far.
+        count: how many runs are unfinished.
     """
     if not count:
         return finding
@@ -174,12 +174,13 @@ def waiting(finding: Finding, count: int) -> Finding:
 def answer(questions: Sequence[Question], awaited: Mapping[str, int]) -> list[Finding]:
     """Answer the questions of one letter, corrected for multiple tests (Holm).
 
-    For a claim and against it are corrected apart, each at half the level, so that all questions
-    of a letter together get a false verdict in at most 5 % of studies without any effect. One that
-    waits for runs counts as if it showed nothing: what the others get now, they keep.
+    Tests for a claim and against it are corrected separately, each at half the level, so that the
+    questions of a letter together get a false verdict in at most 5 % of studies without any
+    effect. A question that waits for runs counts as showing nothing, so that the verdicts of
+    others stay.
 
     Args:
-        questions: of one letter.
+        questions: all questions of one letter.
         awaited: how many runs of each cell a sweep asks for and has not finished.
     """
     later = [awaited_by(one, awaited) for one in questions]

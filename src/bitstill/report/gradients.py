@@ -36,10 +36,10 @@ class Ratio:
     """Norm of the tempered term's gradient over that of the hard term's, for c = 1, at each T.
 
     Attributes:
-        loss: of two terms.
-        seed: of the student whose logits were taken.
-        measured: by T, from autograd of the losses themselves.
-        limit: by T, what theory says for large T.
+        loss: a loss of two terms.
+        seed: the seed of the student whose logits were taken.
+        measured: the ratio by T, from autograd of the losses themselves.
+        limit: what theory says for large T, by T.
     """
 
     loss: str
@@ -59,9 +59,9 @@ class Ratio:
 def gradient_ratios(runs: RunSet, images: ImageData | None) -> list[Ratio]:
     """Measure every seed's student at T = 15 for both losses of two terms.
 
-    One student is looked at for all T: its logits and its teacher's are held, only T changes, as
-    in the argument for c = T^2. Students without weights, images or teacher logits are left out,
-    but for those whose ratio was kept beside the record.
+    The logits of one student and its teacher are used for all T, so only T changes, as in the
+    argument for c = T^2. Students without weights, images or teacher logits are left out, unless
+    their ratio was kept beside the record.
     """
     sample = sampled(images, "train", _IMAGES)
     students = [run for cell in _CELLS for run in runs.done(cell)]
@@ -72,7 +72,7 @@ def gradient_ratios(runs: RunSet, images: ImageData | None) -> list[Ratio]:
 def keep_ratios(runs: Sequence[Run], targets: Sequence[Path]) -> None:
     """Measure the ratios of finished runs and write them, each to its file.
 
-    What lies there already stays: a run's ratio does not change. Runs without weights, images or
+    Existing files stay, since a run's ratio does not change. Runs without weights, images or
     teacher logits get no file.
     """
     wanted = [

@@ -32,8 +32,8 @@ class Kept:
     """What was kept.
 
     Attributes:
-        runs: finished ones.
-        absent: teachers that finished students have read and whose logits are not at hand.
+        runs: how many finished runs were kept.
+        absent: how many teachers of finished students are without their logits here.
     """
 
     runs: int
@@ -43,14 +43,14 @@ class Kept:
 def keep(sweep: Path, target: Path) -> Kept:
     """Copy what a report needs of a sweep's ended runs; a repeated call updates the copy.
 
-    Failed ones are among them: without their records they would be awaited for ever. Of the first
-    finished ``hard`` student at T = 15 the packed file is copied, too; of each teacher that
-    students read, record and logits, to ``teachers`` beside the target, and, where the sweep has no
-    run of it, curves and per-image results.
+    This includes failed runs, which would be awaited for ever without their records. The packed
+    file of the first finished ``hard`` student at T = 15 is copied, too. From each teacher that
+    students read, record and logits go to ``teachers`` beside the target; if the sweep has no run
+    of it, also curves and per-image results.
 
     Args:
         sweep: the folder of a sweep, which may be running.
-        target: a folder; what else lies there stays.
+        target: a folder; other files in it stay.
 
     Raises:
         UserError: the sweep has no runs, the target is the sweep itself or cannot be written, or
