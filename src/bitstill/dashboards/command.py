@@ -21,11 +21,12 @@ def make_dashboard(place: str, *, project: str | None, output: Path | None, save
     Args:
         place: a sweep's folder, or a project.
         project: where the sweep's runs are, if not where they were configured to go.
-        output: where files go; None is ``dashboard/`` in the sweep's folder, or here.
-        save: save them to the server, too.
+        output: where files go; None is ``dashboard/`` in the sweep's folder or, for a project, in
+            the current folder.
+        save: whether to save them on the server, too.
 
     Returns:
-        What was written and saved, a line each.
+        What was written and saved, one per line.
 
     Raises:
         UserError: the place holds nothing, the output cannot be written or holds what is no

@@ -23,8 +23,8 @@ class Section:
 
     Attributes:
         title: a line.
-        filters: by key: configuration at the top, or ``Group``.
-        panels: of wandb-workspaces.
+        filters: the value of each key: a key of the flat configuration, or ``Group``.
+        panels: panels of wandb-workspaces.
     """
 
     title: str

@@ -30,13 +30,13 @@ class Source:
     """What a dashboard needs to know about its runs.
 
     Attributes:
-        entity: user or team of wandb; empty is the default one of whoever saves.
-        project: of wandb.
-        group: the sweep's name; empty is every sweep of the project.
+        entity: wandb's user or team; empty means the default of the user who saves.
+        project: wandb's project.
+        group: the sweep's name; empty means every sweep of the project.
         losses: the tables to be shown, by loss, in the order of the local report.
         has_teacher: whether there is a teacher's section.
         view: the accuracy that verdicts rest on.
-        tables: the local report's; none for a project.
+        tables: the local report's tables; empty for a project.
     """
 
     entity: str

@@ -21,7 +21,7 @@ FORMAT = 1
 
 
 def to_plain(report: Report) -> dict[str, Any]:
-    """Return everything as plain values; accuracies in percent, what has no value None."""
+    """Return everything as plain values: accuracies in percent, None where there is no value."""
     plain: dict[str, Any] = _plain(
         {
             "format": FORMAT,
@@ -89,7 +89,7 @@ def _set(one: SetReport) -> dict[str, Any]:
 def run_rows(report: Report) -> list[dict[str, Any]]:
     """Return a row for each run of each set: settings, status, accuracies in percent.
 
-    A column more for each setting that tells the sets apart, with what a run knows of it.
+    Each setting that tells the sets apart has a column, empty for runs without it.
     """
     differing = _differing([one.runs.settings for one in report.sets])
     return [
@@ -113,18 +113,18 @@ def run_rows(report: Report) -> list[dict[str, Any]]:
 
 
 def _no_formula(text: str) -> str:
-    """Return a text that a spreadsheet does not evaluate: a sweep may be foreign."""
+    """Return a text that a spreadsheet does not evaluate, since a sweep may be someone else's."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _differing(sets: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the settings that are not the same in all sets, but for the model."""
+    """Return the settings, except the model, that are not the same in all sets."""
     names = dict.fromkeys(name for one in sets for name in one if name != "model")
     return [name for name in names if len({one.get(name) for one in sets}) > 1]
 
 
 def _told_apart_by(record: RunRecord, runs: RunSet, names: Sequence[str]) -> dict[str, str]:
-    """Return a run's settings of these names, and its set's rules; empty where it has none."""
+    """Return a run's values of these settings or rules; empty texts for those that it lacks."""
     followed = {name: runs.settings.get(name, "") for name in rules(record)}
     known = settings(record) | teacher_settings(record) | followed
     return {_no_formula(name): _no_formula(known.get(name, "")) for name in names}

@@ -21,10 +21,10 @@ class EpochNoise:
     """The noise of one cell in percentage points, each number the mean over its runs.
 
     Attributes:
-        epochs: late epochs that were looked at, the last quarter.
-        deviation: standard deviation of test accuracy over them.
-        swing: the highest minus the lowest.
-        gain: the best of all epochs on the test set, minus the mean of the late ones.
+        epochs: the number of late epochs, the last quarter.
+        deviation: the standard deviation of test accuracy over late epochs.
+        swing: the highest minus the lowest test accuracy in late epochs.
+        gain: the best test accuracy of all epochs minus the mean of the late ones.
     """
 
     epochs: int
@@ -38,7 +38,7 @@ def epoch_noise(runs: Iterable[Run], statistics: str) -> EpochNoise | None:
 
     Args:
         runs: finished runs of one cell.
-        statistics: of batch norm, ``running`` or ``precise``.
+        statistics: ``running`` or ``precise`` batch norm statistics.
     """
     column = under("test/accuracy", statistics)
     found = []

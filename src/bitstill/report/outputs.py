@@ -1,8 +1,8 @@
 """Logits of trained networks on real images, computed from a run's files.
 
-Records alone do not hold them. Where a run's images or weights are not at hand, the answer is None,
-and the report says what is not drawn for want of it. Nothing is ever downloaded. torch is imported
-inside, for reports of records alone.
+Records do not hold them. Without a run's images or weights the answer is None, and the report says
+what it could not draw. Nothing is ever downloaded. torch is imported inside functions, as reports on
+records alone do not need it.
 """
 
 from collections.abc import Iterable
@@ -37,12 +37,12 @@ class Sample:
 
 
 def images_of(runs: Iterable[Run]) -> ImageData | None:
-    """Return the images of the first run that names their place; a kept run does not."""
+    """Return the images of the first run that says where they are, as kept copies do not."""
     return next((found for run in runs if (found := _at_hand(run)) is not None), None)
 
 
 def _at_hand(run: Run) -> ImageData | None:
-    """Return a run's images if they are available and its own; nothing is downloaded."""
+    """Return a run's images if they are available and unchanged; nothing is downloaded."""
     from bitstill.configuration.check import image_source
 
     settings = composed(run.paths, "data")
@@ -79,8 +79,8 @@ def teacher_logits(run: Run) -> NDArray[np.float32] | None:
 def logits(run: Run, images: NDArray[np.uint8]) -> Floats | None:
     """Return a trained network's logits, (N, classes); None without its weights.
 
-    After the last epoch, with exact batch norm statistics where they were measured. A student
-    answers as it is deployed: the packed file says what its integers say.
+    They are those of the last epoch, with exact batch norm statistics where these were measured. A
+    student's come from its packed file, as deployed.
     """
     if run.paths.packed.exists():
         return load(run.paths.packed).logits(images).astype(np.float64)

@@ -75,7 +75,7 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether it is finished."""
+        """Whether the run is finished."""
         return self.record.done
 
     def percent(self, view: View) -> float | None:
@@ -142,11 +142,11 @@ class RunSet:
     """Comparable runs: they share everything except loss, temperature and seed.
 
     Attributes:
-        name: of the sweep, and what tells its sets apart.
-        runs: finished ones and others; one at least.
-        settings: what its runs share, by name: their :func:`settings`, and the
-            :func:`teacher_settings` and :func:`rules` of those that know them.
-        awaited: how many runs of each cell its sweep asks for and has not finished.
+        name: the sweep's name, and what tells its sets apart.
+        runs: at least one run, finished or not.
+        settings: what the runs share, by name: their :func:`settings`, and the
+            :func:`teacher_settings` and :func:`rules` of those that have some.
+        awaited: how many runs of each cell the sweep asks for and has not finished.
     """
 
     name: str
@@ -255,7 +255,7 @@ def read_sweep(folder: Path) -> list[Run]:
 def with_teachers(runs: Sequence[Run]) -> list[Run]:
     """Return runs after the teachers that they read and that only the store has.
 
-    There teachers are trained for a sweep that asks for students only.
+    For a sweep that asks for students only, teachers are trained there.
     """
     own = {None, *(run.record.identity for run in runs)}
     readers = {run.record.teacher_identity: run for run in runs}

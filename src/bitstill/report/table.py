@@ -24,11 +24,11 @@ class Table:
     """Cells of text under column headers.
 
     Attributes:
-        name: a file's name without its ending.
+        name: the name of the table's files, without their ending.
         title: a line.
         caption: what a reader must know.
-        header: the columns; the first names a row.
-        rows: of as many cells.
+        header: the names of the columns; the first column names the rows.
+        rows: each has as many cells as the header.
         labels: how many columns are words, on the left; the others are numbers, on the right.
     """
 
@@ -50,7 +50,7 @@ def told_apart(tables: Sequence[tuple[str, Sequence[Table]]]) -> list[list[Table
     """Return the tables of each set, with its name in their titles where there are several sets.
 
     Args:
-        tables: of each set, behind its name.
+        tables: the name of each set, and its tables.
     """
     several = len(tables) > 1
     return [
@@ -99,8 +99,8 @@ def output_console() -> rich.console.Console:
 def print_set_name(console: rich.console.Console, name: str) -> None:
     """Print a line and the name of a set above its tables.
 
-    All of the name, as its end may be what tells the set apart; and a title in a line would be cut
-    with a sign that not every encoding knows.
+    The name is printed below the line and in full, as its end may tell the set apart: within the
+    line it could be cut, with a sign that not every encoding has.
     """
     console.rule(characters="-")  # the default is not ASCII
     console.print(name, style="bold", highlight=False, markup=False)

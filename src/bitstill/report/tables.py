@@ -137,7 +137,7 @@ def _optimism(runs: RunSet, cell: str, kind: str) -> str:
 def _count(runs: RunSet, cell: str) -> str:
     """Return how many seeds of a cell are done, and of how many if some are not.
 
-    All are those in the set, or those that the sweep asks for where these are more.
+    All seeds are those in the set, or those that the sweep asks for if these are more.
     """
     # All students may share one teacher.
     teachers = {run.record.config["teacher"]["seed"] for run in runs.students}

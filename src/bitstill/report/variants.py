@@ -17,9 +17,9 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
     """Return the effect of each changed setting on each loss, over common seeds.
 
     Args:
-        study: has the unchanged cells.
-        others: sets of changed runs.
-        title: of the table.
+        study: the set with the unchanged cells.
+        others: sets of runs that change a setting.
+        title: the table's title.
     """
     view = primary_view(study)
     found: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}

@@ -16,11 +16,11 @@ class Difference:
     """An estimated difference.
 
     Attributes:
-        estimate: of the difference.
+        estimate: the estimate.
         error: its standard error; NaN without a degree of freedom.
-        df: degrees of freedom of the error; none where no noise is seen, see :func:`sees_noise`.
-        n: seeds that it rests on.
-        deviation: standard deviation of the difference that one seed shows; NaN where unknown.
+        df: degrees of freedom of the error; 0 if no noise is seen, see :func:`sees_noise`.
+        n: the number of seeds that the estimate rests on.
+        deviation: the standard deviation of the difference in one seed; NaN if unknown.
     """
 
     estimate: float
