@@ -16,9 +16,9 @@ def load(path: str | Path, *, threads: int = 1, backend: str | None = None) -> E
     """Open a packed student, ready to predict.
 
     Args:
-        path: of a file that ``bitstill export --format packed`` wrote.
-        threads: that share a batch.
-        backend: ``c`` or ``numba``; None is the fastest that is there.
+        path: a packed file, such as a run's ``student.bitstill``.
+        threads: how many threads share a batch.
+        backend: ``c`` or ``numba``; None takes the fastest that is available.
 
     Raises:
         UserError: the file or an option cannot be used.

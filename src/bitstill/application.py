@@ -69,9 +69,9 @@ register_resolvers()
 
 
 class FolderCheck(Callback):
-    """Refuses a ``hydra.run.dir`` that is not a valid folder, or holds files of others.
+    """Refuses a ``hydra.run.dir`` that is not a valid folder, or holds other files.
 
-    Before Hydra writes its copy of the configuration there.
+    It does so before Hydra writes its copy of the configuration there.
     """
 
     def on_run_start(self, config: DictConfig, **options: object) -> None:
@@ -124,7 +124,7 @@ def job(composed: DictConfig) -> None:
 
 
 def _refuse_what_launches_sweeps(config: "TrainConfig", overrides: Iterable[str]) -> None:
-    """Refuse a launcher for sweeps in a single run, which would run here and not on a cluster."""
+    """Refuse a launcher for sweeps in a single run, which would run here, not on a cluster."""
     if config.sweep.detach:
         raise UserError("sweep.detach = true is not allowed for one run: give -m, too")
     for one in overrides:
@@ -189,7 +189,7 @@ def _record(config: "TrainConfig", directory: Path, *, progress: bool) -> "RunRe
 
 @cache
 def _import_training() -> None:
-    """Import what trains, once: later, what runs have left would stay, too."""
+    """Import what trains, once and before any run, whose leftovers would stay in memory, too."""
     with imported_to_stay():
         import bitstill.train  # noqa: F401
 

@@ -8,8 +8,8 @@ def bar(total: int, what: str, unit: str) -> Any:
 
     Args:
         total: how much there is to do; tell ``update`` what is done.
-        what: is done.
-        unit: of it, in the plural.
+        what: what is being done, such as ``decoding``.
+        unit: what is counted, in the plural.
     """
     from tqdm import tqdm  # imported only when something takes long
 

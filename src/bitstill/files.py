@@ -18,11 +18,11 @@ def at_home(path: str | Path, *, name: str) -> Path:
     """Return a folder with ``~`` expanded.
 
     Args:
-        path: of the folder.
-        name: of the setting that it is from.
+        path: the folder.
+        name: the setting that it comes from, for the message.
 
     Raises:
-        UserError: there is no such home, as of a user whom a container does not know.
+        UserError: there is no such home, for instance of a user whom a container does not know.
     """
     try:
         return Path(path).expanduser()
@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that readers, or a crash, see either the old or the new content.
 
     Raises:
-        OSError: it cannot be written; it names the file, where the system's names none.
+        OSError: the file cannot be written; the error always names it.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -54,7 +54,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def copy_atomically(source: Path, target: Path) -> None:
-    """Copy a file in the same way, if it exists."""
+    """Copy a file atomically, if it exists."""
     if source.exists():
         write_atomically(target, source.read_bytes())
 

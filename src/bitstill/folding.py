@@ -38,9 +38,9 @@ class Channels:
 
     Attributes:
         step: u, the worth of one step of the integer sum; 0 or more.
-        bias: of the convolution.
-        mean: of batch norm.
-        variance: of batch norm, without epsilon.
+        bias: the convolution's bias.
+        mean: batch norm's mean.
+        variance: batch norm's variance, without epsilon.
         epsilon: added to the variance.
         gain: k.
         offset: b.
@@ -71,13 +71,13 @@ def fold(channels: Channels, bounds: NDArray[np.int64], *, bits: int) -> NDArray
     """Return the smallest sum that reaches each level of each channel.
 
     Args:
-        channels: of one layer.
+        channels: the numbers of one layer.
         bounds: B, the largest |S| that each channel can have, (channels,).
-        bits: of the layer's features, 1 to 8.
+        bits: the bits of the layer's features, 1 to 8.
 
     Returns:
-        int32, (channels, 2^bits - 1), rising along the levels, in [-B, B + 1]: -B where the level
-        is always reached, B + 1 where it never is.
+        int32, (channels, 2^bits - 1), rising along the levels, in [-B, B + 1]: -B if the level is
+        always reached, B + 1 if it never is.
     """
     levels = 2**bits - 1
     proposed, doubt = _propose(channels, levels)

@@ -1,8 +1,8 @@
 """Logits of trained networks on real images, computed from a run's files.
 
 Records do not hold them. Without a run's images or weights the answer is None, and the report says
-what it could not draw. Nothing is ever downloaded. torch is imported inside functions, as reports on
-records alone do not need it.
+what it could not draw. Nothing is ever downloaded. torch is imported inside functions, since a
+report on records alone does not need it.
 """
 
 from collections.abc import Iterable
