@@ -11,8 +11,8 @@ from bitstill.files import write_atomically
 from bitstill.loggers.wandb_files import keep_wandb_quiet
 from bitstill.reading import json_object, reading
 
-_SAVED = "saved.json"  # what was saved before, to be replaced next time
-_SECONDS = 30  # how long to wait for an answer
+_SAVED = "saved.json"  # ids of the last save, which the next one replaces
+_SECONDS = 30  # that the server has to answer
 
 
 def make_dashboard(place: str, *, project: str | None, output: Path | None, save: bool) -> str:
@@ -20,17 +20,16 @@ def make_dashboard(place: str, *, project: str | None, output: Path | None, save
 
     Args:
         place: a sweep's folder, or a project.
-        project: where the sweep's runs are, if not where they were configured to go.
-        output: where files go; None is ``dashboard/`` in the sweep's folder or, for a project, in
-            the current folder.
-        save: whether to save them on the server, too.
+        project: where the sweep's runs are, if not in the project that they were configured for.
+        output: where files go; None is ``dashboard/`` in the sweep's or the current folder.
+        save: whether to save both to the server, too.
 
     Returns:
-        What was written and saved, one per line.
+        The written files and the addresses of what was saved, one per line.
 
     Raises:
-        UserError: the place holds nothing, the output cannot be written or holds what is no
-            dashboard, or the server refuses.
+        UserError: the place holds nothing, the output cannot be written or holds files that are
+            not a dashboard's, or the server refuses.
     """
     keep_wandb_quiet()
     from bitstill.dashboards.specs import plain, report, workspace
@@ -77,7 +76,7 @@ def _save(source: Source, known: Path) -> list[str]:
     try:
         entity = source.entity or wandb.Api(timeout=_SECONDS).default_entity or ""
         source = dataclasses.replace(source, entity=entity)
-        page, board = report(source, online=True), workspace(source)  # both ask the server
+        page, board = report(source, online=True), workspace(source)  # online asks the server
         if before.get("project") == [entity, source.project]:
             page.id = before["report"]
             board._internal_name, board._internal_id = before["workspace"]

@@ -1,6 +1,6 @@
 """The charts of a dashboard, the same in a report and in a workspace.
 
-Every key that is named here is one that :mod:`bitstill.loggers` logs.
+All keys that are named here are logged by :mod:`bitstill.loggers`.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from bitstill.report import published
 from bitstill.runs.curves import under
 
 _PICTURES = ("confusion", "weight-levels", "weight-steps")
-_WIDE, _HALF, _HIGH = 24, 12, 8  # in units of wandb's grid of 24 columns
+_WIDE, _HALF, _HIGH = 24, 12, 8  # in a grid of 24 columns
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Section:
 
     Attributes:
         title: a line.
-        filters: the value of each key: a key of the flat configuration, or ``Group``.
-        panels: panels of wandb-workspaces.
+        filters: values by key, which is a top-level setting or ``Group``.
+        panels: of wandb-workspaces.
     """
 
     title: str
@@ -33,11 +33,11 @@ class Section:
 
 
 def shared_sections(source: Source) -> list[Section]:
-    """Return the sections over all losses; in a workspace they share one set of runs."""
+    """Return the sections over all losses; in a workspace, they share one set of runs."""
     students = {**source.filters, "model": "student"}
     return [
         Section("T x loss", students, _comparison_panels(source)),
-        # Accuracies, since losses differ in size by T^2: a mean over several would say nothing.
+        # No curves of the loss: losses differ by T^2 in size, so their mean is meaningless.
         Section("Curves by temperature", students, _accuracy_panels(source)),
         Section("Runs", source.filters, _run_panels()),
     ]
@@ -61,7 +61,7 @@ def _metric(source: Source) -> str:
 
 
 def _curves(metric: str, group: str, *, top: int) -> Any:
-    """Return curves against the epoch: the mean of a group, and a band of a standard deviation."""
+    """Return curves over the epochs: a group's mean, with a band of one standard deviation."""
     return wr.LinePlot(
         title=f"{metric}, by {group}: mean and standard deviation of its runs",
         x=EPOCH,

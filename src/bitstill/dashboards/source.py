@@ -21,7 +21,7 @@ from bitstill.report.table import Table, told_apart
 from bitstill.report.tables import accuracy_tables
 from bitstill.runs.composed import composed
 
-TITLED = "bitstill: "  # the beginning of every title
+TITLED = "bitstill: "  # how every title begins
 _PROJECT = "bitstill"  # the default in conf/logger/wandb.yaml
 
 
@@ -30,13 +30,13 @@ class Source:
     """What a dashboard needs to know about its runs.
 
     Attributes:
-        entity: wandb's user or team; empty means the default of the user who saves.
+        entity: wandb's user or team; empty is the default of the user who saves.
         project: wandb's project.
-        group: the sweep's name; empty means every sweep of the project.
-        losses: the tables to be shown, by loss, in the order of the local report.
+        group: the sweep's name; empty is every sweep of the project.
+        losses: those that get a section, in the order of the local report.
         has_teacher: whether there is a teacher's section.
         view: the accuracy that verdicts rest on.
-        tables: the local report's tables; empty for a project.
+        tables: those of the local report; empty for a project.
     """
 
     entity: str
@@ -75,7 +75,7 @@ def find_source(place: str, project: str | None = None) -> Source:
     if first in (".", "..", "~") or (first and Path(first).is_dir()):
         raise UserError(f"{place} is not a folder: give a sweep's, such as multirun/quick")
     entity, name = _split(place)
-    # The view that every run has logged: sweeps without validation images lack best_val.
+    # Every run logs its last epoch; some sweeps have no validation images to choose by.
     return Source(entity, name, "", LOSSES, True, PUBLISHED_VIEW._replace(selection="last"), ())
 
 
@@ -93,7 +93,6 @@ def _of_sweep(folder: Path, project: str | None) -> Source:
     runs = read_sweep(folder)
     sets = sweep_sets(runs)
     entity, name = _split(project) if project else _logged_to(runs)
-    # For each set, its claims and accuracies.
     tables = [(one.name, [SetReport(one).claims, *accuracy_tables(one)]) for one in sets]
     return Source(
         entity=entity,

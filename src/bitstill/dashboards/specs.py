@@ -17,7 +17,7 @@ from bitstill.report.tables import CAPTION
 
 
 def _filters(keys: Mapping[str, str]) -> Any:
-    """Return a filter of runs: all keys as given; ``Group`` is wandb's own, the rest are ours."""
+    """Return a filter for runs that match all keys; ``Group`` is wandb's own, the rest are ours."""
     parts = [
         (expr.Metric(key) if key == "Group" else expr.Config(key)) == value
         for key, value in keys.items()
@@ -29,8 +29,8 @@ def report(source: Source, *, online: bool = False) -> Any:
     """Return the report: the local one's tables, then a grid of charts for each section.
 
     Args:
-        source: of the dashboard.
-        online: ask the server for the project, which saving needs and a file does not.
+        source: what the dashboard shows.
+        online: ask the server for the project, which saving needs and writing a file does not.
     """
     blocks: list[Any] = [wr.TableOfContents()]
     if source.tables:
@@ -52,12 +52,12 @@ def report(source: Source, *, online: bool = False) -> Any:
 
 
 def workspace(source: Source) -> Any:
-    """Return the workspace: a section of panels for each section, runs grouped by their cell."""
+    """Return the workspace: the sections over all losses, with runs grouped by cell."""
     accuracies = [summary_name(selection, source.view.statistics) for selection in SELECTION_NAMES]
     return ws.Workspace(
         entity=source.entity,
         project=source.project,
-        # wandb allows no symbols in it, such as + in "a+b".
+        # wandb accepts no symbols in this name, not even the plus sign of "a+b".
         name="".join("-" if category(one)[0] == "S" else one for one in source.title),
         sections=[
             ws.Section(name=one.title, panels=one.panels, is_open=True)

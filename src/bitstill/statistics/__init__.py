@@ -1,4 +1,4 @@
-"""Intervals, tests and verdicts: pure functions on numbers and arrays; imports nothing of ours.
+"""Intervals, tests and verdicts: pure functions on numbers and arrays, without imports of ours.
 
 The unit of evidence is the training run (Bouthillier et al. 2021, arXiv 2103.03098). Runs of one
 seed start from the same weights and see the same order of images, so cells are compared by seed.

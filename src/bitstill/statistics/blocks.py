@@ -14,18 +14,18 @@ def blocked_contrast(
     """Estimate a weighted sum of cell means by ordinary least squares, with seed as a block.
 
     Model: value = cell + seed + noise, both as fixed effects (Montgomery, Design and Analysis of
-    Experiments, randomized complete block design). What a seed does to all cells alike drops out;
-    the noise is estimated from all cells together, so that it has more degrees of freedom than a
-    paired test of two. A cell that lacks a seed is no obstacle. A mixed model, which takes seeds
-    as random, gave p-values far too small at five seeds.
+    Experiments, randomized complete block design). What a seed does to all cells alike drops out.
+    The noise is estimated from all cells together, so it has more degrees of freedom than in a
+    paired test of two cells. Cells may lack seeds. A mixed model, which treats seeds as random,
+    gave p-values far too small at five seeds.
 
     Args:
         observations: (cell, seed, value) of each run.
-        weights: of the cells that are compared; they add up to zero.
+        weights: one for each compared cell; they add up to zero.
 
     Returns:
-        The estimate, which rests on as many seeds as the compared cell with the fewest has. It is
-        without a degree of freedom if there is one seed, or a cell has no run, or no noise is seen.
+        The estimate; its ``n`` is that of the compared cell with the fewest seeds. It has no degree
+        of freedom if there is only one seed, a compared cell has no run, or no noise is seen.
 
     Raises:
         ValueError: the weights do not add up to zero.
@@ -52,6 +52,6 @@ def blocked_contrast(
     error = math.sqrt(max(0.0, variance * spread))
     if not sees_noise(error, values):
         return Difference(estimate, math.nan, 0, n)
-    # In a contrast of one seed, the seed's effect cancels, since the weights add up to zero.
+    # The seed effect drops out of one seed's contrast, as the weights add up to zero.
     deviation = math.sqrt(variance * sum(weight**2 for weight in weights.values()))
     return Difference(estimate, error, df, n, deviation)

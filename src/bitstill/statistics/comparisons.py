@@ -16,11 +16,11 @@ class Difference:
     """An estimated difference.
 
     Attributes:
-        estimate: the estimate.
+        estimate: the estimated difference.
         error: its standard error; NaN without a degree of freedom.
-        df: degrees of freedom of the error; 0 if no noise is seen, see :func:`sees_noise`.
-        n: the number of seeds that the estimate rests on.
-        deviation: the standard deviation of the difference in one seed; NaN if unknown.
+        df: degrees of freedom of the error; 0 where no noise is seen, see :func:`sees_noise`.
+        n: the number of seeds that it rests on.
+        deviation: standard deviation of a single seed's difference; NaN where unknown.
     """
 
     estimate: float
@@ -35,7 +35,7 @@ class Difference:
         return min(1.0, 2 * min(self.p_above(0.0), self.p_below(0.0)))
 
     def p_above(self, bound: float) -> float:
-        """One-sided p of "the difference is at most ``bound``": small if it lies above."""
+        """One-sided p of "the difference is at most ``bound``"; small if it lies above."""
         from scipy import special
 
         if self.df < 1:
@@ -43,7 +43,7 @@ class Difference:
         return float(special.stdtr(self.df, (bound - self.estimate) / self.error))
 
     def p_below(self, bound: float) -> float:
-        """One-sided p of "the difference is at least ``bound``": small if it lies below."""
+        """One-sided p of "the difference is at least ``bound``"; small if it lies below."""
         return Difference(-self.estimate, self.error, self.df, self.n).p_above(-bound)
 
     def interval(self) -> Interval:
@@ -61,24 +61,25 @@ class Difference:
 def sees_noise(error: float, values: NDArray[np.float64]) -> bool:
     """Whether a standard error is larger than float64's rounding of the values behind it.
 
-    Accuracies are multiples of one image, so the differences of few seeds may all be the same. That
-    says that the noise has not shown itself, and not that there is none: nothing can be tested.
+    Accuracies are multiples of one image, so the differences of a few seeds may all be the same.
+    Then the noise has not shown itself, which does not mean that there is none: nothing can be
+    tested.
     """
     return error > 1e-9 * float(np.abs(values).max())
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """Return the mean of first - second, pair by pair, with s / sqrt(n) and n - 1 (paired t test).
+    """Return the mean of first - second, with error s / sqrt(n) and n - 1 df (paired t test).
 
     Args:
         first: a value for each seed.
         second: the values of the same seeds, in the same order.
 
     Returns:
-        The difference, without a degree of freedom if there is one pair, or no noise is seen.
+        The difference; it has no degree of freedom with a single pair, or if no noise is seen.
 
     Raises:
-        ValueError: no pairs, or not as many in one as in the other.
+        ValueError: there are no values, or not as many in one as in the other.
     """
     if len(first) != len(second) or not len(first):
         raise ValueError(f"{len(first)} and {len(second)} values make no pairs")
@@ -94,7 +95,8 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p-values for their number: Holm 1979, which needs no independence.
 
-    The k-th smallest of m is multiplied by m - k + 1; none falls below a smaller one's.
+    The k-th smallest of m is multiplied by m - k + 1, and raised to the corrected p of the one
+    before it if that is larger.
     """
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     corrected, largest = [0.0] * len(p_values), 0.0
@@ -107,11 +109,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def intersection_union_p(differences: Sequence[Difference]) -> float:
     """Two-sided p of "all of these differences are above zero": the largest counts (Berger 1982).
 
-    To claim all of several things each must be shown at the whole level, and no correction is
-    due. Doubled, so that it is read like any other p: only half the level is spent upwards.
+    A claim that several things all hold needs each of them shown at the full level, without a
+    correction. The p is doubled, so that it reads like any other: half the level is for this side.
 
     Args:
-        differences: one at least.
+        differences: at least one.
     """
     return min(1.0, 2 * max(difference.p_above(0.0) for difference in differences))
 
@@ -119,7 +121,7 @@ def intersection_union_p(differences: Sequence[Difference]) -> float:
 def equivalence_p(difference: Difference, margin: float) -> float:
     """P of "the difference is at least ``margin`` in size": two one-sided tests (Schuirmann 1987).
 
-    Small if the difference is shown to be practically nothing.
+    Small if the data show that the difference is practically zero.
 
     Args:
         difference: in the unit of the margin.
@@ -137,7 +139,7 @@ def smallest_detectable(error: float, df: float, *, alpha: float, power: float) 
     Args:
         error: standard error of the estimated difference.
         df: its degrees of freedom.
-        alpha: level of the test, divided by the number of tests where it is corrected.
+        alpha: level of the test, divided by the number of tests if it is corrected.
         power: the probability.
 
     Returns:
@@ -157,13 +159,13 @@ def seeds_needed(difference: float, deviation: float, *, alpha: float, power: fl
     The smallest n with :func:`smallest_detectable` (s / sqrt(n), n - 1) at most the difference.
 
     Args:
-        difference: to find, above 0.
+        difference: the one to find, above 0.
         deviation: s, the standard deviation of single differences, in the same unit.
         alpha: two-sided level.
         power: the probability.
 
     Returns:
-        A number of pairs, 2 at least.
+        The number of pairs, at least 2.
     """
 
     def enough(n: int) -> bool:

@@ -11,18 +11,18 @@ from bitstill.statistics.intervals import Interval, around
 def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """Exact p of "two networks err equally often" on the same images (McNemar 1947).
 
-    Only the images count that one gets right and the other wrong; under no difference each is as
-    likely either way, so their number is binomial. It speaks of these two trained networks, not of
-    the methods that trained them.
+    Only images that exactly one network gets right count. Without a difference, each is equally
+    likely to be either network's, so either count is binomial. The test is about these two trained
+    networks, not about the methods that trained them.
 
     Args:
         first: whether one network gets each image right, (images,).
-        second: the same of the other, in the same order.
+        second: the same for the other, in the same order.
     """
     from scipy import special
 
     gained, lost = int((first & ~second).sum()), int((second & ~first).sum())
-    # A binomial at 1/2 is symmetric: both tails are equal.
+    # Both tails of a binomial at 1/2 are equal.
     tail = float(special.bdtr(min(gained, lost), gained + lost, 0.5))
     return min(1.0, 2 * tail)
 
@@ -37,8 +37,8 @@ def two_way_interval(differences: NDArray[np.floating]) -> Interval:
 
         (MS_seeds + MS_images - MS_noise) / (R C)
 
-    with the degrees of freedom of such a sum (Satterthwaite 1946), but no fewer than the seeds'
-    own, since subtraction may leave less than one. The interval is never narrower than that over
+    with the degrees of freedom of such a sum (Satterthwaite 1946), but at least those of the seeds,
+    since the subtraction may leave less than one. The interval is never narrower than the one over
     seeds alone.
 
     Args:

@@ -45,7 +45,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
     values are too short.
 
     Args:
-        values: n of them; one alone has no limits.
+        values: n of them; with a single one the limits are infinite.
 
     Raises:
         ValueError: no values.

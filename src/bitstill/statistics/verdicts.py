@@ -13,12 +13,12 @@ Verdict = Literal["reproduced", "contradicted", "undecided"]
 def verdict(*, p_for: float, p_against: float) -> Verdict:
     """Return the verdict on a claim from two corrected p-values.
 
-    Each p is two-sided, so that each direction spends half of ``ALPHA``, and a claim without any
-    effect gets a false verdict in at most that part of all studies.
+    Each p is two-sided, so each direction spends half of ``ALPHA``: a claim without any effect
+    gets a false verdict in at most a fraction ``ALPHA`` of all studies.
 
     Args:
-        p_for: of what the claim excludes; small if the data show the claim.
-        p_against: of the claim; small if the data exclude it.
+        p_for: p of what the claim excludes; small if the data show the claim.
+        p_against: p of the claim; small if the data exclude it.
     """
     if p_for < ALPHA:
         return "reproduced"
