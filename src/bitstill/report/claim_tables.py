@@ -20,7 +20,7 @@ def claims_table(findings: Sequence[Finding], *, view: View, cells: Collection[s
     Args:
         findings: the deciding answers.
         view: the accuracy that they rest on.
-        cells: all cells with runs; statements about other cells are counted and left out.
+        cells: those with runs; statements about others are left out, and only counted.
     """
     shown = [one for one in findings if _is_asked(one, cells)]
     rows = [
@@ -49,7 +49,7 @@ def claims_table(findings: Sequence[Finding], *, view: View, cells: Collection[s
 
 
 def _is_asked(finding: Finding, cells: Collection[str]) -> bool:
-    """Whether there is an effect, or might be one but for awaited or failed runs."""
+    """Whether there is an effect, or may be one from runs that are awaited or have failed."""
     answered = finding.effect is not None or finding.awaited > 0
     return answered or set(cells).issuperset(finding.question.cells)
 
@@ -87,8 +87,8 @@ def robustness_table(
 
     Args:
         by_view: the answers for every kind of accuracy.
-        learned: the deciding answers without the runs that did not learn.
-        far_out: a sentence that names these runs.
+        learned: the deciding answers, computed without the runs that did not learn.
+        far_out: a sentence that names those runs.
     """
     answers = [*by_view.values(), *([learned] if learned else [])]
     rows = [
@@ -109,7 +109,7 @@ def robustness_table(
 
 
 def _same(finding: Finding, other: Finding) -> str:
-    """Return the verdict of the same statement, if it is the same: (c) may be over fewer T."""
+    """Return a verdict if it is on the same statement: (c) with fewer runs may cover fewer T."""
     same = finding.question.name == other.question.name
     return verdict_text(finding) if same else NOT_APPLICABLE
 

@@ -23,7 +23,7 @@ from bitstill.statistics import Interval, Verdict, paired_difference
 BAND = 0.25
 """How far the exponent of T in the ratio of gradients may be from 0: 1.8 times from 10 to 100."""
 
-_BEST = HARD_TEMPERATURE  # the published best T, and the one of hard
+_BEST = HARD_TEMPERATURE  # the published best, at which hard was trained, too
 _BEST_OF_FOUR = [(_BEST, other) for other in TEMPERATURES if other != _BEST]
 _UP_DOWN_UP = [(15.0, 10.0), (15.0, 50.0), (100.0, 50.0)]
 
@@ -31,9 +31,9 @@ _UP_DOWN_UP = [(15.0, 10.0), (15.0, 50.0), (100.0, 50.0)]
 def primary_view(runs: RunSet) -> View:
     """Return the accuracy that verdicts rest on, which is fixed before looking at results.
 
-    Running statistics, as published, where they were measured; the epoch chosen on held-out images,
-    or the last one where none were held out. The published choice, the best epoch on the test set,
-    is no fair measure.
+    It takes running statistics, as published, where they were measured, and the epoch chosen on
+    held-out images, or the last epoch where none were held out. The published choice, the best
+    epoch on the test set, is not a fair measure.
     """
     done = [run for run in runs.runs if run.done]
     published_kind = any(run.percent(View("running", "last")) is not None for run in done)
@@ -55,9 +55,9 @@ def findings(
     Args:
         runs: comparable runs.
         view: the accuracy.
-        sizes: the sizes of ``teacher`` and ``student``, for (g).
+        sizes: those of ``teacher`` and ``student``, for (g).
         slopes: for each loss with two terms, each seed's exponent of T in the measured ratio of
-            gradient norms under c = T^2, for (h); not measured without it.
+            gradient norms under c = T^2, for (h); without it, (h) is not measured.
     """
     best, shape = "T = 15 is the best of the four", "up from T = 10 to 15, down to 50, up to 100"
     questions = [
@@ -165,7 +165,7 @@ def _is_unquantized(runs: RunSet) -> bool:
 
 
 def _space(runs: RunSet, sizes: Mapping[str, Sizes], *, seeds: int) -> Finding:
-    """Compare sizes, which needs no test; as elsewhere, one seed gives no verdict."""
+    """Compare sizes, which needs no test; as for other claims, one seed gives no verdict."""
     question = Question(
         "g",
         "deployed teacher (float32) over deployed student",

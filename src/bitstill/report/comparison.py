@@ -15,12 +15,12 @@ class CellComparison:
     """A cell in both sets.
 
     Attributes:
-        cell: the cell's name.
-        first: accuracies of the first set's runs in percent, by seed, for the seeds in both sets.
-        second: the same of the second set.
+        cell: its name.
+        first: accuracies in percent of the first set's runs, by seed, for seeds in both sets.
+        second: the same for the second set's runs.
         difference: second minus first, in points; None without a seed in both.
-        p: the corrected p-value against no difference; None if nothing is tested.
-        equivalence_p: that against a difference of the margin or more; None likewise.
+        p: p of no difference, after correction; None where nothing is tested.
+        equivalence_p: p of a difference of at least the margin; None where nothing is tested.
     """
 
     cell: str
@@ -36,12 +36,12 @@ class SetComparison:
     """Two sets, cell by cell.
 
     Attributes:
-        first: a set.
-        second: another set.
+        first: one set.
+        second: the other.
         view: the accuracy that is compared.
-        cells: the cells in both sets.
-        waits: whether runs of these cells are unfinished. Then there is no p, which would depend
-            on when one looks.
+        cells: those that both have.
+        waits: whether runs of these cells are still to come. Then there is no p, as it would
+            depend on when one looks.
     """
 
     first: RunSet
@@ -73,7 +73,7 @@ class SetComparison:
         return Table(name, title, caption, header, [_row(one) for one in self.cells])
 
     def _far_out(self) -> list[Run]:
-        """Return the compared runs that did not learn."""
+        """Return the runs that did not learn and are part of the differences."""
         compared = {(one.cell, seed) for one in self.cells for seed in one.first}
         return [
             run
@@ -84,10 +84,10 @@ class SetComparison:
 
 
 def pairs(first: Sequence[RunSet], later: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
-    """Return the pairs of sets to compare, of one sweep and of later ones.
+    """Return the pairs of sets to compare: one from the first sweep, one from a later one.
 
-    Each set is paired with those of the other side that share a cell with it and differ from it in
-    the fewest settings.
+    Each set is paired with the sets of the other side that differ from it in the fewest settings,
+    among those that have a cell in common with it.
     """
     distances = {
         (ours, theirs): len(_differing(one, other))
@@ -109,7 +109,7 @@ def pairs(first: Sequence[RunSet], later: Sequence[RunSet]) -> list[tuple[RunSet
 def pairs_within(sets: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
     """Return the pairs to compare within a sweep: each set with the most similar earlier one.
 
-    Similar as in :func:`pairs`; of several equally similar ones, the first.
+    Similarity is defined as in :func:`pairs`; among equals, the first set is taken.
     """
     found = []
     for number, one in enumerate(sets):
@@ -120,7 +120,7 @@ def pairs_within(sets: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
 
 
 def _cells_of_both(first: RunSet, second: RunSet) -> list[str]:
-    """Return the cells in both, except where the common seeds are the same runs."""
+    """Return the cells in both, except those whose common seeds are the same runs."""
 
     def runs(of: RunSet, cell: str) -> dict[int, str]:
         return {run.record.seed: run.record.identity for run in of.of(cell)}
@@ -183,7 +183,7 @@ def _row(one: CellComparison) -> list[str]:
 
 
 def _differing(first: RunSet, second: RunSet) -> list[str]:
-    """Return the settings in which two sets differ, of those that both have.
+    """Return the settings that both sets have and in which they differ.
 
     A set of teachers is compared with the teachers of a set with students.
     """

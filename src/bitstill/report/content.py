@@ -42,7 +42,7 @@ from bitstill.report.table import Table
 from bitstill.report.tables import accuracy_tables, seeds_table, temperature_table
 from bitstill.runs import ENDED
 
-# How a kind of figures is named in files and in words, and what it needs besides the records.
+# How a figure's name begins, the same in words, and what it needs besides the records.
 _DRAWN_FROM = (
     ("curves", "learning curves", "metrics.csv"),
     ("soft-targets", "soft targets", "the teacher's logits"),
@@ -70,7 +70,7 @@ class SetReport:
 
     Args:
         runs: comparable runs.
-        explains: whether the report has the figure that is the same for every set.
+        explains: whether to include the figure that would be the same in every set.
     """
 
     def __init__(self, runs: RunSet, *, explains: bool = True) -> None:
@@ -100,7 +100,7 @@ class SetReport:
 
     @property
     def asked(self) -> int:
-        """How many runs the sweep asks for, finished or not, and the teachers that they read."""
+        """How many runs its sweep asks for, finished or not, and the teachers that they read."""
         ended = sum(run.record.status in ENDED for run in self.runs.runs)
         return max(len(self.runs.runs), ended + sum(self.runs.awaited.values()))
 
@@ -192,10 +192,9 @@ class Report:
     """The report on some sweeps, with their comparison.
 
     Attributes:
-        folders: the sweeps' folders.
-        sets: the sets of all sweeps, in order.
-        comparisons: of the first sweep's sets with those of later sweeps, or of a single sweep's
-            sets with each other.
+        folders: those of the sweeps.
+        sets: those of all sweeps, in order.
+        comparisons: those of the first sweep's sets with later sweeps', or of a single sweep's own.
     """
 
     folders: Sequence[Path]
@@ -238,7 +237,7 @@ def build(folders: Sequence[Path]) -> Report:
     read = [read_sweep(folder) for folder in folders]
     sweeps = [sweep_sets(runs) for runs in read]
     names = [runs.name for sets in sweeps for runs in sets]
-    if len(set(names)) < len(names):  # sweeps of the same name are told apart by their folders
+    if len(set(names)) < len(names):  # sweeps that share a name are told apart by their folders
         sweeps = [
             [_named_by_folder(one, sweep_name(runs)) for one in sets]
             for runs, sets in zip(read, sweeps, strict=True)

@@ -12,7 +12,7 @@ _YET = "no finished run yet"
 
 
 def cost_table(runs: RunSet) -> Table:
-    """Return the hours of all finished runs, separately for teachers and students."""
+    """Return the hours of all finished runs, with teachers and students apart."""
     rows = [
         [label, str(len(of_kind)), *_hours(of_kind), f"{_speed(of_kind):.0f}"]
         for label, of_kind in _kinds(runs.runs).items()
@@ -58,7 +58,7 @@ def _official_hours(runs: Sequence[Run]) -> float | None:
 
 
 def _speed(runs: Iterable[Run]) -> float:
-    """Return the median of training images per second."""
+    """Return the median number of training images per second."""
     return median(run.record.images_per_second for run in runs)
 
 

@@ -1,4 +1,4 @@
-"""From runs to the tested differences of a question: in pairs, over blocks, over images."""
+"""From runs to a question's tested differences: paired, with seeds as blocks, over images."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from bitstill.statistics import (
 
 
 def missing(runs: RunSet, view: View, cells: Sequence[str]) -> str:
-    """Return which cells have no number, or have no seed in common; else an empty text."""
+    """Return which cells have no number or no seed in common; an empty text if all is there."""
     empty = [cell for cell in cells if not runs.percents(cell, view)]
     if empty:
         return "no finished run of " + ", ".join(empty)
@@ -29,7 +29,7 @@ def missing(runs: RunSet, view: View, cells: Sequence[str]) -> str:
 def all_above(
     runs: RunSet, view: View, question: Question, pairs: Sequence[tuple[str, str]]
 ) -> Question:
-    """Complete a question that asks whether the first cell of every pair is above the second."""
+    """Complete a question on whether the first cell of every pair is above the second."""
     cells = list(dict.fromkeys(cell for pair in pairs for cell in pair))
     question = dataclasses.replace(question, cells=cells)
     if absent := missing(runs, view, cells):
@@ -44,7 +44,7 @@ def all_above(
 
 
 def blocked(runs: RunSet, view: View, question: Question, weights: Mapping[str, float]) -> Question:
-    """Complete a question on a weighted sum of cells above zero, with seed as a block."""
+    """Complete a question on whether a weighted sum of cells is above zero; seeds are blocks."""
     by_cell = {cell: runs.percents(cell, view) for cell in weights}
     observations = [
         (cell, seed, value) for cell, values in by_cell.items() for seed, value in values.items()

@@ -1,4 +1,4 @@
-"""Runs that did not learn: far below all others; they are named, and stay in all numbers."""
+"""Runs that did not learn, far below all others: they are named, but stay in all numbers."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,9 +12,10 @@ _POINTS = 20.0
 def fence(accuracies: Sequence[float]) -> float:
     """Return the accuracy, in percent, below which a run is far below the others.
 
-    It is seven median absolute deviations below the median, where Tukey's far out values begin for
-    normal noise (1977, Exploratory Data Analysis); unlike his fence, it holds for few values with
-    some far out. It is 20 points at least, since runs that lie close together are all ordinary.
+    That is seven median absolute deviations below the median. For normal noise Tukey's far out
+    values begin there, too (1977, Exploratory Data Analysis), but this also works for few values
+    of which some are far out. It is at least 20 points below: where all runs lie close together,
+    ordinary ones would be named, too.
     """
     middle = np.median(accuracies)
     spread = np.median(np.abs(np.asarray(accuracies) - middle))
@@ -32,12 +33,12 @@ def far_out(runs: RunSet, view: View) -> list[Run]:
 
 
 def far_out_text(runs: RunSet, view: View) -> str:
-    """Return a sentence that names these runs; empty if there are none."""
+    """Return a sentence that names the students far below the others; empty without any."""
     return said_of(far_out(runs, view), view)
 
 
 def said_of(runs: Iterable[Run], view: View) -> str:
-    """Return the same for known runs."""
+    """Return that sentence for runs already known to be far below."""
     names = [
         f"{run.record.cell} seed {run.record.seed} ({run.percent(view):.1f} %)" for run in runs
     ]

@@ -14,7 +14,7 @@ from bitstill.report.progress import progress_table
 from bitstill.report.table import encoded, to_markdown
 from bitstill.report.variants import variants_table
 
-_LATER = "open"  # the one place that is filled from the later sweeps
+_LATER = "open"  # the only place that shows later sweeps
 _FIGURE = "figure-"
 NAMES = (
     *("progress", "verdicts", "claims", "tests", "robustness", "far-out"),
@@ -28,11 +28,11 @@ _PLACE = re.compile(r"(<!-- report: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 def fill_page(path: Path, report: Report) -> None:
     """Write a report's tables and figures between the marks of a Markdown page.
 
-    The place ``open`` is for the settings that later sweeps change against the first. Figures are
-    files beside the page, ``<page>-<figure>.svg``.
+    The place ``open`` shows what later sweeps change compared with the first. Figures are files
+    beside the page, ``<page>-<figure>.svg``.
 
     Raises:
-        UserError: the page cannot be read or written, has no places, or one of an unknown name.
+        UserError: the page cannot be read or written, has no places, or one with an unknown name.
     """
     try:
         if path.exists() and not path.is_file():  # reading a pipe or device may never end
@@ -51,9 +51,9 @@ def filled(text: str, report: Report, *, stem: str = "page") -> str:
     """Return a page's text with the content between its marks replaced.
 
     Args:
-        text: the page's text.
-        report: the report that fills it.
-        stem: the beginning of the names of figures' files.
+        text: that of the page.
+        report: the source of the content.
+        stem: how the names of the figures' files begin.
     """
     places = [(found[2], found[3]) for found in _PLACE.finditer(text)]
     if unknown := [name for name, _ in places if name not in NAMES]:
@@ -101,7 +101,7 @@ def _file(stem: str, figure: Figure) -> str:
 
 
 def _open(report: Report) -> dict[str, str]:
-    """Return the table of changed settings; without later sweeps the page keeps its own."""
+    """Return the table of changed settings; without later sweeps, the page keeps what it has."""
     later = report.folders[1:]
     changed = [one.runs for one in report.sets if one.runs.folder in later]
     if not changed:

@@ -14,18 +14,18 @@ from bitstill.runs.status import look, sweep_states
 
 
 def sweep_sets(runs: Sequence[Run]) -> list[RunSet]:
-    """Group a sweep's runs, and the teachers that they read, into comparable sets."""
+    """Group a sweep's runs, with the teachers that they read, into comparable sets."""
     sets = run_sets(with_teachers(runs))
     return [dataclasses.replace(one, awaited=_awaited(one)) for one in sets]
 
 
 def _awaited(runs: RunSet) -> dict[str, int]:
-    """Return how many unfinished runs a set's sweep asks for, by cell.
+    """Return how many unfinished runs of its sweep a set awaits, by cell.
 
-    Of a sweep of several sets, all are the set's but for runs that have begun in another, and those
-    that differ from others of their name as only another's runs do ("hard T=15 seed 0,
-    quantizer=dorefa"). So what no run shows yet is awaited by every set; a teacher that is done in
-    its store alone, by none that it stands in.
+    A set awaits all runs of the sweep, except those that have begun in another set, and those whose
+    difference from others of their name ("hard T=15 seed 0, quantizer=dorefa") is found in other
+    sets only. So every set awaits a run whose difference no run shows yet. A set does not await a
+    teacher in it that is finished, be it only in the store.
     """
     asked = read_manifest(runs.folder)
     known = {run.record.identity for run in runs.runs}

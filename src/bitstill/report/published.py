@@ -2,12 +2,12 @@
 
 TEMPERATURES = (10.0, 15.0, 50.0, 100.0)
 
-# Table 1. Its M is MiB.
+# Table 1, whose M stands for MiB.
 TEACHER_ACCURACY, TEACHER_MEBIBYTES = 94.3, 3.43
 HARD_ACCURACY, HARD_MEBIBYTES = 90.0, 1.13
 HARD_TEMPERATURE = 15.0
 
-# Tables 2 to 4: the accuracy of each loss by temperature.
+# Students: the accuracy of each loss at each published temperature.
 ACCURACIES = {
     "soft": {10.0: 90.0, 15.0: 90.4, 50.0: 88.1, 100.0: 89.9},
     "soft_hard": {10.0: 90.0, 15.0: 91.0, 50.0: 90.1, 100.0: 90.3},
