@@ -44,16 +44,16 @@ class Question:
         claim: the claim's letter; questions of one letter are corrected together.
         name: the claim in words.
         test: which test answers it.
-        comparisons: the claim says that *every* one of them is above zero.
+        comparisons: those that, according to the claim, are *all* above zero.
         published: the published effect, or None.
-        unit: the unit of the effect.
-        images: the effect's interval over seeds and test images, or None.
-        check_p: if the test pools the noise of several cells, the two-sided p of a paired t test
-            over the seeds' own contrasts, which allows for an interaction of seed and loss.
-        missing: what the answer lacks, or empty; with it, there is no answer.
+        unit: that of the effect.
+        images: interval of the effect over seeds and test images, or None.
+        check_p: two-sided p of a paired t test over the seeds' own contrasts, where the test itself
+            pools the noise of several cells; it allows for a seed's effect on one loss alone.
+        missing: what the answer would need but is not there; empty if nothing is missing.
         equivalence: whether an effect within the margin of zero contradicts the claim.
-        band: if given, the claim says instead that its one comparison lies within +- this.
-        cells: the cells that the claim is about, whether they have runs or not.
+        band: if given, the claim is instead that the only comparison lies within +- this.
+        cells: those that the claim is about, whether they have runs or not.
     """
 
     claim: str
@@ -71,7 +71,7 @@ class Question:
 
     @property
     def binding(self) -> Comparison:
-        """The deciding comparison: the one that is shown least, or refuted most."""
+        """The deciding comparison: the one with the weakest evidence for the claim."""
         return max(
             self.comparisons,
             key=lambda one: (one.difference.p_above(0.0), -one.difference.estimate),
@@ -84,7 +84,7 @@ class Question:
 
     @property
     def one_seed(self) -> Interval | None:
-        """The prediction interval for one new seed; None if the effect is one of several."""
+        """The prediction interval for one new seed; None if there are several comparisons."""
         if len(self.comparisons) != 1 or self.unit != "points" or not self.has_noise:
             return None
         return self.comparisons[0].difference.of_one_seed()
@@ -114,16 +114,16 @@ class Finding:
 
     Attributes:
         question: the question.
-        effect: the binding comparison's effect with its t interval; None if something is missing.
-        n: the number of seeds; 0 if something is missing.
-        p: corrected within the letter; for the claim if the effect is positive, otherwise against
-            it. If an effect of practically nothing refutes the claim, the p that shows this.
-        equivalence_p: p against an effect of at least 0.1 points in size; None for other units.
-        detectable: the smallest difference that, in every comparison, this many seeds find with
-            80 % probability in all of them; None where no difference from zero is looked for.
+        effect: that of the binding comparison, with its t interval; None if something is missing.
+        n: number of seeds; 0 if something is missing.
+        p: corrected within the letter. It is for the claim if the effect points that way, else
+            against it; where a practically zero effect refutes the claim, it is that test's.
+        equivalence_p: p of "the effect is at least 0.1 points in size"; None in other units.
+        detectable: the smallest difference that, if all comparisons have it, this many seeds find
+            in all of them with 80 % probability; None where no difference from zero is tested.
         verdict: None with fewer than two seeds, or while runs are awaited.
-        reason: why there is no verdict, or what to know about it.
-        awaited: how many runs the verdict waits for.
+        reason: why there is no verdict, or what to know about the verdict.
+        awaited: the runs that a verdict waits for.
     """
 
     question: Question
@@ -150,10 +150,10 @@ def awaited_by(question: Question, awaited: Mapping[str, int]) -> int:
 def waiting(finding: Finding, count: int) -> Finding:
     """Return a finding without verdict and p while runs of its cells are unfinished.
 
-    Looking for a verdict after every run, until there is one, would give false ones too often.
+    Looking for a verdict after every run, until there is one, raises the rate of false verdicts.
 
     Args:
-        finding: the finding from the runs so far.
+        finding: the finding from the finished runs.
         count: how many runs are unfinished.
     """
     if not count:
@@ -174,13 +174,12 @@ def waiting(finding: Finding, count: int) -> Finding:
 def answer(questions: Sequence[Question], awaited: Mapping[str, int]) -> list[Finding]:
     """Answer the questions of one letter, corrected for multiple tests (Holm).
 
-    Tests for a claim and against it are corrected separately, each at half the level, so that the
-    questions of a letter together get a false verdict in at most 5 % of studies without any
-    effect. A question that waits for runs counts as showing nothing, so that the verdicts of
-    others stay.
+    The p for and against a claim are corrected apart, each at half the level, so that all questions
+    of a letter together get a false verdict in at most 5 % of studies without any effect. A
+    question that waits for runs counts as if it showed nothing, so the others keep their verdicts.
 
     Args:
-        questions: all questions of one letter.
+        questions: those of one letter.
         awaited: how many runs of each cell a sweep asks for and has not finished.
     """
     later = [awaited_by(one, awaited) for one in questions]
@@ -207,20 +206,20 @@ def _finding(question: Question, corrected: tuple[float, float] | None, tests: i
         seen = "one seed" if n == 1 else f"no noise can be seen in {n} seeds"
         reason = f"{seen}: no interval and no verdict"
         return Finding(question, effect.interval(), n, reason=reason)
-    p_for, p_against = corrected or (1.0, 1.0)  # a question that waits shows neither
+    p_for, p_against = corrected or (1.0, 1.0)  # no p while it waits: both are removed later
     found = verdict(p_for=p_for, p_against=p_against)
     nothing = equivalence_p(effect, MARGIN) if question.unit == "points" else None
     p = p_for if _points_for(question) else p_against
     reason = ""
-    # At half the level and corrected like the rest, or noise that happens to look small would add
-    # false verdicts. Checked before effects above zero, since this correction does not depend on
-    # other statements: no later one can change the verdict.
+    # Half the level and a correction, as for other p: otherwise noise that happens to look small
+    # would add false verdicts. This test overrules an effect above zero. Its correction does not
+    # depend on the other statements' p, so none of them changes the verdict later.
     if nothing is not None and nothing * tests < ALPHA / 2:
         reason = f"shown to be within {MARGIN:g} points of zero"
         if question.equivalence:
             found, p = "contradicted", min(1.0, 2 * nothing * tests)
-    # Finding all of several differences is less probable than finding each. They are taken as
-    # independent, which is conservative where they share a cell.
+    # Each comparison needs more power, for all to be found at once. This takes them as independent,
+    # which is on the safe side where they share a cell.
     power = POWER ** (1 / len(question.comparisons))
     detectable = max(
         smallest_detectable(

@@ -26,20 +26,19 @@ if TYPE_CHECKING:
 
 GRID = tuple(sorted({*np.geomspace(1, 200, 30).tolist(), *TEMPERATURES}))
 _IMAGES = 256
-# Ratios are measured on students of these.
-_CELLS = tuple(cell_name(loss, HARD_TEMPERATURE) for loss in TWO_TERMS)
+_CELLS = tuple(cell_name(loss, HARD_TEMPERATURE) for loss in TWO_TERMS)  # of students to measure
 _KEPT = ("measured", "limit")
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Norm of the tempered term's gradient over that of the hard term's, for c = 1, at each T.
+    """Gradient norm of the tempered term over that of the hard term, for c = 1, at each T.
 
     Attributes:
-        loss: a loss of two terms.
-        seed: the seed of the student whose logits were taken.
-        measured: the ratio by T, from autograd of the losses themselves.
-        limit: what theory says for large T, by T.
+        loss: one with two terms.
+        seed: that of the student whose logits were taken.
+        measured: by T, from autograd of the losses themselves.
+        limit: by T, as theory predicts for large T.
     """
 
     loss: str
@@ -59,9 +58,9 @@ class Ratio:
 def gradient_ratios(runs: RunSet, images: ImageData | None) -> list[Ratio]:
     """Measure every seed's student at T = 15 for both losses of two terms.
 
-    The logits of one student and its teacher are used for all T, so only T changes, as in the
-    argument for c = T^2. Students without weights, images or teacher logits are left out, unless
-    their ratio was kept beside the record.
+    One student serves for all T: its logits and its teacher's are fixed and only T changes, as in
+    the argument for c = T^2. Students without weights, images or teacher logits are left out,
+    unless their ratio was kept beside the record.
     """
     sample = sampled(images, "train", _IMAGES)
     students = [run for cell in _CELLS for run in runs.done(cell)]
@@ -91,7 +90,7 @@ def keep_ratios(runs: Sequence[Run], targets: Sequence[Path]) -> None:
 
 
 def _kept(run: Run) -> Ratio | None:
-    """Return a ratio that was measured where weights and images were available."""
+    """Return the ratio kept from a measurement with weights and images; None without one."""
     path = run.paths.gradients
     if not path.exists():
         return None
@@ -147,8 +146,8 @@ def _limit(
 ) -> dict[float, float]:
     """Return the theoretical ratio for large T.
 
-    soft: (s(z/T) - s(v/T)) / T -> (z' - v') / (K T^2) with z', v' of zero mean and K classes, so it
-    falls as 1/T^2. Ground truth: (s(z/T) - y) / T -> (1/K - y) / T, which falls as 1/T only.
+    soft: (s(z/T) - s(v/T)) / T -> (z' - v') / (K T^2) with z', v' of zero mean and K classes, which
+    falls as 1/T^2. Ground truth: (s(z/T) - y) / T -> (1/K - y) / T, which falls only as 1/T.
     """
     count, classes = student.shape
     if teacher is None:
@@ -161,7 +160,7 @@ def _limit(
 
 
 def slopes(ratios: Sequence[Ratio]) -> dict[str, list[float]]:
-    """Return each loss's exponents of T under c = T^2, one a seed."""
+    """Return each loss's exponents of T under c = T^2, one per seed."""
     found: dict[str, list[float]] = {}
     for ratio in ratios:
         found.setdefault(ratio.loss, []).append(ratio.slope)

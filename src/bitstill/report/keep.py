@@ -1,7 +1,7 @@
 """Copies what a repository keeps of a sweep: records, curves, per-image results, no weights.
 
-Teachers are kept with their logits, so that the students that are left can be trained elsewhere
-from the same teacher, bit for bit.
+Teachers are kept with their logits, so that the remaining students can be trained elsewhere from
+the same teacher, bit for bit.
 """
 
 import dataclasses
@@ -32,8 +32,8 @@ class Kept:
     """What was kept.
 
     Attributes:
-        runs: how many finished runs were kept.
-        absent: how many teachers of finished students are without their logits here.
+        runs: number of finished runs.
+        absent: number of teachers that finished students have read, but whose logits are missing.
     """
 
     runs: int
@@ -43,10 +43,10 @@ class Kept:
 def keep(sweep: Path, target: Path) -> Kept:
     """Copy what a report needs of a sweep's ended runs; a repeated call updates the copy.
 
-    This includes failed runs, which would be awaited for ever without their records. The packed
-    file of the first finished ``hard`` student at T = 15 is copied, too. From each teacher that
-    students read, record and logits go to ``teachers`` beside the target; if the sweep has no run
-    of it, also curves and per-image results.
+    Failed runs are kept, too: without their records they would be awaited for ever. The packed file
+    is copied only for the first finished ``hard`` student at T = 15. The record and logits of each
+    teacher that students read go to ``teachers`` beside the target, with its curves and per-image
+    results if the sweep has no run of it.
 
     Args:
         sweep: the folder of a sweep, which may be running.
@@ -54,7 +54,7 @@ def keep(sweep: Path, target: Path) -> Kept:
 
     Raises:
         UserError: the sweep has no runs, the target is the sweep itself or cannot be written, or
-            a text names this machine.
+            a text file names this machine.
     """
     if sweep.resolve() == target.resolve():
         raise UserError(f"{target} is the sweep itself: give another folder to keep its records in")
@@ -67,7 +67,7 @@ def keep(sweep: Path, target: Path) -> Kept:
     if manifest_path(sweep).exists():
         texts[manifest_path(target)] = _merged_manifest(sweep, target)
     own = {run.record.identity for run in ended}
-    home = Path(os.path.expanduser("~"))  # stays "~" for a user without a home
+    home = Path(os.path.expanduser("~"))  # without a home it stays "~", which is not checked
     for path, text in texts.items():
         _refuse_names(path, text, [home, Path.cwd(), sweep.resolve()])
     try:
@@ -98,14 +98,14 @@ def _merged_manifest(sweep: Path, target: Path) -> str:
 def _teachers(sweep: Path, ended: Sequence[Run], target: Path) -> list[tuple[RunPaths, RunPaths]]:
     """Return the finished teachers with logits, and where to keep them.
 
-    They are those that the sweep asks for, and those that its students read.
+    These are the teachers that the sweep asks for, and those that its students read.
     """
     stored = [*(cell.stored for cell in read_manifest(sweep)), *map(stored_teacher, ended)]
     found = {one.directory.name: one for one in stored if one is not None}
     return [
         (paths, _stored(paths, target))
         for paths in found.values()
-        # Logits are computed only of finished teachers.
+        # Logits are computed only from finished teachers.
         if paths.teacher_logits.exists() and paths.record.exists()
     ]
 
@@ -115,7 +115,7 @@ def _copy_teacher(stored: RunPaths, kept: RunPaths, *, has_run: bool) -> None:
     names = ("teacher_logits",) if has_run else ("teacher_logits", "metrics", "correctness")
     kept.directory.mkdir(parents=True, exist_ok=True)
     for name in names:
-        if (source := getattr(stored, name)).exists():  # a copy may have logits alone
+        if (source := getattr(stored, name)).exists():  # a kept store may hold only logits
             copy_atomically(source, getattr(kept, name))
 
 
@@ -129,7 +129,7 @@ def _write(ended: Sequence[Run], texts: Mapping[Path, str], target: Path) -> Non
         place = _place(run, target)
         place.directory.mkdir(parents=True, exist_ok=True)
         copy_atomically(run.paths.correctness, place.correctness)
-    for path, text in texts.items():  # a run's record is the last of its files
+    for path, text in texts.items():  # a run's record comes after its other texts
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())
     keep_ratios(done, [_place(run, target).gradients for run in done])
@@ -173,7 +173,7 @@ def _refuse_names(path: Path, text: str, folders: Sequence[Path]) -> None:
     """Refuse a text that names this machine or its folders."""
     named = [str(folder) for folder in folders if len(folder.parts) > 1 and str(folder) in text]
     host = platform.node()
-    # A machine may have the name of a setting, such as gpu.
+    # A host may have the name of a setting, such as gpu.
     settings = {path.stem for path in conf_directory().rglob("*.yaml")}
     if host and host not in settings and re.search(rf"\b{re.escape(host)}\b", text):
         named.append(host)

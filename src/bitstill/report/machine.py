@@ -21,7 +21,7 @@ FORMAT = 1
 
 
 def to_plain(report: Report) -> dict[str, Any]:
-    """Return everything as plain values: accuracies in percent, None where there is no value."""
+    """Return everything as plain values; accuracies in percent, None where there is no value."""
     plain: dict[str, Any] = _plain(
         {
             "format": FORMAT,
@@ -89,7 +89,7 @@ def _set(one: SetReport) -> dict[str, Any]:
 def run_rows(report: Report) -> list[dict[str, Any]]:
     """Return a row for each run of each set: settings, status, accuracies in percent.
 
-    Each setting that tells the sets apart has a column, empty for runs without it.
+    Each setting that tells the sets apart gets a column, which is empty for runs without it.
     """
     differing = _differing([one.runs.settings for one in report.sets])
     return [
@@ -113,7 +113,7 @@ def run_rows(report: Report) -> list[dict[str, Any]]:
 
 
 def _no_formula(text: str) -> str:
-    """Return a text that a spreadsheet does not evaluate, since a sweep may be someone else's."""
+    """Return a text that a spreadsheet does not evaluate: a sweep may come from others."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
@@ -175,7 +175,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
             {
                 "name": one.name,
                 **dataclasses.asdict(one.difference),
-                # While runs are awaited, no p-value may be looked at.
+                # Left out while runs are awaited, as it would depend on when one looks.
                 "p": None if finding.awaited or not one.difference.df else one.difference.p,
                 "mcnemar_p": {} if finding.awaited else one.mcnemar,
             }

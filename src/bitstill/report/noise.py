@@ -18,13 +18,13 @@ LATE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class EpochNoise:
-    """The noise of one cell in percentage points, each number the mean over its runs.
+    """The noise of one cell in percentage points, each number averaged over its runs.
 
     Attributes:
-        epochs: the number of late epochs, the last quarter.
-        deviation: the standard deviation of test accuracy over late epochs.
-        swing: the highest minus the lowest test accuracy in late epochs.
-        gain: the best test accuracy of all epochs minus the mean of the late ones.
+        epochs: number of late epochs, which are the last quarter.
+        deviation: standard deviation of test accuracy over them.
+        swing: the highest test accuracy among them minus the lowest.
+        gain: the best of all epochs on the test set, minus the mean of the late ones.
     """
 
     epochs: int
@@ -90,7 +90,7 @@ def noise_table(runs: RunSet, view: View) -> Table:
 
 
 def _published_gap(record: RunRecord) -> float | None:
-    """Return the published gap between a cell and the one that it is compared with."""
+    """Return the published gap between a cell and the one it is compared with; None without one."""
     known = published.ACCURACIES.get(record.loss, {})
     if record.is_teacher or record.loss == "hard" or record.temperature not in known:
         return None

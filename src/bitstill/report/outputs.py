@@ -1,8 +1,8 @@
 """Logits of trained networks on real images, computed from a run's files.
 
-Records do not hold them. Without a run's images or weights the answer is None, and the report says
-what it could not draw. Nothing is ever downloaded. torch is imported inside functions, since a
-report on records alone does not need it.
+Records alone do not hold them. Where a run's images or weights are not available, the answer is
+None, and the report says what it could not draw. Nothing is ever downloaded. torch is imported
+inside functions, since reports on records alone do not need it.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ class Sample:
     Attributes:
         images: uint8, (N, 32, 32, 3).
         labels: (N,).
-        indices: of the images in their split, (N,).
+        indices: positions of the images in their split, (N,).
     """
 
     images: NDArray[np.uint8]
@@ -37,7 +37,7 @@ class Sample:
 
 
 def images_of(runs: Iterable[Run]) -> ImageData | None:
-    """Return the images of the first run that says where they are, as kept copies do not."""
+    """Return the images of the first run whose images can be loaded; kept runs do not say where."""
     return next((found for run in runs if (found := _at_hand(run)) is not None), None)
 
 
@@ -51,7 +51,7 @@ def _at_hand(run: Run) -> ImageData | None:
     offline = {"download": False} if "download" in settings else {}
     try:
         data = image_source(settings | offline).load()
-    except (UserError, OSError):  # the images are absent, or the source is unknown here
+    except (UserError, OSError):  # not available, or of a source unknown here
         return None
     return data if data.identity == run.record.data_identity else None
 
@@ -79,8 +79,8 @@ def teacher_logits(run: Run) -> NDArray[np.float32] | None:
 def logits(run: Run, images: NDArray[np.uint8]) -> Floats | None:
     """Return a trained network's logits, (N, classes); None without its weights.
 
-    They are those of the last epoch, with exact batch norm statistics where these were measured. A
-    student's come from its packed file, as deployed.
+    They are those after the last epoch, with exact batch norm statistics where these were measured.
+    A student with a packed file computes in integers, as it does when deployed.
     """
     if run.paths.packed.exists():
         return load(run.paths.packed).logits(images).astype(np.float64)

@@ -15,12 +15,12 @@ from bitstill.report.tables import CAPTION, DETAILS
 from bitstill.statistics import Verdict
 
 _VERDICTS = (*get_args(Verdict), NO_VERDICT)
-# What any table says in place of a missing number.
+# Texts that stand for a missing number, in any table.
 _ABSENT = (
     *("missing", "failed", "interrupted", "unfinished", "not measured", "too few epochs"),
     *("no curves", "too few runs", "none seen", "no seed in both"),
 )
-# Sections: id, title, and how the names of their tables and figures begin.
+# A section: its id, title, and how the names of its tables and figures begin.
 _SECTIONS = (
     ("claims", "Published claims", ("claims", "tests", "robustness"), ("claims",)),
     ("tables", "Tables 1 to 4", ("temperatures", "table", "sizes"), ("accuracy", "size")),
@@ -114,7 +114,7 @@ def _claims_text(one: SetReport) -> str:
 
 def _facts(one: SetReport) -> list[tuple[str, str]]:
     runs = one.runs.runs
-    # Not the first run, which may be a teacher with another schedule than its students.
+    # Not simply the first run: that may be a teacher with a schedule of its own.
     first = (one.runs.students or runs)[0].record
     seconds = sum(run.record.seconds for run in runs)
     schedule = first.config["schedule"]
