@@ -17,8 +17,8 @@ def seed_noise_table(runs: RunSet, view: View) -> Table:
     """Return each loss's noise over seeds, and how many seeds find a small difference.
 
     Args:
-        runs: that may be compared.
-        view: its selection of an epoch is taken, with each kind of batch norm statistics.
+        runs: comparable runs.
+        view: the choice of an epoch; it is combined with each kind of batch norm statistics.
     """
     rows = [
         [loss, name, *_numbers(_cells(runs, loss, View(kind, view.selection)))]
@@ -51,14 +51,14 @@ def _numbers(cells: Sequence[Mapping[int, float]]) -> list[str]:
     deviation = "too few runs" if alone is None else f"{alone:.2f}"
     if difference is None:
         return [count, deviation, "too few runs", NOT_APPLICABLE]
-    if difference < 1e-9:  # only rounding, as all seeds agree: see statistics.sees_noise
+    if difference < 1e-9:  # only rounding, as all seeds agree: see comparisons.sees_noise
         return [count, deviation, "none seen", NOT_APPLICABLE]
     needed = seeds_needed(GAP, difference, alpha=ALPHA, power=POWER)
     return [count, deviation, f"{difference:.2f}", str(needed)]
 
 
 def _pooled(samples: Sequence[Sequence[float]]) -> float | None:
-    """Return the standard deviation pooled over samples, by their degrees of freedom."""
+    """Return the standard deviation pooled over samples, weighted by their degrees of freedom."""
     several = [one for one in samples if len(one) > 1]
     free = sum(len(one) - 1 for one in several)
     return (sum((len(one) - 1) * variance(one) for one in several) / free) ** 0.5 if free else None

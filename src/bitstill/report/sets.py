@@ -17,12 +17,12 @@ def run_sets(runs: Iterable[Run]) -> list[RunSet]:
 
     The students of a set share data, schedule, quantizer, their teachers' schedule, the rules for
     the factor c and for their teachers' seeds, a loss's own settings, and everything else but loss,
-    temperature and seeds.
-    A teacher belongs to every set of students that could have read it, and a loss without c or
-    without a teacher to every set with its students. Teachers without students are sets, too.
+    temperature and seeds. A teacher belongs to every set of students that could have read it.
+    Students of a loss without c, or without a teacher, belong to each of the sets that differ only
+    in c, or in the teacher. Teachers without students form sets, too.
 
     Raises:
-        UserError: two finished runs would stand for one.
+        UserError: two finished runs have the same settings and seed.
     """
     runs = list(runs)
     groups: list[_Group] = []
@@ -41,7 +41,7 @@ def run_sets(runs: Iterable[Run]) -> list[RunSet]:
 
 
 def _refuse_twins(runs: Iterable[Run]) -> None:
-    """Refuse two results for one seed of a cell, as different versions of bitstill leave them."""
+    """Refuse two results for one seed of a cell, which different versions of bitstill may leave."""
     seen: dict[tuple[str, int], Run] = {}
     for run in runs:
         if run.done:
@@ -75,11 +75,10 @@ def _by_teachers_schedule(runs: list[Run]) -> list[_Group]:
 
 
 def _by_rules(runs: list[Run]) -> list[_Group]:
-    """Group runs by all rules that any of them may follow."""
+    """Group runs by every rule that any of them may follow."""
     groups: list[_Group] = [({}, runs)]
     names = {name for run in runs for name in rules(run.record)}
-    # In the order of a set's name: teacher.seed, soft_weight, and settings of a loss of one's own.
-    for name in sorted(names, reverse=True):
+    for name in sorted(names, reverse=True):  # so names read: teacher.seed, soft_weight, mine.*
         groups = [
             (followed | one, members)
             for followed, alike in groups
@@ -91,8 +90,8 @@ def _by_rules(runs: list[Run]) -> list[_Group]:
 def _by_rule(runs: list[Run], name: str) -> list[_Group]:
     """Group runs by the fewest rules that explain all of them; a run may fit several.
 
-    A rule that many runs follow comes before one that explains few of them by chance: c = 100 at
-    T = 10, 15 and 50 is no T^2. Runs that know no such rule belong to every group.
+    A rule that many runs follow comes before one that fits a few by chance: c = 100 at T = 10, 15
+    and 50 is not T^2. Runs to which no such rule applies belong to every group.
     """
     known = [rules(run.record).get(name, []) for run in runs]
     likeliest_first = itertools.chain.from_iterable(itertools.zip_longest(*known))
@@ -115,9 +114,9 @@ def _names(name: str, sets: Sequence[Mapping[str, str]]) -> list[str]:
     """Return a name for each set: the sweep's, with the settings that are unusual in it."""
     columns: dict[tuple[str | None, ...], str] = {}
     for key in itertools.chain.from_iterable(sets):
-        # A teacher's schedule that always equals the student's is named once.
+        # Settings that agree in every set, such as teacher's and student's epochs, count once.
         columns.setdefault(tuple(one.get(key) for one in sets), key)
-    usual: dict[str, str] = {}  # the usual value of each setting that differs, or empty
+    usual: dict[str, str] = {}  # by setting: the majority's value, or none
     for column, key in columns.items():
         values = Counter(value for value in column if value is not None)
         if len(values) > 1:
@@ -129,7 +128,7 @@ def _names(name: str, sets: Sequence[Mapping[str, str]]) -> list[str]:
         own = {key: value for key, value in differing.items() if value != usual[key]}
         told = ", ".join(f"{key}={value}" for key, value in (own or differing).items())
         names.append(f"{name} ({told})" if told else name)
-    if len(set(names)) < len(names):  # they differ in a setting that some lack
+    if len(set(names)) < len(names):  # where sets differ only in lacking a setting
         names = [f"{name} ({number} of {len(sets)})" for number in range(1, len(sets) + 1)]
     return names
 

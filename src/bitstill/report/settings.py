@@ -8,20 +8,20 @@ from bitstill.errors import printable
 from bitstill.runs import RunRecord
 from bitstill.schema import loss_reads
 
-# What may differ between the students of a set. The sweep's name says nothing about its runs.
+# Settings that may differ within a set; the sweep's name does not affect its runs.
 _INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name", "teacher", "trainer")
 
 
 def settings(record: RunRecord) -> dict[str, str]:
     """Return what a run shares with its set, as texts by name: ``{"quantizer.weight_bits": "2"}``.
 
-    That is all that decides its result, but for loss, temperature, seeds, :func:`teacher_settings`
-    and :func:`rules`.
+    These are all settings that decide its result, except loss, temperature, seeds,
+    :func:`teacher_settings` and :func:`rules`.
     """
     config = record.config
     unread = ("quantizer",) if record.is_teacher else ()
     shared = {key: value for key, value in config.items() if key not in (*_INSIDE, *unread)}
-    # How the images are obtained does not matter.
+    # How the images are obtained does not change them.
     shared["data"] = {
         key: value for key, value in config["data"].items() if key not in ("download", "checksum")
     }
@@ -31,7 +31,7 @@ def settings(record: RunRecord) -> dict[str, str]:
 
 
 def teacher_settings(record: RunRecord) -> dict[str, str]:
-    """Return the schedule of a student's teacher likewise; nothing for a loss without a teacher."""
+    """Return the schedule of a student's teacher as texts; empty for a loss without a teacher."""
     if record.teacher_identity is None:
         return {}
     return dict(_leaves({"teacher": {"schedule": record.config["teacher"]["schedule"]}}))
@@ -53,9 +53,9 @@ def arithmetic(record: RunRecord) -> dict[str, object]:
 def rules(record: RunRecord) -> dict[str, list[str]]:
     """Return the rules that a run's c and its teacher's seed may follow, likeliest first.
 
-    One run does not say: c = 225 at T = 15 is T^2, or 225 at every T; teacher 0 of seed 0 is each
-    seed's own, or one for all seeds. A loss without c, or without a teacher, knows no such rule;
-    what a loss of one's own has as settings is a rule that the others do not know.
+    A single run leaves it open: c = 225 at T = 15 is T^2, or 225 at every T; teacher 0 of seed 0 is
+    each seed's own, or one for all seeds. A loss without c, or without a teacher, has no such rule.
+    The settings of a user's own loss are rules that other losses do not have.
     """
     if record.is_teacher:
         return {}
@@ -73,7 +73,7 @@ def rules(record: RunRecord) -> dict[str, list[str]]:
 
 
 def _weight_rules(weight: Mapping[str, Any], temperature: float) -> list[str]:
-    """Return how c may follow from T: "constant, value T^2", "constant, value 225"."""
+    """Return rules that c may follow from T: "constant, value T^2", "constant, value 225"."""
     name = weight["_target_"].rpartition(".")[2].removesuffix("_weight")
     options = [
         [f"{key} T^2"] * (weight[key] == temperature**2) + [f"{key} {weight[key]:.15g}"]

@@ -13,7 +13,7 @@ Sizes = Mapping[str, int]  # a model's bytes by kind
 def model_sizes(runs: Iterable[Run]) -> dict[str, Sizes]:
     """Return the sizes of the first finished ``teacher`` and the first ``student``.
 
-    An older bitstill did not record all of them.
+    Runs of an older bitstill, which did not record all sizes, are left out.
     """
     found: dict[str, Sizes] = {}
     for record in (run.record for run in runs if run.done):

@@ -16,7 +16,7 @@ from rich.text import Text
 from bitstill.statistics import Difference, mean_interval
 
 NOT_APPLICABLE = "—"
-PIPE_WIDTH = 110  # columns for a pipe, for which Rich would take 80
+PIPE_WIDTH = 110  # a pipe has no width of its own; rich would assume 80
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Table:
         name: the name of the table's files, without their ending.
         title: a line.
         caption: what a reader must know.
-        header: the names of the columns; the first column names the rows.
-        rows: each has as many cells as the header.
-        labels: how many columns are words, on the left; the others are numbers, on the right.
+        header: the columns; the first names a row.
+        rows: each with as many cells as columns.
+        labels: how many columns, on the left, hold words; the others, on the right, hold numbers.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Table:
 
 
 def told_apart(tables: Sequence[tuple[str, Sequence[Table]]]) -> list[list[Table]]:
-    """Return the tables of each set, with its name in their titles where there are several sets.
+    """Return the tables of each set, with its name in their titles if there are several sets.
 
     Args:
-        tables: the name of each set, and its tables.
+        tables: for each set its name and tables.
     """
     several = len(tables) > 1
     return [
@@ -60,7 +60,7 @@ def told_apart(tables: Sequence[tuple[str, Sequence[Table]]]) -> list[list[Table
 
 
 def plus_minus(values: Sequence[float]) -> str:
-    """Return mean ± half of the 95 % t interval; the value alone if it is one."""
+    """Return mean ± half of the 95 % t interval; a single value alone."""
     interval = mean_interval(values)
     spread = f" ± {interval.half_width:.1f}" if len(values) > 1 else ""
     return f"{interval.estimate:.1f}{spread}"
@@ -99,17 +99,17 @@ def output_console() -> rich.console.Console:
 def print_set_name(console: rich.console.Console, name: str) -> None:
     """Print a line and the name of a set above its tables.
 
-    The name is printed below the line and in full, as its end may tell the set apart: within the
-    line it could be cut, with a sign that not every encoding has.
+    The whole name is printed, as its end may be what tells the set apart. As the title of a rule it
+    would be cut, with an ellipsis that not every encoding has.
     """
-    console.rule(characters="-")  # the default is not ASCII
+    console.rule(characters="-")  # rich's own line is not ASCII
     console.print(name, style="bold", highlight=False, markup=False)
 
 
 def to_rich(table: Table, *, encoding: str = "utf-8") -> rich.console.Group:
     """Return the table for a terminal of 80 columns, in ASCII if the encoding requires it.
 
-    Title and caption are as wide as the terminal, and not as the table.
+    Title and caption are as wide as the terminal, not as the table.
     """
 
     def known(text: str) -> str:
@@ -166,11 +166,11 @@ def to_markdown(table: Table) -> str:
     title, caption = (text.translate(_MARKDOWN) for text in (table.title, table.caption))
     parts = [f"**{title}**", "\n".join(lines), caption]
     text = "\n\n".join(part for part in parts if part) + "\n"
-    return text.replace("](", r"]\(")  # no links or pictures in texts of others
+    return text.replace("](", r"]\(")  # foreign text makes no links, and loads no pictures
 
 
-_TAG = re.compile("<(?=[A-Za-z/!?])")  # the start of a tag, unlike "<0.001"
-_MARKDOWN = str.maketrans({"<": "&lt;", "*": r"\*"})  # for a sweep's name
+_TAG = re.compile("<(?=[A-Za-z/!?])")  # in a cell's text; "<0.001" is not a tag
+_MARKDOWN = str.maketrans({"<": "&lt;", "*": r"\*"})  # in a sweep's name
 
 
 _LATEX = str.maketrans(

@@ -31,7 +31,7 @@ _STATES = {"running": "unfinished"}  # in tables, "running" means batch norm sta
 
 
 def accuracy_tables(runs: RunSet) -> list[Table]:
-    """Return Tables 1 to 4 for the losses that runs have, or are awaited for."""
+    """Return Tables 1 to 4 for the losses that have runs, or await some."""
     temperatures = _temperatures(runs)
     known = {TEACHER: published.TEACHER_ACCURACY, HARD: published.HARD_ACCURACY}
     cells = [cell for cell in known if cell in {*runs.awaited, *runs.cells}]
@@ -135,9 +135,9 @@ def _optimism(runs: RunSet, cell: str, kind: str) -> str:
 
 
 def _count(runs: RunSet, cell: str) -> str:
-    """Return how many seeds of a cell are done, and of how many if some are not.
+    """Return how many seeds of a cell are done, and out of how many if some are not.
 
-    All seeds are those in the set, or those that the sweep asks for if these are more.
+    That total is the number of seeds in the set, or that the sweep asks for if that is larger.
     """
     # All students may share one teacher.
     teachers = {run.record.config["teacher"]["seed"] for run in runs.students}

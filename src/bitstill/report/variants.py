@@ -18,8 +18,8 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
 
     Args:
         study: the set with the unchanged cells.
-        others: sets of runs that change a setting.
-        title: the table's title.
+        others: sets of changed runs.
+        title: that of the table.
     """
     view = primary_view(study)
     found: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}
@@ -51,7 +51,7 @@ def variants_table(study: RunSet, others: Sequence[RunSet], *, title: str) -> Ta
 
 
 def _students(sets: Sequence[RunSet]) -> Iterator[Run]:
-    """Return the finished students, each once: those without c are in several sets."""
+    """Yield the finished students, each once: those without c are in several sets."""
     runs = [run for one in sets for run in one.students if run.done]
     yield from {run.record.identity: run for run in runs}.values()
 

@@ -17,7 +17,7 @@ from bitstill.report.sweeps import LOSSES, PUBLISHED_VIEW, VIEWS, RunSet, View
 from bitstill.runs.identity import TEACHER, temperature_name
 from bitstill.statistics import mean_interval
 
-_SEEDS = " seeds"  # after a loss's name: the place of its seeds, beside its mean
+_SEEDS = " seeds"  # suffix of a loss: the slot beside its mean, for its seeds
 _COLUMNS = ("view", "kind", "loss", "T", "seed", "accuracy", "low", "high")
 
 
@@ -25,7 +25,7 @@ def accuracy_figures(runs: RunSet, first: View) -> list[Figure]:
     """Return the main figure, accuracy over temperature; nothing without a number.
 
     Args:
-        runs: that may be compared.
+        runs: comparable runs.
         first: the accuracy that is drawn first; the others are in a list beside it.
     """
     views = [view for view in VIEWS if runs.measured(view)] or [PUBLISHED_VIEW]
@@ -81,7 +81,7 @@ def _published(view: View, runs: RunSet) -> list[Row]:
 
 
 def _limits(rows: list[Row]) -> tuple[int, int]:
-    """Return the limits of the axis, without runs that did not learn, which are far out."""
+    """Return the limits of the axis, which leave out runs that did not learn."""
     shown = [float(row["accuracy"] or 0) for row in rows if row["kind"] != "mean"]
     seeds = [float(row["accuracy"] or 0) for row in rows if row["kind"] == "seed"] or shown
     limit = fence(seeds)
@@ -115,7 +115,7 @@ def _spec(rows: list[Row], losses: list[str], views: list[View], first: View) ->
 
 
 def _layers(encoding: Spec, below: str, is_shown: Spec) -> list[Spec]:
-    """Return the layers from bottom to top; ``below`` tests for runs below the axis."""
+    """Return the layers from bottom to top; ``below`` is the test for runs below the axis."""
     shape = {"condition": {"test": below, "value": "triangle-down"}, "value": "circle"}
     tooltip = [{"field": name} for name in ("loss", "T", "seed", "accuracy", "low", "high")]
 
@@ -125,7 +125,7 @@ def _layers(encoding: Spec, below: str, is_shown: Spec) -> list[Spec]:
 
     def number(kind: str, **place: object) -> Spec:
         text = channel("accuracy", format=".1f")
-        stacked = {"expr": "8 - 12 * datum.place"}  # several numbers of a cell, one below the other
+        stacked = {"expr": "8 - 12 * datum.place"}  # one above another for a cell's runs
         found = layer(kind, {"type": "text", "dy": stacked, **place}, text=text)
         ranks = [{"op": "row_number", "as": "place"}]
         found["transform"] += [{"filter": below}, {"window": ranks, "groupby": ["loss", "T"]}]

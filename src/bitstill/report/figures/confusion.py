@@ -1,14 +1,12 @@
-"""The confusion matrix: which classes are taken for which."""
+"""The confusion matrix: which classes are mistaken for which."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitstill.report.figures.figure import Figure, Row, Spec, channel
 
-# With more, a square is smaller than a point, and their number fills the memory.
-MOST_CLASSES = 200
-# With more classes, numbers are not written; the width is in points.
-_READABLE, _WIDTH = 30, 1200
+MOST_CLASSES = 200  # with more, squares are under 6 points wide, and too many for the memory
+_READABLE, _WIDTH = 30, 1200  # most classes with written numbers; points
 _LIGHT_TEXT = 0.5  # above this share of a row, white is easier to read than black
 
 

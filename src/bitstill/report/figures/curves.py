@@ -26,7 +26,7 @@ _COLUMNS = {
     "running": "test/accuracy",
     "exact": under("test/accuracy", "precise"),
 }
-_FEW = 15  # up to so many epochs, each has a tick
+_FEW = 15  # at most this many epochs each get a tick
 
 
 _USE = "Click on a temperature in the legend, or choose it in the list, to see it alone."
@@ -86,10 +86,10 @@ def _spec(loss: str, rows: list[Row]) -> Spec:
     accuracies = [
         float(row[name] or 0) for row in rows for name in _COLUMNS if row[name] is not None
     ]
-    # One scale for all accuracies, so that training and test are compared at a glance.
+    # One scale for all accuracies, so that training and test compare at a glance.
     percent = {"domain": [math.floor(min(accuracies, default=0)), 100], "nice": True}
 
-    # Vega would draw an infinite axis for what was never measured or is not finished.
+    # Vega would draw an infinite axis for a measure without data, or a mean of no finished run.
     measured = [name for name in _PANELS if any(row[name] is not None for row in rows)]
     finished = any(row["status"] == "done" for row in rows)
 

@@ -15,9 +15,9 @@ from bitstill.errors import UserError
 Row = Mapping[str, str | float | int | None]
 Spec = dict[str, Any]
 
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # only a name: nothing is fetched
-_PNG_SCALE = 1.5  # sharp enough for slides; SVG is for print
-# Bytes of addresses, not of memory, that V8 reserves at its start; if it cannot, the process ends.
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # an identifier that is never fetched
+_PNG_SCALE = 1.5  # sharp enough for slides; for print there is the SVG
+# Address space, not memory, that V8 reserves at startup; if it cannot, it aborts the process.
 _RESERVED = 66 * 2**30
 
 
@@ -28,11 +28,11 @@ class Figure:
     Attributes:
         name: a file's name without its ending.
         title: a line.
-        caption: what is to be seen, and how it was measured; also read to those who do not see it.
-        use: what a reader may do with it where it is alive.
+        caption: what the figure shows, and how that was measured; screen readers read it, too.
+        use: what a reader can do with it where it is interactive.
         rows: the data, also written as CSV; every row has the same columns.
         spec: Vega-Lite without data and without colours.
-        drawing: an SVG in place of ``spec``, for what is no chart.
+        drawing: an SVG in place of ``spec``, for a figure that is not a chart.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Figure:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """Return rows as CSV; numbers with six digits, what is None empty."""
+    """Return rows as CSV, with floats to six significant digits and None as an empty field."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -68,10 +68,10 @@ def _renderer() -> Any:
     """Return the V8 runtime for Vega.
 
     Raises:
-        UserError: the process may not have as many addresses.
+        UserError: a limit forbids the process that much address space.
     """
     try:
-        mmap.mmap(-1, _RESERVED, mmap.MAP_PRIVATE, 0).close()  # without access, it costs nothing
+        mmap.mmap(-1, _RESERVED, mmap.MAP_PRIVATE, 0).close()  # PROT_NONE takes no memory
     except OSError as error:
         raise UserError(
             f"figures cannot be drawn ({error.strerror}): that takes 66 GiB of addresses, though "
@@ -101,25 +101,25 @@ def to_image(figure: Figure) -> Image.Image:
 
 
 def channel(field: str, kind: str = "quantitative", **more: Any) -> Spec:
-    """Return what a field of the rows is drawn as: its kind, title, scale, axis."""
+    """Return the Vega-Lite channel of a field; ``more`` holds its title, scale and so on."""
     return {"field": field, "type": kind, **more}
 
 
 def temperature_axis() -> Spec:
-    """Return the channel of T where it is a number, logarithmic."""
+    """Return the channel of T as a number, on a logarithmic scale."""
     ticks = {"values": [1, 2, 5, 10, 15, 50, 100, 200]}
     return channel("T", title="temperature T", scale={"type": "log", "nice": False}, axis=ticks)
 
 
 def where(field: str, value: str) -> Spec:
-    """Return the transform that keeps the rows with a value."""
+    """Return the transform that keeps the rows whose field has a value."""
     return {"filter": f"datum.{field} == '{value}'"}
 
 
 def keyboard_filter(label: str, field: str, values: Sequence[str]) -> tuple[Spec, Spec]:
     """Return a drop-down list that shows one value of ``field`` alone, and the filter with it.
 
-    It does what a click in the legend does, for those who use no mouse.
+    It does what a click in the legend does, for those who do not use a mouse.
     """
     options = ["all", *values]
     bind = {"input": "select", "name": f"{label} ", "options": options}
@@ -128,14 +128,14 @@ def keyboard_filter(label: str, field: str, values: Sequence[str]) -> tuple[Spec
 
 
 def legend_filter(name: str, field: str) -> Spec:
-    """Return a selection that a click in the legend of ``field`` makes; filter with its name."""
+    """Return the selection by clicks in the legend of ``field``; filters refer to its name."""
     return {"name": name, "select": {"type": "point", "fields": [field]}, "bind": "legend"}
 
 
-# Colours of a dark page (True) and a light one, distinct for the colour-blind, too.
+# By whether the page is dark. People with colour blindness can tell the colours apart.
 _TEXT = {True: "#e6e6e6", False: "#1f2328"}
 _GRID = {True: "#3a3f47", False: "#e4e7eb"}
-_LOSSES = {  # in the order of the losses, the teacher last
+_LOSSES = {  # in the order of the losses, then the teacher
     True: ["#b8bec8", "#56b4e9", "#f0a33a", "#4fd1a5", "#e58bcb"],
     False: ["#6b7280", "#0072b2", "#c85200", "#00825f", "#a03a8c"],
 }

@@ -10,7 +10,7 @@ _FACTORS = {"c = 1": 0, "c = T²": 2}
 
 
 def gradient_figures(ratios: Sequence[Ratio]) -> list[Figure]:
-    """Return the figure, or nothing where nothing was measured."""
+    """Return the figure, or nothing if nothing was measured."""
     if not ratios:
         return []
     caption = (
@@ -21,7 +21,7 @@ def gradient_figures(ratios: Sequence[Ratio]) -> list[Figure]:
         "gt_soft_hard."
     )
     title = "Does c = T² keep the ratio of the two gradients constant?"
-    measured = {ratio.loss for ratio in ratios}  # Vega would draw an infinite axis for the others
+    measured = {ratio.loss for ratio in ratios}  # for others, Vega would draw an infinite axis
     losses = [loss for loss in TWO_TERMS if loss in measured]
     return [Figure("gradients", title, caption, _rows(ratios, losses), _spec(losses))]
 

@@ -112,7 +112,7 @@ def _examples(values: np.ndarray, images: ImageData | None) -> list[Row]:
                     "T": f"T = {temperature:g}",
                     "class": digit,
                     "probability": float(share),
-                    # Once per image, to keep the page small.
+                    # Only once per image, to keep the page small.
                     "picture": picture if temperature == _SHOWN[0] and digit == 0 else "",
                 }
                 for digit, share in enumerate(shares)
@@ -147,7 +147,7 @@ def _examples_spec(*, pictured: bool) -> Spec:
         "encoding": {"url": {"field": "picture"}},
     }
     header = {"labelAngle": 0, "labelAlign": "left"}
-    # The leftmost part names the image of each row.
+    # The leftmost column names the image of each row.
     named = channel("image", "nominal", title=None, header=header)
     unnamed = channel("image", "nominal", title=None, header=None)
     pictures = {"transform": [{"filter": "datum.picture"}], "facet": {"row": named}}
