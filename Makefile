@@ -1,4 +1,4 @@
-# `make` lists the targets. Each installs what it needs, the first time, into .venv.
+# `make` lists the targets. Those that need .venv create it the first time.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,8 +31,8 @@ lint: $(INSTALLED)  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# Hypothesis tries the same values each time here. `make faults` tries others in tests/faults, and
-# pytest without the seed in all tests.
+# Here Hypothesis tries the same values every time. `make faults` tries new ones in tests/faults;
+# pytest without the seed does so in all tests.
 test: lint  ## lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15 \
 		--hypothesis-seed=0
