@@ -37,13 +37,13 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
     """Report on sweeps in the terminal and in files.
 
     Args:
-        folders: those of sweeps; the first sweep is compared with the others.
+        folders: folders of sweeps; the first sweep is compared with the others.
         output: where files go; None is ``report/`` in the first folder.
         fill: a Markdown page with places for tables, or None.
 
     Raises:
-        UserError: a folder holds no runs, the output cannot be written or holds files that no
-            report has written, or the page cannot be filled.
+        UserError: a folder holds no runs, the output cannot be written or holds what no report
+            has written, or the page cannot be filled.
     """
     output = folders[0] / "report" if output is None else output
     _see_that_it_may_be_replaced(output)
@@ -51,8 +51,9 @@ def run_report(folders: Sequence[Path], output: Path | None, fill: Path | None =
         report = build(folders)
         if fill is not None:
             fill_page(fill, report)
-        try:
-            page = write(report, output)  # before printing: a pipe's reader may leave early
+        files = _rendered(report, output)
+        try:  # written before anything is printed: a reader such as head may end the process
+            _write(files, output)
         except OSError as error:
             raise UserError(
                 f"--output: {output} cannot be written ({error}): give another folder"
@@ -73,8 +74,8 @@ def _sign_of_life() -> Live:
         Spinner("line", "reporting"),
         console=Console(stderr=True),
         transient=True,
-        redirect_stdout=False,  # rich would send it to standard error
-        redirect_stderr=False,  # rich would print a bar's every step, and break long lines
+        redirect_stdout=False,  # or it would go to standard error
+        redirect_stderr=False,  # or a bar's every step would be a line, and long lines be broken
     )
 
 
@@ -110,7 +111,7 @@ def show(report: Report, console: Console) -> None:
 
 def _show_table(console: Console, table: Table) -> None:
     console.print(to_rich(table, encoding=console.encoding))
-    if table.caption:  # rich adds a blank line below rows, but not below captions
+    if table.caption:  # a table ends with an empty line, a caption does not
         console.print()
 
 
@@ -119,20 +120,21 @@ def _say(console: Console, sentence: str, style: str | None = None) -> None:
         console.print(sentence, style=style, highlight=False, markup=False)
 
 
-def write(report: Report, output: Path) -> Path:
-    """Write the page, ``report.json``, ``runs.csv``, tables and figures; return the page's path.
-
-    Tables and figures that an earlier report left under another prefix are removed.
-    """
+def _rendered(report: Report, output: Path) -> dict[Path, bytes]:
+    """Return all files of a report: page, ``report.json``, ``runs.csv``, tables and figures."""
     from bitstill.report.machine import run_rows, to_plain
     from bitstill.report.page import render
 
     plain = json.dumps(to_plain(report), indent=1, allow_nan=False) + "\n"
     files = {output / _NUMBERS: plain.encode(), **dict(_parts(report, output))}
     files[output / _RUNS] = encoded(to_csv(run_rows(report)))
-    page = output / _PAGE
-    files[page] = encoded(render(report))
-    folders = [output / "tables", output / "figures"]  # only here do names have a set's prefix
+    files[output / _PAGE] = encoded(render(report))
+    return files
+
+
+def _write(files: Mapping[Path, bytes], output: Path) -> None:
+    """Write a report's files, and remove tables and figures that only an earlier one had."""
+    folders = [output / "tables", output / "figures"]  # only files in these have a prefix
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
@@ -142,7 +144,7 @@ def write(report: Report, output: Path) -> Path:
 
 
 def _parts(report: Report, output: Path) -> Iterator[tuple[Path, bytes]]:
-    """Yield the files of tables and figures, with their content."""
+    """Return the files of tables and figures, with their content."""
     tables, figures = output / "tables", output / "figures"
     named = told_apart([(one.runs.name, one.tables) for one in report.sets])
     for number, (one, own) in enumerate(zip(report.sets, named, strict=True), start=1):
@@ -157,7 +159,7 @@ def _parts(report: Report, output: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 def _of_earlier_reports(folders: Sequence[Path], files: Collection[Path]) -> Iterator[Path]:
-    """Yield the files in the folders that an earlier report on other sets has left."""
+    """Return files in the folders that an earlier report on other sets has left."""
 
     def name(path: Path) -> str:
         return re.sub(r"^set\d+-", "", path.name)

@@ -100,16 +100,14 @@ class Run:
         if arguments is None:
             in_store = self.paths.directory.name == self.record.identity
             return "its students train it" if in_store else "its arguments were not kept"
-        # An experiment is a sweep, but the command repeats only one of its runs.
+        # An experiment is a sweep: this asks for one of its runs.
         alone = ["hydra.mode=RUN"] if any("experiment=" in one for one in arguments) else []
         return shlex.join(["bitstill", "train", *arguments, *alone])
 
     @functools.cached_property
     def arguments(self) -> list[str] | None:
         """The run's command-line arguments; None if they were not kept."""
-        if not self.paths.overrides.exists():
-            return None
-        # Not OmegaConf, which would take a second for a hundred runs.
+        # Not by OmegaConf, which takes a second for a hundred runs.
         with reading(self.paths.overrides, "move it away"):
             if (text := _kept(self.paths.overrides)) is None:
                 return None
@@ -117,7 +115,15 @@ class Run:
         return [*_flags(self.paths), *settings]
 
 
-# Hydra's notes: other places where it looked for choices, and the configuration's name.
+def _kept(path: Path) -> str | None:
+    """Return the text of a file; None if there is none."""
+    try:
+        return path.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+# In Hydra's own notes: where else it looked for choices, and which configuration it composed.
 _SEARCHED = re.compile(r"^ +provider: (command-line|hydra\.searchpath)", re.MULTILINE)
 _CONFIG_NAME = re.compile(r"^ +config_name: (?!train(\.yaml)?$)(.+)$", re.MULTILINE)
 
@@ -136,11 +142,11 @@ class RunSet:
     """Comparable runs: they share everything except loss, temperature and seed.
 
     Attributes:
-        name: that of the sweep, with what tells its sets apart.
-        runs: finished ones and others; at least one.
-        settings: what its runs share, by name: their :func:`settings`, and the
-            :func:`teacher_settings` and :func:`rules` of those that have them.
-        awaited: how many runs of each cell its sweep asks for and has not finished.
+        name: the sweep's name, and what tells its sets apart.
+        runs: at least one run, finished or not.
+        settings: what the runs share, by name: their :func:`settings`, and the
+            :func:`teacher_settings` and :func:`rules` of those that have some.
+        awaited: how many runs of each cell the sweep asks for and has not finished.
     """
 
     name: str
@@ -165,7 +171,7 @@ class RunSet:
         return self._by_cell.get(cell, [])
 
     def done(self, cell: str) -> list[Run]:
-        """Return the finished runs of a cell, one for each seed, by seed."""
+        """Return the finished runs of a cell, by seed; one for each seed."""
         by_seed = {run.record.seed: run for run in self.of(cell) if run.done}
         return list(by_seed.values())
 
@@ -247,9 +253,9 @@ def read_sweep(folder: Path) -> list[Run]:
 
 
 def with_teachers(runs: Sequence[Run]) -> list[Run]:
-    """Return runs, preceded by the teachers that they read and that only the store has.
+    """Return runs after the teachers that they read and that only the store has.
 
-    A sweep that asks only for students trains its teachers in the store.
+    For a sweep that asks for students only, teachers are trained there.
     """
     own = {None, *(run.record.identity for run in runs)}
     readers = {run.record.teacher_identity: run for run in runs}
@@ -275,7 +281,7 @@ def stored_teacher(run: Run) -> RunPaths | None:
     return None
 
 
-# Settings that reports read, besides those that `settings` and `rules` are made of.
+# What reports read from a configuration, besides the parts of settings and rules.
 _READ: dict[tuple[str, str], Any] = {
     ("data", "source"): str,
     ("schedule", "epochs"): int,

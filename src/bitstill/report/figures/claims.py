@@ -44,7 +44,7 @@ def claim_figures(findings: Sequence[Finding]) -> list[Figure]:
 
 
 def _limit(rows: Sequence[Row]) -> float:
-    """Return the limit of the axis, which shows all effects but cuts far too wide intervals."""
+    """Return the limit of the axis: it shows all effects, but cuts far too wide intervals."""
     numbers = [[row[name] for name in ("effect", "published", "low", "high")] for row in rows]
     sizes = [[abs(one) for one in of_row if isinstance(one, float)] for of_row in numbers]
     effects = max(max(one[:2]) for one in sizes)
@@ -56,7 +56,7 @@ def _limit(rows: Sequence[Row]) -> float:
 
 def _spec(*, bounded: bool, limit: float) -> Spec:
     scale = {"domain": [-limit, limit], "nice": False}
-    few = {"tickCount": 5}  # of more, Vega labels every other one, and zero may get no label
+    few = {"tickCount": 5}  # with more, only every other one has a number, perhaps not zero
     x = channel("effect", title="points of test accuracy", scale=scale, axis=few)
     verdicts = {"domain": [NO_VERDICT, *reversed(get_args(Verdict))], "range": "verdict"}
     color = channel("verdict", "nominal", legend=None, scale=verdicts)
@@ -73,8 +73,8 @@ def _spec(*, bounded: bool, limit: float) -> Spec:
         "encoding": {"y": channel("claim", "nominal", sort=None, title=None, axis=axis)},
         "layer": [
             {
-                "data": {"values": [{}]},  # draws one line, instead of one per claim
-                "mark": {"type": "rule", "strokeDash": [4, 4]},
+                "data": {"values": [{}]},  # one line, not one per claim
+                "mark": {"type": "rule", "strokeDash": [4, 4], "aria": False},
                 "encoding": {"x": {"datum": 0}, "y": None},
             },
             *([intervals, *_beyond(limit, color)] if bounded else []),
