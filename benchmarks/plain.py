@@ -4,7 +4,7 @@ Standard modules, a DataLoader over PIL images with two workers, NCHW float32, t
 pass in every step, metrics logged in every step. It is correct, and nothing in it is slow on
 purpose. It knows nothing of bitstill.
 
-    python benchmarks/plain.py --epochs 2     the 14 runs of the study, one after the other
+    python benchmarks/plain.py --epochs 2     the 14 runs of `experiment=quick`, one after the other
 """
 
 import argparse
