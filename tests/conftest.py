@@ -29,6 +29,7 @@ from sklearn.datasets import load_digits
 from tests.pictures import encoded
 from tests.wandb_server import WandbServer, serving
 
+from bitstill import loss_inputs
 from bitstill.application import register_resolvers
 from bitstill.configuration.check import check
 from bitstill.configuration.guard import guarded
@@ -395,3 +396,28 @@ def browser() -> Iterator[Any]:
         started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield started
         started.close()
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Installs a package of one module, which offers a loss, into a folder of the path."""
+
+    def forget() -> None:
+        loss_inputs.own_loss.cache_clear()
+        loss_inputs._offered.cache_clear()
+
+    def installed(
+        folder: Path, text: str, *, name: str = "mine", version: str = "1", entry: str
+    ) -> None:
+        about = folder / f"{name}-{version}.dist-info"
+        about.mkdir(parents=True)
+        (folder / f"{name}.py").write_text(text)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}")
+        (about / "entry_points.txt").write_text(f"[{loss_inputs.GROUP}]\nany = {entry}\n")
+        monkeypatch.syspath_prepend(folder)
+        sys.modules.pop(name, None)
+        forget()
+
+    yield installed
+    sys.modules.pop("mine", None)
+    forget()

@@ -3,6 +3,8 @@
 import re
 import shlex
 import subprocess
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ from typer.testing import CliRunner
 
 from bitstill.application import train
 from bitstill.cli import app
+from bitstill.loss_inputs import GROUP
+from bitstill.runs import known_runs
+from bitstill.runs.curves import read_curves
 
 pytestmark = pytest.mark.usefixtures("restored")  # a command leaves log handlers
 
@@ -133,6 +138,37 @@ def test_the_sweep_of_ones_own_is_planned(
     assert "SlurmLauncher" in shown
     assert "constraint: avx512" in shown
     assert "max_num_timeout: 10" in shown
+
+
+@pytest.mark.slow
+def test_the_loss_of_ones_own_is_swept(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    install: Callable[..., None],
+    few_images: tuple[str, ...],
+) -> None:
+    """In other processes; its package is installed as pip would."""
+    page = (ROOT / "docs/sweeps.md").read_text().partition("## Your own loss")[2]
+    [function] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    project = tomllib.loads(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[0])["project"]
+    [entry] = project["entry-points"][GROUP].values()
+    given = {"name": project["name"], "version": project["version"], "entry": entry}
+    install(tmp_path / "site", function, **given)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.chdir(tmp_path)
+    choice = Path("sweeps/loss/margin.yaml")
+    choice.parent.mkdir(parents=True)
+    choice.write_text(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    [command] = re.findall(r"^    bitstill train (-m .*)$", page, re.MULTILINE)
+    shortened = [one for one in shlex.split(command) if not one.startswith("seed=")]
+    launched = ["schedule.epochs=1", "hydra/launcher=parallel"]
+    assert train([*shortened, *few_images, *launched]) == 0
+    losses = {}
+    for paths, record in known_runs(Path("multirun/default")):
+        assert record.versions["mine"] == "1"
+        [epoch] = read_curves(paths)
+        losses[record.config["loss"]["margin"]] = epoch["train/loss"]
+    assert losses[0.5] > losses[0.2]
 
 
 def test_make_lists_its_targets() -> None:

@@ -4,12 +4,14 @@ What a field does to a run is said in ``conf/``, beside its value. A node with `
 schema a target, so that nothing else can be instantiated.
 """
 
+import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bitstill.data import Digits, ImageSource, Parquet, Svhn
+from bitstill.loss_inputs import LOSS_INPUTS, OwnLoss, loss_reads
 from bitstill.topology import MAX_BITS
 
 
@@ -90,6 +92,12 @@ class LossConfig:
 
     _target_: str
     _partial_: bool
+
+
+@functools.cache  # or two configurations of one loss would be of different types
+def own_loss_config(own: OwnLoss) -> type[LossConfig]:
+    """Return the schema of a loss of your own."""
+    return make_dataclass("OwnLossConfig", own.settings, bases=(LossConfig,), frozen=True)
 
 
 @dataclass(frozen=True)
@@ -294,21 +302,8 @@ class TrainConfig:
         return loss_reads(self.loss_name, "soft_weight")
 
 
-# What each loss reads besides logits, labels and temperature; here, to be known without torch.
-LOSS_INPUTS: dict[str, tuple[str, ...]] = {
-    "hard": (),
-    "soft": ("teacher_logits",),
-    "soft_hard": ("teacher_logits", "soft_weight"),
-    "gt_soft_hard": ("soft_weight",),
-}
-
-
-def loss_reads(loss: str, name: str) -> bool:
-    """Whether a loss reads ``teacher_logits`` or ``soft_weight``; an unknown one reads neither."""
-    return name in LOSS_INPUTS.get(loss, ())
-
-
-# The schema of a node by its _target_. Nothing that is missing here is ever instantiated.
+# The schema of a node by its _target_. Nothing that is missing here is ever instantiated, but for
+# losses that installed packages offer.
 TARGETS: dict[str, dict[str, type]] = {
     "data": {
         "bitstill.data.Digits": Digits,

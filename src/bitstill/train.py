@@ -123,7 +123,7 @@ def _fit_run(
         log_finished(config, paths, data)
         hand_on(paths, stored)
         return
-    _see_that_own_choices_fit(config)
+    _see_that_the_quantizer_fits(config)
     logits = None
     if config.needs_teacher:
         logits = _teacher_logits(teacher_of(config), data, progress=progress).to(device)
@@ -153,19 +153,8 @@ def _loss(config: TrainConfig) -> Callable[..., Tensor]:
     return loss
 
 
-def _see_that_own_choices_fit(config: TrainConfig) -> None:
-    """Refuse a user's loss or quantizer that does not match its registration."""
-    loss = inspect.signature(_loss(config))
-    given = {"labels", "teacher_logits"} if config.needs_teacher else {"labels"}
-    given &= loss.parameters.keys()
-    given |= {"soft_weight"} if config.needs_soft_weight else set()
-    try:
-        loss.bind("logits", **dict.fromkeys(given))
-    except TypeError as error:
-        raise UserError(
-            f"loss={config.loss_name} does not take what it is given ({error}): see "
-            "schema.LOSS_INPUTS (CONTRIBUTING.md, Adding a choice)"
-        ) from error
+def _see_that_the_quantizer_fits(config: TrainConfig) -> None:
+    """Refuse a user's quantizer whose levels are not those that integers need."""
     quantizer = instantiate(dataclasses.asdict(config.quantizer))
     if quantizer.weight_bits is not None and quantizer.activation_bits is not None:
         codes_and_unit(torch.linspace(-2, 2, 1000), quantizer)

@@ -19,7 +19,8 @@ from bitstill.application import compose
 from bitstill.configuration.check import check, check_batches, settings
 from bitstill.errors import UserError
 from bitstill.explanations import explain
-from bitstill.schema import LOSS_INPUTS, TARGETS
+from bitstill.loss_inputs import LOSS_INPUTS
+from bitstill.schema import TARGETS
 
 Changed = Callable[..., DictConfig]
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from bitstill.errors import UserError
+from bitstill.loss_inputs import LOSS_INPUTS
 from bitstill.report.content import _named_by_folder
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run, RunSet, sweep_name
 from bitstill.runs import Row, RunPaths, RunRecord
-from bitstill.schema import LOSS_INPUTS
 
 LOSSES = ("soft", "soft_hard", "gt_soft_hard")
 HARD_WEIGHT = {"_target_": "bitstill.losses.constant_weight", "_partial_": True}

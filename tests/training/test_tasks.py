@@ -4,7 +4,6 @@ import functools
 import math
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -449,53 +448,3 @@ def test_a_loss_of_ones_own_need_not_know_a_temperature(
     task = build_task(config, Student())
     batch = Batch(torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.int64), torch.ones(2, 10))
     assert task.loss(torch.zeros(2, 10), batch) == 1
-
-
-def with_logits(
-    logits: Tensor, labels: Tensor, *, teacher_logits: Tensor, scale: int = 1
-) -> Tensor:
-    raise NotImplementedError
-
-
-def with_weight(logits: Tensor, labels: Tensor, *, soft_weight: float) -> Tensor:
-    raise NotImplementedError
-
-
-def with_margin(logits: Tensor, labels: Tensor, *, temperature: float, margin: float) -> Tensor:
-    raise NotImplementedError
-
-
-@pytest.mark.parametrize(
-    ("loss", "more"),
-    [(with_logits, "teacher_logits"), (with_weight, "soft_weight"), (with_margin, "margin")],
-)
-def test_a_loss_that_asks_for_more_than_it_is_given_is_refused(
-    compose_run: Compose,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    loss: Callable[..., Tensor],
-    more: str,
-) -> None:
-    """One of the user's own, which the schema does not know well enough."""
-    monkeypatch.setattr("bitstill.losses.hard", loss)
-    config = check(compose_run("loss=hard", "data=digits"))
-    said = rf"^loss=hard does not take what it is given \(missing a required argument: '{more}'\)"
-    with pytest.raises(UserError, match=said):
-        bitstill.train.run(config, tmp_path)
-
-
-def without_weight(logits: Tensor, labels: Tensor, **settings: float) -> Tensor:
-    raise NotImplementedError
-
-
-def test_a_loss_that_takes_less_than_it_is_given_is_refused(
-    compose_run: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Before its teacher is trained; what takes anything is not refused."""
-    monkeypatch.setattr(bitstill.train, "_teacher_logits", lambda *_, **__: pytest.fail("trained"))
-    monkeypatch.setattr("bitstill.losses.soft_hard", with_logits)
-    config = check(compose_run("loss=soft_hard", "data=digits"))
-    with pytest.raises(UserError, match="got an unexpected keyword argument 'soft_weight'"):
-        bitstill.train.run(config, tmp_path)
-    monkeypatch.setattr("bitstill.losses.hard", without_weight)
-    bitstill.train._see_that_own_choices_fit(check(compose_run("loss=hard", "data=digits")))

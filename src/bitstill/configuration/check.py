@@ -23,7 +23,8 @@ from omegaconf.errors import (
 from bitstill.configuration.shipped import choices
 from bitstill.data import ImageSource
 from bitstill.errors import UserError, first_line, nearest
-from bitstill.schema import TARGETS, LoggerConfig, Range, TrainConfig
+from bitstill.loss_inputs import own_loss, own_targets
+from bitstill.schema import TARGETS, LoggerConfig, Range, TrainConfig, own_loss_config
 
 # CPython's messages when memory runs out; the second one when it could not even raise MemoryError.
 _NO_MEMORY = (
@@ -243,13 +244,17 @@ def _allowed(name: str, value: Any, annotation: Any, allowed: Range) -> Any:
 
 def _schema(name: str, value: Mapping[str, Any]) -> type:
     """Return the dataclass for a node, by its ``_target_``."""
-    target, known = str(value.get("_target_")), TARGETS[name]
-    if target not in known:
-        raise UserError(
-            f"{name}._target_ = {target} is not allowed: choose one of {', '.join(known)}"
-            f"{nearest(target, list(known))}{_OF_ONES_OWN}"
-        )
-    return known[target]
+    target = str(value.get("_target_"))
+    if target in TARGETS[name]:
+        return TARGETS[name][target]
+    own = own_loss(target.rpartition(".")[2]) if name == "loss" else None
+    if own is not None and own.target == target:
+        return own_loss_config(own)
+    known = [*TARGETS[name], *(own_targets() if name == "loss" else ())]
+    raise UserError(
+        f"{name}._target_ = {target} is not allowed: choose one of {', '.join(known)}"
+        f"{nearest(target, known)}{_OF_ONES_OWN}"
+    )
 
 
 def _check_together(config: TrainConfig) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bitstill.errors import printable
+from bitstill.loss_inputs import loss_reads
 from bitstill.runs import RunRecord
-from bitstill.schema import loss_reads
 
 # Settings that may differ within a set; the sweep's name does not affect its runs.
 _INSIDE = ("model", "loss", "temperature", "soft_weight", "seed", "name", "teacher", "trainer")

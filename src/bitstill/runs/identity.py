@@ -5,6 +5,7 @@ import hashlib
 import json
 from typing import Any
 
+from bitstill.loss_inputs import own_loss
 from bitstill.schema import ModelConfig, TrainConfig
 
 # Raise the version of a model when the same configuration gives another result than before.
@@ -57,6 +58,8 @@ def identity(config: TrainConfig, data_identity: str) -> str:
             "loss": config.loss,
             "temperature": config.temperature,
         }
+    if (own := own_loss(config.loss_name)) is not None:
+        parts["loss_source"] = own.source
     if config.needs_soft_weight:
         parts["soft_weight"] = config.soft_weight
     if config.needs_teacher:

@@ -11,6 +11,7 @@ import torch
 from bitstill import __version__
 from bitstill.configuration.shipped import conf_directory
 from bitstill.data import ImageData
+from bitstill.loss_inputs import own_loss
 from bitstill.runs import RunRecord
 from bitstill.runs.identity import identity, portable_config, teacher_of
 from bitstill.schema import TrainConfig
@@ -38,7 +39,8 @@ def new_record(config: TrainConfig, data: ImageData) -> RunRecord:
         images={"train": len(data.train), "val": len(data.val), "test": len(data.test)},
         versions={"python": platform.python_version(), "bitstill": __version__}
         | {name: version(name) for name in _COMPUTING_PACKAGES}
-        | {"torch": str(torch.__version__)},  # with the build, CPU or CUDA
+        | {"torch": str(torch.__version__)}  # with the build, CPU or CUDA
+        | dict([own.package] if (own := own_loss(config.loss_name)) else []),
         git_commit=git_commit(),
         device=device_name(config.trainer),
     )
