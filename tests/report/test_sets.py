@@ -384,6 +384,19 @@ def test_without_a_majority_all_is_told() -> None:
     ]
 
 
+def test_settings_of_equal_values_are_told_apart() -> None:
+    """But a teacher's schedule that is its student's is not told twice."""
+    bits = [{"weight_bits": number, "activation_bits": number} for number in (2, 1)]
+    assert names(record("hard", quantizer=one) for one in bits) == [
+        f"made-up (quantizer.weight_bits={number}, quantizer.activation_bits={number})"
+        for number in (2, 1)
+    ]
+    epochs: list[dict[str, Any]] = [{"epochs": number} for number in (60, 10)]
+    assert names(
+        record("soft", schedule=one, teacher={"seed": 0, "schedule": one}) for one in epochs
+    ) == ["made-up (schedule.epochs=60)", "made-up (schedule.epochs=10)"]
+
+
 def test_sets_of_one_name_are_called_by_their_folders() -> None:
     """Whatever a sweep's name looks like."""
     records = [record("hard", name="my (x) sweep", schedule={"epochs": n}) for n in (8, 9)]

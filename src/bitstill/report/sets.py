@@ -112,12 +112,13 @@ def _by_rule(runs: list[Run], name: str) -> list[_Group]:
 
 def _names(name: str, sets: Sequence[Mapping[str, str]]) -> list[str]:
     """Return a name for each set: the sweep's, with the settings that are unusual in it."""
-    columns: dict[tuple[str | None, ...], str] = {}
+    columns: dict[str, tuple[str | None, ...]] = {}
     for key in itertools.chain.from_iterable(sets):
-        # Settings that agree in every set, such as teacher's and student's epochs, count once.
-        columns.setdefault(tuple(one.get(key) for one in sets), key)
+        column = tuple(one.get(key) for one in sets)
+        if column != columns.get(key.removeprefix("teacher.")):  # the student's, which says it
+            columns[key] = column
     usual: dict[str, str] = {}  # by setting: the majority's value, or none
-    for column, key in columns.items():
+    for key, column in columns.items():
         values = Counter(value for value in column if value is not None)
         if len(values) > 1:
             [(value, count)] = values.most_common(1)
