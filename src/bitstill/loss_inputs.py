@@ -25,7 +25,7 @@ LOSS_INPUTS: dict[str, tuple[str, ...]] = {
 """What bitstill's losses read besides logits, labels and temperature."""
 
 GROUP = "bitstill.losses"  # of entry points
-_INPUTS = ("teacher_logits", "labels", "temperature", "soft_weight")
+_INPUTS = ("teacher_logits", "labels", "temperature", "soft_weight", "progress")
 _TYPES = (bool, int, float, str)
 
 

@@ -224,6 +224,18 @@ def test_behind_the_schedule_c_stays() -> None:
     assert [one["soft_weight"] for one in fit(task, 4).logged] == [8, 4.5, 1, 1]
 
 
+def test_a_loss_of_ones_own_may_read_the_progress() -> None:
+    """To anneal its temperature, say; a Trainer of one's own goes on for an epoch."""
+    seen = []
+
+    def loss(student_logits: Tensor, *, progress: float) -> Tensor:
+        seen.append(progress)
+        return student_logits.sum()
+
+    fit(StudentTask(linear(), schedule(epochs=2), loss=loss, soft_weight=None), 3)
+    assert seen == [0, 0, 0.5, 0.5, 1, 1]
+
+
 def test_reported_loss_is_the_mean_over_the_epoch() -> None:
     values = iter([1.0, 3.0, 10.0, 20.0])
 

@@ -153,13 +153,13 @@ class TeacherTask(Task):
 
 
 class StudentTask(Task):
-    """Trains with one of the four losses; the teacher enters only by its stored logits.
+    """Trains with a distillation loss; the teacher enters only by its stored logits.
 
     Args:
         network: the student.
         schedule: epochs, rates and L2.
-        loss: one of :mod:`bitstill.losses`, with its temperature; its signature names the parts of
-            a batch that it reads.
+        loss: one of :mod:`bitstill.losses`, or of your own, with its temperature; its signature
+            names the parts of a batch that it reads, and whether it reads ``progress``.
         soft_weight: c as a function of the finished share of training; None if the loss has only
             one term.
     """
@@ -176,24 +176,31 @@ class StudentTask(Task):
         self._loss, self._soft_weight = loss, soft_weight
         named = inspect.signature(loss).parameters
         self._reads = [name for name in ("teacher_logits", "labels") if name in named]
+        self._reads_progress = "progress" in named
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the configured loss with this epoch's factor c."""
-        inputs = {name: getattr(batch, name) for name in self._reads}
+        inputs: dict[str, Any] = {name: getattr(batch, name) for name in self._reads}
         if missing := [name for name, value in inputs.items() if value is None]:
             raise UserError(
                 f"the loss reads {missing[0]}, and the batch has none: give Batches the teacher's "
                 "logits over the training images"
             )
+        if self._reads_progress:
+            inputs["progress"] = self._progress
         return self._loss(logits, **inputs, **self._factor())
+
+    @property
+    def _progress(self) -> float:
+        """The finished share of training when the epoch began, in [0, 1]."""
+        # A user's own Trainer may have more epochs than the schedule; the rest then counts as 1.
+        return min(1.0, self.current_epoch / self.schedule.epochs)
 
     def _factor(self) -> dict[str, float]:
         """Return this epoch's factor c by its name; nothing for a loss of one term."""
         if self._soft_weight is None:
             return {}
-        # A user's own Trainer may have more epochs than the schedule; c then keeps its last value.
-        progress = min(1.0, self.current_epoch / self.schedule.epochs)
-        return {"soft_weight": self._soft_weight(progress)}
+        return {"soft_weight": self._soft_weight(self._progress)}
 
     def epoch_settings(self) -> dict[str, float]:
         """Return the learning rate and, for a loss with two terms, the factor c."""
