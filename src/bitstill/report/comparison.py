@@ -4,31 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitstill.report.claims import primary_view
-from bitstill.report.far_out import far_out, said_of
-from bitstill.report.sweeps import STATISTICS_NAMES, Run, RunSet, View
-from bitstill.report.table import NOT_APPLICABLE, Table, p_text, plus_minus, signed
-from bitstill.statistics import MARGIN, Difference, equivalence_p, holm, paired_difference
-
-
-@dataclass(frozen=True)
-class CellComparison:
-    """A cell in both sets.
-
-    Attributes:
-        cell: its name.
-        first: accuracies in percent of the first set's runs, by seed, for seeds in both sets.
-        second: the same for the second set's runs.
-        difference: second minus first, in points; None without a seed in both.
-        p: p of no difference, after correction; None where nothing is tested.
-        equivalence_p: p of a difference of at least the margin; None where nothing is tested.
-    """
-
-    cell: str
-    first: dict[int, float]
-    second: dict[int, float]
-    difference: Difference | None
-    p: float | None
-    equivalence_p: float | None
+from bitstill.report.paired import (
+    HEADER,
+    CellComparison,
+    compare_cells,
+    comparison_caption,
+    comparison_row,
+    did_not_learn,
+    of_common_seeds,
+)
+from bitstill.report.sweeps import STATISTICS_NAMES, RunSet, View
+from bitstill.report.table import Table
 
 
 @dataclass(frozen=True)
@@ -52,12 +38,7 @@ class SetComparison:
 
     def table(self, name: str) -> Table:
         """Return the comparison as a table."""
-        caption = (
-            f"Test accuracy in % ({self.view.label} batch norm) over the seeds in both. "
-            "difference: second minus first, with 95 % t interval, in points. p: paired t test, "
-            "Holm over the cells. p equal: equivalence test (two one-sided tests) against a "
-            f"difference of {MARGIN:g} points or more; small means practically equal."
-        ) + self.waits * " Both p wait for unfinished runs."
+        caption = comparison_caption(self.view, waits=self.waits)
         differing = _differing(self.first, self.second)
         if "data_identity" in differing:
             caption += (
@@ -66,21 +47,12 @@ class SetComparison:
             )
         if differing:
             caption = f"The sets differ in {', '.join(differing)}. " + caption
-        header = ("cell", "first", "second", "difference", "p", "p equal", "pairs")
-        if named := said_of(self._far_out(), self.view):
+        shown = {(one.cell, seed) for one in self.cells for seed in one.first}
+        if named := did_not_learn((self.first, self.second), self.view, shown):
             caption += f" {named}"
         title = f"{self.first.name} and {self.second.name}, cell by cell"
-        return Table(name, title, caption, header, [_row(one) for one in self.cells])
-
-    def _far_out(self) -> list[Run]:
-        """Return the runs that did not learn and are part of the differences."""
-        compared = {(one.cell, seed) for one in self.cells for seed in one.first}
-        return [
-            run
-            for runs in (self.first, self.second)
-            for run in far_out(runs, self.view)
-            if (run.record.cell, run.record.seed) in compared
-        ]
+        header = ("cell", "first", "second", *HEADER)
+        return Table(name, title, caption, header, [comparison_row(one) for one in self.cells])
 
 
 def pairs(first: Sequence[RunSet], later: Sequence[RunSet]) -> list[tuple[RunSet, RunSet]]:
@@ -148,38 +120,10 @@ def compare_sets(first: RunSet, second: RunSet) -> SetComparison:
     view, cells = _shared_view(first, second), _cells_of_both(first, second)
     waits = not {*first.awaited, *second.awaited}.isdisjoint(cells)
     sides = {
-        cell: _common(first.percents(cell, view), second.percents(cell, view)) for cell in cells
-    }
-    differences = {cell: _difference(*both) for cell, both in sides.items()}
-    tested = {cell: one for cell, one in differences.items() if one and one.df and not waits}
-    p = dict(zip(tested, holm([one.p for one in tested.values()]), strict=True))
-    equal = {cell: equivalence_p(one, MARGIN) for cell, one in tested.items()}
-    compared = [
-        CellComparison(cell, *sides[cell], differences[cell], p.get(cell), equal.get(cell))
+        cell: of_common_seeds(first.percents(cell, view), second.percents(cell, view))
         for cell in cells
-    ]
-    return SetComparison(first, second, view, compared, waits)
-
-
-def _common(
-    first: dict[int, float], second: dict[int, float]
-) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the accuracies of the seeds in both, in the same order."""
-    seeds = sorted(first.keys() & second.keys())
-    return {seed: first[seed] for seed in seeds}, {seed: second[seed] for seed in seeds}
-
-
-def _difference(first: dict[int, float], second: dict[int, float]) -> Difference | None:
-    """Return second minus first; None without a pair."""
-    return paired_difference([*second.values()], [*first.values()]) if first else None
-
-
-def _row(one: CellComparison) -> list[str]:
-    sides = [list(side.values()) for side in (one.first, one.second)]
-    accuracies = [plus_minus(values) if values else NOT_APPLICABLE for values in sides]
-    said = "no seed in both" if one.difference is None else signed(one.difference)
-    seeds = str(len(one.first))
-    return [one.cell, *accuracies, said, p_text(one.p), p_text(one.equivalence_p), seeds]
+    }
+    return SetComparison(first, second, view, compare_cells(sides, waits=waits), waits)
 
 
 def _differing(first: RunSet, second: RunSet) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bitstill.data import ImageData
 from bitstill.errors import UserError
+from bitstill.report.baseline import baseline_table
 from bitstill.report.claim_tables import claims_table, robustness_table, tests_table
 from bitstill.report.claims import findings, primary_view
 from bitstill.report.comparison import (
@@ -131,6 +132,7 @@ class SetReport:
             self.claims,
             tests_table(self.main_findings),
             temperature_table(self.runs, self.view),
+            baseline_table(self.runs, self.view),
             *accuracy_tables(self.runs),
             sizes_table(self.sizes),
             noise_table(self.runs, self.view),

@@ -18,7 +18,7 @@ _LATER = "open"  # the only place that shows later sweeps
 _FIGURE = "figure-"
 NAMES = (
     *("progress", "verdicts", "claims", "tests", "robustness", "far-out"),
-    *("temperatures", "table1", "table2", "table3", "table4"),
+    *("temperatures", "baseline", "table1", "table2", "table3", "table4"),
     *("sizes", "noise", "noise-seeds", "seeds", "cost", "official", _LATER),
     *(_FIGURE + name for name in ("accuracy", "claims", "gradients")),
 )

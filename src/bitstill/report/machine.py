@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bitstill import __version__
-from bitstill.report.comparison import SetComparison
+from bitstill.report.baseline import against_baseline, baseline_of
 from bitstill.report.content import Report, SetReport
 from bitstill.report.far_out import far_out
 from bitstill.report.findings import Finding
 from bitstill.report.noise import epoch_noise
+from bitstill.report.paired import CellComparison
 from bitstill.report.settings import rules, settings, teacher_settings
 from bitstill.report.sweeps import VIEWS, RunSet, View
 from bitstill.runs import RunRecord
@@ -29,7 +30,7 @@ def to_plain(report: Report) -> dict[str, Any]:
             "command": report.command,
             "sets": [_set(one) for one in report.sets],
             "comparisons": [
-                {**dataclasses.asdict(table), "view": str(one.view), "cells": _cells(one)}
+                {**dataclasses.asdict(table), "view": str(one.view), "cells": _cells(one.cells)}
                 for table, one in zip(report.comparison_tables, report.comparisons, strict=True)
             ],
         }
@@ -63,6 +64,8 @@ def _set(one: SetReport) -> dict[str, Any]:
             str(view): [_finding(found) for found in answers]
             for view, answers in one.by_view.items()
         },
+        "baseline": baseline_of(runs),
+        "against_baseline": _cells(against_baseline(runs, one.view)),
         "sizes_bytes": {name: dict(sizes) for name, sizes in one.sizes.items()},
         "gradient_ratios": [
             {**dataclasses.asdict(ratio), "slope": ratio.slope} for ratio in one.ratios
@@ -130,10 +133,10 @@ def _told_apart_by(record: RunRecord, runs: RunSet, names: Sequence[str]) -> dic
     return {_no_formula(name): _no_formula(known.get(name, "")) for name in names}
 
 
-def _cells(comparison: SetComparison) -> list[dict[str, Any]]:
+def _cells(compared: Sequence[CellComparison]) -> list[dict[str, Any]]:
     return [
         dataclasses.asdict(one) | {"difference": one.difference and one.difference.interval()}
-        for one in comparison.cells
+        for one in compared
     ]
 
 

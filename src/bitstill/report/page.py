@@ -23,7 +23,12 @@ _ABSENT = (
 # A section: its id, title, and how the names of its tables and figures begin.
 _SECTIONS = (
     ("claims", "Published claims", ("claims", "tests", "robustness"), ("claims",)),
-    ("tables", "Tables 1 to 4", ("temperatures", "table", "sizes"), ("accuracy", "size")),
+    (
+        "tables",
+        "Tables 1 to 4",
+        ("temperatures", "baseline", "table", "sizes"),
+        ("accuracy", "size"),
+    ),
     ("noise", "Learning curves and noise", ("noise",), ("curves",)),
     ("distillation", "Distillation", (), ("flow", "soft-target", "gradients", "calibration")),
     ("quantization", "Quantization", (), ("weight",)),
