@@ -166,6 +166,7 @@ def test_the_loss_of_ones_own_is_swept(
     losses = {}
     for paths, record in known_runs(Path("multirun/default")):
         assert record.versions["mine"] == "1"
+        assert record.config["loss"]["_reads"] == ["labels", "temperature"]
         [epoch] = read_curves(paths)
         losses[record.config["loss"]["margin"]] = epoch["train/loss"]
     assert losses[0.5] > losses[0.2]

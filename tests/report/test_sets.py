@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from bitstill.errors import UserError
-from bitstill.loss_inputs import LOSS_INPUTS
 from bitstill.report.content import _named_by_folder
 from bitstill.report.sets import run_sets
 from bitstill.report.sweeps import Run, RunSet, sweep_name
@@ -189,10 +188,16 @@ def test_rules_for_the_factor_c_are_kept_apart() -> None:
         assert len(group) == len(shared) + len(own)
 
 
-def test_a_loss_of_ones_own_with_a_factor_has_such_rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LOSS_INPUTS, "mine", ("soft_weight",))
-    ours = [record("mine"), record("mine", weight={**HARD_WEIGHT, "value": 1.0})]
-    found = [one.settings["soft_weight"] for one in run_sets_of(ours)]
+def test_a_loss_of_ones_own_with_a_factor_has_such_rules() -> None:
+    """Its record says so: a report needs no package of its."""
+
+    def ours(**weight: Any) -> RunRecord:
+        one = record("mine", **weight)
+        reads = {"_target_": "package.mine", "_reads": ["labels", "soft_weight"]}
+        return dataclasses.replace(one, config=one.config | {"loss": reads})
+
+    other = ours(weight={**HARD_WEIGHT, "value": 1.0})
+    found = [one.settings["soft_weight"] for one in run_sets_of([ours(), other])]
     assert found == ["constant, value T^2", "constant, value 1"]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bitstill.errors import printable
-from bitstill.loss_inputs import loss_reads
+from bitstill.loss_inputs import LOSS_INPUTS
 from bitstill.runs import RunRecord
 
 # Settings that may differ within a set; the sweep's name does not affect its runs.
@@ -67,7 +67,8 @@ def rules(record: RunRecord) -> dict[str, list[str]]:
         found["teacher.seed"] = (
             [str(theirs), f"seed{offset:+d}"] if offset else ["seed", str(theirs)]
         )
-    if record.temperature is not None and loss_reads(record.loss, "soft_weight"):
+    reads = record.config["loss"].get("_reads", LOSS_INPUTS.get(record.loss, ()))
+    if record.temperature is not None and "soft_weight" in reads:
         found["soft_weight"] = _weight_rules(record.config["soft_weight"], record.temperature)
     return found
 

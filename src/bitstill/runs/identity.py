@@ -104,6 +104,8 @@ def portable_config(config: TrainConfig) -> dict[str, Any]:
     plain = dataclasses.asdict(config)
     for key in ("paths", "logger", "sweep"):
         del plain[key]
+    if (own := own_loss(config.loss_name)) is not None:  # to read a record without its package
+        plain["loss"]["_reads"] = sorted(own.reads)
     private = ("path", "cache", "url")
     plain["data"] = {"source": type(config.data).__name__.lower()} | {
         key: value for key, value in plain["data"].items() if key not in private
