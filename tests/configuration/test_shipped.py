@@ -31,7 +31,11 @@ EXPERIMENTS = {
     "table4": 4,
 }
 # The folder of data that nobody can guess.
-GIVEN = {"data/parquet": ["data.path=/somewhere"], "open": ["data.path=/somewhere"]}
+GIVEN = {
+    "data/folder": ["data.path=/somewhere"],
+    "data/parquet": ["data.path=/somewhere"],
+    "open": ["data.path=/somewhere"],
+}
 
 
 def cells(compose_run: Compose, experiment: str) -> list[tuple[str, ...]]:

@@ -5,9 +5,10 @@ Importing this package imports neither torch nor any decoder, so that a process 
 """
 
 from bitstill.data.digits import Digits
+from bitstill.data.folder import Folder
 from bitstill.data.parquet import Parquet
-from bitstill.data.source import ImageSource
+from bitstill.data.source import ImageSource, read_once
 from bitstill.data.splits import ImageData, Split
 from bitstill.data.svhn import Svhn
 
-__all__ = ["Digits", "ImageData", "ImageSource", "Parquet", "Split", "Svhn"]
+__all__ = ["Digits", "Folder", "ImageData", "ImageSource", "Parquet", "Split", "Svhn", "read_once"]

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bitstill.errors import UserError, one_line
 from bitstill.topology import SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from PIL.Image import Image
@@ -26,6 +28,7 @@ FORMATS = (
 )
 
 
+_LARGEST = 2**30  # bytes: a larger file is not a picture of one thing
 _LONGEST = 2**16  # pixels a side, JPEG's limit: each row costs memory, however short it is
 _CAMERA_BITS = 12  # some programs write 12-bit grey unscaled into 16-bit files
 
@@ -42,6 +45,37 @@ def quiet_pillow() -> Iterator[None]:
         for kind in (UserWarning, Image.DecompressionBombWarning):
             warnings.simplefilter("ignore", kind)
         yield
+
+
+def image_extensions() -> set[str]:
+    """Return how the names of image files end, as ``.png``, in lower case."""
+    from PIL.Image import registered_extensions
+
+    return {end for end, form in registered_extensions().items() if form in FORMATS}
+
+
+def read_image(file: Path) -> NDArray[np.uint8]:
+    """Decode an image file, as :func:`decode_image` does.
+
+    Returns:
+        uint8, shape (32, 32, 3).
+
+    Raises:
+        UserError: it is no file, or cannot be read, or is no image.
+    """
+    try:
+        if file.is_dir():
+            raise UserError(f"{file} cannot be entered: give a folder that can")
+        if file.exists() and not file.is_file():  # reading a pipe or device may never end
+            raise UserError(f"{file} is not a file: give an image file, or a folder of them")
+        if file.stat().st_size > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST} bytes")
+        return decode_image(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}): give an image file") from error
+    except ValueError as error:
+        reason = one_line(error).partition(" <_io.BytesIO")[0]
+        raise UserError(f"{file} is not an image ({reason}): give PNG, JPEG or the like") from error
 
 
 def decode_image(image_bytes: bytes) -> NDArray[np.uint8]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
+import os
+import stat
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +37,22 @@ log = logging.getLogger(__name__)
 _WHERE = {"path", "url", "download"}  # where files come from, not what is decoded
 CACHE_FORMAT = 4
 """Raised whenever a decoder or the split makes something else of the same files."""
+
+
+_contents: ContextVar[dict[ImageSource, Entry] | None] = ContextVar("contents", default=None)
+
+
+@contextmanager
+def read_once() -> Iterator[None]:
+    """Within this, or a function that it decorates, look for the files of each source once.
+
+    A sweep has many runs with the same source.
+    """
+    before = _contents.set({})
+    try:
+        yield
+    finally:
+        _contents.reset(before)
 
 
 class Part(NamedTuple):
@@ -120,15 +141,19 @@ class ImageSource(ABC):
         """Decode the files that `_locate` found."""
 
     def _content(self) -> Entry:
+        kept = _contents.get()
+        if kept is None:
+            return self._read()
+        if self not in kept:
+            kept[self] = self._read()
+        return kept[self]
+
+    def _read(self) -> Entry:
         # Checked before the files are decoded, which may take minutes.
         check_split(val_fraction=self.val_fraction, split_seed=self.split_seed)
         files = self._locate()
         name = type(self).__name__.lower()
-        # With resolved paths, a link and its target share an entry; with size and time of change, a
-        # replaced file gets a new one.
-        stamps = [
-            (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files
-        ]
+        stamps = _stamps(files)
         key = f"{name}-{_digest([CACHE_FORMAT, name, stamps, self._own_options()])[:16]}"
         entry = cached(self.cache, key, lambda: _as_entry(self._decode(files), name), _check_entry)
         found = entry.facts["checksum"]
@@ -182,6 +207,23 @@ class ImageSource(ABC):
 
         key = f"split-{_digest([CACHE_FORMAT, identity])[:16]}"
         return cached(self.cache, key, make, check).arrays
+
+
+def _stamps(files: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Return each file's path, size and time of change.
+
+    With resolved paths, a link and its target share an entry of the cache; with size and time, a
+    replaced file gets a new one.
+    """
+    resolved = functools.cache(os.path.realpath)  # of folders: there may be many files in each
+
+    def stamp(file: Path) -> tuple[str, int, int]:
+        found, path = file.lstat(), os.path.join(resolved(file.parent), file.name)
+        if stat.S_ISLNK(found.st_mode):
+            found, path = file.stat(), os.path.realpath(file)
+        return path, found.st_size, found.st_mtime_ns
+
+    return [stamp(file) for file in files]
 
 
 def _as_entry(decoded: Decoded, source: str) -> Entry:

@@ -12,12 +12,11 @@ import numpy as np
 
 from bitstill import load
 from bitstill.bar import bar
-from bitstill.data.images import FORMATS, decode_image, quiet_pillow
+from bitstill.data.images import image_extensions, quiet_pillow, read_image
 from bitstill.engine.engine import Engine
-from bitstill.errors import UserError, counted, one_line, printable
+from bitstill.errors import UserError, counted, printable
 
 _BATCH = 256
-_LARGEST = 2**30  # bytes: a larger file is not a picture of one thing
 
 Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]  # (32, 32, 3), or (N, 32, 32, 3)
 
@@ -97,7 +96,7 @@ class _File(NamedTuple):
 
 def _read(file: _File) -> Image | UserError:
     try:
-        return _decoded(file.path)
+        return read_image(file.path)
     except UserError as error:
         if file.is_named:
             raise
@@ -106,9 +105,7 @@ def _read(file: _File) -> Image | UserError:
 
 def _files(images: Sequence[Path]) -> tuple[list[_File], int]:
     """Return the files that are named or in folders, and the number of other files in folders."""
-    from PIL.Image import registered_extensions
-
-    known = {end for end, form in registered_extensions().items() if form in FORMATS}
+    known = image_extensions()
     found: list[_File] = []
     others = 0
     for path in images:
@@ -148,22 +145,6 @@ def _classified(engine: Engine, files: Sequence[Path], images: Image) -> Iterato
     shares /= shares.sum(axis=1, keepdims=True)
     for file, label, row in zip(files, logits.argmax(axis=1).tolist(), shares, strict=True):
         yield Prediction(str(file), label, engine.model.classes[label], float(row[label]))
-
-
-def _decoded(file: Path) -> Image:
-    try:
-        if file.is_dir():
-            raise UserError(f"{file} cannot be entered: give a folder that can")
-        if file.exists() and not file.is_file():  # reading a pipe or device may never end
-            raise UserError(f"{file} is not a file: give an image file, or a folder of them")
-        if file.stat().st_size > _LARGEST:
-            raise ValueError(f"it has more than {_LARGEST} bytes")
-        return decode_image(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}): give an image file") from error
-    except ValueError as error:
-        reason = one_line(error).partition(" <_io.BytesIO")[0]
-        raise UserError(f"{file} is not an image ({reason}): give PNG, JPEG or the like") from error
 
 
 def as_json(predictions: Sequence[Prediction]) -> str:

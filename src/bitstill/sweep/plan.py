@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from bitstill.bar import bar
 from bitstill.configuration.check import check, check_batches
+from bitstill.data import read_once
 from bitstill.errors import UserError, counted
 from bitstill.explanations import say
 from bitstill.loggers.logged import not_logged
@@ -57,6 +58,7 @@ def stop_at_failure(config: TrainConfig) -> None:
         stop_sign(config.folder).touch()
 
 
+@read_once()
 def plan(
     overrides: Sequence[tuple[str, ...]],
     compose: Callable[[tuple[str, ...]], DictConfig],

@@ -10,10 +10,11 @@ from statistics import median
 from rich.markup import escape
 from rich.table import Table
 
+from bitstill.data import read_once
 from bitstill.errors import counted
 from bitstill.report.table import output_console
-from bitstill.runs import in_store, known_record, runs_in
-from bitstill.runs.identity import identity, teacher_of
+from bitstill.runs import RunPaths, in_store, known_record, runs_in
+from bitstill.runs.identity import teacher_of
 from bitstill.runs.status import RunState, look
 from bitstill.schema import TrainConfig
 from bitstill.sweep.console import clock
@@ -46,6 +47,7 @@ class Training:
         return images / speeds.get(self.config.kind, math.nan) if images else 0.0
 
 
+@read_once()
 def show_plan(runs: Sequence[PlannedRun]) -> None:
     """Print every run of a sweep with its state and action, the teachers, hours and disk.
 
@@ -102,14 +104,14 @@ def _action(state: RunState, training: Training) -> str:
 
 def _training(run: PlannedRun, state: RunState) -> Training:
     if run.config.is_teacher:
-        return _stored(run.config, run.expected.identity)
+        return _stored(run.config, in_store(run.config, run.expected.identity))
     done = 0 if state.status == "done" else state.epoch
     return Training(run.config, run.expected.epochs - done)
 
 
-def _stored(teacher: TrainConfig, known_as: str) -> Training:
+def _stored(teacher: TrainConfig, paths: RunPaths) -> Training:
     """Return the training that a teacher in the store still needs."""
-    record = known_record(in_store(teacher, known_as))
+    record = known_record(paths)
     if record is None:
         return Training(teacher, teacher.schedule.epochs)
     # If it was killed between its last epoch and its end, some work is still left.
@@ -119,9 +121,14 @@ def _stored(teacher: TrainConfig, known_as: str) -> Training:
 
 def _teachers(runs: Iterable[PlannedRun]) -> dict[str, Training]:
     """Return the training still needed by all teachers that students read, by identity."""
-    configs = [run.config for run in runs if run.config.needs_teacher]
-    teachers = {identity(teacher_of(one), one.data.identity()): teacher_of(one) for one in configs}
-    return {known_as: _stored(config, known_as) for known_as, config in teachers.items()}
+    found = {
+        run.expected.stored: teacher_of(run.config) for run in runs if run.config.needs_teacher
+    }
+    return {
+        paths.directory.name: _stored(teacher, paths)
+        for paths, teacher in found.items()
+        if paths is not None
+    }
 
 
 def _speeds(runs: Iterable[PlannedRun]) -> dict[str, float]:

@@ -1,0 +1,130 @@
+"""Image files in one folder per class."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bitstill.bar import bar
+from bitstill.data.images import image_extensions, quiet_pillow, read_image
+from bitstill.data.source import Decoded, ImageSource, Part
+from bitstill.errors import UserError, counted
+from bitstill.files import at_home
+from bitstill.topology import MAX_CLASSES, SIDE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+_SPLITS = ("train", "test")
+_AT_A_TIME = 256  # files that threads are given at a time: after an error, these are finished
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(ImageSource):
+    """`train/CLASS/` and `test/CLASS/`, with image files in them or in folders below.
+
+    Classes are numbered in the order of their names. Images of any size and mode become 32x32 RGB
+    (see `decode_image`). Hidden files and folders are passed over, and files that are no images by
+    their extension.
+
+    Attributes:
+        path: the folder that `train` and `test` are in; may begin with `~`.
+    """
+
+    path: str
+
+    def _locate(self) -> Sequence[Path]:
+        root = at_home(self.path, name="data.path")
+        found = {split: self._classes(root / split) for split in _SPLITS}
+        self._check(found["train"], found["test"])
+        return [file for classes in found.values() for files in classes.values() for file in files]
+
+    def _classes(self, split: Path) -> dict[str, list[Path]]:
+        """Return the image files of each class, in order."""
+        if not split.is_dir():
+            raise UserError(
+                f"data.path={self.path} has no folder {split.name}: give one with train/CLASS/ and "
+                "test/CLASS/ in it, a folder of images for each class"
+            )
+        folders = sorted(one for one in split.iterdir() if one.is_dir() and one.name[0] != ".")
+        known = image_extensions()
+        return {one.name: sorted(_images(one, known), key=os.fspath) for one in folders}
+
+    def _check(
+        self, train: Mapping[str, Sequence[Path]], test: Mapping[str, Sequence[Path]]
+    ) -> None:
+        """Refuse classes that cannot be learned, or not be named."""
+        if not 2 <= len(train) <= MAX_CLASSES:
+            raise UserError(
+                f"data.path={self.path} has {counted(len(train), 'folder')} in train/: give one "
+                f"for each class, 2 to {MAX_CLASSES}, with images in it"
+            )
+        if empty := [f"train/{name}" for name, files in train.items() if not files]:
+            raise UserError(
+                f"data.path={self.path} has no images in {empty[0]}: remove it, or add some"
+            )
+        if not any(test.values()):
+            raise UserError(f"data.path={self.path} has no images in test/CLASS/: add some")
+        if unknown := [name for name, files in test.items() if files and name not in train]:
+            raise UserError(
+                f"data.path={self.path} has test/{unknown[0]}, and no train/{unknown[0]}: call a "
+                "class the same in both"
+            )
+        if odd := [name for name in train if not name.isprintable()]:
+            raise UserError(f"data.path={self.path} has a class {odd[0]!r}: rename its folder")
+
+    def _decode(self, files: Sequence[Path]) -> Decoded:
+        root = at_home(self.path, name="data.path")
+        for name in ("val", "valid", "validation"):
+            if (root / name).is_dir():
+                log.warning(
+                    "%s/ is not read: data.val_fraction of the training images is held out instead",
+                    name,
+                )
+        places = [file.relative_to(root).parts[:2] for file in files]
+        names = list(dict.fromkeys(name for split, name in places if split == "train"))
+        numbers = {name: label for label, name in enumerate(names)}
+
+        def part(wanted: str) -> Part:
+            rows = [row for row, (split, _) in enumerate(places) if split == wanted]
+            labels = np.array([numbers[places[row][1]] for row in rows], np.int64)
+            return Part(_decoded([files[row] for row in rows], wanted), labels)
+
+        return Decoded(part("train"), part("test"), len(names), names)
+
+
+def _images(folder: Path, known: set[str]) -> Iterator[Path]:
+    for one, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "."]
+        for name in names:
+            if name[0] != "." and os.path.splitext(name)[1].lower() in known:
+                yield Path(one, name)
+
+
+def _decoded(files: Sequence[Path], split: str) -> NDArray[np.uint8]:
+    """Return the images of files as (N, 32, 32, 3), decoded in threads: photos take long."""
+    images = np.empty((len(files), SIDE, SIDE, 3), np.uint8)
+    shown = bar(len(files), f"decoding {split}", "images")
+    with quiet_pillow(), ThreadPoolExecutor() as pool, shown:
+        for start in range(0, len(files), _AT_A_TIME):
+            part = files[start : start + _AT_A_TIME]
+            for row, image in enumerate(pool.map(_read, part), start):
+                images[row] = image
+                shown.update()
+    return images
+
+
+def _read(file: Path) -> NDArray[np.uint8]:
+    try:
+        return read_image(file)
+    except UserError as error:
+        raise UserError(f"data.path: {error}, or remove it") from error
