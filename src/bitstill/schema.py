@@ -10,7 +10,7 @@ from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from bitstill.data import Digits, Folder, ImageSource, Parquet, Svhn
+from bitstill.data import Cifar10, Digits, Folder, ImageSource, Parquet, Svhn
 from bitstill.loss_inputs import LOSS_INPUTS, OwnLoss, loss_reads
 from bitstill.topology import MAX_BITS
 
@@ -307,6 +307,7 @@ class TrainConfig:
 TARGETS: dict[str, dict[str, type]] = {
     "data": {
         "bitstill.data.Digits": Digits,
+        "bitstill.data.Cifar10": Cifar10,
         "bitstill.data.Svhn": Svhn,
         "bitstill.data.Folder": Folder,
         "bitstill.data.Parquet": Parquet,

@@ -1,7 +1,11 @@
 """Made-up sources, small enough to decode in a moment."""
 
+import functools
+import http.server
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,23 @@ from PIL import Image
 from tests.pictures import encoded
 
 from bitstill.data.svhn import MD5
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Offer the files of a folder at an address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture

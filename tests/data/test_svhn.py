@@ -1,4 +1,3 @@
-import functools
 import http.server
 import os
 import shutil
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.data.conftest import serving
 
 from bitstill.data import Svhn
 from bitstill.data.svhn import EXTRA, MD5, TEST, TRAIN
@@ -33,18 +33,8 @@ def svhn(options: dict[str, Any], svhn_folder: Path) -> Callable[..., Svhn]:
 @pytest.fixture
 def served(svhn_folder: Path) -> Iterator[str]:
     """The address of a server that offers the made-up files."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=str(svhn_folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(svhn_folder) as url:
+        yield url
 
 
 def test_layout_and_labels(svhn: Callable[..., Svhn], pictures: NDArray[np.uint8]) -> None:
@@ -149,7 +139,7 @@ def test_what_another_process_has_downloaded_is_not_downloaded_again(
         file.chmod(0o400)  # another user's, it cannot be given other rights
         yield
 
-    monkeypatch.setattr("bitstill.data.svhn.locked", after_another)
+    monkeypatch.setattr("bitstill.data.official.locked", after_another)
     svhn(path=str(tmp_path), download=True).identity()  # from where there is no server
     assert stat.S_IMODE((tmp_path / TRAIN).stat().st_mode) == 0o400
 

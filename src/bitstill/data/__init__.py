@@ -4,6 +4,7 @@ Importing this package imports neither torch nor any decoder, so that a process 
 `source.identity()` stays light.
 """
 
+from bitstill.data.cifar10 import Cifar10
 from bitstill.data.digits import Digits
 from bitstill.data.folder import Folder
 from bitstill.data.parquet import Parquet
@@ -11,4 +12,14 @@ from bitstill.data.source import ImageSource, read_once
 from bitstill.data.splits import ImageData, Split
 from bitstill.data.svhn import Svhn
 
-__all__ = ["Digits", "Folder", "ImageData", "ImageSource", "Parquet", "Split", "Svhn", "read_once"]
+__all__ = [
+    "Cifar10",
+    "Digits",
+    "Folder",
+    "ImageData",
+    "ImageSource",
+    "Parquet",
+    "Split",
+    "Svhn",
+    "read_once",
+]
