@@ -1,5 +1,6 @@
 """Image files in one folder per class."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -127,6 +128,24 @@ def test_a_file_that_is_no_picture_is_named(source: Folder, folder: Path) -> Non
         f"data.path: {folder / 'test/dog/c.png'} is not an image (cannot identify image file): "
         "give PNG, JPEG or the like, or remove it"
     )
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    source: Folder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its images would be missing."""
+    closed, scan = folder / "train/cat/more", os.scandir
+
+    def scandir(path: str) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(
+        UserError, match=rf"^data\.path: {closed} cannot be read \(Permission denied"
+    ):
+        source.identity()
 
 
 def test_each_change_makes_other_data(source: Folder, folder: Path) -> None:

@@ -103,11 +103,18 @@ class Folder(ImageSource):
 
 
 def _images(folder: Path, known: set[str]) -> Iterator[Path]:
-    for one, folders, names in os.walk(folder):
+    for one, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if name[0] != "."]
         for name in names:
             if name[0] != "." and os.path.splitext(name)[1].lower() in known:
                 yield Path(one, name)
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(
+        f"data.path: {error.filename} cannot be read ({error.strerror}): give a folder that can, "
+        "or remove it"
+    ) from error
 
 
 def _decoded(files: Sequence[Path], split: str) -> NDArray[np.uint8]:
