@@ -372,11 +372,11 @@ def test_a_sweep_from_a_file_runs_its_grids(
 
 @pytest.mark.slow
 def test_a_sweep_in_parallel_goes_on_past_failures(
-    bitstill: Callable[..., Any], tmp_path: Path
+    bitstill: Callable[..., Any], tmp_path: Path, few_images: tuple[str, ...]
 ) -> None:
     arguments = ["hydra/launcher=parallel", "hydra.launcher.n_jobs=2", f"paths.output={tmp_path}"]
     rates = f"schedule.learning_rates={TOO_HIGH},{FINE}"
-    swept = ["loss=gt_soft_hard", "temperature=T10,T15", rates]
+    swept = ["loss=gt_soft_hard", "temperature=T10,T15", rates, *few_images]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = bitstill("train", "-m", *SMALL, *arguments, *swept, env=environment)
     assert done.returncode == 1, done.stderr
