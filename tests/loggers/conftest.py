@@ -24,11 +24,13 @@ def said(
 
 
 @pytest.fixture
-def run_here(configure: Configure, tmp_path: Path) -> Callable[..., RunPaths]:
+def run_here(
+    configure: Configure, tmp_path: Path, few_images: tuple[str, ...]
+) -> Callable[..., RunPaths]:
     """Trains a small run into a sweep's folder."""
 
     def run(*overrides: str) -> RunPaths:
-        config = configure(tmp_path, "loss=gt_soft_hard", "name=mine", *overrides)
+        config = configure(tmp_path, "loss=gt_soft_hard", "name=mine", *few_images, *overrides)
         identity = identity_of(config, config.data.identity())
         paths = RunPaths(tmp_path / "mine" / directory_name(config, identity))
         train.run(config, paths.directory)
