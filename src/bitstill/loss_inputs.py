@@ -9,7 +9,7 @@ import ast
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_type_hints
@@ -67,9 +67,15 @@ def own_loss(name: str) -> OwnLoss | None:
     Raises:
         UserError: several are offered, or it cannot be imported, or not be called as a loss.
     """
-    entry = None if name in LOSS_INPUTS else _offered().get(name)
-    if entry is None:
+    found = [] if name in LOSS_INPUTS else [one for one in _offered() if _name(one) == name]
+    if not found:
         return None
+    entry, *others = found
+    if others:
+        packages = " and ".join(_package(one)[0] for one in found)
+        raise UserError(
+            f"{packages} offer a loss {name} each: uninstall one, or rename its function"
+        )
     target = _target(entry)
     try:
         function = entry.load()
@@ -80,40 +86,31 @@ def own_loss(name: str) -> OwnLoss | None:
             f"the loss {target} cannot be used ({type(error).__name__}: {first_line(error)}): mend "
             f"the package {_package(entry)[0]}, or uninstall it"
         ) from error
-    others = _arguments(target, function)
-    settings = tuple((one, types.get(one, object)) for one in others if one not in _INPUTS)
+    takes = _arguments(target, function)
+    settings = tuple((one, types.get(one, object)) for one in takes if one not in _INPUTS)
     for one, kind in settings:
         if kind not in _TYPES:
             allowed = ", ".join(known.__name__ for known in _TYPES)
             raise UserError(f"the loss {target} takes {one}: annotate it with one of {allowed}")
-    return OwnLoss(target, frozenset(others) & {*_INPUTS}, settings, source, _package(entry))
+    return OwnLoss(target, frozenset(takes) & {*_INPUTS}, settings, source, _package(entry))
 
 
 def own_targets() -> list[str]:
-    """Return the full names of all losses that installed packages offer.
-
-    Raises:
-        UserError: two functions have the same name.
-    """
-    return [_target(entry) for entry in _offered().values()]
+    """Return the full names of all losses that installed packages offer."""
+    return [_target(entry) for entry in _offered()]
 
 
 @functools.cache
-def _offered() -> Mapping[str, EntryPoint]:
-    """Return what installed packages offer, by the name of the function."""
-    found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=GROUP):
-        name = _target(entry).rpartition(".")[2]
-        if (other := found.setdefault(name, entry)) != entry:
-            raise UserError(
-                f"{_package(other)[0]} and {_package(entry)[0]} both offer a loss {name}: "
-                "uninstall one, or rename its function"
-            )
-    return found
+def _offered() -> Sequence[EntryPoint]:
+    return [*entry_points(group=GROUP)]
 
 
 def _target(entry: EntryPoint) -> str:
     return f"{entry.module}.{entry.attr}"
+
+
+def _name(entry: EntryPoint) -> str:
+    return _target(entry).rpartition(".")[2]
 
 
 def _package(entry: EntryPoint) -> tuple[str, str]:
