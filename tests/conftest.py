@@ -402,9 +402,13 @@ def browser() -> Iterator[Any]:
 def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Installs a package of one module, which offers a loss, into a folder of the path."""
 
+    names = set()
+
     def forget() -> None:
         loss_inputs.own_loss.cache_clear()
         loss_inputs._offered.cache_clear()
+        for name in names:
+            sys.modules.pop(name, None)
 
     def installed(
         folder: Path, text: str, *, name: str = "mine", version: str = "1", entry: str
@@ -415,9 +419,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}")
         (about / "entry_points.txt").write_text(f"[{loss_inputs.GROUP}]\nany = {entry}\n")
         monkeypatch.syspath_prepend(folder)
-        sys.modules.pop(name, None)
+        names.add(name)
         forget()
 
     yield installed
-    sys.modules.pop("mine", None)
     forget()
