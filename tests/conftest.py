@@ -402,7 +402,7 @@ def browser() -> Iterator[Any]:
 def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Installs a package of one module, which offers a loss, into a folder of the path."""
 
-    names = set()
+    names: set[str] = set()
 
     def forget() -> None:
         loss_inputs.own_loss.cache_clear()
