@@ -59,6 +59,7 @@ def refusal(composed: DictConfig) -> str:
         ("name", 3, "a text"),
         ("paths.cache", 3, "a text"),
         ("data.val_fraction", "some", "a number"),
+        ("data.val_fraction", None, "a number (null is not allowed)"),
         ("data.checksum", 7, "a text"),
         ("sweep.detach", "maybe", "true or false"),
         ("logger.wandb.tags", "mine", "a list"),

@@ -1,5 +1,6 @@
 """Image files in one folder per class."""
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -70,6 +71,32 @@ def test_a_validation_split_is_passed_over(
     shutil.copytree(folder / "test", folder / "val")
     assert len(source.load().train) == 5
     assert "val/ is not read: data.val_fraction of the training images is held out" in caplog.text
+    assert "data.val_fraction=null reads it" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_a_validation_split_is_used_if_asked_for(
+    source: Folder, folder: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    own = dataclasses.replace(source, val_fraction=None)
+    with pytest.raises(UserError, match=rf"^data\.path={folder} has no folder val: give one"):
+        own.identity()
+    shutil.copytree(folder / "test", folder / name)
+    shutil.copy(folder / "train/dog/a.png", folder / name / "dog/c.png")
+    data = own.load()
+    assert [len(split) for split in (data.train, data.val, data.test)] == [5, 4, 3]
+    assert data.val.labels.tolist() == [0, 1, 1, 1]
+    assert np.array_equal(data.val.images[:3].numpy(), data.test.images.numpy())
+    assert own.training_images() == 5
+    assert data.identity not in (
+        source.identity(),
+        dataclasses.replace(own, split_seed=1).identity(),
+    )
+    assert caplog.text.count("not read") == 1, "said of the other source"
+    shutil.rmtree(folder / name / "cat")
+    (folder / name / "dog").rename(folder / name / "cow")
+    with pytest.raises(UserError, match=r"has val/cow, and no train/cow: call a class the same in"):
+        own.identity()
 
 
 def remove(*places: str) -> Callable[[Path], None]:
@@ -95,7 +122,7 @@ def rename(place: str, name: str) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (remove("train"), " has no folder train: give one with train/CLASS/ and test/CLASS/ in it"),
+        (remove("train"), " has no folder train: give one with train/CLASS/ in it, a folder"),
         (remove("test"), " has no folder test: give one with"),
         (remove("train/cat", "train/dog"), " has 0 folders in train/: give one for each class"),
         (remove("train/dog"), " has 1 folder in train/: give one for each class, 2 to 4096"),
@@ -105,7 +132,7 @@ def rename(place: str, name: str) -> Callable[[Path], object]:
         ),
         (remove("test/cat", "test/dog"), " has no images in test/CLASS/: add some"),
         (lambda root: (root / "train/ant").mkdir(), " has no images in train/ant: remove it, or"),
-        (rename("train/dog", "train/do\ng"), " has test/dog, and no train/dog"),
+        (rename("train/dog", "train/do\ng"), r" has a class 'do\ng': rename its folder"),
         (write("train/c\nw/a.png"), r" has a class 'c\nw': rename its folder"),
     ],
 )

@@ -362,7 +362,7 @@ def test_names_are_part_of_the_identity_and_numbers_are_none(
     assert len(set(found)) == 3
 
 
-def test_a_validation_split_is_said_to_be_passed_over(
+def test_a_validation_split_is_read_if_asked_for_and_else_said_to_be_passed_over(
     source: Callable[..., Parquet], parquet_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     test = parquet_folder / "test-00000-of-00001.parquet"
@@ -370,6 +370,19 @@ def test_a_validation_split_is_said_to_be_passed_over(
     source(parquet_folder).identity()
     [line] = caplog.messages
     assert line.startswith("validation-00000-of-00001.parquet is not read: data.val_fraction")
+    caplog.clear()
+    own = source(parquet_folder, val_fraction=None).load()
+    assert torch.equal(own.val.images, own.test.images)
+    assert torch.equal(own.val.labels, own.test.labels)
+    assert [len(split) for split in (own.train, own.val, own.test)] == [8, 4, 4]
+    assert caplog.messages == []
+
+
+def test_a_validation_split_that_is_asked_for_has_to_be_there(
+    source: Callable[..., Parquet], parquet_folder: Path
+) -> None:
+    with pytest.raises(UserError, match=r" has no validation-\*\.parquet, .*=null needs it$"):
+        source(parquet_folder, val_fraction=None).identity()
 
 
 def test_a_column_of_bytes_is_read_as_one_of_structs(

@@ -39,6 +39,7 @@ class Cifar10(ImageSource):
         download: whether it may be downloaded if it is missing.
     """
 
+    val_fraction: float
     path: str
     url: str
     download: bool

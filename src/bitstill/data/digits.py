@@ -27,6 +27,8 @@ class Digits(ImageSource):
     set, as scikit-learn ships it).
     """
 
+    val_fraction: float
+
     def _locate(self) -> Sequence[Path]:
         return ()
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from bitstill.bar import bar
 from bitstill.data.images import image_extensions, quiet_pillow, read_image
-from bitstill.data.source import Decoded, ImageSource, Part
-from bitstill.errors import UserError, counted
+from bitstill.data.source import UNREAD, Decoded, ImageSource, Part
+from bitstill.errors import UserError, counted, printable
 from bitstill.files import at_home
 from bitstill.topology import MAX_CLASSES, SIDE
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SPLITS = ("train", "test")
+_VALIDATION = ("val", "valid", "validation")  # names of a folder with a validation split
 _AT_A_TIME = 256  # files that threads are given at a time: after an error, these are finished
+_Classes = Mapping[str, Sequence[Path]]  # the image files of each class, both in order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Folder(ImageSource):
 
     Classes are numbered in the order of their names. Images of any size and mode become 32x32 RGB
     (see `decode_image`). Hidden files and folders are passed over, and files that are no images by
-    their extension.
+    their extension. `val_fraction=None` takes `val/CLASS/` as validation split.
 
     Attributes:
         path: the folder that `train` and `test` are in; may begin with `~`.
@@ -43,26 +44,27 @@ class Folder(ImageSource):
     path: str
 
     def _locate(self) -> Sequence[Path]:
-        root = at_home(self.path, name="data.path")
-        found = {split: self._classes(root / split) for split in _SPLITS}
-        self._check(found["train"], found["test"])
+        found = {split: _classes(folder) for split, folder in self._folders().items()}
+        self._check(found)
         return [file for classes in found.values() for files in classes.values() for file in files]
 
-    def _classes(self, split: Path) -> dict[str, list[Path]]:
-        """Return the image files of each class, in order."""
-        if not split.is_dir():
-            raise UserError(
-                f"data.path={self.path} has no folder {split.name}: give one with train/CLASS/ and "
-                "test/CLASS/ in it, a folder of images for each class"
-            )
-        folders = sorted(one for one in split.iterdir() if one.is_dir() and one.name[0] != ".")
-        known = image_extensions()
-        return {one.name: sorted(_images(one, known), key=os.fspath) for one in folders}
+    def _folders(self) -> dict[str, Path]:
+        """Return the folder of each split that is read."""
+        root = at_home(self.path, name="data.path")
+        names = {"train": "train", "test": "test"}
+        if self.val_fraction is None:
+            names["val"] = next((one for one in _VALIDATION if (root / one).is_dir()), "val")
+        for name in names.values():
+            if not (root / name).is_dir():
+                raise UserError(
+                    f"data.path={self.path} has no folder {name}: give one with {name}/CLASS/ in "
+                    "it, a folder of images for each class"
+                )
+        return {split: root / name for split, name in names.items()}
 
-    def _check(
-        self, train: Mapping[str, Sequence[Path]], test: Mapping[str, Sequence[Path]]
-    ) -> None:
+    def _check(self, found: Mapping[str, _Classes]) -> None:
         """Refuse classes that cannot be learned, or not be named."""
+        train = found["train"]
         if not 2 <= len(train) <= MAX_CLASSES:
             raise UserError(
                 f"data.path={self.path} has {counted(len(train), 'folder')} in train/: give one "
@@ -72,34 +74,39 @@ class Folder(ImageSource):
             raise UserError(
                 f"data.path={self.path} has no images in {empty[0]}: remove it, or add some"
             )
-        if not any(test.values()):
-            raise UserError(f"data.path={self.path} has no images in test/CLASS/: add some")
-        if unknown := [name for name, files in test.items() if files and name not in train]:
-            raise UserError(
-                f"data.path={self.path} has test/{unknown[0]}, and no train/{unknown[0]}: call a "
-                "class the same in both"
-            )
         if odd := [name for name in train if not name.isprintable()]:
             raise UserError(f"data.path={self.path} has a class {odd[0]!r}: rename its folder")
+        for split, classes in found.items():
+            if not any(classes.values()):
+                raise UserError(f"data.path={self.path} has no images in {split}/CLASS/: add some")
+            if unknown := [name for name, files in classes.items() if files and name not in train]:
+                raise UserError(
+                    f"data.path={self.path} has {split}/{printable(unknown[0])}, and no train/"
+                    f"{printable(unknown[0])}: call a class the same in both"
+                )
 
     def _decode(self, files: Sequence[Path]) -> Decoded:
-        root = at_home(self.path, name="data.path")
-        for name in ("val", "valid", "validation"):
-            if (root / name).is_dir():
-                log.warning(
-                    "%s/ is not read: data.val_fraction of the training images is held out instead",
-                    name,
-                )
-        places = [file.relative_to(root).parts[:2] for file in files]
-        names = list(dict.fromkeys(name for split, name in places if split == "train"))
+        folders = self._folders()
+        names = list(_classes(folders["train"]))
         numbers = {name: label for label, name in enumerate(names)}
 
-        def part(wanted: str) -> Part:
-            rows = [row for row, (split, _) in enumerate(places) if split == wanted]
-            labels = np.array([numbers[places[row][1]] for row in rows], np.int64)
-            return Part(_decoded([files[row] for row in rows], wanted), labels)
+        def part(split: str) -> Part:
+            folder = folders[split]
+            own = [file for file in files if file.is_relative_to(folder)]
+            labels = [numbers[file.relative_to(folder).parts[0]] for file in own]
+            return Part(_decoded(own, split), np.array(labels, np.int64))
 
-        return Decoded(part("train"), part("test"), len(names), names)
+        val = part("val") if "val" in folders else None
+        for name in _VALIDATION:
+            if val is None and (folders["train"].parent / name).is_dir():
+                log.warning(UNREAD, f"{name}/")
+        return Decoded(part("train"), part("test"), len(names), names, val)
+
+
+def _classes(split: Path) -> _Classes:
+    folders = sorted(one for one in split.iterdir() if one.is_dir() and one.name[0] != ".")
+    known = image_extensions()
+    return {one.name: sorted(_images(one, known), key=os.fspath) for one in folders}
 
 
 def _images(folder: Path, known: set[str]) -> Iterator[Path]:

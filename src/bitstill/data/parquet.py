@@ -14,7 +14,7 @@ import numpy as np
 
 from bitstill.bar import bar
 from bitstill.data.images import decode_image, quiet_pillow
-from bitstill.data.source import Decoded, ImageSource, Part
+from bitstill.data.source import UNREAD, Decoded, ImageSource, Part
 from bitstill.errors import UserError, one_line
 from bitstill.files import at_home
 from bitstill.topology import MAX_CLASSES, SIDE
@@ -34,7 +34,8 @@ class Parquet(ImageSource):
     Images are found in the struct column that has a field `bytes`, labels in the column `label`,
     `fine_label` or the only integer one. Images of any size and mode become 32x32 RGB (see
     `decode_image`). There are as many classes as the largest label in either split says; their
-    names are those that the hub notes beside the columns.
+    names are those that the hub notes beside the columns. `val_fraction=None` takes
+    `validation-*.parquet` as validation split.
 
     Attributes:
         path: the folder of the files, or the one above with a `data` in it; may begin with `~`.
@@ -51,28 +52,29 @@ class Parquet(ImageSource):
             )
         for folder in (root, root / "data"):
             if any(folder.glob("*.parquet")):
-                return [*_shards(folder, "train"), *_shards(folder, "test")]
+                splits = ["train", "test", *(["validation"] if self.val_fraction is None else [])]
+                return [file for split in splits for file in _shards(folder, split)]
         raise UserError(
             f"data.path={self.path} has no Parquet files in it (nor in data/): set it to the "
             f"folder with train-*.parquet and test-*.parquet"
         )
 
     def _decode(self, files: Sequence[Path]) -> Decoded:
-        passed_over = sorted(one.name for one in files[0].parent.glob("val*.parquet"))
-        if passed_over:
-            log.warning(
-                "%s is not read: data.val_fraction of the training images is held out instead",
-                passed_over[0],
-            )
-        train = _decode_split([file for file in files if file.name.startswith("train-")], "train")
-        test = _decode_split([file for file in files if file.name.startswith("test-")], "test")
-        classes = 1 + max(int(part.labels.max()) for part in (train, test))
+        unread = sorted(one.name for one in files[0].parent.glob("val*.parquet"))
+        if unread and self.val_fraction is not None:
+            log.warning(UNREAD, unread[0])
+        splits: dict[str, list[Path]] = {}
+        for file in files:
+            splits.setdefault(file.name.partition("-")[0], []).append(file)
+        parts = {split: _decode_split(own, split) for split, own in splits.items()}
+        train, test, val = parts["train"], parts["test"], parts.get("validation")
+        classes = 1 + max(int(part.labels.max()) for part in parts.values())
         if (train.labels == train.labels[0]).all():
             raise UserError(
                 f"data.path={self.path} has training images of one class only, "
                 f"{train.labels[0]}: at least two are needed to tell apart"
             )
-        return Decoded(train, test, classes, _class_names(files[0], classes))
+        return Decoded(train, test, classes, _class_names(files[0], classes), val)
 
 
 def _class_names(file: Path, classes: int) -> list[str] | None:
@@ -97,7 +99,11 @@ def _shards(folder: Path, split: str) -> list[Path]:
         raise UserError(
             f"data.path: {folder} has no {split}-*.parquet, only "
             f"{_listed(sorted(file.name for file in folder.glob('*.parquet')))}: "
-            f"both train-*.parquet and test-*.parquet are needed"
+            + (
+                "data.val_fraction=null needs it"
+                if split == "validation"
+                else "both train-*.parquet and test-*.parquet are needed"
+            )
         )
     matches = [match for file in files if (match := re.search(r"-(\d+)-of-(\d+)", file.name))]
     numbers, totals = [int(match[1]) for match in matches], {int(match[2]) for match in matches}

@@ -35,6 +35,10 @@ from bitstill.topology import SIDE
 log = logging.getLogger(__name__)
 
 _WHERE = {"path", "url", "download"}  # where files come from, not what is decoded
+UNREAD = (
+    "%s is not read: data.val_fraction of the training images is held out instead; "
+    "data.val_fraction=null reads it"
+)
 CACHE_FORMAT = 4
 """Raised whenever a decoder or the split makes something else of the same files."""
 
@@ -63,19 +67,21 @@ class Part(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Everything that a source holds, before a validation split is taken from `train`.
+    """Everything that is read of a source, before a validation split is taken from `train`.
 
     Attributes:
         train: the training images.
         test: the test images.
         classes: how many there are.
         names: of the classes; None where they have none but their numbers.
+        val: the source's own validation images, where these are asked for.
     """
 
     train: Part
     test: Part
     classes: int
     names: Sequence[str] | None = None
+    val: Part | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +91,14 @@ class ImageSource(ABC):
     Nothing is checked or read before `identity` or `load` is called.
 
     Attributes:
-        val_fraction: the part of the training images, in [0, 1), that becomes the validation split.
+        val_fraction: the part of the training images, in [0, 1), that becomes the validation split;
+            None is the source's own split, for those that may have one.
         split_seed: seeds the choice of that part, and nothing else; 0 or more.
         cache: a folder for decoded images; may begin with `~`.
         checksum: SHA-256 (hex) that the decoded images must have; None accepts any.
     """
 
-    val_fraction: float
+    val_fraction: float | None
     split_seed: int
     cache: str
     checksum: str | None = None
@@ -176,12 +183,15 @@ class ImageSource(ABC):
         names = content.facts["names"]
         # Class names are part of a run's files, and so of the identity; plain numbers are not.
         named = [] if names == list(map(str, range(len(names)))) else [names]
-        split = [float(self.val_fraction), int(self.split_seed)]
+        fraction = None if self.val_fraction is None else float(self.val_fraction)
+        split = [fraction, int(self.split_seed)]
         return _digest([content.facts["checksum"], *split, *named])
 
     def _training_arrays(self, content: Entry, identity: str) -> Mapping[str, NDArray[Any]]:
         images, labels = content.arrays["train_images"], content.arrays["train_labels"]
-        if self.val_fraction == 0:
+        if (fraction := self.val_fraction) is None:
+            return content.arrays
+        if fraction == 0:
             return {**content.arrays, **_arrays(val=Part(images[:0], labels[:0]))}
 
         # Indexing a mapped array would copy the result into the memory of each of many parallel
@@ -189,7 +199,7 @@ class ImageSource(ABC):
         # share them. Each split in use costs the training set once more on disk.
         def make() -> Entry:
             indices = train_and_val_indices(
-                len(labels), val_fraction=self.val_fraction, split_seed=self.split_seed
+                len(labels), val_fraction=fraction, split_seed=self.split_seed
             )
             train, val = (Part(images[those], labels[those]) for those in indices)
             return Entry(_arrays(train=train, val=val), {})
@@ -227,13 +237,15 @@ def _stamps(files: Sequence[Path]) -> list[tuple[str, int, int]]:
 
 
 def _as_entry(decoded: Decoded, source: str) -> Entry:
-    for split in ("train", "test"):
-        _check_part(getattr(decoded, split), f"{source} has {split} images", decoded.classes)
+    parts = {"train": decoded.train, "test": decoded.test}
+    parts |= {} if decoded.val is None else {"val": decoded.val}
+    for split, part in parts.items():
+        _check_part(part, f"{source} has {split} images", decoded.classes)
     absent = set(range(decoded.classes)) - set(decoded.train.labels.tolist())
     if absent and decoded.names is None:
         first = f"no training image has label {min(absent)}"
         log.warning("%s of %d: number the classes from 0", first, decoded.classes)
-    arrays = _arrays(train=decoded.train, test=decoded.test)
+    arrays = _arrays(**parts)
     facts = {
         "checksum": _checksum(arrays),
         "names": list(decoded.names or map(str, range(decoded.classes))),
@@ -263,7 +275,7 @@ def _check_entry(entry: Entry) -> None:
     names, checksum = entry.facts["names"], entry.facts["checksum"]
     if not (fits(names, list[str]) and fits(checksum, str)):
         raise ValueError("its names or its checksum are none")
-    for split in ("train", "test"):
+    for split in ("train", "test", *(["val"] if "val_labels" in entry.arrays else [])):
         _check_part(_part(entry.arrays, split), split, len(names))
 
 

@@ -37,7 +37,7 @@ class ImageData:
 
     Attributes:
         train: what is left of the source's training images.
-        val: the part taken from them; length 0 with `val_fraction=0`.
+        val: the part taken from them, or the source's own; length 0 with `val_fraction=0`.
         test: the source's test images, all of them.
         names: of the classes, by label: their numbers where they have no others.
         identity: SHA-256 (hex) of everything that decides which images are trained on, and of the
@@ -62,13 +62,13 @@ def evenly(total: int, count: int) -> NDArray[np.intp]:
     return np.arange(count) * total // count
 
 
-def check_split(*, val_fraction: float, split_seed: int) -> None:
+def check_split(*, val_fraction: float | None, split_seed: int) -> None:
     """Refuse fractions and seeds that can split no number of images.
 
     Raises:
         UserError: the fraction is outside [0, 1) or the seed is negative.
     """
-    if not 0 <= val_fraction < 1:
+    if val_fraction is not None and not 0 <= val_fraction < 1:
         raise UserError(
             f"data.val_fraction={val_fraction} is not a fraction of the training images: "
             f"choose one in [0, 1), for example 0.1; 0 means no validation split"
@@ -79,13 +79,15 @@ def check_split(*, val_fraction: float, split_seed: int) -> None:
         )
 
 
-def validation_count(count: int, *, val_fraction: float) -> int:
+def validation_count(count: int, *, val_fraction: float | None) -> int:
     """The number of validation images among `count` training images, halves rounded up.
+
+    It is 0 for None, which means a validation split of the source's own.
 
     Raises:
         UserError: the fraction leaves no image to train on.
     """
-    taken = math.floor(count * val_fraction + 0.5)
+    taken = math.floor(count * (val_fraction or 0) + 0.5)
     if taken >= count:
         raise UserError(
             f"data.val_fraction={val_fraction} takes all {count} training images for validation: "

@@ -35,6 +35,7 @@ class Svhn(ImageSource):
         download: whether missing files may be downloaded.
     """
 
+    val_fraction: float
     path: str
     url: str
     extra: bool

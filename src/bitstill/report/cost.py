@@ -53,7 +53,7 @@ def _official_hours(runs: Sequence[Run]) -> float | None:
     if not runs or not _speed(runs):
         return None
     record = runs[0].record
-    share = 1 - record.config["data"].get("val_fraction", 0.0)
+    share = 1 - (record.config["data"].get("val_fraction") or 0.0)
     return float(_OFFICIAL * share * record.epochs / _speed(runs) / 3600)
 
 
