@@ -18,6 +18,7 @@ from bitstill.data import Folder
 from bitstill.data.source import read_once
 from bitstill.errors import UserError
 from bitstill.runs import known_runs
+from bitstill.runs.curves import read_curves
 
 PLACES = (
     *("train/cat/a.png", "train/cat/B.PNG", "train/cat/more/c.png", "train/dog/a.png"),
@@ -214,12 +215,18 @@ def test_a_sweep_looks_for_files_once(source: Folder, monkeypatch: pytest.Monkey
 
 
 def test_a_run_is_trained_on_it(folder: Path, tmp_path: Path, train: Train) -> None:
+    """And validated on the split that it comes with."""
+    shutil.copytree(folder / "test", folder / "val")
     code, _, err = train(
         *(*SMALL, "schedule.batch_size=2", "evaluation.calibration_images=2", "loss=hard"),
-        *("data=folder", f"data.path={folder}", f"paths.output={tmp_path}", "name=mine"),
+        *("data=folder", f"data.path={folder}", "data.val_fraction=null"),
+        *(f"paths.output={tmp_path}", "name=mine"),
     )
     assert code == 0, err
-    [(_, record)] = known_runs(tmp_path / "mine")
+    [(paths, record)] = known_runs(tmp_path / "mine")
     assert record.done
     assert list(record.classes) == ["cat", "dog"]
     assert record.config["data"]["source"] == "folder"
+    assert record.images == {"train": 5, "val": 3, "test": 3}
+    [epoch] = read_curves(paths)
+    assert epoch["val/accuracy"] == epoch["test/accuracy"]
