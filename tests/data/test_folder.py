@@ -158,11 +158,12 @@ def test_a_file_that_is_no_picture_is_named(source: Folder, folder: Path) -> Non
     )
 
 
+@pytest.mark.parametrize("place", ["train", "train/cat", "train/cat/more"])
 def test_a_folder_that_cannot_be_read_is_named(
-    source: Folder, folder: Path, monkeypatch: pytest.MonkeyPatch
+    source: Folder, folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     """Its images would be missing."""
-    closed, scan = folder / "train/cat/more", os.scandir
+    closed, scan = folder / place, os.scandir
 
     def scandir(path: str) -> Any:
         if Path(path) == closed:

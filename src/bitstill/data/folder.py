@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -104,9 +104,13 @@ class Folder(ImageSource):
 
 
 def _classes(split: Path) -> _Classes:
-    folders = sorted(one for one in split.iterdir() if one.is_dir() and one.name[0] != ".")
+    try:
+        with os.scandir(split) as inside:
+            names = sorted(one.name for one in inside if one.is_dir() and one.name[0] != ".")
+    except OSError as error:
+        _refuse(error)
     known = image_extensions()
-    return {one.name: sorted(_images(one, known), key=os.fspath) for one in folders}
+    return {name: sorted(_images(split / name, known), key=os.fspath) for name in names}
 
 
 def _images(folder: Path, known: set[str]) -> Iterator[Path]:
@@ -117,7 +121,7 @@ def _images(folder: Path, known: set[str]) -> Iterator[Path]:
                 yield Path(one, name)
 
 
-def _refuse(error: OSError) -> None:
+def _refuse(error: OSError) -> NoReturn:
     raise UserError(
         f"data.path: {error.filename} cannot be read ({error.strerror}): give a folder that can, "
         "or remove it"
