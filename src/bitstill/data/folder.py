@@ -87,14 +87,20 @@ class Folder(ImageSource):
 
     def _decode(self, files: Sequence[Path]) -> Decoded:
         folders = self._folders()
-        names = list(_classes(folders["train"]))
+        own = {
+            split: [file for file in files if file.is_relative_to(folder)]
+            for split, folder in folders.items()
+        }
+        classes = {
+            split: [file.relative_to(folders[split]).parts[0] for file in those]
+            for split, those in own.items()
+        }
+        names = list(dict.fromkeys(classes["train"]))  # each has images there
         numbers = {name: label for label, name in enumerate(names)}
 
         def part(split: str) -> Part:
-            folder = folders[split]
-            own = [file for file in files if file.is_relative_to(folder)]
-            labels = [numbers[file.relative_to(folder).parts[0]] for file in own]
-            return Part(_decoded(own, split), np.array(labels, np.int64))
+            labels = np.array([numbers[name] for name in classes[split]], np.int64)
+            return Part(_decoded(own[split], split), labels)
 
         val = part("val") if "val" in folders else None
         for name in _VALIDATION:
