@@ -23,7 +23,7 @@ DETAILS = ("tests", "robustness", "seeds", "cost")
 CAPTION = (
     "Test accuracy in %: mean over seeds ± 95 % t interval. Published numbers are from one run, at "
     "its best epoch on the test set: compare them with best test, running. best val: the epoch "
-    "chosen on held-out training images. optimism: best test minus best val, in points. batch "
+    "chosen on validation images. optimism: best test minus best val, in points. batch "
     "norm: evaluated with running statistics, as published, or with exact ones."
 )
 _HEADER = ("published", "batch norm", *SELECTION_NAMES.values(), "optimism", "n")
