@@ -22,7 +22,7 @@ def sanitized(target: Path, sources: Sequence[Path], *flags: str) -> Path:
     compiler = shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("there is no C compiler")
-    command = [compiler, "-O2", "-g", _NATIVE, *flags]
+    command = [compiler, "-O2", "-g1", _NATIVE, *flags]
     command += ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
     command += [*map(str, sources), "-o", str(target), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
